@@ -1,0 +1,85 @@
+//! Making hostile names safe to show.
+
+use std::fmt::Write as _;
+
+/// Renders bytes for people: printable text stays, everything that could move a cursor, hide or
+/// reorder text, or is not UTF-8, becomes a visible escape (`\n`, `\x1b`, `\u{202e}`).
+///
+/// The result has no control characters; it is not meant to be parsed back.
+#[must_use]
+pub fn shown(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        chunk.valid().chars().for_each(|c| push_shown(&mut text, c));
+        for byte in chunk.invalid() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// Renders text for people like [`shown`], but keeps line breaks and tabs: for the output of programs.
+#[must_use]
+pub fn shown_lines(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' | '\t' => text.push(c),
+                _ => push_shown(&mut text, c),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+fn push_shown(text: &mut String, c: char) {
+    match c {
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        c if c.is_ascii_control() => {
+            let _ = write!(text, "\\x{:02x}", u32::from(c));
+        }
+        c if c.is_control() || is_invisible(c) => {
+            let _ = write!(text, "\\u{{{:x}}}", u32::from(c));
+        }
+        c => text.push(c),
+    }
+}
+
+/// Zero-width and direction-changing characters: they make one name look like another.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(bytes: &[u8], expected: &str) {
+        assert_eq!(shown(bytes), expected);
+    }
+
+    #[test]
+    fn plain_names_stay_as_they_are() {
+        check("straße/naïve file.txt".as_bytes(), "straße/naïve file.txt");
+    }
+
+    #[test]
+    fn hostile_names_become_visible() {
+        check(b"a\nb\x1b[31m", "a\\nb\\x1b[31m");
+        check(b"\xff\xfe", "\\xff\\xfe");
+        check("gnp\u{202e}exe".as_bytes(), "gnp\\u{202e}exe");
+        check("a\u{9b}b".as_bytes(), "a\\u{9b}b");
+    }
+
+    #[test]
+    fn program_output_keeps_its_lines() {
+        assert_eq!(shown_lines(b"one\n\ttwo\x07"), "one\n\ttwo\\x07");
+    }
+}

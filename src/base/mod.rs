@@ -1,0 +1,15 @@
+//! Words without I/O: the vocabulary every other module speaks.
+//!
+//! Nothing here touches the file system, the network or a process; the one exception is
+//! [`clock::SystemClock`], the only reader of the time of day.
+
+pub mod clock;
+pub mod digest;
+pub mod error;
+pub mod escape;
+pub mod id;
+pub mod retry;
+pub mod units;
+
+pub use clock::{Clock, Timestamp};
+pub use error::{ErrorKind, Kinded};

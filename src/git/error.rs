@@ -1,0 +1,237 @@
+//! What can go wrong with git, by what the caller does about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use git2::Oid;
+
+use crate::base::{ErrorKind, Kinded};
+
+/// Answer of everything in this module.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure of a git operation.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no repository at or above a directory.
+    #[error("{} is not inside a git repository", .path.display())]
+    NotARepository {
+        /// Where the search began.
+        path: PathBuf,
+    },
+    /// The repository has no working tree.
+    #[error("{} is a bare repository: cascade needs a checkout", .path.display())]
+    Bare {
+        /// The repository.
+        path: PathBuf,
+    },
+    /// The repository has no commit to build on.
+    #[error("{} has no commits yet", .path.display())]
+    NoCommits {
+        /// The checkout.
+        path: PathBuf,
+    },
+    /// The repository uses a format that libgit2 cannot read, or belongs to somebody else.
+    #[error("{} cannot be opened: {reason}", .path.display())]
+    Unsupported {
+        /// The repository.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A branch does not exist.
+    #[error("branch `{name}` does not exist")]
+    BranchMissing {
+        /// The branch's short name.
+        name: String,
+    },
+    /// A name is not a valid branch name.
+    #[error("`{name}` is not a valid branch name")]
+    InvalidBranch {
+        /// The name, escaped.
+        name: String,
+    },
+    /// Somebody else moved a reference first.
+    #[error("`{name}` moved: expected {}, found {}", shown_oid(.expected), shown_oid(.found))]
+    RefMoved {
+        /// The full reference name.
+        name: String,
+        /// What it should have been (none: absent).
+        expected: Option<Oid>,
+        /// What it is (none: absent).
+        found: Option<Oid>,
+    },
+    /// Another program holds a lock of git's.
+    #[error("{} is held by another git process", .path.display())]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
+    },
+    /// A merge has conflicts.
+    #[error("merging {source_commit} conflicts in {}", .paths.join(", "))]
+    MergeConflict {
+        /// The commit that was merged in.
+        source_commit: Oid,
+        /// The paths in conflict, escaped.
+        paths: Vec<String>,
+    },
+    /// The remote does not accept an update because its branch is elsewhere.
+    #[error("remote `{remote}` has other commits on `{branch}`")]
+    RemoteMoved {
+        /// The remote's name.
+        remote: String,
+        /// The branch.
+        branch: String,
+    },
+    /// The remote refuses an update: a hook, a protected branch, a rule.
+    #[error("remote `{remote}` refused `{branch}`: {reason}")]
+    RemoteRefused {
+        /// The remote's name.
+        remote: String,
+        /// The branch.
+        branch: String,
+        /// The remote's own words, escaped.
+        reason: String,
+    },
+    /// The remote wants other credentials.
+    #[error("remote `{remote}` denied access: {reason}")]
+    RemoteDenied {
+        /// The remote's name.
+        remote: String,
+        /// Its words, escaped.
+        reason: String,
+    },
+    /// The remote cannot be reached.
+    #[error("remote `{remote}` cannot be reached: {reason}")]
+    RemoteUnavailable {
+        /// The remote's name.
+        remote: String,
+        /// What git said, escaped.
+        reason: String,
+    },
+    /// The git program is not installed.
+    #[error("the git program was not found")]
+    ProgramMissing,
+    /// The git program failed.
+    #[error("`git {command}` failed: {message}")]
+    Program {
+        /// Subcommand and arguments, escaped.
+        command: String,
+        /// The end of what it printed, escaped.
+        message: String,
+    },
+    /// The git program did not end in time and was stopped.
+    #[error("`git {command}` took longer than {seconds} s and was stopped")]
+    ProgramTimeout {
+        /// Subcommand and arguments, escaped.
+        command: String,
+        /// The limit in seconds.
+        seconds: u64,
+    },
+    /// An object that must exist is missing or unreadable, or content read back differs.
+    #[error("{what} is not what it must be: {reason}")]
+    Integrity {
+        /// The object or reference.
+        what: String,
+        /// What was found.
+        reason: String,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {}", .path.display())]
+    Io {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On which path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// libgit2 refused.
+    #[error("cannot {action}")]
+    Library {
+        /// What was tried, as a verb with its object.
+        action: String,
+        /// Why not.
+        source: git2::Error,
+    },
+    /// The blocking pool lost a piece of work.
+    #[error("git work ended early: {0}")]
+    Lost(String),
+}
+
+fn shown_oid(oid: &Option<Oid>) -> String {
+    oid.map_or_else(|| "nothing".to_owned(), |oid| short(oid))
+}
+
+/// Answers the first ten hexadecimal digits of an object id: what people see.
+#[must_use]
+pub fn short(oid: Oid) -> String {
+    let mut text = oid.to_string();
+    text.truncate(10);
+    text
+}
+
+impl Error {
+    /// Wraps a libgit2 error with what was tried.
+    pub(crate) fn library(action: impl Into<String>) -> impl FnOnce(git2::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Library { action, source }
+    }
+
+    /// Wraps an I/O error with what was tried on which path.
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotARepository { .. }
+            | Self::Bare { .. }
+            | Self::NoCommits { .. }
+            | Self::Unsupported { .. }
+            | Self::BranchMissing { .. }
+            | Self::InvalidBranch { .. } => ErrorKind::Usage,
+            Self::RefMoved { .. } | Self::RemoteMoved { .. } => ErrorKind::Superseded,
+            Self::MergeConflict { .. } => ErrorKind::Conflict,
+            Self::RemoteRefused { .. } | Self::RemoteDenied { .. } => ErrorKind::Denied,
+            Self::Locked { .. }
+            | Self::RemoteUnavailable { .. }
+            | Self::ProgramMissing
+            | Self::Program { .. }
+            | Self::ProgramTimeout { .. }
+            | Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Integrity { .. } => ErrorKind::Integrity,
+            Self::Library { source, .. } => library_kind(source),
+            Self::Lost(_) => ErrorKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotARepository { .. } => "go into a checkout, or make one with `git init`, then run `cascade init`",
+            Self::Bare { .. } => "clone it and run cascade in the clone",
+            Self::NoCommits { .. } => "make the first commit: `git add -A && git commit -m \"First commit\"`",
+            Self::BranchMissing { .. } => "run `cascade init` to create the pipeline's branches",
+            Self::RemoteMoved { .. } => "see what came: `git fetch` and `git log`; then promote again",
+            Self::RemoteDenied { .. } => "check your credentials with `git ls-remote`",
+            Self::RemoteUnavailable { .. } => "check the network and `git remote -v`; what is saved here is safe",
+            Self::Locked { .. } => "wait for that process; when none runs, delete the lock file",
+            Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
+            Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn library_kind(source: &git2::Error) -> ErrorKind {
+    match source.code() {
+        git2::ErrorCode::Locked => ErrorKind::Unavailable,
+        git2::ErrorCode::Modified => ErrorKind::Superseded,
+        git2::ErrorCode::NotFound => ErrorKind::Integrity,
+        _ => ErrorKind::Unavailable,
+    }
+}

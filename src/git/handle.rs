@@ -1,0 +1,65 @@
+//! The bridge from async code to git.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::Semaphore;
+
+use super::error::{Error, Result};
+use super::repo::Repo;
+
+/// Most git operations that run at the same time for one project.
+const CONCURRENT_OPERATIONS: usize = 4;
+
+/// A repository that async code can use; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Git {
+    root: PathBuf,
+    idle: Arc<Mutex<Vec<Repo>>>,
+    places: Arc<Semaphore>,
+}
+
+impl Git {
+    /// Opens the repository that contains `dir`.
+    ///
+    /// # Errors
+    /// As [`Repo::open`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        let repo = Repo::open(dir)?;
+        Ok(Self {
+            root: repo.root().to_owned(),
+            idle: Arc::new(Mutex::new(vec![repo])),
+            places: Arc::new(Semaphore::new(CONCURRENT_OPERATIONS)),
+        })
+    }
+
+    /// Answers the top of the working tree, symlinks resolved.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Runs `work` on a blocking thread with an opened repository.
+    ///
+    /// # Errors
+    /// What `work` answers; [`Error::Lost`] when it panicked.
+    pub async fn run<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Repo) -> Result<T> + Send + 'static,
+    {
+        let place = self.places.clone().acquire_owned().await.map_err(|closed| Error::Lost(closed.to_string()))?;
+        let (root, idle) = (self.root.clone(), Arc::clone(&self.idle));
+        let done = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            let kept = idle.lock().ok().and_then(|mut idle| idle.pop());
+            let repo = kept.map_or_else(|| Repo::open(&root), Ok)?;
+            let answer = work(&repo);
+            if let Ok(mut idle) = idle.lock() {
+                idle.push(repo);
+            }
+            answer
+        });
+        done.await.map_err(|lost| Error::Lost(lost.to_string()))?
+    }
+}

@@ -1,0 +1,13 @@
+//! The only user of git2 and of the git program.
+//!
+//! Everything here is synchronous; async callers go through [`Git::run`], the one bridge onto a
+//! bounded pool of blocking threads.
+
+pub mod error;
+pub mod handle;
+pub mod repo;
+
+pub use error::{Error, Result};
+pub use git2::Oid;
+pub use handle::Git;
+pub use repo::{Head, Repo};

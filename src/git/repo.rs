@@ -1,0 +1,140 @@
+//! One opened repository and where its checkout stands.
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+
+use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
+
+use super::error::{Error, Result};
+
+/// An opened repository with a working tree.
+pub struct Repo {
+    pub(super) inner: Repository,
+    root: PathBuf,
+}
+
+/// Where `HEAD` points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    /// At the tip of a branch.
+    Branch {
+        /// Short name of the branch.
+        name: String,
+        /// Its tip.
+        commit: Oid,
+    },
+    /// At a branch that has no commit yet.
+    Unborn {
+        /// Short name of the branch.
+        name: String,
+    },
+    /// At a commit, on no branch.
+    Detached {
+        /// The commit.
+        commit: Oid,
+    },
+}
+
+impl Repo {
+    /// Opens the repository that contains `dir`.
+    ///
+    /// # Errors
+    /// Not a repository, bare, or a format that libgit2 cannot read.
+    pub fn open(dir: &Path) -> Result<Self> {
+        prepare_library();
+        let inner = Repository::open_ext(dir, RepositoryOpenFlags::empty(), &[] as &[&Path])
+            .map_err(|source| open_error(dir, source))?;
+        let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
+        let root = root.canonicalize().map_err(Error::io("resolve", root))?;
+        Ok(Self { inner, root })
+    }
+
+    /// Answers the top of the working tree, symlinks resolved.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Answers this checkout's own git directory (differs from [`Repo::common_dir`] in linked worktrees).
+    #[must_use]
+    pub fn git_dir(&self) -> &Path {
+        self.inner.path()
+    }
+
+    /// Answers the git directory that all worktrees of the repository share: objects, refs and configuration.
+    #[must_use]
+    pub fn common_dir(&self) -> &Path {
+        self.inner.commondir()
+    }
+
+    /// Answers where `HEAD` points.
+    ///
+    /// # Errors
+    /// `HEAD` is unreadable.
+    pub fn head(&self) -> Result<Head> {
+        let head = self.inner.find_reference("HEAD").map_err(Error::library("read HEAD"))?;
+        let Some(target) = head.symbolic_target_bytes() else {
+            let commit = head.target().ok_or_else(|| Error::Integrity {
+                what: "HEAD".to_owned(),
+                reason: "it points at nothing".to_owned(),
+            })?;
+            return Ok(Head::Detached { commit });
+        };
+        let full = String::from_utf8_lossy(target).into_owned();
+        let name = full.strip_prefix("refs/heads/").unwrap_or(&full).to_owned();
+        match self.inner.refname_to_id(&full) {
+            Ok(commit) => Ok(Head::Branch { name, commit }),
+            Err(source) if source.code() == ErrorCode::NotFound => Ok(Head::Unborn { name }),
+            Err(source) => Err(Error::library(format!("read branch `{name}`"))(source)),
+        }
+    }
+
+    /// Names the operation that the user is in the middle of (`rebase`, `merge`, …), if any.
+    #[must_use]
+    pub fn operation(&self) -> Option<&'static str> {
+        use git2::RepositoryState as State;
+        match self.inner.state() {
+            State::Clean => None,
+            State::Merge => Some("merge"),
+            State::Revert | State::RevertSequence => Some("revert"),
+            State::CherryPick | State::CherryPickSequence => Some("cherry-pick"),
+            State::Bisect => Some("bisect"),
+            State::Rebase | State::RebaseInteractive | State::RebaseMerge => Some("rebase"),
+            State::ApplyMailbox | State::ApplyMailboxOrRebase => Some("am"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Repo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Repo").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+fn open_error(dir: &Path, source: git2::Error) -> Error {
+    match source.code() {
+        ErrorCode::NotFound => Error::NotARepository { path: dir.to_owned() },
+        ErrorCode::Owner => Error::Unsupported {
+            path: dir.to_owned(),
+            reason: "it belongs to another user; trust it with `git config --global --add safe.directory <path>`"
+                .to_owned(),
+        },
+        _ => Error::Unsupported { path: dir.to_owned(), reason: source.message().to_owned() },
+    }
+}
+
+/// Turns on the library options that cascade's promises rest on, once per process.
+fn prepare_library() {
+    static PREPARED: Once = Once::new();
+    PREPARED.call_once(|| {
+        // Initialises libgit2 (and its allocator) before the first option is set.
+        let _ = git2::Version::get();
+        let on: libc::c_int = 1;
+        // SAFETY: both options take one int by value, and no repository of this process is open yet.
+        #[allow(unsafe_code)]
+        unsafe {
+            libgit2_sys::git_libgit2_opts(libgit2_sys::GIT_OPT_ENABLE_FSYNC_GITDIR as libc::c_int, on);
+            libgit2_sys::git_libgit2_opts(libgit2_sys::GIT_OPT_ENABLE_STRICT_HASH_VERIFICATION as libc::c_int, on);
+        }
+    });
+}

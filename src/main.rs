@@ -1,0 +1,3 @@
+//! The cascade program.
+
+fn main() {}

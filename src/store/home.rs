@@ -1,0 +1,133 @@
+//! Where cascade keeps its own files, all under `$CASCADE_HOME`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::digest::Digest;
+
+/// The directory that holds everything cascade keeps outside the repositories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// The files of one project below [`Home`]; a project is one repository, however many worktrees it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectHome {
+    root: PathBuf,
+    key: String,
+}
+
+impl Home {
+    /// Uses `root`; nothing is created yet.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// Chooses the directory: `cascade_home` when set, else `cascade` in the XDG state directory, else
+    /// `.local/state/cascade` below `user_home`. Answers nothing when none of them is known.
+    #[must_use]
+    pub fn choose(cascade_home: Option<&str>, xdg_state: Option<&str>, user_home: Option<&str>) -> Option<Self> {
+        let set = |value: Option<&str>| value.filter(|value| !value.is_empty()).map(PathBuf::from);
+        set(cascade_home)
+            .or_else(|| set(xdg_state).filter(|path| path.is_absolute()).map(|path| path.join("cascade")))
+            .or_else(|| set(user_home).map(|path| path.join(".local/state/cascade")))
+            .map(Self::new)
+    }
+
+    /// Answers the directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Answers the database file.
+    #[must_use]
+    pub fn database(&self) -> PathBuf {
+        self.root.join("cascade.db")
+    }
+
+    /// Answers the files of the repository whose shared git directory is `common_dir`.
+    #[must_use]
+    pub fn project(&self, common_dir: &Path) -> ProjectHome {
+        let digest = Digest::of(common_dir.as_os_str().as_encoded_bytes());
+        ProjectHome { root: self.root.clone(), key: digest.short(12) }
+    }
+}
+
+impl ProjectHome {
+    /// Answers the project's key in the store: stable for one repository at one place.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Answers the log of the project's watcher.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.root.join("logs").join(format!("{}.log", self.key))
+    }
+
+    /// Answers the directory for the logs of checks.
+    #[must_use]
+    pub fn check_logs(&self) -> PathBuf {
+        self.root.join("logs").join(&self.key)
+    }
+
+    /// Answers the lock that the one watcher of the project holds.
+    #[must_use]
+    pub fn sandbox_lock(&self) -> PathBuf {
+        self.root.join("run").join(format!("{}.sandbox.lock", self.key))
+    }
+
+    /// Answers the lock that whoever promotes or rolls back holds.
+    #[must_use]
+    pub fn promotion_lock(&self) -> PathBuf {
+        self.root.join("run").join(format!("{}.promotion.lock", self.key))
+    }
+
+    /// Answers the scratch checkout of an environment.
+    #[must_use]
+    pub fn scratch(&self, environment: &str) -> PathBuf {
+        let digest = Digest::of(environment.as_bytes()).short(8);
+        self.root.join("scratch").join(&self.key).join(digest)
+    }
+
+    /// Creates the directories that the files above live in.
+    ///
+    /// # Errors
+    /// A directory cannot be created.
+    pub fn create(&self) -> io::Result<()> {
+        for directory in [self.root.join("logs"), self.root.join("run"), self.check_logs()] {
+            std::fs::create_dir_all(directory)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(given: [Option<&str>; 3], expected: Option<&str>) {
+        let home = Home::choose(given[0], given[1], given[2]);
+        assert_eq!(home.map(|home| home.root().to_owned()), expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn home_is_the_first_directory_that_is_set() {
+        check([Some("/c"), Some("/x"), Some("/h")], Some("/c"));
+        check([None, Some("/x"), Some("/h")], Some("/x/cascade"));
+        check([Some(""), Some("relative"), Some("/h")], Some("/h/.local/state/cascade"));
+        check([None, None, None], None);
+    }
+
+    #[test]
+    fn projects_at_different_places_do_not_share_files() {
+        let home = Home::new("/c");
+        let (one, two) = (home.project(Path::new("/a/.git")), home.project(Path::new("/b/.git")));
+        assert_ne!(one.sandbox_lock(), two.sandbox_lock());
+        assert_ne!(one.scratch("staging"), one.scratch("production"));
+    }
+}
