@@ -15,8 +15,8 @@ pub mod base;
 /// `cascade-sync.yaml` → a checked configuration.
 pub mod config;
 
-/// The only user of git2 and of the git program.
-pub mod git;
-
 /// What cascade remembers: its directory, locks and the database.
 pub mod store;
+
+/// The only user of git2 and of the git program.
+pub mod git;

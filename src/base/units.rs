@@ -102,7 +102,7 @@ impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unit = ["GiB", "MiB", "KiB"].into_iter().find_map(|name| {
             let factor = SIZE_UNITS.iter().find(|(unit, _)| *unit == name)?.1;
-            (self.0 > 0 && self.0 % factor == 0).then_some((self.0 / factor, name))
+            (self.0 > 0 && self.0.is_multiple_of(factor)).then_some((self.0 / factor, name))
         });
         match unit {
             Some((count, name)) => write!(f, "{count}{name}"),

@@ -160,7 +160,7 @@ pub enum Error {
 }
 
 fn shown_oid(oid: &Option<Oid>) -> String {
-    oid.map_or_else(|| "nothing".to_owned(), |oid| short(oid))
+    oid.map_or_else(|| "nothing".to_owned(), short)
 }
 
 /// Answers the first ten hexadecimal digits of an object id: what people see.
