@@ -1,8 +1,12 @@
 //! Short identifiers that people can type.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Serialize, Serializer};
 
 use crate::base::digest::Digest;
+use crate::base::escape::shown;
 
 /// Letters and digits that are not mistaken for one another (Crockford's base 32, lower case).
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
@@ -54,9 +58,83 @@ impl fmt::Debug for PromotionId {
     }
 }
 
+/// The SHA-1 name of a git object, as 40 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectId([u8; 20]);
+
+impl ObjectId {
+    /// Takes the name as its 20 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 20]) -> Self {
+        Self(bytes)
+    }
+
+    /// Answers the name's 20 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 20] {
+        &self.0
+    }
+
+    /// Answers the first ten digits: what people see.
+    #[must_use]
+    pub fn short(&self) -> String {
+        self.to_string().chars().take(10).collect()
+    }
+}
+
+impl FromStr for ObjectId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem = || format!("`{}` is not a git object name", shown(text.as_bytes()));
+        if text.len() != 40 || !text.is_ascii() {
+            return Err(problem());
+        }
+        let mut bytes = [0; 20];
+        for (byte, position) in bytes.iter_mut().zip((0..40).step_by(2)) {
+            *byte = u8::from_str_radix(&text[position..position + 2], 16).map_err(|_| problem())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for ObjectId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for PromotionId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn object_names_read_back_as_shown() {
+        let text = "0123456789abcdef0123456789abcdef01234567";
+        let id: ObjectId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(id.short(), "0123456789");
+        assert!("0123".parse::<ObjectId>().is_err());
+        assert!("zz23456789abcdef0123456789abcdef01234567".parse::<ObjectId>().is_err());
+    }
 
     #[test]
     fn ids_are_eight_characters_and_differ() {

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use git2::Oid;
-
+use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 
 /// Answer of everything in this module.
@@ -57,9 +56,9 @@ pub enum Error {
         /// The full reference name.
         name: String,
         /// What it should have been (none: absent).
-        expected: Option<Oid>,
+        expected: Option<ObjectId>,
         /// What it is (none: absent).
-        found: Option<Oid>,
+        found: Option<ObjectId>,
     },
     /// Another program holds a lock of git's.
     #[error("{} is held by another git process", .path.display())]
@@ -71,7 +70,7 @@ pub enum Error {
     #[error("merging {source_commit} conflicts in {}", .paths.join(", "))]
     MergeConflict {
         /// The commit that was merged in.
-        source_commit: Oid,
+        source_commit: ObjectId,
         /// The paths in conflict, escaped.
         paths: Vec<String>,
     },
@@ -159,16 +158,8 @@ pub enum Error {
     Lost(String),
 }
 
-fn shown_oid(oid: &Option<Oid>) -> String {
-    oid.map_or_else(|| "nothing".to_owned(), short)
-}
-
-/// Answers the first ten hexadecimal digits of an object id: what people see.
-#[must_use]
-pub fn short(oid: Oid) -> String {
-    let mut text = oid.to_string();
-    text.truncate(10);
-    text
+fn shown_oid(id: &Option<ObjectId>) -> String {
+    id.map_or_else(|| "nothing".to_owned(), |id| id.short())
 }
 
 impl Error {

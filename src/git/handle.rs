@@ -1,5 +1,6 @@
 //! The bridge from async code to git.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -15,18 +16,21 @@ const CONCURRENT_OPERATIONS: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Git {
     root: PathBuf,
+    program_path: Option<OsString>,
     idle: Arc<Mutex<Vec<Repo>>>,
     places: Arc<Semaphore>,
 }
 
 impl Git {
-    /// Opens the repository that contains `dir`.
+    /// Opens the repository that contains `dir`; `program_path` is the `PATH` for the git program and its hooks, where
+    /// it differs from the inherited one.
     ///
     /// # Errors
     /// As [`Repo::open`].
-    pub fn open(dir: &Path) -> Result<Self> {
-        let repo = Repo::open(dir)?;
+    pub fn open(dir: &Path, program_path: Option<OsString>) -> Result<Self> {
+        let repo = Repo::open(dir)?.with_program_path(program_path.clone());
         Ok(Self {
+            program_path,
             root: repo.root().to_owned(),
             idle: Arc::new(Mutex::new(vec![repo])),
             places: Arc::new(Semaphore::new(CONCURRENT_OPERATIONS)),
@@ -49,11 +53,11 @@ impl Git {
         F: FnOnce(&Repo) -> Result<T> + Send + 'static,
     {
         let place = self.places.clone().acquire_owned().await.map_err(|closed| Error::Lost(closed.to_string()))?;
-        let (root, idle) = (self.root.clone(), Arc::clone(&self.idle));
+        let (root, path, idle) = (self.root.clone(), self.program_path.clone(), Arc::clone(&self.idle));
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;
             let kept = idle.lock().ok().and_then(|mut idle| idle.pop());
-            let repo = kept.map_or_else(|| Repo::open(&root), Ok)?;
+            let repo = kept.map_or_else(|| Repo::open(&root).map(|repo| repo.with_program_path(path)), Ok)?;
             let answer = work(&repo);
             if let Ok(mut idle) = idle.lock() {
                 idle.push(repo);

@@ -3,11 +3,20 @@
 //! Everything here is synchronous; async callers go through [`Git::run`], the one bridge onto a
 //! bounded pool of blocking threads.
 
+mod branch;
+pub mod candidate;
 pub mod error;
 pub mod handle;
+pub mod history;
+mod program;
+pub mod remote;
 pub mod repo;
+mod scratch;
 
+pub use candidate::NewCommit;
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
+pub use history::{CommitSummary, PROMOTION_TRAILER, TreeChanges};
+pub use remote::Lease;
 pub use repo::{Head, Repo};

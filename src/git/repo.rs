@@ -1,5 +1,6 @@
 //! One opened repository and where its checkout stands.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
@@ -11,6 +12,7 @@ use super::error::{Error, Result};
 pub struct Repo {
     pub(super) inner: Repository,
     root: PathBuf,
+    program_path: Option<OsString>,
 }
 
 /// Where `HEAD` points.
@@ -46,7 +48,19 @@ impl Repo {
             .map_err(|source| open_error(dir, source))?;
         let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
         let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { inner, root })
+        Ok(Self { inner, root, program_path: None })
+    }
+
+    /// Lets the git program (and the hooks it runs) search for programs in `path` instead of the inherited `PATH`.
+    #[must_use]
+    pub fn with_program_path(mut self, path: Option<OsString>) -> Self {
+        self.program_path = path;
+        self
+    }
+
+    /// Answers the `PATH` for the git program, where it differs from the inherited one.
+    pub(super) fn program_path(&self) -> Option<&OsStr> {
+        self.program_path.as_deref()
     }
 
     /// Answers the top of the working tree, symlinks resolved.

@@ -1,7 +1,22 @@
 //! What cascade remembers: its own directory, locks, and the database.
+//!
+//! Git refs are the truth for what an environment contains; the database holds promotions, their
+//! journal, approvals, outcomes, holds and what the watcher says of itself. One SQL text serves
+//! SQLite and PostgreSQL: integers, text, times as milliseconds, flags as 0 and 1.
 
+pub mod database;
+pub mod error;
 pub mod home;
 pub mod lock;
+mod pipeline;
+mod promotions;
+pub mod records;
 
+pub use database::Store;
+pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
+pub use records::{
+    ApprovalRecord, CheckPhase, CheckRecord, HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
+    SandboxRecord, SandboxState, State, Step,
+};

@@ -1,0 +1,158 @@
+//! Branches: reading them, and moving them only from where they are believed to be.
+
+use std::path::PathBuf;
+
+use git2::{ErrorCode, Oid, Reference};
+
+use super::error::{Error, Result};
+use super::repo::Repo;
+use crate::base::escape::shown;
+use crate::base::id::{ObjectId, PromotionId};
+
+/// Where candidates are kept alive, whatever happens to the branches.
+const KEEP_PREFIX: &str = "refs/cascade/promotions/";
+
+/// Answers the full reference name of a branch.
+///
+/// # Errors
+/// The name is not a valid branch name.
+pub(super) fn full_name(branch: &str) -> Result<String> {
+    let full = format!("refs/heads/{branch}");
+    if Reference::is_valid_name(&full) && !branch.starts_with('-') {
+        Ok(full)
+    } else {
+        Err(Error::InvalidBranch { name: shown(branch.as_bytes()) })
+    }
+}
+
+impl Repo {
+    /// Answers the tip of a branch; nothing when it does not exist.
+    ///
+    /// # Errors
+    /// The name is invalid or the reference unreadable.
+    pub fn branch_tip(&self, branch: &str) -> Result<Option<ObjectId>> {
+        self.reference_target(&full_name(branch)?)
+    }
+
+    /// Answers the tip of a branch that must exist.
+    ///
+    /// # Errors
+    /// The branch does not exist.
+    pub fn existing_branch_tip(&self, branch: &str) -> Result<ObjectId> {
+        self.branch_tip(branch)?.ok_or_else(|| Error::BranchMissing { name: shown(branch.as_bytes()) })
+    }
+
+    /// Answers where a remote's branch was when it was last fetched or pushed.
+    ///
+    /// # Errors
+    /// The name is invalid or the reference unreadable.
+    pub fn tracking_tip(&self, remote: &str, branch: &str) -> Result<Option<ObjectId>> {
+        full_name(branch)?;
+        self.reference_target(&format!("refs/remotes/{remote}/{branch}"))
+    }
+
+    /// Moves a branch from `expected` (none: it does not exist) to `target`, and reads it back.
+    ///
+    /// # Errors
+    /// [`Error::RefMoved`] when the branch is elsewhere; then nothing changed.
+    pub fn move_branch(
+        &self,
+        branch: &str,
+        expected: Option<ObjectId>,
+        target: ObjectId,
+        log_message: &str,
+    ) -> Result<()> {
+        self.move_reference(&full_name(branch)?, expected, target, log_message)
+    }
+
+    /// Keeps a commit alive under the name of its promotion.
+    ///
+    /// # Errors
+    /// The reference cannot be written.
+    pub fn keep(&self, promotion: &PromotionId, commit: ObjectId) -> Result<()> {
+        let name = format!("{KEEP_PREFIX}{promotion}");
+        self.inner
+            .reference(&name, oid(commit)?, true, "cascade: keep candidate")
+            .map(drop)
+            .map_err(Error::library(format!("write {name}")))
+    }
+
+    /// Answers the worktree that has a branch checked out, if any.
+    ///
+    /// # Errors
+    /// The list of worktrees cannot be read.
+    pub fn checked_out_at(&self, branch: &str) -> Result<Option<PathBuf>> {
+        let full = full_name(branch)?;
+        let is_head_of = |repository: &git2::Repository| {
+            let head = repository.find_reference("HEAD").ok();
+            head.is_some_and(|head| head.symbolic_target_bytes() == Some(full.as_bytes()))
+        };
+        if is_head_of(&self.inner) {
+            return Ok(Some(self.root().to_owned()));
+        }
+        let main_checkout = git2::Repository::open(self.common_dir()).ok().filter(|main| !main.is_bare());
+        if let Some(main) = main_checkout.filter(|main| is_head_of(main)) {
+            return Ok(main.workdir().map(ToOwned::to_owned));
+        }
+        let names = self.inner.worktrees().map_err(Error::library("list worktrees"))?;
+        let worktrees = names.iter().flatten().flatten().filter_map(|name| self.inner.find_worktree(name).ok());
+        let holder = worktrees
+            .filter_map(|worktree| git2::Repository::open_from_worktree(&worktree).ok())
+            .find(|repository| is_head_of(repository));
+        Ok(holder.and_then(|repository| repository.workdir().map(ToOwned::to_owned)))
+    }
+
+    fn reference_target(&self, full: &str) -> Result<Option<ObjectId>> {
+        match self.inner.refname_to_id(full) {
+            Ok(target) => object_id(target).map(Some),
+            Err(missing) if missing.code() == ErrorCode::NotFound => Ok(None),
+            Err(source) => Err(Error::library(format!("read {full}"))(source)),
+        }
+    }
+
+    fn move_reference(
+        &self,
+        full: &str,
+        expected: Option<ObjectId>,
+        target: ObjectId,
+        log_message: &str,
+    ) -> Result<()> {
+        let moved = match expected {
+            Some(expected) => {
+                self.inner.reference_matching(full, oid(target)?, true, oid(expected)?, log_message).map(drop)
+            }
+            None => self.inner.reference(full, oid(target)?, false, log_message).map(drop),
+        };
+        let found = self.reference_target(full)?;
+        match moved {
+            Ok(()) if found == Some(target) => Ok(()),
+            Ok(()) => Err(Error::Integrity {
+                what: full.to_owned(),
+                reason: format!(
+                    "it reads {} after it was moved to {}",
+                    found.map_or_else(|| "nothing".to_owned(), |id| id.short()),
+                    target.short()
+                ),
+            }),
+            Err(_) if found != expected => Err(Error::RefMoved { name: full.to_owned(), expected, found }),
+            Err(source) if source.code() == ErrorCode::Locked => {
+                Err(Error::Locked { path: self.common_dir().join(format!("{full}.lock")) })
+            }
+            Err(source) => Err(Error::library(format!("move {full}"))(source)),
+        }
+    }
+}
+
+/// Turns cascade's object name into libgit2's.
+pub(super) fn oid(id: ObjectId) -> Result<Oid> {
+    Oid::from_bytes(id.as_bytes()).map_err(Error::library("read an object name"))
+}
+
+/// Turns libgit2's object name into cascade's.
+pub(super) fn object_id(oid: Oid) -> Result<ObjectId> {
+    let bytes = oid
+        .as_bytes()
+        .try_into()
+        .map_err(|_| Error::Integrity { what: oid.to_string(), reason: "it is not a SHA-1 name".to_owned() })?;
+    Ok(ObjectId::from_bytes(bytes))
+}

@@ -1,0 +1,93 @@
+//! Building the commits that promotions and rollbacks land: exact trees, no merge algorithm, no working tree.
+
+use git2::{ObjectType, Signature, Time};
+
+use super::branch::{object_id, oid};
+use super::error::{Error, Result};
+use super::program::Program;
+use super::repo::Repo;
+use crate::base::Timestamp;
+use crate::base::escape::shown;
+use crate::base::id::ObjectId;
+
+/// A commit to build.
+#[derive(Debug, Clone)]
+pub struct NewCommit {
+    /// Its content.
+    pub tree: ObjectId,
+    /// Its parents, in order.
+    pub parents: Vec<ObjectId>,
+    /// Its message, trailers included.
+    pub message: String,
+    /// When it is made.
+    pub at: Timestamp,
+}
+
+impl Repo {
+    /// Writes a commit object durably and reads it back; no reference moves.
+    ///
+    /// # Errors
+    /// The object cannot be written, or reads back differently.
+    pub fn build_commit(&self, new: &NewCommit) -> Result<ObjectId> {
+        let tree = self.inner.find_tree(oid(new.tree)?).map_err(Error::library("read the candidate's tree"))?;
+        let mut parents = Vec::with_capacity(new.parents.len());
+        for parent in &new.parents {
+            parents.push(self.inner.find_commit(oid(*parent)?).map_err(Error::library("read a parent commit"))?);
+        }
+        let signature = self.identity(new.at)?;
+        let buffer = self
+            .inner
+            .commit_create_buffer(&signature, &signature, &new.message, &tree, &parents.iter().collect::<Vec<_>>())
+            .map_err(Error::library("compose a commit"))?;
+        let odb = self.inner.odb().map_err(Error::library("open the object store"))?;
+        let id = odb.write(ObjectType::Commit, &buffer).map_err(Error::library("write a commit"))?;
+        let read = odb.read(id).map_err(Error::library("read a commit back"))?;
+        if read.data() != &buffer[..] {
+            return Err(Error::Integrity {
+                what: format!("commit {id}"),
+                reason: "it reads back differently".to_owned(),
+            });
+        }
+        object_id(id)
+    }
+
+    /// Merges two commits three-way with git's own algorithm, in memory; answers the merged tree.
+    ///
+    /// # Errors
+    /// [`Error::MergeConflict`] with the paths, or git is older than 2.38.
+    pub fn merge_trees(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
+        let (ours_text, theirs_text) = (ours.to_string(), theirs.to_string());
+        let arguments = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", &ours_text, &theirs_text];
+        let output = Program::new(self, arguments).run()?;
+        let mut fields = output.stdout.split(|byte| *byte == 0).filter(|field| !field.is_empty());
+        let tree = fields.next().and_then(|field| std::str::from_utf8(field).ok()?.parse().ok());
+        match (output.status.code(), tree) {
+            (Some(0), Some(tree)) => Ok(tree),
+            (Some(1), Some(_)) => {
+                Err(Error::MergeConflict { source_commit: theirs, paths: fields.map(shown).collect() })
+            }
+            _ => Err(output.failure()),
+        }
+    }
+
+    /// Answers who cascade's commits are by: the repository's configured user, else cascade itself.
+    ///
+    /// # Errors
+    /// The configured name cannot stand in a commit.
+    pub(super) fn identity(&self, at: Timestamp) -> Result<Signature<'static>> {
+        let time = Time::new(at.as_second(), 0);
+        let configured = self.inner.signature().ok();
+        let (name, email) = configured
+            .as_ref()
+            .and_then(|user| Some((user.name().ok()?, user.email().ok()?)))
+            .unwrap_or(("cascade", "cascade@localhost"));
+        Signature::new(name, email, &time).map_err(Error::library("compose an author line"))
+    }
+
+    /// Answers `name <email>` of the repository's configured user, if any.
+    #[must_use]
+    pub fn user(&self) -> Option<String> {
+        let user = self.inner.signature().ok()?;
+        Some(format!("{} <{}>", shown(user.name_bytes()), shown(user.email_bytes())))
+    }
+}

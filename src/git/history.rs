@@ -1,0 +1,187 @@
+//! Questions about commits: what lies between two of them, who made them, what they change.
+
+use git2::{DiffOptions, Sort};
+
+use super::branch::{object_id, oid};
+use super::error::{Error, Result};
+use super::repo::Repo;
+use crate::base::Timestamp;
+use crate::base::escape::shown;
+use crate::base::id::ObjectId;
+
+/// The trailer that marks a commit which cascade made for a promotion.
+pub const PROMOTION_TRAILER: &str = "Cascade-Promotion";
+
+/// Most commits that are listed one by one; beyond it only their number counts on.
+pub const LISTED_COMMITS_LIMIT: usize = 1_000;
+
+/// What people want to know of a commit; texts are escaped.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct CommitSummary {
+    /// Its name.
+    pub id: ObjectId,
+    /// First line of its message.
+    pub subject: String,
+    /// Who wrote it.
+    pub author: String,
+    /// When it was written.
+    pub at: Timestamp,
+}
+
+/// What changes between two trees, file by file; paths are escaped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TreeChanges {
+    /// Changed files, each with `A`, `M`, `D`, `R` or `T`.
+    pub files: Vec<(char, String)>,
+    /// Lines added.
+    pub insertions: usize,
+    /// Lines deleted.
+    pub deletions: usize,
+}
+
+impl Repo {
+    /// Answers whether `ancestor` is `descendant` or reachable from it.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn is_ancestor(&self, ancestor: ObjectId, descendant: ObjectId) -> Result<bool> {
+        if ancestor == descendant {
+            return Ok(true);
+        }
+        self.inner.graph_descendant_of(oid(descendant)?, oid(ancestor)?).map_err(Error::library("compare two commits"))
+    }
+
+    /// Answers a commit's tree.
+    ///
+    /// # Errors
+    /// The commit is missing.
+    pub fn tree_of(&self, commit: ObjectId) -> Result<ObjectId> {
+        let found =
+            self.inner.find_commit(oid(commit)?).map_err(Error::library(format!("read commit {}", commit.short())))?;
+        object_id(found.tree_id())
+    }
+
+    /// Lists the commits reachable from `tip` and not from `base`, newest first, up to `limit`.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn commits_between(&self, base: Option<ObjectId>, tip: ObjectId, limit: usize) -> Result<Vec<CommitSummary>> {
+        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
+        walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(Error::library("sort commits"))?;
+        walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
+        if let Some(base) = base {
+            walk.hide(oid(base)?).map_err(Error::library("walk commits"))?;
+        }
+        walk.take(limit).map(|id| self.summary_of(id.map_err(Error::library("walk commits"))?)).collect()
+    }
+
+    /// Counts the commits reachable from `tip` and not from `base`.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn count_between(&self, base: ObjectId, tip: ObjectId) -> Result<usize> {
+        let counted = self.inner.graph_ahead_behind(oid(tip)?, oid(base)?);
+        counted.map(|(ahead, _)| ahead).map_err(Error::library("count commits"))
+    }
+
+    /// Lists the commits that somebody else put on an environment's branch: on the first-parent line from `tip`,
+    /// neither reachable from `source` nor from `vetted` (what is known to be in order), and not made by cascade.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn foreign_commits(
+        &self,
+        tip: ObjectId,
+        source: ObjectId,
+        vetted: Option<ObjectId>,
+    ) -> Result<Vec<CommitSummary>> {
+        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
+        walk.simplify_first_parent().map_err(Error::library("walk commits"))?;
+        walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
+        for known in [Some(source), vetted].into_iter().flatten() {
+            walk.hide(oid(known)?).map_err(Error::library("walk commits"))?;
+        }
+        let mut foreign = Vec::new();
+        for id in walk.take(LISTED_COMMITS_LIMIT) {
+            let id = id.map_err(Error::library("walk commits"))?;
+            let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+            if !has_trailer(commit.message_bytes(), PROMOTION_TRAILER) {
+                foreign.push(self.summary_of(id)?);
+            }
+        }
+        Ok(foreign)
+    }
+
+    /// Answers what people want to know of a commit.
+    ///
+    /// # Errors
+    /// The commit is missing.
+    pub fn summary(&self, commit: ObjectId) -> Result<CommitSummary> {
+        self.summary_of(oid(commit)?)
+    }
+
+    /// Compares the trees of two commits (nothing: the empty tree).
+    ///
+    /// # Errors
+    /// An object is missing.
+    pub fn changes_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<TreeChanges> {
+        let tree = |commit: ObjectId| {
+            let commit = self.inner.find_commit(oid(commit)?).map_err(Error::library("read a commit"))?;
+            commit.tree().map_err(Error::library("read a tree"))
+        };
+        let old = base.map(tree).transpose()?;
+        let mut options = DiffOptions::new();
+        options.context_lines(0);
+        let diff = self
+            .inner
+            .diff_tree_to_tree(old.as_ref(), Some(&tree(tip)?), Some(&mut options))
+            .map_err(Error::library("compare two trees"))?;
+        let stats = diff.stats().map_err(Error::library("count changed lines"))?;
+        let files = diff.deltas().map(|delta| {
+            let path = delta.new_file().path_bytes().or_else(|| delta.old_file().path_bytes()).unwrap_or_default();
+            (letter(delta.status()), shown(path))
+        });
+        Ok(TreeChanges { files: files.collect(), insertions: stats.insertions(), deletions: stats.deletions() })
+    }
+
+    fn summary_of(&self, id: git2::Oid) -> Result<CommitSummary> {
+        let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+        let subject = commit.message_bytes().split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let ms = commit.time().seconds().saturating_mul(1_000);
+        Ok(CommitSummary {
+            id: object_id(id)?,
+            subject: shown(subject),
+            author: shown(commit.author().name_bytes()),
+            at: crate::base::clock::from_ms(ms),
+        })
+    }
+}
+
+fn letter(status: git2::Delta) -> char {
+    match status {
+        git2::Delta::Added => 'A',
+        git2::Delta::Deleted => 'D',
+        git2::Delta::Renamed => 'R',
+        git2::Delta::Typechange => 'T',
+        _ => 'M',
+    }
+}
+
+/// Answers whether the last paragraph of a message has a line `<name>: …`.
+fn has_trailer(message: &[u8], name: &str) -> bool {
+    let text = String::from_utf8_lossy(message);
+    let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
+    last.lines().any(|line| line.split_once(':').is_some_and(|(key, _)| key == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailers_are_looked_for_in_the_last_paragraph_only() {
+        let promoted = b"Promote x\n\nbody\n\nChecked-by: y\nCascade-Promotion: k3f9\n";
+        assert!(has_trailer(promoted, PROMOTION_TRAILER));
+        assert!(!has_trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER));
+    }
+}

@@ -1,0 +1,162 @@
+//! The network: asking a remote, fetching from it and pushing to it, through the git program.
+
+use super::branch::full_name;
+use super::error::{Error, Result};
+use super::program::{NETWORK_DEADLINE, Output, Program};
+use super::repo::Repo;
+use crate::base::escape::shown;
+use crate::base::id::ObjectId;
+
+/// What a push may do to the remote's branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// Only move it forward.
+    Forward,
+    /// Move it wherever the push says, provided that it is at this commit (none: it does not exist).
+    Exactly(Option<ObjectId>),
+}
+
+impl Repo {
+    /// Answers whether a remote of that name is configured.
+    #[must_use]
+    pub fn has_remote(&self, remote: &str) -> bool {
+        self.inner.find_remote(remote).is_ok()
+    }
+
+    /// Asks the remote where its branch is; nothing when it does not exist there.
+    ///
+    /// # Errors
+    /// The remote cannot be reached or denies access.
+    pub fn remote_tip(&self, remote: &str, branch: &str) -> Result<Option<ObjectId>> {
+        let full = full_name(branch)?;
+        let arguments = ["ls-remote", "--end-of-options", remote, &full];
+        let output = Program::new(self, arguments).deadline(NETWORK_DEADLINE).run()?;
+        if !output.status.success() {
+            return Err(network_error(remote, &output));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let tips = text.lines().filter_map(|line| line.split_once('\t'));
+        let tip = tips.filter(|(_, name)| *name == full).map(|(id, _)| id).next();
+        tip.map(|id| id.parse().map_err(|reason| Error::Integrity { what: format!("{remote}/{branch}"), reason }))
+            .transpose()
+    }
+
+    /// Fetches a remote's branch into its tracking reference.
+    ///
+    /// # Errors
+    /// The remote cannot be reached or denies access, or has no such branch.
+    pub fn fetch(&self, remote: &str, branch: &str) -> Result<()> {
+        let refspec = format!("+{}:refs/remotes/{remote}/{branch}", full_name(branch)?);
+        let arguments =
+            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", remote, &refspec];
+        let output = Program::new(self, arguments).deadline(NETWORK_DEADLINE).run()?;
+        if output.status.success() { Ok(()) } else { Err(network_error(remote, &output)) }
+    }
+
+    /// Pushes a commit to a remote's branch.
+    ///
+    /// Pushing what is there already succeeds.
+    ///
+    /// # Errors
+    /// [`Error::RemoteMoved`] when the branch is elsewhere, [`Error::RemoteRefused`] when a hook or a rule says no,
+    /// [`Error::RemoteDenied`] and [`Error::RemoteUnavailable`] for the connection.
+    pub fn push(&self, remote: &str, commit: ObjectId, branch: &str, lease: Lease) -> Result<()> {
+        let full = full_name(branch)?;
+        let refspec = format!("{commit}:{full}");
+        let mut arguments = vec!["push".to_owned(), "--porcelain".to_owned(), "--no-follow-tags".to_owned()];
+        if let Lease::Exactly(expected) = lease {
+            let expected = expected.map_or_else(String::new, |id| id.to_string());
+            arguments.push(format!("--force-with-lease={full}:{expected}"));
+        }
+        arguments.extend(["--end-of-options".to_owned(), remote.to_owned(), refspec]);
+        let output = Program::new(self, &arguments).deadline(NETWORK_DEADLINE).run()?;
+        match (output.status.success(), rejection(&output.stdout, &full)) {
+            (true, None) => Ok(()),
+            (_, Some(reason)) if is_stale(&reason) => {
+                Err(Error::RemoteMoved { remote: remote.to_owned(), branch: shown(branch.as_bytes()) })
+            }
+            (_, Some(reason)) => Err(Error::RemoteRefused {
+                remote: remote.to_owned(),
+                branch: shown(branch.as_bytes()),
+                reason: with_remote_words(&reason, &output),
+            }),
+            (false, None) => Err(push_error(remote, branch, &output)),
+        }
+    }
+}
+
+/// Answers why the remote rejected `full`, from the porcelain lines `<flag>\t<from>:<to>\t<summary>`.
+fn rejection(stdout: &[u8], full: &str) -> Option<String> {
+    let text = String::from_utf8_lossy(stdout);
+    text.lines().find_map(|line| {
+        let mut fields = line.splitn(3, '\t');
+        let (flag, refs, summary) = (fields.next()?, fields.next()?, fields.next()?);
+        let is_ours = refs.rsplit_once(':').is_some_and(|(_, target)| target == full);
+        (flag == "!" && is_ours).then(|| shown(summary.as_bytes()))
+    })
+}
+
+/// Tells "the branch is elsewhere" from "a rule says no": git has these few words for the former.
+fn is_stale(summary: &str) -> bool {
+    let stale = ["(stale info)", "(fetch first)", "(non-fast-forward)", "(remote ref updated since checkout)"];
+    let raced =
+        ["cannot lock ref", "failed to update ref", "reference already exists", "(incorrect old value provided)"];
+    (summary.starts_with("[rejected]") && stale.iter().any(|word| summary.contains(word)))
+        || (summary.starts_with("[remote rejected]") && raced.iter().any(|word| summary.contains(word)))
+}
+
+/// Adds what the remote's hooks printed (`remote: …` lines) to a rejection's summary.
+fn with_remote_words(summary: &str, output: &Output) -> String {
+    let message = output.message();
+    let words: Vec<&str> = message
+        .lines()
+        .filter_map(|line| line.strip_prefix("remote:"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    if words.is_empty() { summary.to_owned() } else { format!("{summary}: {}", words.join("; ")) }
+}
+
+/// A push that failed without a word on the branch: a local pre-push hook said no, or the connection failed.
+fn push_error(remote: &str, branch: &str, output: &Output) -> Error {
+    let message = output.message();
+    let reached = !["fatal:", "ssh:"].iter().any(|prefix| message.lines().any(|line| line.starts_with(prefix)));
+    if reached {
+        let branch = shown(branch.as_bytes());
+        return Error::RemoteRefused { remote: remote.to_owned(), branch, reason: message };
+    }
+    network_error(remote, output)
+}
+
+fn network_error(remote: &str, output: &Output) -> Error {
+    let reason = output.message();
+    let remote = remote.to_owned();
+    let denials = ["Permission denied", "Authentication failed", "could not read Username", "error: 403", "error: 401"];
+    if denials.iter().any(|word| reason.contains(word)) {
+        Error::RemoteDenied { remote, reason }
+    } else {
+        Error::RemoteUnavailable { remote, reason }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = "refs/heads/main";
+
+    #[test]
+    fn rejections_are_read_from_porcelain_lines() {
+        let stdout = b"To ../origin.git\n!\tabc:refs/heads/main\t[rejected] (stale info)\nDone\n";
+        let reason = rejection(stdout, FULL).unwrap();
+        assert!(is_stale(&reason), "{reason}");
+        assert_eq!(rejection(b"=\tabc:refs/heads/main\t[up to date]\n", FULL), None);
+        assert_eq!(rejection(b"!\tabc:refs/heads/other\t[rejected] (stale info)\n", FULL), None);
+    }
+
+    #[test]
+    fn a_hook_that_declines_is_a_refusal_and_not_a_race() {
+        let stdout = b"!\tabc:refs/heads/main\t[remote rejected] (pre-receive hook declined)\n";
+        assert!(!is_stale(&rejection(stdout, FULL).unwrap()));
+    }
+}

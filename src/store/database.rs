@@ -1,0 +1,173 @@
+//! Opening the database, and what all its tables share.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use sqlx::any::{AnyPoolOptions, AnyRow};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, Executor as _, Row as _, SqlSafeStr as _};
+
+use super::error::{Error, Result};
+use super::home::{Home, ProjectHome};
+use crate::base::Timestamp;
+use crate::base::clock::from_ms;
+
+/// The database, seen from one project; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(super) pool: AnyPool,
+    pub(super) project: String,
+}
+
+/// Settings of every SQLite connection: durable, readers beside a writer, a write-ahead log that shrinks again.
+const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA journal_size_limit = 4194304; PRAGMA foreign_keys = ON;";
+
+impl Store {
+    /// Opens the database in `home`, creating it and bringing its schema up to date.
+    ///
+    /// # Errors
+    /// The directory cannot be created or written, the disk is full, or the file is not a database of cascade's.
+    pub async fn open(home: &Home, project: &ProjectHome) -> Result<Self> {
+        project.create().map_err(|source| Error::Home { path: home.root().to_owned(), source })?;
+        let path = home.database();
+        let pool = connect(&path).await.map_err(open_error(&path))?;
+        migrate(&pool, &path).await?;
+        Ok(Self { pool, project: project.key().to_owned() })
+    }
+
+    /// Records the project's name and place.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn remember_project(&self, name: &str, root: &Path, now: Timestamp) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO projects (project, name, root, created_ms) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (project) DO UPDATE SET name = excluded.name, root = excluded.root",
+        )
+        .bind(self.project.clone())
+        .bind(name.to_owned())
+        .bind(root.to_string_lossy().into_owned())
+        .bind(now.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed("record the project"))
+    }
+
+    /// Writes everything out and closes the connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+async fn connect(path: &Path) -> std::result::Result<AnyPool, sqlx::Error> {
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}?mode=rwc", percent_encoded(path));
+    AnyPoolOptions::new()
+        .max_connections(1)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(SQLITE_SETTINGS).await?;
+                Ok(())
+            })
+        })
+        .connect(&url)
+        .await
+}
+
+async fn migrate(pool: &AnyPool, path: &Path) -> Result<()> {
+    if is_current(pool).await {
+        return Ok(());
+    }
+    let lock_path = path.with_extension("migration.lock");
+    let lock = tokio::task::spawn_blocking(move || {
+        let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(lock_path)?;
+        file.lock().map(|()| file)
+    });
+    let _lock = lock.await.map_err(|lost| open_error(path)(lost))?.map_err(open_error(path))?;
+    Migrator::with_migrations(migrations()).run(pool).await.map_err(open_error(path))
+}
+
+/// Answers whether the newest migration ran already: the usual case, one query.
+async fn is_current(pool: &AnyPool) -> bool {
+    let newest = migrations().iter().map(|migration| migration.version).max().unwrap_or(0);
+    let applied = sqlx::query("SELECT CAST(MAX(version) AS BIGINT) AS version FROM _sqlx_migrations WHERE success")
+        .fetch_all(pool)
+        .await;
+    applied.is_ok_and(|rows| rows.first().and_then(|row| row.try_get::<i64, _>("version").ok()) == Some(newest))
+}
+
+fn migrations() -> Vec<Migration> {
+    let migration = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    vec![migration(1, "pipeline", include_str!("migrations/0001_pipeline.sql"))]
+}
+
+/// Escapes what would end the path part of a database URL.
+fn percent_encoded(path: &Path) -> String {
+    let mut text = String::new();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => text.push(char::from(*byte)),
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+    }
+    text
+}
+
+fn open_error<E: std::error::Error + Send + Sync + 'static>(path: &Path) -> impl FnOnce(E) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Open { path, source: Box::new(source) }
+}
+
+/// Wraps a failed statement with what was tried.
+pub(super) fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
+    move |source| Error::Statement { action, source }
+}
+
+/// Reads columns of one row, each with a clear error where the value is not what it must be.
+pub(super) struct Columns<'a>(pub &'a AnyRow);
+
+impl Columns<'_> {
+    pub fn text(&self, name: &str) -> Result<String> {
+        self.0.try_get(name).map_err(failed("read a text column"))
+    }
+
+    pub fn optional_text(&self, name: &str) -> Result<Option<String>> {
+        self.0.try_get(name).map_err(failed("read a text column"))
+    }
+
+    pub fn integer(&self, name: &str) -> Result<i64> {
+        self.0.try_get(name).map_err(failed("read a number column"))
+    }
+
+    pub fn flag(&self, name: &str) -> Result<bool> {
+        // INTEGER is 32 bits wide in PostgreSQL and 64 in SQLite.
+        self.0
+            .try_get::<i64, _>(name)
+            .or_else(|_| self.0.try_get::<i32, _>(name).map(i64::from))
+            .map(|flag| flag != 0)
+            .map_err(failed("read a flag column"))
+    }
+
+    pub fn time(&self, name: &str) -> Result<Timestamp> {
+        self.integer(name).map(from_ms)
+    }
+
+    pub fn optional_time(&self, name: &str) -> Result<Option<Timestamp>> {
+        let ms: Option<i64> = self.0.try_get(name).map_err(failed("read a time column"))?;
+        Ok(ms.map(from_ms))
+    }
+
+    pub fn parsed<T: FromStr>(&self, name: &str, expected: &'static str) -> Result<T> {
+        let value = self.text(name)?;
+        value.parse().map_err(|_| Error::Malformed { expected, value })
+    }
+
+    pub fn optional_parsed<T: FromStr>(&self, name: &str, expected: &'static str) -> Result<Option<T>> {
+        let parse = |value: String| value.parse().map_err(|_| Error::Malformed { expected, value });
+        self.optional_text(name)?.map(parse).transpose()
+    }
+}

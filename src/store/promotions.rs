@@ -1,0 +1,306 @@
+//! Promotions, their journal, checks and approvals.
+
+use sqlx::any::AnyRow;
+
+use super::database::{Columns, Store, failed};
+use super::error::{Error, Result};
+use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State};
+use crate::base::Timestamp;
+use crate::base::id::{ObjectId, PromotionId};
+
+/// Most journal lines of one promotion: far above any real one, so that a loop ends with an error.
+const JOURNAL_LIMIT_LINES: i64 = 10_000;
+
+fn text(id: Option<ObjectId>) -> Option<String> {
+    id.map(|id| id.to_string())
+}
+
+fn promotion(row: &AnyRow) -> Result<Promotion> {
+    let columns = Columns(row);
+    let object = |name| columns.optional_parsed::<ObjectId>(name, "a git object name");
+    Ok(Promotion {
+        id: PromotionId::from_stored(&columns.text("id")?),
+        environment: columns.text("environment")?,
+        state: columns.parsed("state", "a promotion's state")?,
+        step: columns.optional_parsed("step", "a promotion's step")?,
+        source: columns.parsed("source", "a git object name")?,
+        previous: object("previous")?,
+        candidate: object("candidate")?,
+        tree: object("tree")?,
+        merge_allowed: columns.flag("merge_allowed")?,
+        remote: columns.optional_text("remote")?,
+        pushed: columns.flag("pushed")?,
+        rollback_to: object("rollback_to")?,
+        rollback_from: object("rollback_from")?,
+        rollback_commit: object("rollback_commit")?,
+        requested_by: columns.text("requested_by")?,
+        purpose: columns.optional_text("purpose")?,
+        reason: columns.optional_text("reason")?,
+        created_at: columns.time("created_ms")?,
+        updated_at: columns.time("updated_ms")?,
+        finished_at: columns.optional_time("finished_ms")?,
+    })
+}
+
+impl Store {
+    /// Stores a promotion as it is now and, in the same transaction, one line of its journal.
+    ///
+    /// # Errors
+    /// The database cannot be written; then neither is stored.
+    pub async fn record(&self, promotion: &Promotion, kind: &str, name: &str, detail: &str) -> Result<()> {
+        let mut transaction =
+            self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("begin to record a promotion"))?;
+        let lines = sqlx::query("SELECT CAST(COUNT(*) AS BIGINT) AS lines FROM journal WHERE promotion = $1")
+            .bind(promotion.id.as_str().to_owned())
+            .fetch_all(&mut *transaction)
+            .await
+            .map_err(failed("read a promotion's journal"))?;
+        let position = lines.first().map_or(Ok(0), |row| Columns(row).integer("lines"))?;
+        if position >= JOURNAL_LIMIT_LINES {
+            return Err(Error::Malformed { expected: "an ending journal", value: promotion.id.to_string() });
+        }
+        sqlx::query(UPSERT_PROMOTION)
+            .bind(promotion.id.as_str().to_owned())
+            .bind(self.project.clone())
+            .bind(promotion.environment.clone())
+            .bind(promotion.state.as_str())
+            .bind(promotion.step.map(|step| step.as_str().to_owned()))
+            .bind(promotion.source.to_string())
+            .bind(text(promotion.previous))
+            .bind(text(promotion.candidate))
+            .bind(text(promotion.tree))
+            .bind(i32::from(promotion.merge_allowed))
+            .bind(promotion.remote.clone())
+            .bind(i32::from(promotion.pushed))
+            .bind(text(promotion.rollback_to))
+            .bind(text(promotion.rollback_from))
+            .bind(text(promotion.rollback_commit))
+            .bind(promotion.requested_by.clone())
+            .bind(promotion.purpose.clone())
+            .bind(promotion.reason.clone())
+            .bind(promotion.created_at.as_millisecond())
+            .bind(promotion.updated_at.as_millisecond())
+            .bind(promotion.finished_at.map(Timestamp::as_millisecond))
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed("record a promotion"))?;
+        sqlx::query(
+            "INSERT INTO journal (promotion, position, kind, name, detail, at_ms) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(promotion.id.as_str().to_owned())
+        .bind(position)
+        .bind(kind.to_owned())
+        .bind(name.to_owned())
+        .bind(detail.to_owned())
+        .bind(promotion.updated_at.as_millisecond())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed("record a promotion's journal"))?;
+        transaction.commit().await.map_err(failed("record a promotion"))
+    }
+
+    /// Finds a promotion by its id or the beginning of it.
+    ///
+    /// # Errors
+    /// None or several begin so.
+    pub async fn promotion(&self, id: &str) -> Result<Promotion> {
+        let found = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND substr(id, 1, length($2)) = $2 ORDER BY id LIMIT 2",
+        )
+        .bind(self.project.clone())
+        .bind(id.to_owned())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("find a promotion"))?;
+        match found.as_slice() {
+            [] => Err(Error::NoSuchPromotion { id: id.to_owned() }),
+            _ if id.is_empty() => Err(Error::NoSuchPromotion { id: id.to_owned() }),
+            [row] => promotion(row),
+            _ => Err(Error::AmbiguousPromotion { id: id.to_owned() }),
+        }
+    }
+
+    /// Lists the latest promotions, newest first, of one environment or of all.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn promotions(&self, environment: Option<&str>, limit: i64) -> Result<Vec<Promotion>> {
+        let rows = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND ($2 = '' OR environment = $2) \
+             ORDER BY created_ms DESC, id DESC LIMIT $3",
+        )
+        .bind(self.project.clone())
+        .bind(environment.unwrap_or_default().to_owned())
+        .bind(limit)
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list promotions"))?;
+        rows.iter().map(promotion).collect()
+    }
+
+    /// Lists the promotions that are not at an end, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn unfinished(&self) -> Result<Vec<Promotion>> {
+        let rows = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND finished_ms IS NULL ORDER BY created_ms, id LIMIT 1000",
+        )
+        .bind(self.project.clone())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list unfinished promotions"))?;
+        rows.iter().map(promotion).collect()
+    }
+
+    /// Answers the promotion whose candidate is live in an environment by the record: the latest that was promoted.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn live(&self, environment: &str) -> Result<Option<Promotion>> {
+        let rows = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND environment = $2 AND state = $3 \
+             ORDER BY finished_ms DESC, created_ms DESC LIMIT 1",
+        )
+        .bind(self.project.clone())
+        .bind(environment.to_owned())
+        .bind(State::Promoted.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("find the live promotion"))?;
+        rows.first().map(promotion).transpose()
+    }
+
+    /// Reads a promotion's journal, oldest line first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn journal(&self, id: &PromotionId) -> Result<Vec<JournalEntry>> {
+        let rows = sqlx::query("SELECT kind, name, detail, at_ms FROM journal WHERE promotion = $1 ORDER BY position")
+            .bind(id.as_str().to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("read a journal"))?;
+        let entry = |row: &AnyRow| {
+            let columns = Columns(row);
+            Ok(JournalEntry {
+                kind: columns.text("kind")?,
+                name: columns.text("name")?,
+                detail: columns.text("detail")?,
+                at: columns.time("at_ms")?,
+            })
+        };
+        rows.iter().map(entry).collect()
+    }
+
+    /// Stores the answer of a check for a promotion, replacing an earlier one.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn record_check(&self, id: &PromotionId, check: &CheckRecord) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO checks (promotion, phase, name, outcome, detail, log, cached, took_ms, at_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (promotion, phase, name) DO UPDATE SET \
+             outcome = excluded.outcome, detail = excluded.detail, log = excluded.log, cached = excluded.cached, \
+             took_ms = excluded.took_ms, at_ms = excluded.at_ms",
+        )
+        .bind(id.as_str().to_owned())
+        .bind(check.phase.as_str())
+        .bind(check.name.clone())
+        .bind(check.outcome.clone())
+        .bind(check.detail.clone())
+        .bind(check.log.clone())
+        .bind(i32::from(check.cached))
+        .bind(check.took_ms)
+        .bind(check.at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed("record a check"))
+    }
+
+    /// Lists the answers of a promotion's checks, in the order they were given.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn checks(&self, id: &PromotionId) -> Result<Vec<CheckRecord>> {
+        let rows = sqlx::query("SELECT * FROM checks WHERE promotion = $1 ORDER BY at_ms, name")
+            .bind(id.as_str().to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("list checks"))?;
+        rows.iter().map(check).collect()
+    }
+
+    /// Stores one person's word on a promotion's candidate, replacing the person's earlier word.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn record_approval(&self, id: &PromotionId, approval: &ApprovalRecord) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO approvals (promotion, person, candidate, consent, reason, at_ms, expires_ms) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (promotion, person) DO UPDATE SET \
+             candidate = excluded.candidate, consent = excluded.consent, reason = excluded.reason, \
+             at_ms = excluded.at_ms, expires_ms = excluded.expires_ms",
+        )
+        .bind(id.as_str().to_owned())
+        .bind(approval.person.clone())
+        .bind(approval.candidate.to_string())
+        .bind(i32::from(approval.consent))
+        .bind(approval.reason.clone())
+        .bind(approval.at.as_millisecond())
+        .bind(approval.expires_at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed("record an approval"))
+    }
+
+    /// Lists what people said of a promotion, oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn approvals(&self, id: &PromotionId) -> Result<Vec<ApprovalRecord>> {
+        let rows = sqlx::query("SELECT * FROM approvals WHERE promotion = $1 ORDER BY at_ms, person")
+            .bind(id.as_str().to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("list approvals"))?;
+        rows.iter().map(approval).collect()
+    }
+}
+
+fn check(row: &AnyRow) -> Result<CheckRecord> {
+    let columns = Columns(row);
+    Ok(CheckRecord {
+        phase: columns.parsed("phase", "a check's phase")?,
+        name: columns.text("name")?,
+        outcome: columns.text("outcome")?,
+        detail: columns.text("detail")?,
+        log: columns.optional_text("log")?,
+        cached: columns.flag("cached")?,
+        took_ms: columns.integer("took_ms")?,
+        at: columns.time("at_ms")?,
+    })
+}
+
+fn approval(row: &AnyRow) -> Result<ApprovalRecord> {
+    let columns = Columns(row);
+    Ok(ApprovalRecord {
+        person: columns.text("person")?,
+        candidate: columns.parsed("candidate", "a git object name")?,
+        consent: columns.flag("consent")?,
+        reason: columns.optional_text("reason")?,
+        at: columns.time("at_ms")?,
+        expires_at: columns.time("expires_ms")?,
+    })
+}
+
+const UPSERT_PROMOTION: &str = "INSERT INTO promotions (id, project, environment, state, step, source, previous, \
+     candidate, tree, merge_allowed, remote, pushed, rollback_to, rollback_from, rollback_commit, requested_by, purpose, reason, \
+     created_ms, updated_ms, finished_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+     $16, $17, $18, $19, $20, $21) ON CONFLICT (id) DO UPDATE SET state = excluded.state, step = excluded.step, \
+     previous = excluded.previous, candidate = excluded.candidate, tree = excluded.tree, \
+     merge_allowed = excluded.merge_allowed, remote = excluded.remote, pushed = excluded.pushed, \
+     rollback_to = excluded.rollback_to, rollback_from = excluded.rollback_from, rollback_commit = excluded.rollback_commit, reason = excluded.reason, \
+     updated_ms = excluded.updated_ms, finished_ms = excluded.finished_ms";

@@ -1,0 +1,325 @@
+//! The rows that the store keeps, as plain data.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::base::Timestamp;
+use crate::base::id::{ObjectId, PromotionId};
+
+/// One attempt to bring a candidate into an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Promotion {
+    /// Its name.
+    pub id: PromotionId,
+    /// The environment it goes to.
+    pub environment: String,
+    /// How far it is.
+    pub state: State,
+    /// The step that was begun and whose event is not recorded yet.
+    pub step: Option<Step>,
+    /// The commit that is promoted: the tip of `from` when it was proposed.
+    pub source: ObjectId,
+    /// The environment's tip that the candidate builds on, once planned.
+    pub previous: Option<ObjectId>,
+    /// The exact commit offered, once planned.
+    pub candidate: Option<ObjectId>,
+    /// The candidate's tree.
+    pub tree: Option<ObjectId>,
+    /// Whether a three-way merge may make the candidate when the environment's branch has drifted.
+    pub merge_allowed: bool,
+    /// The remote it is pushed to; none: the promotion stays on this machine.
+    pub remote: Option<String>,
+    /// Whether the candidate may have left this machine.
+    pub pushed: bool,
+    /// The commit whose content a rollback brings back.
+    pub rollback_to: Option<ObjectId>,
+    /// The tip that a rollback undoes: the candidate, or what cascade put on top of it since.
+    pub rollback_from: Option<ObjectId>,
+    /// The commit that a rollback puts the branch on: `rollback_to` itself, or a new one with its tree.
+    pub rollback_commit: Option<ObjectId>,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// Why it was asked for, in the asker's words.
+    pub purpose: Option<String>,
+    /// Why it is in its state, in cascade's words.
+    pub reason: Option<String>,
+    /// When it was proposed.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Declares an enum whose variants have one stable spelling in the store, in JSON and on screen.
+macro_rules! stored_words {
+    ($(#[$meta:meta])* $name:ident, $expected:literal, { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$vmeta])* $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in declaration order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// Answers the stored spelling.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = super::Error;
+
+            fn from_str(word: &str) -> Result<Self, super::Error> {
+                match word {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(super::Error::Malformed { expected: $expected, value: word.to_owned() }),
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+stored_words!(
+    /// How far a promotion is.
+    State, "a promotion's state", {
+    /// Recorded, nothing done yet.
+    Proposed => "proposed",
+    /// Its candidate exists.
+    Planned => "planned",
+    /// Checks run on the candidate.
+    Checking => "checking",
+    /// A gate is closed.
+    Waiting => "waiting",
+    /// The branch moves.
+    Landing => "landing",
+    /// Checks run on what is live.
+    Verifying => "verifying",
+    /// Live and verified.
+    Promoted => "promoted",
+    /// Ended before it landed: a check did not pass, or a step failed.
+    Failed => "failed",
+    /// A three-way merge has conflicts.
+    Conflict => "conflict",
+    /// Somebody else committed on the environment's branch.
+    Drifted => "drifted",
+    /// A person said no.
+    Rejected => "rejected",
+    /// Nobody answered in time.
+    Expired => "expired",
+    /// A newer candidate, or somebody else's push, came first.
+    Superseded => "superseded",
+    /// Withdrawn: there was nothing to do.
+    Cancelled => "cancelled",
+    /// The environment goes back.
+    RollingBack => "rolling_back",
+    /// The environment is back at its last verified content.
+    RolledBack => "rolled_back",
+    /// The environment could not be brought back: a person must look.
+    RollbackFailed => "rollback_failed",
+});
+
+stored_words!(
+    /// One effect of a promotion: journaled before it happens.
+    Step, "a promotion's step", {
+    /// Build the candidate and keep it alive by a reference.
+    Plan => "plan",
+    /// Ask the gates that need no checks: hold, quarantine, soak.
+    Admit => "admit",
+    /// Run the environment's checks on the candidate.
+    Check => "check",
+    /// Ask every gate.
+    Gate => "gate",
+    /// Move the branch on the remote.
+    LandRemote => "land_remote",
+    /// Move the local branch.
+    LandLocal => "land_local",
+    /// Ask the environment's verification.
+    Verify => "verify",
+    /// Keep the failed commits from coming back.
+    Quarantine => "quarantine",
+    /// Decide where the branch goes back to and build that commit.
+    PlanRollback => "plan_rollback",
+    /// Move the branch back on the remote.
+    RollbackRemote => "rollback_remote",
+    /// Move the local branch back.
+    RollbackLocal => "rollback_local",
+});
+
+stored_words!(
+    /// Which question of an environment a check answers.
+    CheckPhase, "a check's phase", {
+    /// Before landing.
+    Check => "check",
+    /// After landing.
+    Verify => "verify",
+});
+
+stored_words!(
+    /// Why an environment is held.
+    HoldCause, "a hold's cause", {
+    /// A person asked for it.
+    Person => "person",
+    /// A rollback did it; a fix or a person lifts it.
+    Rollback => "rollback",
+});
+
+stored_words!(
+    /// What the watcher of a sandbox does.
+    SandboxState, "a sandbox's state", {
+    /// Saving what changes.
+    Watching => "watching",
+    /// Saving waits for a reason.
+    Paused => "paused",
+    /// Not running.
+    Stopped => "stopped",
+});
+
+impl State {
+    /// Answers whether nothing will happen any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(
+            self,
+            Self::Proposed
+                | Self::Planned
+                | Self::Checking
+                | Self::Waiting
+                | Self::Landing
+                | Self::Verifying
+                | Self::RollingBack
+        )
+    }
+}
+
+/// One person's word on one candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApprovalRecord {
+    /// Who.
+    pub person: String,
+    /// The candidate it binds to.
+    pub candidate: ObjectId,
+    /// Yes or no.
+    pub consent: bool,
+    /// Why, in the person's words.
+    pub reason: Option<String>,
+    /// When it was given.
+    pub at: Timestamp,
+    /// When it ends to count.
+    pub expires_at: Timestamp,
+}
+
+/// The answer of one check for one promotion.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckRecord {
+    /// Before or after landing.
+    pub phase: CheckPhase,
+    /// The check's name.
+    pub name: String,
+    /// `pass`, `fail` or `unknown`.
+    pub outcome: String,
+    /// One line on why.
+    pub detail: String,
+    /// The kept output.
+    pub log: Option<String>,
+    /// Whether the answer was known already for this very content.
+    pub cached: bool,
+    /// How long it took, in milliseconds.
+    pub took_ms: i64,
+    /// When it was answered.
+    pub at: Timestamp,
+}
+
+/// A stop on an environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Hold {
+    /// Who or what caused it.
+    pub cause: HoldCause,
+    /// Why.
+    pub reason: String,
+    /// On whose behalf.
+    pub person: String,
+    /// The promotion that was rolled back, where one was.
+    pub promotion: Option<PromotionId>,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// A commit that may not be promoted again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Quarantined {
+    /// The source commit.
+    pub source: ObjectId,
+    /// Its tree.
+    pub tree: ObjectId,
+    /// The promotion that failed.
+    pub promotion: PromotionId,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// What the watcher last said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxRecord {
+    /// What it does.
+    pub state: SandboxState,
+    /// Why it is paused.
+    pub reason: Option<String>,
+    /// The branch it saves to.
+    pub branch: String,
+    /// The branch's tip after the last save.
+    pub head: Option<ObjectId>,
+    /// Paths that changed and are not saved yet.
+    pub pending: i64,
+    /// Saves that the remote does not have.
+    pub unpushed: i64,
+    /// Why the last push failed.
+    pub push_problem: Option<String>,
+    /// Paths that are not saved, each with its reason (escaped for people).
+    pub set_aside: Vec<(String, String)>,
+    /// When the last save was made.
+    pub saved_at: Option<Timestamp>,
+    /// When the watcher last gave a sign of life.
+    pub seen_at: Timestamp,
+}
+
+/// The latest answer of a continuous health check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthRecord {
+    /// The check's name.
+    pub name: String,
+    /// `pass`, `fail` or `unknown`.
+    pub outcome: String,
+    /// One line on why.
+    pub detail: String,
+    /// Since when the outcome is this one.
+    pub since: Timestamp,
+    /// When it was last asked.
+    pub at: Timestamp,
+}
+
+/// One line of a promotion's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JournalEntry {
+    /// `step` (about to happen) or `event` (happened).
+    pub kind: String,
+    /// The step's or event's name.
+    pub name: String,
+    /// More about it.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
