@@ -261,7 +261,8 @@ mod tests {
             let line = before.split('\n').count() + 1;
             let findings = scan(text.as_bytes());
             prop_assert!(findings.iter().any(|finding| finding.rule == rule && finding.line == line));
-            prop_assert!(!format!("{findings:?}").contains(&token));
+            let report = format!("{findings:?}");
+            prop_assert!(!report.contains(&token));
         }
     }
 }
