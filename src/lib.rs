@@ -20,3 +20,9 @@ pub mod store;
 
 /// The only user of git2 and of the git program.
 pub mod git;
+
+/// Questions about a candidate or a running service, and what they answer.
+pub mod check;
+
+/// Messages to people.
+pub mod alert;

@@ -1,0 +1,218 @@
+//! Commands: run in a process group of their own, bounded in time and output, and cleaned up after.
+
+use std::env;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use super::output::Output;
+use super::{Answer, Place};
+use crate::base::units::Span;
+
+/// How long a group that was asked to end may take before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How long output is awaited after the command ended, in case something beyond reach still holds the pipe.
+const OUTPUT_GRACE: Duration = Duration::from_secs(1);
+/// How often a group is looked for while it ends; nothing announces that a whole group is gone.
+const GROUP_POLL: Duration = Duration::from_millis(20);
+
+/// What would make git in a command look at another repository than the one around it.
+const GIT_LOCATION: [&str; 11] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_QUARANTINE_PATH",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_GRAFT_FILE",
+];
+
+/// Runs `script` with `sh`: exit code 0 passes, what cannot start or takes longer than `limit` is unknown,
+/// everything else fails.
+///
+/// The command inherits the environment without the variables of cascade itself and without those that point
+/// git at a repository; it gets `CASCADE_CHECK` (its name) and the variables of `place`.
+pub(super) async fn run(name: &str, script: &str, limit: Span, place: &Place<'_>) -> Answer {
+    let (mut child, source) = match start(name, script, place) {
+        Ok(started) => started,
+        Err(error) => return Answer::unknown(cannot_start(&error, place)),
+    };
+    let mut group = Group::led_by(&child);
+    let mut output = Output::open(place.log).await;
+    let ending = supervise(&mut child, &mut group, source, &mut output, limit).await;
+    let (log, tail) = output.finish().await;
+    Answer { log, tail, ..judged(&ending, limit) }
+}
+
+fn start(name: &str, script: &str, place: &Place<'_>) -> io::Result<(Child, pipe::Receiver)> {
+    let (reader, writer) = io::pipe()?;
+    let source = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).process_group(0);
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    if let Some(directory) = place.directory {
+        command.current_dir(directory);
+    }
+    for (variable, _) in env::vars_os().filter(|(variable, _)| is_ours(&variable.to_string_lossy())) {
+        command.env_remove(variable);
+    }
+    command.env("CASCADE_CHECK", name);
+    command.envs(place.variables.iter().map(|(variable, value)| (variable, value)));
+    Ok((command.spawn()?, source))
+}
+
+fn is_ours(variable: &str) -> bool {
+    variable.starts_with("CASCADE_") || GIT_LOCATION.contains(&variable)
+}
+
+/// The error alone does not tell a missing directory from a missing shell.
+fn cannot_start(error: &io::Error, place: &Place<'_>) -> String {
+    match place.directory {
+        Some(directory) if !directory.is_dir() => format!("cannot start: {} is not a directory", directory.display()),
+        _ => format!("cannot start: {error}"),
+    }
+}
+
+/// How a command ended.
+enum Ending {
+    Exited(ExitStatus),
+    TimedOut,
+    Lost(io::Error),
+}
+
+/// Reads the output while the command runs, and ends with no process of the group left.
+async fn supervise(
+    child: &mut Child,
+    group: &mut Group,
+    source: pipe::Receiver,
+    output: &mut Output,
+    limit: Span,
+) -> Ending {
+    let mut drain = pin!(output.drain(source));
+    let mut drained = false;
+    let ending = {
+        let mut ending = pin!(wait(child, group, limit));
+        loop {
+            tokio::select! {
+                ending = &mut ending => break ending,
+                () = &mut drain, if !drained => drained = true,
+            }
+        }
+    };
+    group.kill();
+    if !drained && timeout(OUTPUT_GRACE, drain).await.is_err() {
+        tracing::debug!("a process outside the command's group still holds its output");
+    }
+    ending
+}
+
+async fn wait(child: &mut Child, group: &Group, limit: Span) -> Ending {
+    match timeout(limit.0, child.wait()).await {
+        Ok(Ok(status)) => Ending::Exited(status),
+        Ok(Err(error)) => Ending::Lost(error),
+        Err(_) => {
+            stop(child, group).await;
+            Ending::TimedOut
+        }
+    }
+}
+
+/// Asks the group to end; whatever remains of it after the grace is killed.
+async fn stop(child: &mut Child, group: &Group) {
+    group.signal(Signal::TERM);
+    let gone = async {
+        // Reaping is what matters; an error here means that there is nothing to reap.
+        let _ = child.wait().await;
+        while group.exists() {
+            sleep(GROUP_POLL).await;
+        }
+    };
+    if timeout(STOP_GRACE, gone).await.is_err() {
+        group.signal(Signal::KILL);
+        // A process in an uninterruptible wait may outlive this; tokio reaps it later.
+        let _ = timeout(STOP_GRACE, child.wait()).await;
+    }
+}
+
+fn judged(ending: &Ending, limit: Span) -> Answer {
+    let status = match ending {
+        Ending::Exited(status) => status,
+        Ending::TimedOut => return Answer::unknown(format!("took longer than {limit} and was stopped")),
+        Ending::Lost(error) => return Answer::unknown(format!("lost sight of the command: {error}")),
+    };
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Answer::pass("exit code 0"),
+        (Some(126), _) => Answer::unknown("cannot start: exit code 126 (not executable)"),
+        (Some(127), _) => Answer::unknown("cannot start: exit code 127 (command not found)"),
+        (Some(code), _) => Answer::fail(format!("exit code {code}")),
+        (None, Some(signal)) => Answer::fail(format!("killed by {}", signal_name(signal))),
+        (None, None) => Answer::unknown("ended without an exit code"),
+    }
+}
+
+fn signal_name(number: i32) -> String {
+    let name = match Signal::from_named_raw(number) {
+        Some(Signal::HUP) => "HUP",
+        Some(Signal::INT) => "INT",
+        Some(Signal::QUIT) => "QUIT",
+        Some(Signal::ILL) => "ILL",
+        Some(Signal::ABORT) => "ABRT",
+        Some(Signal::BUS) => "BUS",
+        Some(Signal::FPE) => "FPE",
+        Some(Signal::KILL) => "KILL",
+        Some(Signal::SEGV) => "SEGV",
+        Some(Signal::PIPE) => "PIPE",
+        Some(Signal::TERM) => "TERM",
+        _ => return format!("signal {number}"),
+    };
+    format!("SIG{name}")
+}
+
+/// The process group that a command leads; killed when dropped.
+#[derive(Debug)]
+struct Group(Option<Pid>);
+
+impl Group {
+    fn led_by(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    /// A group that is gone already is what was wanted, so that errors say nothing.
+    fn signal(&self, signal: Signal) {
+        if let Some(leader) = self.0 {
+            let _ = kill_process_group(leader, signal);
+        }
+    }
+
+    fn exists(&self) -> bool {
+        self.0.is_some_and(|leader| test_kill_process_group(leader).is_ok())
+    }
+
+    /// Kills the group, once: its number may belong to somebody else later.
+    fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[cfg(test)]
+#[path = "command_tests.rs"]
+mod tests;
