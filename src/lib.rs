@@ -26,3 +26,9 @@ pub mod check;
 
 /// Messages to people.
 pub mod alert;
+
+/// What every flow needs, built once at the edge and passed first.
+pub mod context;
+
+/// Promotions: from a wish to a verified environment, or back.
+pub mod promote;

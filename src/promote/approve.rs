@@ -1,0 +1,113 @@
+//! A person's word on a candidate, and holds.
+
+use super::error::{Error, Result};
+use super::phase::Event;
+use super::plan::environment_of;
+use super::run::{Observer, drive};
+use crate::base::clock::from_ms;
+use crate::context::Context;
+use crate::store::{ApprovalRecord, Hold, HoldCause, Lock, Promotion, State};
+
+/// Finds the promotion that a person means: by id, by environment, or the only one that waits.
+///
+/// # Errors
+/// Nothing waits there, or several do.
+pub async fn find_waiting(ctx: &Context, target: Option<&str>) -> Result<Promotion> {
+    let waiting: Vec<Promotion> =
+        ctx.store.unfinished().await?.into_iter().filter(|promotion| promotion.state == State::Waiting).collect();
+    let environment = target.filter(|target| ctx.config.environments.contains_key(*target));
+    let mut fitting = waiting.into_iter().filter(|promotion| environment.is_none_or(|name| promotion.environment == name));
+    match (target, environment) {
+        (Some(id), None) => ctx.store.promotion(id).await.map_err(Error::from),
+        _ => {
+            let first = fitting.next().ok_or_else(|| Error::NothingWaits {
+                environment: environment.unwrap_or("any environment").to_owned(),
+            })?;
+            match fitting.next() {
+                None => Ok(first),
+                Some(other) => Err(Error::NotNow {
+                    id: first.id.to_string(),
+                    why: format!("is not the only one that waits: {} does too", other.id),
+                    hint: Some(format!("say which: `cascade approve {}`", first.id)),
+                }),
+            }
+        }
+    }
+}
+
+/// Records a person's consent to the candidate and goes on with the promotion.
+///
+/// # Errors
+/// The promotion does not wait (any more), or the person asked for it and may not approve it.
+pub async fn approve(
+    ctx: &Context,
+    _lock: &Lock,
+    promotion: Promotion,
+    reason: Option<String>,
+    observer: &mut dyn Observer,
+) -> Result<Promotion> {
+    record_word(ctx, &promotion, true, reason).await?;
+    drive(ctx, promotion, Event::Begun, observer).await
+}
+
+/// Records a person's refusal of the candidate and ends the promotion.
+///
+/// # Errors
+/// The promotion does not wait (any more).
+pub async fn reject(
+    ctx: &Context,
+    _lock: &Lock,
+    promotion: Promotion,
+    reason: Option<String>,
+    observer: &mut dyn Observer,
+) -> Result<Promotion> {
+    let words = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let event = Event::Rejected(format!("rejected by {}{words}", ctx.person));
+    record_word(ctx, &promotion, false, reason).await?;
+    drive(ctx, promotion, event, observer).await
+}
+
+async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason: Option<String>) -> Result<()> {
+    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let not_waiting = || Error::NotNow {
+        id: promotion.id.to_string(),
+        why: format!("is {}: it does not wait for an answer", promotion.state),
+        hint: Some("see `cascade status`".to_owned()),
+    };
+    let candidate = promotion.candidate.filter(|_| promotion.state == State::Waiting).ok_or_else(not_waiting)?;
+    let policy = spec.approval.clone().unwrap_or_default();
+    if consent && !policy.own && ctx.person == promotion.requested_by {
+        return Err(Error::OwnApproval { person: ctx.person.clone() });
+    }
+    let at = ctx.now();
+    let expires_at = from_ms(at.as_millisecond().saturating_add(policy.expires.as_ms()));
+    let word = ApprovalRecord { person: ctx.person.clone(), candidate, consent, reason, at, expires_at };
+    Ok(ctx.store.record_approval(&promotion.id, &word).await?)
+}
+
+/// Stops promotions into an environment until [`resume`].
+///
+/// # Errors
+/// Unknown environment, or the store cannot be written.
+pub async fn hold(ctx: &Context, environment: &str, reason: Option<String>) -> Result<()> {
+    environment_of(ctx, environment)?;
+    let hold = Hold {
+        cause: HoldCause::Person,
+        reason: reason.unwrap_or_else(|| "no reason given".to_owned()),
+        person: ctx.person.clone(),
+        promotion: None,
+        at: ctx.now(),
+    };
+    Ok(ctx.store.hold(environment, &hold).await?)
+}
+
+/// Lifts the hold on an environment and its quarantine; answers whether there was anything to lift.
+///
+/// # Errors
+/// Unknown environment, or the store cannot be written.
+pub async fn resume(ctx: &Context, environment: &str) -> Result<bool> {
+    environment_of(ctx, environment)?;
+    let held = ctx.store.lift_hold(environment).await?;
+    let quarantined = ctx.store.end_quarantine(environment).await?;
+    Ok(held || quarantined > 0)
+}

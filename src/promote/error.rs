@@ -1,0 +1,115 @@
+//! What can go wrong with a promotion before or beside its own states.
+
+use std::path::PathBuf;
+
+use crate::base::{ErrorKind, Kinded};
+use crate::{git, store};
+
+/// Answer of everything in this module.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure that is not a state of the promotion.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Git failed.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// No environment has that name.
+    #[error("there is no environment `{name}`{}", .nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownEnvironment {
+        /// The name as given, escaped.
+        name: String,
+        /// The configured name that is most like it.
+        nearest: Option<String>,
+        /// Every configured name.
+        known: Vec<String>,
+    },
+    /// Another process promotes or rolls back in this project.
+    #[error("another cascade command (process {}) is promoting in this project", .pid.map_or_else(|| "unknown".to_owned(), |pid| pid.to_string()))]
+    Busy {
+        /// Its process id, where it is known.
+        pid: Option<u32>,
+    },
+    /// A promotion cannot be approved, rejected or rolled back as it stands.
+    #[error("promotion {id} {why}")]
+    NotNow {
+        /// The promotion.
+        id: String,
+        /// What is in the way.
+        why: String,
+        /// What to do instead.
+        hint: Option<String>,
+    },
+    /// There is nothing to roll back.
+    #[error("{environment} has no promotion to roll back")]
+    NothingToRollBack {
+        /// The environment.
+        environment: String,
+    },
+    /// Nothing waits in an environment.
+    #[error("nothing waits for an answer in {environment}")]
+    NothingWaits {
+        /// The environment (or `any environment`).
+        environment: String,
+    },
+    /// The person who asked may not approve their own promotion.
+    #[error("{person} asked for this promotion and may not approve it")]
+    OwnApproval {
+        /// The person.
+        person: String,
+    },
+    /// An event does not belong to the promotion's state: a defect.
+    #[error("promotion {id} is {state} and cannot take `{event}`")]
+    OutOfPhase {
+        /// The promotion.
+        id: String,
+        /// Its state.
+        state: String,
+        /// The event.
+        event: String,
+    },
+    /// A directory for checks cannot be used.
+    #[error("cannot create {}", .path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Git(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::UnknownEnvironment { .. }
+            | Self::NotNow { .. }
+            | Self::NothingToRollBack { .. }
+            | Self::NothingWaits { .. } => ErrorKind::Usage,
+            Self::OwnApproval { .. } => ErrorKind::Denied,
+            Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
+            Self::OutOfPhase { .. } => ErrorKind::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Git(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::UnknownEnvironment { known, .. } if known.is_empty() => {
+                Some("add one under `environments:` in cascade-sync.yaml".to_owned())
+            }
+            Self::UnknownEnvironment { known, .. } => Some(format!("the environments are: {}", known.join(", "))),
+            Self::Busy { .. } => Some("wait until it is done (`cascade status --watch`), then try again".to_owned()),
+            Self::NotNow { hint, .. } => hint.clone(),
+            Self::NothingToRollBack { environment } => Some(format!("see `cascade history {environment}`")),
+            Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
+            Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
+            Self::OutOfPhase { .. } | Self::Directory { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Promotions: from a wish to a verified environment, or back.
+//!
+//! [`phase`] and [`gate`] decide, purely. [`run`] journals a step, performs it and feeds the event back, until the
+//! promotion rests. Every step can be performed again: after a crash the journaled step is simply repeated, and each
+//! begins by comparing references instead of guessing.
+
+pub mod approve;
+pub mod error;
+pub mod gate;
+mod land;
+pub mod phase;
+mod plan;
+mod questions;
+pub mod rollback;
+pub mod run;
+
+pub use error::{Error, Result};
+pub use gate::{Finding, Gate};
+pub use phase::Event;
+pub use plan::{Preview, preview};
+pub use run::{Observer, Request, Silent, lock, promote, recover};
