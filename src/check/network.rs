@@ -238,6 +238,28 @@ mod tests {
         }
     }
 
+    /// Runs itself in a process that finds no certificates.
+    #[test]
+    fn without_certificate_authorities_plain_http_works() {
+        if std::env::var_os("CASCADE_TEST_WITHOUT_AUTHORITIES").is_some() {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                check(&[response("200 OK", "")], None, None, Outcome::Pass, "status 200").await;
+                let answer = http(&plain("https://127.0.0.1:1/"), None, None, LIMIT).await;
+                assert_eq!(answer.outcome, Outcome::Unknown);
+                assert!(answer.detail.starts_with("cannot ask: "), "{}", answer.detail);
+            });
+            return;
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "check::network::tests::without_certificate_authorities_plain_http_works"]);
+        child.env("CASCADE_TEST_WITHOUT_AUTHORITIES", "1");
+        child.env("SSL_CERT_FILE", "/nowhere/at/all").env("SSL_CERT_DIR", "/nowhere/at/all");
+        let output = child.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    }
+
     #[tokio::test]
     async fn refused_connections_fail() {
         let address = closed_port().await;
