@@ -88,7 +88,8 @@ impl Recovery<'_> {
             let entry = find_node(self.root, map).and_then(|map| map.entry(field));
             if !entry.is_some_and(|entry| self.refused.contains(&entry.value.id)) {
                 let at = entry.map_or(place.key_at, |entry| entry.at);
-                report.add(at, dotted(&place.key, field), "this key is required, with a value");
+                let message = if entry.is_some() { "a value is required" } else { "this key is required" };
+                report.add(at, dotted(&place.key, field), message);
             }
         }
         self.filled.insert((map, field)) && map != FILLER_ID
@@ -193,7 +194,7 @@ fn wanted(expected: &dyn Expected) -> String {
         "a map" => MAPPING.to_owned(),
         "a boolean" => "true or false".to_owned(),
         "u16" => format!("a whole number up to {}", u16::MAX),
-        "u32" => format!("a whole number up to {}", u32::MAX),
+        "u32" => "a whole number, 0 or more".to_owned(),
         other if other.starts_with("struct ") => MAPPING.to_owned(),
         _ => text,
     }
@@ -359,7 +360,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Refusal> {
         let pass = self.pass;
         let next = self.items.find(|item| !pass.refused.contains(&item.id));
-        next.map(|node| seed.deserialize(Reader { node, pass })).transpose()
+        next.map(|node| seed.deserialize(Reader { node, pass }).map_err(|refusal| refusal.located(node))).transpose()
     }
 }
 
@@ -415,7 +416,8 @@ impl<'de> MapAccess<'de> for Fields<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Refusal> {
         let node = self.value.take().ok_or_else(|| Refusal::custom("a value was asked for before its key"))?;
-        seed.deserialize(Reader { node, pass: self.pass })
+        // A type may refuse text after it was read, outside of the reader.
+        seed.deserialize(Reader { node, pass: self.pass }).map_err(|refusal| refusal.located(node))
     }
 }
 

@@ -64,11 +64,11 @@ pub fn parse(text: &str, source_name: &str, variables: &Variables) -> Result<Con
         let key = fault.entry.and_then(|id| Some(document.root.as_ref()?.find(id)?.key));
         report.add(fault.at, key.unwrap_or_default(), fault.message);
     }
-    let Some(root) = document.root else { return report.finish(None) };
+    let Some(root) = document.root else { return Err(report.into_problems()) };
     let decoded = decode::decode::<Config>(&root, &mut report);
-    let Some(mut config) = decoded.value else { return report.finish(None) };
+    let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
     validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
-    report.finish(Some(config))
+    report.finish(config)
 }
 
 /// Reads a regular file, one byte further than the limit at most; nothing if there is no such file.
@@ -94,10 +94,7 @@ fn not_text(bytes: &[u8], valid_bytes: usize) -> Problems {
     let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
     let mut report = Report::new(FILE_NAME);
     report.add(Position { line, column }, "", "not UTF-8 text");
-    match report.finish::<()>(None) {
-        Err(problems) => problems,
-        Ok(()) => unreachable!("nothing good was offered"),
-    }
+    report.into_problems()
 }
 
 #[cfg(test)]

@@ -81,24 +81,38 @@ impl Node {
 
     /// Finds a value or key below this root. Depth is limited where trees are made.
     pub fn find(&self, id: NodeId) -> Option<Place> {
-        self.find_below(id, &Place { at: self.at, key_at: self.at, key: String::new() })
-    }
-
-    fn find_below(&self, id: NodeId, here: &Place) -> Option<Place> {
         if self.id == id {
-            return Some(Place { at: self.at, ..here.clone() });
+            return Some(Place { at: self.at, key_at: self.at, key: String::new() });
         }
         match &self.kind {
-            Kind::List(items) => items.iter().enumerate().find_map(|(index, item)| {
-                let key = format!("{}[{index}]", here.key);
-                item.find_below(id, &Place { at: item.at, key_at: item.at, key })
-            }),
-            Kind::Map(entries) => entries.iter().find_map(|entry| {
-                let place = Place { at: entry.at, key_at: entry.at, key: dotted(&here.key, &entry.key) };
-                if entry.id == id { Some(place) } else { entry.value.find_below(id, &place) }
-            }),
+            Kind::List(items) => {
+                let found = |(index, item): (usize, &Node)| Some(item.find(id)?.below(&format!("[{index}]")));
+                items.iter().enumerate().find_map(found)
+            }
+            Kind::Map(entries) => entries.iter().find_map(|entry| entry.find(id)),
             _ => None,
         }
+    }
+}
+
+impl Entry {
+    fn find(&self, id: NodeId) -> Option<Place> {
+        let place = if self.id == id {
+            Place { at: self.at, key_at: self.at, key: String::new() }
+        } else {
+            self.value.find(id)?
+        };
+        let key_at = if self.value.id == id { self.at } else { place.key_at };
+        Some(Place { key_at, ..place.below(&brief(&self.key)) })
+    }
+}
+
+impl Place {
+    /// Puts a step in front of the path.
+    fn below(mut self, step: &str) -> Self {
+        let dot = if self.key.is_empty() || self.key.starts_with('[') { "" } else { "." };
+        self.key = format!("{step}{dot}{}", self.key);
+        self
     }
 }
 

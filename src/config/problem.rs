@@ -15,6 +15,9 @@ pub const MAX_PROBLEMS: usize = 100;
 /// Longest text of the file that is repeated in a message, in characters.
 const MAX_SHOWN_CHARS: usize = 60;
 
+/// Longest message of a library that is passed on, in characters.
+const MAX_QUOTED_CHARS: usize = 200;
+
 /// Longest name for which a near one is looked for, in bytes.
 const MAX_NEAREST_BYTES: usize = 64;
 
@@ -144,10 +147,6 @@ impl Report {
         self.problems.len() >= MAX_PROBLEMS
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.problems.is_empty()
-    }
-
     /// Adds a problem; `key` must be safe to show.
     pub fn add(&mut self, at: Position, key: impl Into<String>, message: impl Into<String>) {
         self.add_choice(at, key, message, Vec::new(), None);
@@ -176,19 +175,30 @@ impl Report {
         });
     }
 
-    /// Answers the problems in the order of the file, or `good` when there are none.
-    pub fn finish<T>(mut self, good: Option<T>) -> Result<T, Problems> {
+    /// Answers the problems in the order of the file.
+    pub fn into_problems(mut self) -> Problems {
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
-        match good {
-            Some(good) if self.problems.is_empty() => Ok(good),
-            _ => Err(Problems(self.problems)),
-        }
+        Problems(self.problems)
+    }
+
+    /// Answers `good` when there are no problems.
+    pub fn finish<T>(self, good: T) -> Result<T, Problems> {
+        if self.problems.is_empty() { Ok(good) } else { Err(self.into_problems()) }
     }
 }
 
 /// Renders text of the file for a message: no control characters, at most one short line.
 pub(super) fn brief(text: &str) -> String {
-    let mut start: String = text.chars().take(MAX_SHOWN_CHARS).collect();
+    cut(text, MAX_SHOWN_CHARS)
+}
+
+/// Renders what a library says about the file for a message.
+pub(super) fn quoted_message(text: &str) -> String {
+    cut(text, MAX_QUOTED_CHARS)
+}
+
+fn cut(text: &str, max_chars: usize) -> String {
+    let mut start: String = text.chars().take(max_chars).collect();
     if start.len() < text.len() {
         start.push('…');
     }

@@ -164,7 +164,50 @@ mod tests {
 
     #[test]
     fn reference_lists_every_key() {
-        insta::assert_snapshot!(reference_markdown(), @"");
+        insta::assert_snapshot!(reference_markdown(), @"
+        | key | value | default | meaning |
+        |---|---|---|---|
+        | `version` | number | required | Version of this file's format. Always `1`. |
+        | `project` | text | required | Name of the project, shown in messages and reports. |
+        | `sandbox` | keys | see below | The watched working copy that feeds the first environment. |
+        | `sandbox.branch` | text | `develop` | Branch that saves are committed to; saving pauses while another one is checked out. |
+        | `sandbox.settle` | duration | `3s` | A path is quiet this long before it is saved. |
+        | `sandbox.batch_window` | duration | `10s` | A changed path never waits longer than this, even when it never gets quiet. |
+        | `sandbox.exclude` | list of text | none | Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. |
+        | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported. |
+        | `sandbox.push` | true, false | `true` | Push every save to the remote. |
+        | `remote` | text | `origin` | Name of the git remote that branches are pushed to; nothing is pushed where it does not exist. |
+        | `environments` | names with keys | none | The environments, in promotion order. |
+        | `environments.<name>.from` | text | required | Where candidates come from: the sandbox's branch or the name of another environment. |
+        | `environments.<name>.branch` | text | required | Branch that says what the environment contains. |
+        | `environments.<name>.promote` | `manual`, `auto` | `manual` | Who starts a promotion: a person (`manual`) or every save that reaches `from` (`auto`). |
+        | `environments.<name>.approval` | keys | nobody | People who must consent before a candidate lands. |
+        | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
+        | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid. |
+        | `environments.<name>.approval.self` | true, false | `true` | Whether the person who asked for the promotion may approve it. |
+        | `environments.<name>.soak` | duration | `0s` | How long a candidate must have been live in `from` before it may land here. |
+        | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
+        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. |
+        | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
+        | `checks` | names with keys | none | Named questions that environments ask in `checks` and `verify`. |
+        | `checks.<name>.run` | text | none | Shell command, run in a scratch checkout of the candidate; passes when it exits 0. |
+        | `checks.<name>.http` | text | none | URL to request with GET; passes when the answer is as `status` and `contains` say. |
+        | `checks.<name>.tcp` | text | none | `host:port` that must accept a connection. |
+        | `checks.<name>.file` | text | none | Path inside the candidate that must be a file. |
+        | `checks.<name>.status` | number | any of 200 to 299 | HTTP status that `http` expects. |
+        | `checks.<name>.contains` | text | anything | Text that the answer to `http` must contain. |
+        | `checks.<name>.timeout` | duration | `5m` for `run`, `10s` for others | How long one attempt may take; an attempt that takes longer is ended and counts as unknown. |
+        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`. |
+        | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
+        | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
+        | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |
+        | `health` | keys | see below | Checks that are asked continuously while the watcher runs. |
+        | `health.every` | duration | `20s` | Pause between two rounds. |
+        | `health.checks` | list of text | none | Checks that are asked in each round. |
+        | `notify` | keys | see below | Who is told about what. |
+        | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
+        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `health` | all of them | Events that are worth a notification. |
+        ");
     }
 
     #[test]

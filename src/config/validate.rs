@@ -7,7 +7,7 @@ use ignore::gitignore::GitignoreBuilder;
 
 use super::model::{Config, Expanded};
 use super::node::{Node, NodeId, Place, dotted};
-use super::problem::{Position, Report, brief, nearest};
+use super::problem::{Position, Report, brief, nearest, quoted_message};
 use super::refname::branch_problem;
 use super::variables::Variables;
 
@@ -25,6 +25,9 @@ pub(super) fn validate(
     report: &mut Report,
 ) {
     let mut checker = Checker { root, refused, report };
+    if checker.exceeds_limits(config) {
+        return;
+    }
     checker.expand(config, variables);
     checker.check_top(config);
     checker.check_sandbox(config);
@@ -40,6 +43,19 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
+    fn exceeds_limits(&mut self, config: &Config) -> bool {
+        let counts = [
+            ("environments", config.environments.len(), MAX_ENVIRONMENTS),
+            ("checks", config.checks.len(), MAX_CHECKS),
+        ];
+        let mut exceeds = false;
+        for (key, _, limit) in counts.into_iter().filter(|(_, count, limit)| count > limit) {
+            self.report_key(&[key], &format!("there can be {limit} at most"));
+            exceeds = true;
+        }
+        exceeds
+    }
+
     fn expand(&mut self, config: &mut Config, variables: &Variables) {
         for (name, check) in &mut config.checks {
             let fields = [("http", &mut check.http), ("tcp", &mut check.tcp), ("contains", &mut check.contains)];
@@ -81,7 +97,7 @@ impl Checker<'_> {
                 self.report.add(
                     place.at,
                     place.key,
-                    format!("not a .gitignore pattern: {}", brief(&error.to_string())),
+                    format!("not a .gitignore pattern: {}", quoted_message(&error.to_string())),
                 );
             }
         }
@@ -117,6 +133,9 @@ impl Checker<'_> {
     /// `from` is the sandbox's branch or another environment, even one whose own content was refused.
     fn check_source(&mut self, config: &Config, name: &str, from: &str) {
         let known = self.keys("environments");
+        if self.is_refused(&["sandbox", "branch"]) {
+            return;
+        }
         if from == config.sandbox.branch || known.iter().any(|known| &**known == from) {
             return;
         }
@@ -127,7 +146,10 @@ impl Checker<'_> {
     }
 
     fn check_branches(&mut self, config: &Config) {
-        let mut seen = vec![("the sandbox".to_owned(), config.sandbox.branch.as_str())];
+        let mut seen = Vec::new();
+        if !self.is_refused(&["sandbox", "branch"]) {
+            seen.push(("the sandbox".to_owned(), config.sandbox.branch.as_str()));
+        }
         for (name, environment) in &config.environments {
             let path = ["environments", name, "branch"];
             let clash = seen.iter().find_map(|(owner, branch)| {
@@ -222,6 +244,9 @@ impl Checker<'_> {
     fn check_names(&mut self, path: &[&str]) {
         let known = self.keys("checks");
         for (place, name) in self.texts(path) {
+            if self.report.is_full() {
+                return;
+            }
             if known.contains(&name) {
                 continue;
             }
@@ -257,6 +282,18 @@ impl Checker<'_> {
         node.is_some_and(|node| !node.is_null())
     }
 
+    /// Whether the value, or what it is part of, was refused.
+    fn is_refused(&self, path: &[&str]) -> bool {
+        let mut node = self.root;
+        path.iter().any(|step| match node.entry(step) {
+            Some(entry) => {
+                node = &entry.value;
+                self.refused.contains(&node.id)
+            }
+            None => false,
+        })
+    }
+
     /// The texts of a list that were not refused.
     fn texts(&self, path: &[&str]) -> Vec<(Place, Rc<str>)> {
         let Some((list, node)) = self.find(path) else { return Vec::new() };
@@ -269,8 +306,11 @@ impl Checker<'_> {
         .collect()
     }
 
+    /// Reports a value; a key without one was reported where it is required.
     fn report_value(&mut self, path: &[&str], message: &str) {
-        self.report_at(path, message, |place| place.at);
+        if self.is_set(path) {
+            self.report_at(path, message, |place| place.at);
+        }
     }
 
     fn report_key(&mut self, path: &[&str], message: &str) {
@@ -298,6 +338,12 @@ impl Checker<'_> {
         }
     }
 }
+
+/// More environments are refused.
+const MAX_ENVIRONMENTS: usize = 100;
+
+/// More checks are refused.
+const MAX_CHECKS: usize = 1_000;
 
 const AT_LEAST_ONE: &str = "must be at least 1";
 const NOT_ZERO: &str = "must be longer than 0s";

@@ -7,7 +7,7 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Tag};
 
 use super::model::Config;
 use super::node::{Entry, Kind, Node, NodeId, plain_scalar};
-use super::problem::{Position, brief};
+use super::problem::{Position, brief, quoted_message};
 
 /// Larger files are refused.
 pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
@@ -280,7 +280,7 @@ fn key_text(node: &Node) -> Option<Rc<str>> {
 
 fn advice(info: &str) -> String {
     let advice = if info.contains("tab") { " (indent with spaces)" } else { "" };
-    format!("{}{advice}", brief(info))
+    format!("{}{advice}", quoted_message(info))
 }
 
 #[cfg(test)]
@@ -311,30 +311,30 @@ mod tests {
             let aliases = vec![format!("*l{}", level - 1); 10].join(", ");
             writeln!(text, "l{level}: &l{level} [{aliases}]").unwrap();
         }
-        insta::assert_snapshot!(faults(&text), @"");
+        insta::assert_snapshot!(faults(&text), @"4:40: aliases add more than 10000 values");
     }
 
     #[test]
     fn deep_nesting_is_refused() {
-        insta::assert_snapshot!(faults(&"[".repeat(100_000)), @"");
-        insta::assert_snapshot!(faults(&"- ".repeat(1_000)), @"");
+        insta::assert_snapshot!(faults(&"[".repeat(100_000)), @"1:256: not YAML: recursion limit exceeded");
+        insta::assert_snapshot!(faults(&"- ".repeat(1_000)), @"1:129: nested deeper than 64 levels");
     }
 
     #[test]
     fn what_is_not_plain_yaml_is_named_at_its_place() {
-        insta::assert_snapshot!(faults("a:\n\tb: 1\n"), @"");
-        insta::assert_snapshot!(faults("a: 1\nb: 2\na: 3\n"), @"");
-        insta::assert_snapshot!(faults("a: 1\n---\nb: 2\n"), @"");
-        insta::assert_snapshot!(faults("a: &x [*x]\n"), @"");
-        insta::assert_snapshot!(faults("a: *nowhere\n"), @"");
-        insta::assert_snapshot!(faults("a: &x {b: 1}\nc:\n  <<: *x\n"), @"");
-        insta::assert_snapshot!(faults("a: !secret 1\n"), @"");
-        insta::assert_snapshot!(faults("[1, 2]: 3\n"), @"");
-        insta::assert_snapshot!(faults("a: \"open\n"), @"");
+        insta::assert_snapshot!(faults("a:\n\tb: 1\n"), @"2:2: not YAML: tabs disallowed within this context (block indentation) (indent with spaces)");
+        insta::assert_snapshot!(faults("a: 1\nb: 2\na: 3\n"), @"3:1: `a` is here a second time");
+        insta::assert_snapshot!(faults("a: 1\n---\nb: 2\n"), @"2:1: a second document starts here; the file must hold one");
+        insta::assert_snapshot!(faults("a: &x [*x]\n"), @"1:8: the alias refers to a value that contains it");
+        insta::assert_snapshot!(faults("a: *nowhere\n"), @"1:4: not YAML: while parsing node, found unknown anchor");
+        insta::assert_snapshot!(faults("a: &x {b: 1}\nc:\n  <<: *x\n"), @"3:3: merge keys are not supported; use an alias for the whole value");
+        insta::assert_snapshot!(faults("a: !secret 1\n"), @"1:4: the tag `!secret` means nothing here");
+        insta::assert_snapshot!(faults("[1, 2]: 3\n"), @"1:1: a key must be text");
+        insta::assert_snapshot!(faults("a: \"open\n"), @"1:4: not YAML: while scanning a quoted scalar, found unexpected end of stream");
     }
 
     #[test]
     fn too_large_files_are_refused() {
-        insta::assert_snapshot!(faults(&"#".repeat(MAX_FILE_BYTES + 1)), @"");
+        insta::assert_snapshot!(faults(&"#".repeat(MAX_FILE_BYTES + 1)), @"1:1: the file is larger than 1048576 bytes");
     }
 }
