@@ -15,7 +15,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::node::{Entry, Kind, Node, NodeId, Number, dotted};
-use super::problem::{Position, Report, brief, nearest};
+use super::problem::{Position, Report, brief, nearest, quoted_message};
 
 /// Identifier of the value that stands for missing ones.
 const FILLER_ID: NodeId = NodeId::MAX;
@@ -163,7 +163,7 @@ impl std::error::Error for Refusal {}
 
 impl serde::de::Error for Refusal {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::because(crate::base::escape::shown(message.to_string().as_bytes()))
+        Self::because(quoted_message(&message.to_string()))
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {

@@ -45,7 +45,9 @@ const DOTENV_NAME: &str = ".env";
 pub fn load(root: &Path, variables: &Variables) -> Result<Config, Error> {
     let path = root.join(FILE_NAME);
     let Some(bytes) = read_file(&path)? else { return Err(Error::Missing { path }) };
-    let dotenv = read_file(&root.join(DOTENV_NAME))?.unwrap_or_default();
+    let dotenv_path = root.join(DOTENV_NAME);
+    // Some projects have a directory of that name, with a Python environment in it.
+    let dotenv = if dotenv_path.is_file() { read_file(&dotenv_path)? } else { None }.unwrap_or_default();
     let variables = variables.clone().with_dotenv(&String::from_utf8_lossy(&dotenv));
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,

@@ -126,6 +126,9 @@ impl fmt::Display for Problems {
             let separator = if index == 0 { "" } else { "\n" };
             write!(f, "{separator}{problem}")?;
         }
+        if self.0.len() >= MAX_PROBLEMS {
+            write!(f, "\nthere may be more: only {MAX_PROBLEMS} problems are listed")?;
+        }
         Ok(())
     }
 }

@@ -272,6 +272,20 @@ fn a_directory_in_place_of_the_file_is_unreadable() {
 }
 
 #[test]
+fn windows_line_ends_and_byte_order_marks_are_read() {
+    let config = parse("\u{feff}---\r\nversion: 1\r\nproject: shop\r\n", FILE_NAME, &variables()).unwrap();
+    assert_eq!(config.project, "shop");
+}
+
+#[test]
+fn a_directory_named_dotenv_is_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join(".env")).unwrap();
+    std::fs::write(root.path().join(FILE_NAME), TEMPLATE).unwrap();
+    assert!(load(root.path(), &variables()).is_ok());
+}
+
+#[test]
 fn huge_files_are_refused_in_reasonable_time() {
     let environments: String = (0..20_000).map(|n| format!("  e{n}: {{ from: e{}, branch: b{n} }}\n", n + 1)).collect();
     assert!(environments.len() < yaml::MAX_FILE_BYTES);
@@ -297,7 +311,8 @@ proptest! {
 
     #[test]
     fn damaged_templates_never_panic(at in 0..TEMPLATE.len(), length in 0_usize..40, with in "[ \n:{}\\[\\]a\"-]{0,3}") {
-        let bytes = [&TEMPLATE.as_bytes()[..at], with.as_bytes(), TEMPLATE.as_bytes().get(at + length..).unwrap_or_default()];
-        let _ = parse(&String::from_utf8_lossy(&bytes.concat()), FILE_NAME, &variables());
+        let (before, after) = TEMPLATE.as_bytes().split_at(at);
+        let bytes = [before, with.as_bytes(), after.get(length..).unwrap_or_default()].concat();
+        let _ = parse(&String::from_utf8_lossy(&bytes), FILE_NAME, &variables());
     }
 }

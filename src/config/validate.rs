@@ -229,7 +229,9 @@ impl Checker<'_> {
             return;
         }
         for key in ["status", "contains"] {
-            self.report_key(&["checks", name, key], "only has a meaning beside `http`");
+            if self.is_set(&["checks", name, key]) {
+                self.report_key(&["checks", name, key], "only has a meaning beside `http`");
+            }
         }
     }
 
