@@ -1,11 +1,103 @@
 //! `cascade-sync.yaml`: from text to a checked [`Config`].
+//!
+//! `yaml` reads text into a tree with positions, `decode` turns the tree into the structs of
+//! [`model`], `validate` checks what types cannot say. Each goes on after a problem, so that one
+//! run lists them all.
 
+mod decode;
 pub mod model;
+mod node;
+mod pipeline;
+mod problem;
+mod reference;
+mod refname;
+mod template;
+mod validate;
+mod variables;
+mod yaml;
+
+use std::io::{self, Read as _};
+use std::path::Path;
 
 pub use model::{
     AlertEvent, Approval, CheckSpec, Config, Environment, Expanded, Health, Notify, PromoteMode, Question,
     RollbackMode, Sandbox,
 };
+pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
+pub use reference::{Entry, reference, reference_markdown, schema};
+pub use refname::branch_problem;
+pub use template::{TEMPLATE, template};
+pub use variables::Variables;
+pub use yaml::to_yaml;
+
+use problem::{Position, Report};
 
 /// Name of the configuration file, at the top of the checkout.
 pub const FILE_NAME: &str = "cascade-sync.yaml";
+
+/// Name of the file with further variables, beside the configuration.
+const DOTENV_NAME: &str = ".env";
+
+/// Reads and checks the configuration at the top of a checkout.
+///
+/// `variables` is the environment; a `.env` file in `root` adds what is not set there. Fails with
+/// every problem of the file at once.
+pub fn load(root: &Path, variables: &Variables) -> Result<Config, Error> {
+    let path = root.join(FILE_NAME);
+    let Some(bytes) = read_file(&path)? else { return Err(Error::Missing { path }) };
+    let dotenv_path = root.join(DOTENV_NAME);
+    // Some projects have a directory of that name, with a Python environment in it.
+    let dotenv = if dotenv_path.is_file() { read_file(&dotenv_path)? } else { None }.unwrap_or_default();
+    let variables = variables.clone().with_dotenv(&String::from_utf8_lossy(&dotenv));
+    let text = match std::str::from_utf8(&bytes) {
+        Ok(text) => text,
+        Err(error) => return Err(not_text(&bytes, error.valid_up_to()).into()),
+    };
+    Ok(parse(text, FILE_NAME, &variables)?)
+}
+
+/// Reads and checks the text of a configuration; `source_name` names it in problems.
+///
+/// Fails with every problem of the text, up to [`MAX_PROBLEMS`].
+pub fn parse(text: &str, source_name: &str, variables: &Variables) -> Result<Config, Problems> {
+    let mut report = Report::new(source_name);
+    let document = yaml::read(text);
+    for fault in document.faults {
+        let key = fault.entry.and_then(|id| Some(document.root.as_ref()?.find(id)?.key));
+        report.add(fault.at, key.unwrap_or_default(), fault.message);
+    }
+    let Some(root) = document.root else { return Err(report.into_problems()) };
+    let decoded = decode::decode::<Config>(&root, &mut report);
+    let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
+    validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
+    report.finish(config)
+}
+
+/// Reads a regular file, one byte further than the limit at most; nothing if there is no such file.
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() => {}
+        Ok(_) => return Err(unreadable(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    }
+    let mut bytes = Vec::new();
+    let limit_bytes = u64::try_from(yaml::MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(limit_bytes).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(Some(bytes))
+}
+
+fn not_text(bytes: &[u8], valid_bytes: usize) -> Problems {
+    let before = &bytes[..valid_bytes];
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    let mut report = Report::new(FILE_NAME);
+    report.add(Position { line, column }, "", "not UTF-8 text");
+    report.into_problems()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,227 @@
+//! The reference of all keys, for editors (JSON schema) and for the README.
+
+use std::fmt::Write as _;
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+use super::model::Config;
+
+/// One key of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Dotted path; `<name>` stands for a name that the user chooses.
+    pub key: String,
+    /// What may stand there, in words.
+    pub kind: String,
+    /// The default in words; `required` where there is none.
+    pub default: String,
+    /// What the key means.
+    pub description: String,
+}
+
+/// Answers the JSON schema (draft 2020-12) of the configuration file.
+#[must_use]
+pub fn schema() -> Value {
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Config>();
+    schema.insert("title".to_owned(), super::FILE_NAME.into());
+    schema.to_value()
+}
+
+/// Answers every key of the configuration, in the order of the model.
+#[must_use]
+pub fn reference() -> Vec<Entry> {
+    let schema = schema();
+    let mut walk = Walk { definitions: &schema["$defs"], entries: Vec::new() };
+    walk.properties(&schema, "");
+    walk.entries
+}
+
+/// Answers the reference as a markdown table.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut table = "| key | value | default | meaning |\n|---|---|---|---|\n".to_owned();
+    for entry in reference() {
+        let [kind, default, description] = [&entry.kind, &entry.default, &entry.description].map(|it| cell(it));
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "| `{}` | {kind} | {default} | {description} |", entry.key);
+    }
+    table
+}
+
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
+}
+
+struct Walk<'a> {
+    definitions: &'a Value,
+    entries: Vec<Entry>,
+}
+
+impl<'a> Walk<'a> {
+    fn properties(&mut self, schema: &'a Value, path: &str) {
+        let required: Vec<&str> =
+            schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let target = self.resolve(property);
+            let description = property["description"].as_str().or(target["description"].as_str()).unwrap_or_default();
+            let (description, stated) = split_default(description);
+            let default = match stated {
+                _ if required.contains(&name.as_str()) => "required".to_owned(),
+                Some(stated) => stated,
+                None => property.get("default").map(shown_default).unwrap_or_else(|| "none".to_owned()),
+            };
+            let kind = self.kind(target);
+            self.entries.push(Entry { key: key.clone(), kind, default, description });
+            self.below(target, &key);
+        }
+    }
+
+    fn below(&mut self, schema: &'a Value, path: &str) {
+        if schema["properties"].is_object() {
+            self.properties(schema, path);
+        } else if schema["additionalProperties"].is_object() {
+            let target = self.resolve(&schema["additionalProperties"]);
+            self.properties(target, &format!("{path}.<name>"));
+        }
+    }
+
+    /// Follows references, and passes over `null` where a value is optional.
+    fn resolve(&self, schema: &'a Value) -> &'a Value {
+        if let Some(name) = schema["$ref"].as_str().and_then(|path| path.strip_prefix("#/$defs/")) {
+            return self.resolve(&self.definitions[name]);
+        }
+        let mut choices = schema["anyOf"].as_array().into_iter().flatten();
+        match choices.find(|choice| choice["type"] != "null") {
+            Some(choice) => self.resolve(choice),
+            None => schema,
+        }
+    }
+
+    fn kind(&self, schema: &'a Value) -> String {
+        let choices = choices(schema);
+        if !choices.is_empty() {
+            return choices.join(", ");
+        }
+        let pattern = schema["pattern"].as_str().unwrap_or_default();
+        match type_name(schema) {
+            "string" if pattern.contains("ms") => "duration".to_owned(),
+            "string" if pattern.contains("MiB") => "size".to_owned(),
+            "string" => "text".to_owned(),
+            "integer" => "number".to_owned(),
+            "boolean" => "true, false".to_owned(),
+            "array" => format!("list of {}", self.kind(self.resolve(&schema["items"]))),
+            "object" if schema["additionalProperties"].is_object() => "names with keys".to_owned(),
+            "object" => "keys".to_owned(),
+            other => other.to_owned(),
+        }
+    }
+}
+
+/// The type of a value other than `null`.
+fn type_name(schema: &Value) -> &str {
+    let types = &schema["type"];
+    let listed = || types.as_array()?.iter().filter_map(Value::as_str).find(|name| *name != "null");
+    types.as_str().or_else(listed).unwrap_or("any")
+}
+
+fn choices(schema: &Value) -> Vec<String> {
+    let listed = schema["enum"].as_array().into_iter().flatten();
+    let described = schema["oneOf"].as_array().into_iter().flatten().map(|choice| &choice["const"]);
+    listed.chain(described).filter_map(Value::as_str).map(|choice| format!("`{choice}`")).collect()
+}
+
+/// Cuts the last sentence of a description off where it states the default.
+fn split_default(description: &str) -> (String, Option<String>) {
+    match description.rsplit_once(". Default") {
+        Some((meaning, default)) => {
+            let default = default.trim_start_matches(':').trim().trim_end_matches('.');
+            (format!("{meaning}."), Some(default.to_owned()))
+        }
+        None => (description.to_owned(), None),
+    }
+}
+
+fn shown_default(default: &Value) -> String {
+    match default {
+        Value::Null => "none".to_owned(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::Object(fields) => shown_fields(fields),
+        Value::String(text) => format!("`{text}`"),
+        other => format!("`{other}`"),
+    }
+}
+
+/// The default of a group is that of each of its keys.
+fn shown_fields(fields: &Map<String, Value>) -> String {
+    if fields.is_empty() { "none".to_owned() } else { "see below".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reference_lists_every_key() {
+        insta::assert_snapshot!(reference_markdown(), @"
+        | key | value | default | meaning |
+        |---|---|---|---|
+        | `version` | number | required | Version of this file's format. Always `1`. |
+        | `project` | text | required | Name of the project, shown in messages and reports. |
+        | `sandbox` | keys | see below | The watched working copy that feeds the first environment. |
+        | `sandbox.branch` | text | `develop` | Branch that saves are committed to; saving pauses while another one is checked out. |
+        | `sandbox.settle` | duration | `3s` | A path is quiet this long before it is saved. |
+        | `sandbox.batch_window` | duration | `10s` | A changed path never waits longer than this, even when it never gets quiet. |
+        | `sandbox.exclude` | list of text | none | Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. |
+        | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported. |
+        | `sandbox.push` | true, false | `true` | Push every save to the remote. |
+        | `remote` | text | `origin` | Name of the git remote that branches are pushed to; nothing is pushed where it does not exist. |
+        | `environments` | names with keys | none | The environments, in promotion order. |
+        | `environments.<name>.from` | text | required | Where candidates come from: the sandbox's branch or the name of another environment. |
+        | `environments.<name>.branch` | text | required | Branch that says what the environment contains. |
+        | `environments.<name>.promote` | `manual`, `auto` | `manual` | Who starts a promotion: a person (`manual`) or every save that reaches `from` (`auto`). |
+        | `environments.<name>.approval` | keys | nobody | People who must consent before a candidate lands. |
+        | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
+        | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid. |
+        | `environments.<name>.approval.self` | true, false | `true` | Whether the person who asked for the promotion may approve it. |
+        | `environments.<name>.soak` | duration | `0s` | How long a candidate must have been live in `from` before it may land here. |
+        | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
+        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. |
+        | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
+        | `checks` | names with keys | none | Named questions that environments ask in `checks` and `verify`. |
+        | `checks.<name>.run` | text | none | Shell command, run in a scratch checkout of the candidate; passes when it exits 0. |
+        | `checks.<name>.http` | text | none | URL to request with GET; passes when the answer is as `status` and `contains` say. |
+        | `checks.<name>.tcp` | text | none | `host:port` that must accept a connection. |
+        | `checks.<name>.file` | text | none | Path inside the candidate that must be a file. |
+        | `checks.<name>.status` | number | any of 200 to 299 | HTTP status that `http` expects. |
+        | `checks.<name>.contains` | text | anything | Text that the answer to `http` must contain. |
+        | `checks.<name>.timeout` | duration | `5m` for `run`, `10s` for others | How long one attempt may take; an attempt that takes longer is ended and counts as unknown. |
+        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`. |
+        | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
+        | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
+        | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |
+        | `health` | keys | see below | Checks that are asked continuously while the watcher runs. |
+        | `health.every` | duration | `20s` | Pause between two rounds. |
+        | `health.checks` | list of text | none | Checks that are asked in each round. |
+        | `notify` | keys | see below | Who is told about what. |
+        | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
+        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `health` | all of them | Events that are worth a notification. |
+        ");
+    }
+
+    #[test]
+    fn schema_names_itself_and_its_dialect() {
+        let schema = schema();
+        assert_eq!(schema["title"], "cascade-sync.yaml");
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert_eq!(schema["additionalProperties"], false);
+    }
+
+    #[test]
+    fn every_key_has_a_meaning() {
+        for entry in reference() {
+            assert!(!entry.description.is_empty(), "{}", entry.key);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn variables() -> Variables {
+    Variables::new([("TOKEN".to_owned(), "hunter2".to_owned())])
+}
+
+fn problems(text: &str) -> String {
+    match parse(text, FILE_NAME, &variables()) {
+        Ok(config) => panic!("unexpectedly good: {config:?}"),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+/// A good beginning, four lines long.
+fn after_head(text: &str) -> String {
+    problems(&format!("version: 1\nproject: shop\n\n\n{text}"))
+}
+
+#[test]
+fn every_problem_of_shape_is_listed_at_once() {
+    let text = r#"
+verion: 1
+project: [shop]
+sandbox:
+  settle: 3 fortnights
+  batch_window: 10
+  push: maybe
+  brnch: develop
+environments:
+  staging:
+    from: develop
+    branch: staging
+    promot: auto
+    promote: automatic
+    checks: build
+  production:
+    approval: { required: "1", self: false, until: 3 }
+    rollback: [reset]
+checks:
+  build: { run: "make", timeout: 5x, retries: 3 }
+  site: { http: "http://x", status: 70000, successes: -1 }
+notify:
+  on: [failed, Paused, 7]
+health: 3
+"#;
+    insta::assert_snapshot!(problems(text), @"
+    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, environments, checks, health, notify)
+    cascade-sync.yaml:2:1: version: this key is required
+    cascade-sync.yaml:3:10: project: expected text, found a list
+    cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
+    cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
+    cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
+    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push)
+    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, checks, verify, rollback)
+    cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
+    cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
+    cascade-sync.yaml:16:3: environments.production.from: this key is required
+    cascade-sync.yaml:16:3: environments.production.branch: this key is required
+    cascade-sync.yaml:17:27: environments.production.approval.required: expected a whole number, 0 or more, found the text `1`
+    cascade-sync.yaml:17:45: environments.production.approval.until: unknown key (allowed: required, expires, self)
+    cascade-sync.yaml:18:15: environments.production.rollback: a list is not one of the choices (allowed: auto, reset, restore)
+    cascade-sync.yaml:20:34: checks.build.timeout: `5x` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
+    cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline)
+    cascade-sync.yaml:21:37: checks.site.status: expected a whole number up to 65535, found the number `70000`
+    cascade-sync.yaml:21:55: checks.site.successes: expected a whole number, 0 or more, found the number `-1`
+    cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, health)
+    cascade-sync.yaml:23:24: notify.on[2]: `7` is not one of the choices (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, health)
+    cascade-sync.yaml:24:9: health: expected keys with values, found the number `3`
+    ");
+}
+
+#[test]
+fn every_problem_of_meaning_is_listed_at_once() {
+    let text = r#"version: 2
+project: "my shop"
+remote: --upload-pack=x
+sandbox:
+  branch: "a..b"
+  settle: 20s
+  exclude: ["*.tmp", "{a,b", "[z-a]"]
+environments:
+  staging:
+    from: devlop
+    branch: staging
+    checks: [biuld, build]
+    approval: { required: 0, expires: 0s }
+  production:
+    from: stagin
+    branch: staging
+    verify: [nothing-like-it]
+  Live:
+    from: production
+    branch: staging/live
+checks:
+  build: {}
+  both: { run: "x", http: "http://x" }
+  odd: { tcp: "db", status: 200, contains: "x" }
+  ftp: { http: "ftp://x", successes: 0, failures: 0 }
+  out: { file: "../x", every: 0s }
+health: { checks: [bild] }
+"#;
+    insta::assert_snapshot!(problems(text), @"
+    cascade-sync.yaml:1:10: version: this program reads version 1 of the format
+    cascade-sync.yaml:2:10: project: a project's name is made of letters, digits, `-`, `_` and `.`
+    cascade-sync.yaml:3:9: remote: this is not the name of a git remote
+    cascade-sync.yaml:5:11: sandbox.branch: a branch must not contain `..`
+    cascade-sync.yaml:6:11: sandbox.settle: settle (20s) must not be longer than batch_window (10s)
+    cascade-sync.yaml:7:22: sandbox.exclude[1]: not a .gitignore pattern: error parsing glob '{a,b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
+    cascade-sync.yaml:7:30: sandbox.exclude[2]: not a .gitignore pattern: error parsing glob '[z-a]': invalid range; 'z' > 'a'
+    cascade-sync.yaml:10:11: environments.staging.from: `devlop` is neither the sandbox's branch nor an environment (allowed: a..b, production, Live)
+    cascade-sync.yaml:12:14: environments.staging.checks[0]: there is no check `biuld`; did you mean `build`? (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:13:27: environments.staging.approval.required: must be at least 1
+    cascade-sync.yaml:13:39: environments.staging.approval.expires: must be longer than 0s
+    cascade-sync.yaml:15:11: environments.production.from: `stagin` is neither the sandbox's branch nor an environment; did you mean `staging`? (allowed: a..b, staging, Live)
+    cascade-sync.yaml:16:13: environments.production.branch: `staging` is the branch of environment `staging`
+    cascade-sync.yaml:17:14: environments.production.verify[0]: there is no check `nothing-like-it` (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:18:3: environments.Live: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
+    cascade-sync.yaml:20:13: environments.Live.branch: `staging/live` cannot exist in git beside the branch of environment `staging`
+    cascade-sync.yaml:22:3: checks.build: a check needs one of run, http, tcp and file
+    cascade-sync.yaml:23:21: checks.both.http: a check asks one question, and this one has `run` already
+    cascade-sync.yaml:24:15: checks.odd.tcp: must be host:port, like 127.0.0.1:5432 or [::1]:5432
+    cascade-sync.yaml:24:21: checks.odd.status: only has a meaning beside `http`
+    cascade-sync.yaml:24:34: checks.odd.contains: only has a meaning beside `http`
+    cascade-sync.yaml:25:16: checks.ftp.http: the URL must begin with http:// or https:// and name a host
+    cascade-sync.yaml:25:38: checks.ftp.successes: must be at least 1
+    cascade-sync.yaml:25:51: checks.ftp.failures: must be at least 1
+    cascade-sync.yaml:26:16: checks.out.file: must be a relative path that stays inside (no `..`)
+    cascade-sync.yaml:26:31: checks.out.every: must be longer than 0s
+    cascade-sync.yaml:27:20: health.checks[0]: there is no check `bild`; did you mean `build`? (allowed: build, both, odd, ftp, out)
+    ");
+}
+
+#[test]
+fn problems_of_shape_and_meaning_come_in_one_run() {
+    let text = "environments:\n  qa: { from: nowhere, branch: qa, soak: long }\n  live: { from: qa, branch: qa }\n";
+    insta::assert_snapshot!(after_head(text), @"
+    cascade-sync.yaml:6:15: environments.qa.from: `nowhere` is neither the sandbox's branch nor an environment (allowed: develop, live)
+    cascade-sync.yaml:6:42: environments.qa.soak: `long` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
+    cascade-sync.yaml:7:29: environments.live.branch: `qa` is the branch of environment `qa`
+    ");
+}
+
+#[test]
+fn circles_are_shown_whole_and_once() {
+    let text = "environments:
+  a: { from: b, branch: a }
+  b: { from: c, branch: b }
+  c: { from: a, branch: c }
+  d: { from: a, branch: d }
+  e: { from: e, branch: e }
+";
+    insta::assert_snapshot!(after_head(text), @"
+    cascade-sync.yaml:6:14: environments.a.from: the environments feed each other in a circle: a <- b <- c <- a
+    cascade-sync.yaml:10:14: environments.e.from: the environments feed each other in a circle: e <- e
+    ");
+}
+
+#[test]
+fn refused_values_cause_no_further_problems() {
+    let text = "environments:
+  staging: { from: [develop], branch: staging, checks: [build] }
+  production: { from: staging, branch: main }
+checks:
+  build: 7
+";
+    insta::assert_snapshot!(after_head(text), @"
+    cascade-sync.yaml:6:20: environments.staging.from: expected text, found a list
+    cascade-sync.yaml:9:10: checks.build: expected keys with values, found the number `7`
+    ");
+}
+
+#[test]
+fn an_empty_file_says_what_is_required() {
+    insta::assert_snapshot!(problems(""), @"
+    cascade-sync.yaml:1:1: version: this key is required
+    cascade-sync.yaml:1:1: project: this key is required
+    ");
+    insta::assert_snapshot!(problems("project:\n"), @"
+    cascade-sync.yaml:1:1: version: this key is required
+    cascade-sync.yaml:1:1: project: a value is required
+    ");
+    insta::assert_snapshot!(problems("- a\n- b\n"), @"cascade-sync.yaml:1:1: expected keys with values, found a list");
+    insta::assert_snapshot!(problems("just text"), @"cascade-sync.yaml:1:1: expected keys with values, found the text `just text`");
+}
+
+#[test]
+fn hostile_text_is_shown_harmless_and_short() {
+    let text = format!(
+        "\"\\e[2J\": 1\n\"{}\": 2\nremote: \"\\u202e\\n\"\nsandbox: {{ settle: \"\\e[31m\" }}\n",
+        "k".repeat(500)
+    );
+    insta::assert_snapshot!(after_head(&text), @r#"
+    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify)
+    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify)
+    cascade-sync.yaml:7:9: remote: this is not the name of a git remote
+    cascade-sync.yaml:8:20: sandbox.settle: `\x1b[31m` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
+    "#);
+}
+
+#[test]
+fn variables_are_expanded_and_never_shown() {
+    let text = "version: 1
+project: shop
+checks:
+  site: { http: \"https://x/?t=${TOKEN}\", contains: \"$${TOKEN}\" }
+  port: { tcp: \"db:${PORT:-5432}\" }
+";
+    let config = parse(text, FILE_NAME, &variables()).unwrap();
+    assert_eq!(config.checks["site"].http.as_ref().map(Expanded::value), Some("https://x/?t=hunter2"));
+    assert_eq!(config.checks["site"].contains.as_ref().map(Expanded::value), Some("${TOKEN}"));
+    assert_eq!(config.checks["port"].tcp.as_ref().map(Expanded::value), Some("db:5432"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(to_yaml(&config).contains("t=${TOKEN}"));
+    assert_eq!(parse(&to_yaml(&config), FILE_NAME, &variables()), Ok(config));
+}
+
+#[test]
+fn variables_that_are_not_set_are_problems_without_values() {
+    let text = "checks:
+  a: { http: \"https://x/${NOPE}${TOKEN}\" }
+  b: { http: \"${TOKEN}\" }
+  c: { tcp: \"${TOKEN\" }
+";
+    let shown = after_head(text);
+    assert!(!shown.contains("hunter2"));
+    insta::assert_snapshot!(shown, @"
+    cascade-sync.yaml:6:14: checks.a.http: the variable `NOPE` is not set, in the environment or in .env
+    cascade-sync.yaml:7:14: checks.b.http: the URL must begin with http:// or https:// and name a host
+    cascade-sync.yaml:8:13: checks.c.tcp: `${` is not closed; write `$${` for the characters themselves
+    ");
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = parse("version: 1\nproject: 007\nsandbox:\nchecks:\n", FILE_NAME, &variables()).unwrap();
+    assert_eq!(config.project, "007");
+    assert_eq!(config.sandbox, Sandbox::default());
+    assert_eq!(config.remote, "origin");
+    assert!(config.environments.is_empty());
+}
+
+#[test]
+fn number_of_problems_is_limited() {
+    let keys: String = (0..5_000).map(|n| format!("k{n}: 1\n")).collect();
+    assert_eq!(parse(&keys, FILE_NAME, &variables()).unwrap_err().list().len(), MAX_PROBLEMS);
+    let values: String = (0..5_000).map(|n| format!("  k{n}: 1\n")).collect();
+    assert_eq!(parse(&format!("checks:\n{values}"), FILE_NAME, &variables()).unwrap_err().list().len(), MAX_PROBLEMS);
+}
+
+#[test]
+fn files_are_read_from_the_checkout_with_its_dotenv() {
+    let root = tempfile::tempdir().unwrap();
+    let missing = load(root.path(), &variables()).unwrap_err();
+    assert!(matches!(missing, Error::Missing { .. }));
+    let text = "version: 1\nproject: shop\nchecks:\n  a: { tcp: \"${HOST}:1\" }\n";
+    std::fs::write(root.path().join(FILE_NAME), text).unwrap();
+    assert!(matches!(load(root.path(), &variables()), Err(Error::Invalid(_))));
+    std::fs::write(root.path().join(".env"), "HOST=db\n").unwrap();
+    let config = load(root.path(), &variables()).unwrap();
+    assert_eq!(config.checks["a"].tcp.as_ref().map(Expanded::value), Some("db:1"));
+    std::fs::write(root.path().join(FILE_NAME), b"version: 1\n# \xc3\xa4\xff\n").unwrap();
+    insta::assert_snapshot!(load(root.path(), &variables()).unwrap_err(), @"cascade-sync.yaml:2:4: not UTF-8 text");
+}
+
+#[test]
+fn a_directory_in_place_of_the_file_is_unreadable() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join(FILE_NAME)).unwrap();
+    assert!(matches!(load(root.path(), &variables()), Err(Error::Unreadable { .. })));
+}
+
+#[test]
+fn windows_line_ends_and_byte_order_marks_are_read() {
+    let config = parse("\u{feff}---\r\nversion: 1\r\nproject: shop\r\n", FILE_NAME, &variables()).unwrap();
+    assert_eq!(config.project, "shop");
+}
+
+#[test]
+fn a_directory_named_dotenv_is_passed_over() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir(root.path().join(".env")).unwrap();
+    std::fs::write(root.path().join(FILE_NAME), TEMPLATE).unwrap();
+    assert!(load(root.path(), &variables()).is_ok());
+}
+
+#[test]
+fn huge_files_are_refused_in_reasonable_time() {
+    let environments: String = (0..20_000).map(|n| format!("  e{n}: {{ from: e{}, branch: b{n} }}\n", n + 1)).collect();
+    assert!(environments.len() < yaml::MAX_FILE_BYTES);
+    insta::assert_snapshot!(after_head(&format!("environments:\n{environments}")), @"cascade-sync.yaml:5:1: environments: there can be 100 at most");
+}
+
+#[test]
+fn refused_sandbox_branch_does_not_disown_its_environments() {
+    let text = "sandbox: { branch: [trunk] }\nenvironments:\n  staging: { from: trunk, branch: develop }\n";
+    insta::assert_snapshot!(after_head(text), @"cascade-sync.yaml:5:20: sandbox.branch: expected text, found a list");
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_text_never_panics(text in ".*") {
+        let _ = parse(&text, FILE_NAME, &variables());
+    }
+
+    #[test]
+    fn arbitrary_yaml_never_panics(text in "([ \n\t{}\\[\\],:&*!|>'\"%@#?~<-]|a|b|1|version|checks|: |- |\n  ){0,60}") {
+        let _ = parse(&text, FILE_NAME, &variables());
+    }
+
+    #[test]
+    fn damaged_templates_never_panic(at in 0..TEMPLATE.len(), length in 0_usize..40, with in "[ \n:{}\\[\\]a\"-]{0,3}") {
+        let (before, after) = TEMPLATE.as_bytes().split_at(at);
+        let bytes = [before, with.as_bytes(), after.get(length..).unwrap_or_default()].concat();
+        let _ = parse(&String::from_utf8_lossy(&bytes), FILE_NAME, &variables());
+    }
+}
