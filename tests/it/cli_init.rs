@@ -9,7 +9,7 @@ fn first_run_sets_everything_up_and_changes_no_file() {
     sandbox.write("staged", "staged\n");
     sandbox.git(&["add", "staged"]);
     let first = sandbox.cascade(&["init"]).expect_code(0);
-    sandbox.filtered(|| insta::assert_snapshot!(first.stdout));
+    sandbox.filtered(|| insta::assert_snapshot!(first.stdout, @""));
     assert_eq!(sandbox.git(&["symbolic-ref", "HEAD"]), "refs/heads/develop");
     assert_eq!(sandbox.git(&["status", "--porcelain"]), "M README\nA  staged\n?? cascade-sync.yaml");
     assert_eq!(sandbox.git(&["branch", "--format=%(refname:short)"]), "develop\nmain\nstaging");
@@ -100,7 +100,8 @@ fn hooks_go_where_git_looks_unless_others_share_it() {
 #[test]
 fn own_configuration_is_checked_and_its_branches_created() {
     let sandbox = Sandbox::new();
-    let text = "version: 1\nproject: mine\nsandbox: { branch: work }\nenvironments:\n  live: { from: work, branch: live }\n";
+    let text =
+        "version: 1\nproject: mine\nsandbox: { branch: work }\nenvironments:\n  live: { from: work, branch: live }\n";
     sandbox.write("cascade-sync.yaml", text);
     sandbox.cascade(&["init"]).expect_code(0);
     assert_eq!(sandbox.read("cascade-sync.yaml"), text);
