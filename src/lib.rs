@@ -32,3 +32,6 @@ pub mod context;
 
 /// Promotions: from a wish to a verified environment, or back.
 pub mod promote;
+
+/// The command line: arguments, printing, a file per command.
+pub mod cli;

@@ -8,10 +8,12 @@ pub mod candidate;
 pub mod error;
 pub mod handle;
 pub mod history;
+pub mod outgoing;
 mod program;
 pub mod remote;
 pub mod repo;
 mod scratch;
+pub mod setup;
 
 pub use candidate::NewCommit;
 pub use error::{Error, Result};
@@ -20,3 +22,4 @@ pub use handle::Git;
 pub use history::{CommitSummary, PROMOTION_TRAILER, TreeChanges};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
+pub use setup::Setup;

@@ -16,7 +16,8 @@ pub async fn find_waiting(ctx: &Context, target: Option<&str>) -> Result<Promoti
     let waiting: Vec<Promotion> =
         ctx.store.unfinished().await?.into_iter().filter(|promotion| promotion.state == State::Waiting).collect();
     let environment = target.filter(|target| ctx.config.environments.contains_key(*target));
-    let mut fitting = waiting.into_iter().filter(|promotion| environment.is_none_or(|name| promotion.environment == name));
+    let mut fitting =
+        waiting.into_iter().filter(|promotion| environment.is_none_or(|name| promotion.environment == name));
     match (target, environment) {
         (Some(id), None) => ctx.store.promotion(id).await.map_err(Error::from),
         _ => {

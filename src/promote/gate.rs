@@ -271,12 +271,8 @@ mod tests {
     fn quarantined_content_is_refused_under_any_commit() {
         let mut facts = facts();
         facts.approval = None;
-        let entry = |source, tree| Quarantined {
-            source,
-            tree,
-            promotion: PromotionId::from_stored("dead"),
-            at: from_ms(1),
-        };
+        let entry =
+            |source, tree| Quarantined { source, tree, promotion: PromotionId::from_stored("dead"), at: from_ms(1) };
         facts.quarantined = vec![entry(id(8), id(3))];
         assert!(!is_open(&facts), "same tree");
         facts.quarantined = vec![entry(id(1), id(8))];

@@ -38,7 +38,9 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &Promotion) -> Resu
     match ctx.git.run(move |repo| landing.land_remote(repo)).await {
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RemoteMoved { .. }) => Ok(Event::Superseded(moved.to_string())),
-        Err(no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. })) => Ok(Event::Failed(no.to_string())),
+        Err(no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. })) => {
+            Ok(Event::Failed(no.to_string()))
+        }
         Err(other) => Err(other.into()),
     }
 }
@@ -89,11 +91,7 @@ impl Landing {
             return Ok(Event::LandedLocal);
         }
         if !self.may_follow(repo, local)? {
-            return Err(git::Error::RefMoved {
-                name: self.branch.clone(),
-                expected: self.previous,
-                found: local,
-            });
+            return Err(git::Error::RefMoved { name: self.branch.clone(), expected: self.previous, found: local });
         }
         repo.move_branch(&self.branch, local, self.candidate, &self.log_message)?;
         Ok(Event::LandedLocal)
@@ -111,6 +109,11 @@ impl Landing {
 
     fn moved(&self, place: &str, found: Option<ObjectId>) -> String {
         let shown = |id: Option<ObjectId>| id.map_or_else(|| "nothing".to_owned(), |id| id.short());
-        format!("`{}` moved {place} meanwhile: planned on {}, found {}", self.branch, shown(self.previous), shown(found))
+        format!(
+            "`{}` moved {place} meanwhile: planned on {}, found {}",
+            self.branch,
+            shown(self.previous),
+            shown(found)
+        )
     }
 }

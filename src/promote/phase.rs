@@ -228,15 +228,8 @@ mod tests {
         ];
         let (state, steps) = walk(&events, true);
         assert_eq!(state, State::Promoted);
-        let expected = [
-            Step::Plan,
-            Step::Admit,
-            Step::Check,
-            Step::Gate,
-            Step::LandRemote,
-            Step::LandLocal,
-            Step::Verify,
-        ];
+        let expected =
+            [Step::Plan, Step::Admit, Step::Check, Step::Gate, Step::LandRemote, Step::LandLocal, Step::Verify];
         assert_eq!(steps, expected);
     }
 

@@ -94,12 +94,7 @@ pub(super) async fn vetted(ctx: &Context, environment: &str) -> Result<Option<Ob
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
     let vetted = vetted(ctx, &promotion.environment).await?;
-    let work = Planner {
-        branch: spec.branch.clone(),
-        source_branch,
-        vetted,
-        promotion: promotion.clone(),
-    };
+    let work = Planner { branch: spec.branch.clone(), source_branch, vetted, promotion: promotion.clone() };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
@@ -127,7 +122,8 @@ impl Planner {
     fn plan(mut self, repo: &Repo) -> git::Result<Planned> {
         if let Some(place) = repo.checked_out_at(&self.branch)? {
             let place = shown(place.as_os_str().as_encoded_bytes());
-            let reason = format!("`{}` is checked out in {place}: switch it to another branch, then promote", self.branch);
+            let reason =
+                format!("`{}` is checked out in {place}: switch it to another branch, then promote", self.branch);
             return Ok(Planned::Stopped(Event::Failed(reason)));
         }
         let tip = match self.environment_tip(repo)? {
@@ -216,7 +212,8 @@ impl Planner {
 }
 
 fn drift_reason(branch: &str, foreign: &[CommitSummary]) -> String {
-    let newest = foreign.first().map(|commit| format!("{} \"{}\" by {}", commit.id.short(), commit.subject, commit.author));
+    let newest =
+        foreign.first().map(|commit| format!("{} \"{}\" by {}", commit.id.short(), commit.subject, commit.author));
     format!(
         "{} commit(s) on `{branch}` did not come through the pipeline, the newest {}: promote with --merge to keep them",
         foreign.len(),

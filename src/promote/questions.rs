@@ -52,8 +52,11 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
     let hold = ctx.store.held(&promotion.environment).await?;
     let quarantined = ctx.store.quarantined(&promotion.environment).await?;
     let undone = hold.as_ref().and_then(|hold| hold.promotion.clone());
-    let undone: Vec<ObjectId> =
-        quarantined.iter().filter(|entry| Some(&entry.promotion) == undone.as_ref()).map(|entry| entry.source).collect();
+    let undone: Vec<ObjectId> = quarantined
+        .iter()
+        .filter(|entry| Some(&entry.promotion) == undone.as_ref())
+        .map(|entry| entry.source)
+        .collect();
     let is_fix = is_fix(ctx, promotion.source, undone).await?;
     Ok(Some(Facts {
         now: ctx.now(),
@@ -78,9 +81,8 @@ async fn is_fix(ctx: &Context, source: ObjectId, undone: Vec<ObjectId>) -> Resul
     if undone.is_empty() || undone.contains(&source) {
         return Ok(false);
     }
-    let descends = ctx.git.run(move |repo| {
-        undone.iter().try_fold(true, |all, bad| Ok(all && repo.is_ancestor(*bad, source)?))
-    });
+    let descends =
+        ctx.git.run(move |repo| undone.iter().try_fold(true, |all, bad| Ok(all && repo.is_ancestor(*bad, source)?)));
     Ok(descends.await?)
 }
 

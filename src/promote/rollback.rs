@@ -103,7 +103,8 @@ async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId,
         promotion.id
     );
     let at = ctx.now();
-    let build = move |repo: &Repo| repo.build_commit(&NewCommit { tree: repo.tree_of(to)?, parents: vec![from], message, at });
+    let build =
+        move |repo: &Repo| repo.build_commit(&NewCommit { tree: repo.tree_of(to)?, parents: vec![from], message, at });
     promotion.rollback_commit = Some(ctx.git.run(build).await?);
     Ok(Event::RollbackPlanned)
 }
@@ -139,9 +140,9 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &mut Promotion) -> 
             let Some((from, to)) = from.zip(to) else { return Ok(Event::RemoteRolledBack) };
             build_restore(ctx, promotion, from, to).await
         }
-        Err(no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. } | git::Error::RemoteMoved { .. })) => {
-            Ok(Event::Failed(no.to_string()))
-        }
+        Err(
+            no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. } | git::Error::RemoteMoved { .. }),
+        ) => Ok(Event::Failed(no.to_string())),
         Err(other) => Err(other.into()),
     }
 }

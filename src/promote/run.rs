@@ -156,7 +156,12 @@ pub async fn recover(ctx: &Context, _lock: &Lock, observer: &mut dyn Observer) -
     Ok(recovered)
 }
 
-async fn resume_at(ctx: &Context, mut promotion: Promotion, step: Step, observer: &mut dyn Observer) -> Result<Promotion> {
+async fn resume_at(
+    ctx: &Context,
+    mut promotion: Promotion,
+    step: Step,
+    observer: &mut dyn Observer,
+) -> Result<Promotion> {
     tracing::info!(promotion = %promotion.id, step = %step, "taking up an interrupted promotion");
     let event = perform(ctx, &mut promotion, step, observer).await?;
     drive(ctx, promotion, event, observer).await
