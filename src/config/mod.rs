@@ -1,7 +1,7 @@
-//! `cascade-sync.yaml`: from text to a checked [`Config`].
+//! `cascade-sync.yaml`: from text to a checked [`Config`](crate::config::Config).
 //!
 //! `yaml` reads text into a tree with positions, `decode` turns the tree into the structs of
-//! [`model`], `validate` checks what types cannot say. Each goes on after a problem, so that one
+//! [`model`](crate::config::model), `validate` checks what types cannot say. Each goes on after a problem, so that one
 //! run lists them all.
 
 mod decode;

@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn dotenv_lines_are_read_and_the_environment_wins() {
-        let text = "# comment\nHOST=other\nexport A = bare # note\nB='sin # gle'\nC=\"dou\\\"ble\\n\" # x\n\nnot a line\nD=\nE=#x\n";
+        let text = "# comment\nHOST=other\nexport A = bare # note\nB='sin # gle'\n\
+            C=\"dou\\\"ble\\n\" # x\n\nnot a line\nD=\nE=#x\n";
         let variables = variables().with_dotenv(text);
         let expected =
             [("HOST", "example.org"), ("A", "bare"), ("B", "sin # gle"), ("C", "dou\"ble\n"), ("D", ""), ("E", "")];
