@@ -20,3 +20,6 @@ pub mod store;
 
 /// The only user of git2 and of the git program.
 pub mod git;
+
+/// Filesystem events → batches (the only user of notify).
+pub mod watch;
