@@ -27,6 +27,9 @@ pub mod check;
 /// Messages to people.
 pub mod alert;
 
+/// Filesystem events → batches (the only user of notify).
+pub mod watch;
+
 /// What every flow needs, built once at the edge and passed first.
 pub mod context;
 

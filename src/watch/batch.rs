@@ -1,0 +1,346 @@
+//! Events and time → batches: pure, without a clock.
+//!
+//! A path is *due* when it was quiet for `settle`, or when its first event is `window` old. A batch is
+//! handed out as soon as every pending path is settled, or the oldest one reached the window; it takes
+//! the paths that are due, and the others stay. So one save covers what belongs together, and a file
+//! that never gets quiet is still saved once per window.
+//!
+//! Times are milliseconds of whatever clock the caller reads. A clock that jumps backwards delays
+//! nothing: inside, time never runs backwards.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// More pending paths than this become "everything": one look at the whole tree is cheaper by then.
+pub const MAX_PENDING_PATHS: usize = 100_000;
+
+/// The events gathered for one commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The noted paths, relative to the checkout; a directory stands for everything beneath it.
+    pub paths: BTreeSet<Vec<u8>>,
+    /// The whole checkout has to be looked at, not only `paths`.
+    pub everything: bool,
+    /// When the oldest event of the batch was noted, in milliseconds of the caller's clock.
+    pub first_ms: i64,
+    /// When its newest event was noted.
+    pub last_ms: i64,
+}
+
+/// Gathers noted paths until they are due.
+#[derive(Debug)]
+pub struct Batcher {
+    settle_ms: i64,
+    window_ms: i64,
+    /// What is added to the caller's clock so that it never runs backwards.
+    offset_ms: i64,
+    /// The latest inner time that was seen.
+    high_ms: i64,
+    paths: BTreeMap<Vec<u8>, Noted>,
+    everything: Option<Noted>,
+    /// First event of the longest pending path and last event of any: kept, so that asking costs nothing.
+    span: Option<Noted>,
+}
+
+/// First and last event of one path, in inner time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Noted {
+    first: i64,
+    last: i64,
+}
+
+impl Noted {
+    fn at(now: i64) -> Self {
+        Self { first: now, last: now }
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
+impl Batcher {
+    /// Makes an empty batcher; durations count in whole milliseconds.
+    #[must_use]
+    pub fn new(settle: Duration, window: Duration) -> Self {
+        Self {
+            settle_ms: whole_ms(settle),
+            window_ms: whole_ms(window),
+            offset_ms: 0,
+            high_ms: i64::MIN,
+            paths: BTreeMap::new(),
+            everything: None,
+            span: None,
+        }
+    }
+
+    /// Notes an event of `path`; beyond [`MAX_PENDING_PATHS`] the paths collapse into everything.
+    pub fn note(&mut self, path: Vec<u8>, at_ms: i64) {
+        let now = self.inner(at_ms);
+        self.paths.entry(path).and_modify(|noted| noted.last = now).or_insert(Noted::at(now));
+        self.widen(now);
+        if self.paths.len() > MAX_PENDING_PATHS {
+            self.paths.clear();
+            self.everything = self.span;
+        }
+    }
+
+    /// Notes that anything may have changed: events were lost, or rules changed.
+    pub fn note_everything(&mut self, at_ms: i64) {
+        let now = self.inner(at_ms);
+        self.everything = Some(self.everything.map_or(Noted::at(now), |noted| noted.and(Noted::at(now))));
+        self.widen(now);
+    }
+
+    /// Hands out the next batch when it is due.
+    pub fn take(&mut self, now_ms: i64) -> Option<Batch> {
+        let now = self.inner(now_ms);
+        if now < self.due()? {
+            return None;
+        }
+        let mut taken = BTreeMap::new();
+        for (path, noted) in std::mem::take(&mut self.paths) {
+            let side = if self.is_due(noted, now) { &mut taken } else { &mut self.paths };
+            side.insert(path, noted);
+        }
+        let everything = self.everything.take_if(|noted| is_due(*noted, now, self.settle_ms, self.window_ms));
+        self.span = hull(&self.paths, self.everything);
+        self.batch(taken, everything)
+    }
+
+    /// Hands out whatever is pending, due or not.
+    pub fn flush(&mut self) -> Option<Batch> {
+        self.span = None;
+        let taken = std::mem::take(&mut self.paths);
+        let everything = self.everything.take();
+        self.batch(taken, everything)
+    }
+
+    /// Answers when [`Batcher::take`] will hand out a batch if nothing else is noted: a time of the
+    /// caller's clock, not before `now_ms`; nothing when nothing is pending.
+    pub fn next_due(&mut self, now_ms: i64) -> Option<i64> {
+        let now = self.inner(now_ms);
+        Some(self.due()?.max(now).saturating_sub(self.offset_ms))
+    }
+
+    /// Answers how many paths wait; "everything" counts as one.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.paths.len() + usize::from(self.everything.is_some())
+    }
+
+    /// All are settled `settle` after the very last event; the window may end before.
+    fn due(&self) -> Option<i64> {
+        let span = self.span?;
+        Some(span.last.saturating_add(self.settle_ms).min(span.first.saturating_add(self.window_ms)))
+    }
+
+    fn is_due(&self, noted: Noted, now: i64) -> bool {
+        is_due(noted, now, self.settle_ms, self.window_ms)
+    }
+
+    fn widen(&mut self, now: i64) {
+        self.span = Some(self.span.map_or(Noted::at(now), |span| span.and(Noted::at(now))));
+    }
+
+    fn batch(&self, taken: BTreeMap<Vec<u8>, Noted>, everything: Option<Noted>) -> Option<Batch> {
+        let span = hull(&taken, everything)?;
+        Some(Batch {
+            paths: taken.into_keys().collect(),
+            everything: everything.is_some(),
+            first_ms: span.first.saturating_sub(self.offset_ms),
+            last_ms: span.last.saturating_sub(self.offset_ms),
+        })
+    }
+
+    /// The caller's clock may jump back; the offset then grows so that waiting times go on unchanged.
+    fn inner(&mut self, clock_ms: i64) -> i64 {
+        let inner = clock_ms.saturating_add(self.offset_ms);
+        if inner < self.high_ms {
+            self.offset_ms = self.high_ms.saturating_sub(clock_ms);
+        }
+        self.high_ms = self.high_ms.max(inner);
+        self.high_ms
+    }
+}
+
+fn is_due(noted: Noted, now: i64, settle_ms: i64, window_ms: i64) -> bool {
+    now.saturating_sub(noted.last) >= settle_ms || now.saturating_sub(noted.first) >= window_ms
+}
+
+fn hull(paths: &BTreeMap<Vec<u8>, Noted>, everything: Option<Noted>) -> Option<Noted> {
+    paths.values().copied().chain(everything).reduce(Noted::and)
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn batcher() -> Batcher {
+        Batcher::new(Duration::from_secs(3), Duration::from_secs(10))
+    }
+
+    fn names(batch: Option<Batch>) -> Vec<String> {
+        let paths = batch.map(|batch| batch.paths).unwrap_or_default();
+        paths.into_iter().map(|path| String::from_utf8(path).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_quiet_path_is_handed_out_after_settle() {
+        let mut batcher = batcher();
+        batcher.note(b"a".to_vec(), 1_000);
+        assert_eq!(batcher.next_due(1_000), Some(4_000));
+        assert_eq!(batcher.take(3_999), None);
+        let batch = batcher.take(4_000).unwrap();
+        assert_eq!((batch.first_ms, batch.last_ms, batch.everything), (1_000, 1_000, false));
+        assert_eq!((batcher.pending(), batcher.next_due(4_000)), (0, None));
+    }
+
+    #[test]
+    fn what_is_saved_together_comes_together() {
+        let mut batcher = batcher();
+        batcher.note(b"a".to_vec(), 0);
+        batcher.note(b"b".to_vec(), 2_900);
+        assert_eq!(batcher.take(3_000), None);
+        assert_eq!(names(batcher.take(5_900)), ["a", "b"]);
+    }
+
+    #[test]
+    fn the_window_takes_the_due_and_leaves_the_fresh() {
+        let mut batcher = batcher();
+        for at in (0..10_000).step_by(500) {
+            batcher.note(b"busy".to_vec(), at);
+        }
+        batcher.note(b"settled".to_vec(), 6_000);
+        batcher.note(b"fresh".to_vec(), 9_900);
+        assert_eq!(names(batcher.take(10_000)), ["busy", "settled"]);
+        assert_eq!((batcher.pending(), batcher.next_due(10_000)), (1, Some(12_900)));
+    }
+
+    #[test]
+    fn a_file_written_for_thirty_seconds_is_handed_out_three_or_four_times() {
+        let mut batcher = batcher();
+        let mut batches = 0;
+        for at in 0..40_000 {
+            if at < 30_000 && at % 20 == 0 {
+                batcher.note(b"log".to_vec(), at);
+            }
+            batches += usize::from(batcher.take(at).is_some());
+        }
+        assert!((3..=4).contains(&batches), "{batches}");
+        assert_eq!(batcher.pending(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_delays_nothing() {
+        let mut batcher = batcher();
+        batcher.note(b"a".to_vec(), 3_600_000);
+        batcher.note(b"b".to_vec(), 0);
+        assert_eq!(batcher.next_due(0), Some(3_000));
+        assert_eq!(names(batcher.take(3_000)), ["a", "b"]);
+    }
+
+    #[test]
+    fn too_many_paths_collapse_into_everything() {
+        let mut batcher = batcher();
+        for n in 0..=MAX_PENDING_PATHS {
+            batcher.note(n.to_string().into_bytes(), 5);
+        }
+        assert_eq!(batcher.pending(), 1);
+        let batch = batcher.take(3_005).unwrap();
+        assert!(batch.everything && batch.paths.is_empty());
+        assert_eq!((batch.first_ms, batch.last_ms), (5, 5));
+    }
+
+    #[test]
+    fn flush_hands_out_what_is_not_due() {
+        let mut batcher = batcher();
+        batcher.note(b"a".to_vec(), 0);
+        batcher.note_everything(1);
+        let batch = batcher.flush().unwrap();
+        assert!(batch.everything && batch.paths.contains(b"a".as_slice()));
+        assert_eq!(batcher.flush(), None);
+    }
+
+    /// Milliseconds that pass (negative: the clock is set back) and the path then noted.
+    fn events() -> impl Strategy<Value = Vec<(i64, u8)>> {
+        let step = prop_oneof![20 => 0_i64..4_000, 1 => -100_000_i64..0];
+        proptest::collection::vec((step, 0_u8..6), 1..60)
+    }
+
+    proptest! {
+        /// Taking whenever due: every note is covered by a batch handed out within the window after it.
+        #[test]
+        fn no_event_is_lost_and_none_waits_longer_than_the_window(
+            events in events(), settle in 0_i64..5_000, window in 0_i64..12_000,
+        ) {
+            let ms = |n: i64| Duration::from_millis(n.unsigned_abs());
+            let mut batcher = Batcher::new(ms(settle), ms(window));
+            // `elapsed` is true time; `clock` is what the batcher is told.
+            let (mut elapsed, mut clock) = (0_i64, 1_000_000_i64);
+            let mut waiting: BTreeMap<Vec<u8>, i64> = BTreeMap::new();
+            let drain = |batcher: &mut Batcher, clock: &mut i64, elapsed: &mut i64, until: i64, waiting: &mut BTreeMap<Vec<u8>, i64>| {
+                while let Some(due) = batcher.next_due(*clock) {
+                    prop_assert!(due >= *clock);
+                    let wait = due - *clock;
+                    if *elapsed + wait > until {
+                        break;
+                    }
+                    *elapsed += wait;
+                    *clock += wait;
+                    let batch = batcher.take(*clock);
+                    prop_assert!(batch.is_some(), "due but nothing handed out");
+                    for path in batch.unwrap().paths {
+                        let first = waiting.remove(&path);
+                        prop_assert!(first.is_some(), "handed out without a note");
+                        prop_assert!(*elapsed - first.unwrap() <= window);
+                    }
+                }
+                Ok(())
+            };
+            for (step, path) in events {
+                if step < 0 {
+                    clock += step;
+                } else {
+                    let until = elapsed + step;
+                    drain(&mut batcher, &mut clock, &mut elapsed, until, &mut waiting)?;
+                    clock += until - elapsed;
+                    elapsed = until;
+                }
+                batcher.note(vec![path], clock);
+                waiting.entry(vec![path]).or_insert(elapsed);
+                prop_assert_eq!(batcher.pending(), waiting.len());
+            }
+            drain(&mut batcher, &mut clock, &mut elapsed, i64::MAX, &mut waiting)?;
+            prop_assert!(waiting.is_empty());
+            prop_assert_eq!(batcher.pending(), 0);
+        }
+
+        /// A batch never holds a path that is neither settled nor at its window.
+        #[test]
+        fn only_due_paths_are_taken(events in events(), settle in 1_i64..5_000, window in 1_i64..12_000) {
+            let ms = |n: i64| Duration::from_millis(n.unsigned_abs());
+            let mut batcher = Batcher::new(ms(settle), ms(window));
+            let mut clock = 0_i64;
+            let mut noted: BTreeMap<Vec<u8>, Noted> = BTreeMap::new();
+            for (step, path) in events {
+                clock += step.abs();
+                for path in batcher.take(clock).map(|batch| batch.paths).unwrap_or_default() {
+                    let times = noted.remove(&path).unwrap();
+                    prop_assert!(clock - times.last >= settle || clock - times.first >= window);
+                }
+                batcher.note(vec![path], clock);
+                noted.entry(vec![path]).and_modify(|times| times.last = clock).or_insert(Noted::at(clock));
+            }
+            let rest = batcher.flush().map(|batch| batch.paths).unwrap_or_default();
+            prop_assert!(rest.into_iter().eq(noted.into_keys()));
+        }
+    }
+}
