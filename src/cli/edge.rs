@@ -1,6 +1,7 @@
 //! The one reader of the process environment.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
@@ -67,6 +68,14 @@ impl Edge {
     pub fn user(&self, repo: &Repo) -> String {
         let login = || self.variable("USER").or_else(|| self.variable("LOGNAME")).map(str::to_owned);
         Setup::new(repo).configured_user().or_else(login).unwrap_or_else(|| "unknown".to_owned())
+    }
+
+    /// Answers the `PATH` for programs that we start: ours first, so that hooks find the very cascade that pushes.
+    #[must_use]
+    pub fn program_path(&self) -> Option<OsString> {
+        let own = std::env::current_exe().ok()?.parent()?.to_owned();
+        let inherited = self.variable("PATH").unwrap_or_default();
+        std::env::join_paths(std::iter::once(own).chain(std::env::split_paths(inherited))).ok()
     }
 
     /// Answers whether cascade itself started the git program that started us (it pushes what was already checked).

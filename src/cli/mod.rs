@@ -16,6 +16,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
 
@@ -24,9 +25,13 @@ pub use edge::Edge;
 pub use failure::{Failure, Outcome};
 pub use ui::Ui;
 
+use crate::alert::Alerts;
+use crate::base::Clock as _;
+use crate::base::clock::SystemClock;
 use crate::config::Config;
-use crate::git::Repo;
-use crate::store::ProjectHome;
+use crate::context::Context;
+use crate::git::{Git, Repo};
+use crate::store::{ProjectHome, Store};
 
 /// What every command gets: the printer, the environment, and the directory it works in.
 #[derive(Debug)]
@@ -54,6 +59,28 @@ impl Shell {
     /// The file is missing or does not fit.
     pub fn config(&self, root: &Path) -> Outcome<Config> {
         Ok(crate::config::load(root, &self.edge.variables())?)
+    }
+
+    /// Opens everything that acts on the project: repository, configuration, database.
+    ///
+    /// # Errors
+    /// Not a checkout, no usable configuration, or no usable directory for cascade's own files.
+    pub async fn context(&self) -> Outcome<Context> {
+        let repo = self.repo()?;
+        let config = self.config(repo.root())?;
+        let home = self.project_home(&repo)?;
+        let store = Store::open(&self.edge.home()?, &home).await?;
+        let clock = SystemClock;
+        store.remember_project(&config.project, repo.root(), clock.now()).await?;
+        Ok(Context {
+            git: Git::open(repo.root(), self.edge.program_path())?,
+            alerts: Arc::new(Alerts::new(&config.notify)),
+            person: repo.user().unwrap_or_else(|| self.edge.user(&repo)),
+            config: Arc::new(config),
+            clock: Arc::new(clock),
+            store,
+            home,
+        })
     }
 
     /// Answers where cascade keeps the project's own files.

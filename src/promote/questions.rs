@@ -182,7 +182,7 @@ async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> 
 ///
 /// # Errors
 /// The store cannot be read.
-pub(super) async fn check_forecast(ctx: &Context, environment: &str, tree: ObjectId) -> Result<Vec<(String, bool)>> {
+pub async fn check_forecast(ctx: &Context, environment: &str, tree: ObjectId) -> Result<Vec<(String, bool)>> {
     let (spec, _) = environment_of(ctx, environment)?;
     let mut forecast = Vec::new();
     for name in &spec.checks {
