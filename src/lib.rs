@@ -20,3 +20,9 @@ pub mod store;
 
 /// The only user of git2 and of the git program.
 pub mod git;
+
+/// Questions about a candidate and about the world.
+pub mod check;
+
+/// The command line: arguments, printing, a file per command.
+pub mod cli;

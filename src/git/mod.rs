@@ -5,9 +5,12 @@
 
 pub mod error;
 pub mod handle;
+pub mod outgoing;
 pub mod repo;
+pub mod setup;
 
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
 pub use repo::{Head, Repo};
+pub use setup::Setup;

@@ -1,0 +1,3 @@
+//! Questions about a candidate and about the world.
+
+pub mod secrets;

@@ -1,0 +1,315 @@
+//! The command line, as clap reads it. The help texts are these doc comments.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// A git-driven release pipeline: saves become commits, commits become releases, bad releases go back.
+///
+/// cascade watches a checkout and turns what is saved there into durable commits on `develop`. It promotes
+/// `develop → staging → main` behind checks and approvals: what lands is exactly what was checked. When verification
+/// fails, everything goes back to the last verified state.
+///
+/// Begin with `cascade init` in a checkout, then `cascade start`.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "cascade", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 waiting at a gate · 4 a check \
+    failed · 5 conflict or drift · 6 rolled back · 7 superseded or the remote moved · 70 a bug")]
+pub struct Args {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Global {
+    /// Work in the checkout that contains DIR [default: the current directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// Print one JSON document instead of text; failures too
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print answers and failures only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more on stderr; repeat for even more (CASCADE_LOG takes a filter)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Set up the pipeline in this checkout: configuration, branches, hooks
+    ///
+    /// Writes a commented cascade-sync.yaml, creates the branches that are missing, puts HEAD on the sandbox's branch
+    /// where that changes no file, and installs a pre-push hook. Never overwrites anything; a second run changes nothing.
+    Init,
+    /// Watch this checkout and save what changes, in the background
+    Start(Start),
+    /// Stop the watcher of this checkout
+    ///
+    /// What was changed before is saved first.
+    Stop,
+    /// Stop the watcher of this checkout and start it again, with the configuration as it is now
+    Restart,
+    /// Show the sandbox, the environments and what they wait for
+    Status(Status),
+    /// Ask the health checks now
+    ///
+    /// Exits 4 when one of them fails or cannot answer.
+    Health(Health),
+    /// Promote to the environment `staging`: the same as `promote staging`
+    DeployStaging(PromoteFlags),
+    /// Promote to the environment `production`: the same as `promote production`
+    DeployProduction(PromoteFlags),
+    /// Bring what is in the environment before into ENV
+    ///
+    /// Builds the candidate, runs the checks on exactly that commit, waits at the gates, lands it and verifies it; what
+    /// does not pass verification is rolled back. The working tree is not touched. Where an approval is needed, a
+    /// terminal is asked in place; elsewhere the command exits 3 and says how to approve.
+    Promote(Promote),
+    /// Show what a promotion to ENV would do, and do nothing
+    Plan(Named),
+    /// Consent to the candidate of a waiting promotion
+    Approve(Decision),
+    /// Refuse the candidate of a waiting promotion
+    Reject(Decision),
+    /// Bring ENV back to its last verified candidate
+    ///
+    /// The commits that are undone are quarantined and the environment is held until `cascade resume` or a fix.
+    Rollback(Rollback),
+    /// Stop promotions to ENV until `cascade resume`
+    Hold(Reasoned),
+    /// Let promotions to ENV go on after a hold or a rollback
+    Resume(Named),
+    /// Explain why ENV is where it is and what it waits for
+    Why(Named),
+    /// List promotions, the newest first
+    History(History),
+    /// Show one promotion: commits, checks, approvals, steps
+    Show(Show),
+    /// Show what a promotion to ENV would change in its files
+    Diff(Diff),
+    /// Show the log of this checkout's watcher
+    Logs(Logs),
+    /// Do the work of a git hook (installed by `cascade init`)
+    #[command(subcommand)]
+    Hook(Hook),
+    /// Check and show the configuration
+    #[command(subcommand)]
+    Config(Config),
+    /// Print the completion script for a shell
+    ///
+    /// For example: `cascade completions bash > ~/.local/share/bash-completion/completions/cascade`
+    Completions(Completions),
+    /// Print the manual page: `cascade man | man -l -`
+    Man(Man),
+    /// Show the whole pipeline in a throw-away repository
+    Demo(Demo),
+}
+
+/// Options of `start`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Start {
+    /// Stay in the foreground and log to stderr; Ctrl-C stops
+    #[arg(long)]
+    pub foreground: bool,
+}
+
+/// Options of `status`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Status {
+    /// Keep showing, and follow changes until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Options of `health`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Health {
+    /// Ask the verification of this environment instead of the checks under `health`
+    #[arg(value_name = "ENV")]
+    pub environment: Option<String>,
+}
+
+/// How to promote.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct PromoteFlags {
+    /// Print the plan and stop there
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Wait at closed gates instead of exiting 3
+    #[arg(long, conflicts_with = "dry_run")]
+    pub wait: bool,
+    /// Merge, where somebody else committed on the environment's branch; the result must pass the checks itself
+    #[arg(long)]
+    pub merge: bool,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Options of `promote`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Promote {
+    /// Name of the environment
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// How to promote.
+    #[command(flatten)]
+    pub flags: PromoteFlags,
+}
+
+/// An environment.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Named {
+    /// Name of the environment
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+}
+
+/// An environment and a reason.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Reasoned {
+    /// Name of the environment
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// A person's word on a promotion.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Decision {
+    /// The promotion, or the environment in which it waits [default: the only one that waits]
+    #[arg(value_name = "ID|ENV")]
+    pub promotion: Option<String>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Options of `rollback`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Rollback {
+    /// Name of the environment
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// Go back to what this promotion brought [default: the last verified one before the current]
+    #[arg(long, value_name = "ID")]
+    pub to: Option<String>,
+    /// Why, for the history
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// Options of `history`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct History {
+    /// Only promotions to this environment
+    #[arg(value_name = "ENV")]
+    pub environment: Option<String>,
+    /// List at most N promotions
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+/// Options of `show`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Show {
+    /// The promotion, as `cascade history` lists it
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+/// Options of `diff`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Diff {
+    /// Name of the environment
+    #[arg(value_name = "ENV")]
+    pub environment: String,
+    /// List files and counts of lines only
+    #[arg(long)]
+    pub stat: bool,
+}
+
+/// Options of `logs`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Logs {
+    /// Keep showing what is added, until Ctrl-C
+    #[arg(short, long, conflicts_with = "json")]
+    pub follow: bool,
+    /// Begin with the last N lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
+    pub lines: usize,
+}
+
+/// The hooks.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Hook {
+    /// Run every program in pre-push.d, in the order of their names; the first failure blocks the push
+    PrePush(Push),
+    /// Run the check named `lint` in the working tree
+    Lint(Push),
+    /// Run the check named `test` in the working tree
+    Test(Push),
+    /// Look for secrets in what the push adds
+    SecurityScan(Push),
+}
+
+/// What git tells a pre-push hook; the pushed references come on stdin when REMOTE is given.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Push {
+    /// Name of the remote
+    #[arg(value_name = "REMOTE")]
+    pub remote: Option<OsString>,
+    /// Address of the remote
+    #[arg(value_name = "URL")]
+    pub url: Option<OsString>,
+}
+
+/// What to do with the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum Config {
+    /// Check cascade-sync.yaml; every problem is listed with its line
+    Check,
+    /// Print the configuration as it is understood, defaults included; values of variables are not shown
+    Show,
+    /// Print the JSON schema, for editors
+    Schema,
+    /// Print where the configuration file is
+    Path,
+}
+
+/// Options of `completions`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum, value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Options of `man`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Man {
+    /// Print the page of this command, for example `cascade man config check`
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Options of `demo`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Demo {
+    /// Keep the repository afterwards and say where it is
+    #[arg(long)]
+    pub keep: bool,
+}

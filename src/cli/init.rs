@@ -1,0 +1,230 @@
+//! `cascade init`: configuration, branches, `HEAD` and hooks of a checkout.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::{Failure, Outcome, Shell};
+use crate::base::escape::shown;
+use crate::config::{Config, FILE_NAME, template};
+use crate::git::setup::Attached;
+use crate::git::{Head, Oid, Repo, Setup};
+
+/// The remote that is looked at before a configuration names one.
+const FIRST_REMOTE: &str = "origin";
+/// The hooks that are installed: name below the hooks directory, content.
+const HOOKS: [(&str, &str); 4] = [
+    ("pre-push", include_str!("../../hooks/pre-push")),
+    ("pre-push.d/10-lint", include_str!("../../hooks/pre-push.d/10-lint")),
+    ("pre-push.d/20-test", include_str!("../../hooks/pre-push.d/20-test")),
+    ("pre-push.d/30-security-scan", include_str!("../../hooks/pre-push.d/30-security-scan")),
+];
+
+/// What was done, what was there, and what comes next.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    created: Vec<String>,
+    kept: Vec<String>,
+    next: Vec<String>,
+}
+
+/// Sets the pipeline up. Nothing that exists is overwritten or moved; running it again finishes what is missing.
+///
+/// # Errors
+/// Not a checkout with a commit and a branch; the configuration that exists does not fit; git or the disk refuses.
+pub fn run(shell: &Shell) -> Outcome {
+    let repo = shell.repo()?;
+    let commit = current_commit(&repo)?;
+    let setup = Setup::new(&repo);
+    let mut report = Report::default();
+    write_config(&repo, setup, &mut report)?;
+    let config = shell.config(repo.root())?;
+    create_branches(setup, &config, commit, &mut report)?;
+    attach_head(setup, &config, &mut report)?;
+    install_hooks(setup, &mut report)?;
+    say_what_is_next(setup, &config, &mut report);
+    print(shell, &report)
+}
+
+/// Answers the commit that `HEAD`'s branch is at.
+fn current_commit(repo: &Repo) -> Outcome<Oid> {
+    match repo.head()? {
+        Head::Branch { commit, .. } => Ok(commit),
+        Head::Unborn { .. } => Err(crate::git::Error::NoCommits { path: repo.root().to_owned() }.into()),
+        Head::Detached { commit } => {
+            Err(Failure::usage(format!("HEAD is detached at {commit}: no branch is checked out"))
+                .with_hint("go onto a branch, for example `git switch main`, then run `cascade init` again"))
+        }
+    }
+}
+
+fn write_config(repo: &Repo, setup: Setup<'_>, report: &mut Report) -> Outcome {
+    let path = repo.root().join(FILE_NAME);
+    let directory = repo.root().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let text = template(&project_name(&directory), setup.production_branch(FIRST_REMOTE)?);
+    match write_new(&path, text.as_bytes(), 0o666) {
+        Ok(true) => report.created.push(FILE_NAME.to_owned()),
+        Ok(false) => report.kept.push(FILE_NAME.to_owned()),
+        Err(source) => return Err(write_failure(&path, &source)),
+    }
+    Ok(())
+}
+
+/// Makes a project's name of a directory's: letters, digits, `.`, `_` and `-` stay.
+fn project_name(directory: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    let name: String = directory.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.is_empty() { "project".to_owned() } else { name.to_owned() }
+}
+
+/// Creates what is missing: the production branch first, because the others begin where it is.
+fn create_branches(setup: Setup<'_>, config: &Config, head: Oid, report: &mut Report) -> Outcome {
+    let environments = config.environments.values().map(|environment| environment.branch.as_str());
+    let production = environments.clone().next_back();
+    let base = match production {
+        Some(branch) => ensure_branch(setup, config, branch, head, report)?,
+        None => head,
+    };
+    for branch in [config.sandbox.branch.as_str()].into_iter().chain(environments) {
+        if Some(branch) != production {
+            ensure_branch(setup, config, branch, base, report)?;
+        }
+    }
+    Ok(())
+}
+
+/// Answers where the branch is; where it is missing, creates it where the remote has it, else at `base`.
+fn ensure_branch(setup: Setup<'_>, config: &Config, branch: &str, base: Oid, report: &mut Report) -> Outcome<Oid> {
+    let name = shown(branch.as_bytes());
+    if let Some(tip) = setup.local(branch)? {
+        report.kept.push(format!("branch {name}"));
+        return Ok(tip);
+    }
+    let tracked = setup.tracked(&config.remote, branch)?;
+    setup.create_branch(branch, tracked.unwrap_or(base))?;
+    if tracked.is_some() {
+        setup.follow(&config.remote, branch)?;
+        report.created.push(format!("branch {name} (from {}/{name})", shown(config.remote.as_bytes())));
+    } else {
+        report.created.push(format!("branch {name}"));
+    }
+    Ok(tracked.unwrap_or(base))
+}
+
+fn attach_head(setup: Setup<'_>, config: &Config, report: &mut Report) -> Outcome {
+    let branch = shown(config.sandbox.branch.as_bytes());
+    let switch = format!("`git switch {branch}`: the watcher saves only while that branch is checked out");
+    match setup.attach_head(&config.sandbox.branch)? {
+        Attached::Already => report.kept.push(format!("HEAD on {branch}")),
+        Attached::Moved => report.created.push(format!("HEAD on {branch} (no file changed)")),
+        Attached::Differs => report.next.push(format!("{switch} (its files differ, so this is yours to do)")),
+        Attached::Busy(operation) => report.next.push(format!("finish the {operation}, then {switch}")),
+        Attached::Elsewhere => {
+            report.next.push(format!("run cascade in the worktree that has {branch} checked out, or free it there"));
+        }
+    }
+    Ok(())
+}
+
+fn install_hooks(setup: Setup<'_>, report: &mut Report) -> Outcome {
+    let directory = setup.hooks_directory()?;
+    if !directory.own {
+        let path = shown(directory.path.as_os_str().as_encoded_bytes());
+        report.kept.push(format!("hooks in {path} (core.hooksPath is shared with other repositories)"));
+        report.next.push(format!("call `cascade hook pre-push \"$@\"` from {path}/pre-push"));
+        return Ok(());
+    }
+    for (name, content) in HOOKS {
+        let path = directory.path.join(name);
+        let written = write_new(&path, content.as_bytes(), 0o777).map_err(|source| write_failure(&path, &source))?;
+        if written {
+            report.created.push(format!("hook {name}"));
+        } else if fs::read(&path).is_ok_and(|existing| existing == content.as_bytes()) {
+            report.kept.push(format!("hook {name}"));
+        } else {
+            keep_theirs(name, report);
+        }
+    }
+    Ok(())
+}
+
+fn keep_theirs(name: &str, report: &mut Report) {
+    report.kept.push(format!("hook {name} (kept yours)"));
+    if name == "pre-push" {
+        report.next.push("call `cascade hook pre-push \"$@\"` from your pre-push hook".to_owned());
+    }
+}
+
+fn say_what_is_next(setup: Setup<'_>, config: &Config, report: &mut Report) {
+    if !setup.has_remote(&config.remote) {
+        let remote = shown(config.remote.as_bytes());
+        report.next.push(format!("`git remote add {remote} URL`, if what you save and promote is to be pushed"));
+    }
+    report.next.push(format!("look through {FILE_NAME} and name your checks"));
+    report.next.push("`cascade start` to watch this checkout".to_owned());
+}
+
+fn print(shell: &Shell, report: &Report) -> Outcome {
+    let ui = &shell.ui;
+    if ui.is_json() {
+        return ui.json(report);
+    }
+    report.created.iter().for_each(|what| ui.success(&format!("created  {what}")));
+    report.kept.iter().for_each(|what| ui.note(&format!("kept     {what}")));
+    if report.created.is_empty() {
+        ui.line("Everything was in place: nothing changed.");
+    }
+    ui.heading("Next:");
+    report.next.iter().for_each(|step| ui.line(&format!("  {step}")));
+    Ok(())
+}
+
+/// Writes a file that is complete or absent, whatever happens, with the permissions `mode` less the umask. Answers
+/// false where something of that name exists; it is left alone.
+fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    if path.symlink_metadata().is_ok() {
+        return Ok(false);
+    }
+    fs::create_dir_all(directory)?;
+    let permissions = fs::Permissions::from_mode(mode);
+    let mut file = tempfile::Builder::new().prefix(".cascade-").permissions(permissions).tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => File::open(directory)?.sync_all().map(|()| true),
+        Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(refused) => Err(refused.error),
+    }
+}
+
+fn write_failure(path: &Path, source: &io::Error) -> Failure {
+    Failure::unavailable(format!("cannot write {}", path.display()), source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn project_names_keep_what_is_plain() {
+        for (directory, expected) in
+            [("my site", "my-site"), (".git-café", "git-caf"), ("Ω", "project"), ("a_b.c", "a_b.c")]
+        {
+            assert_eq!(project_name(directory), expected);
+        }
+    }
+
+    #[test]
+    fn existing_file_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/file");
+        assert!(write_new(&path, b"one", 0o666).unwrap());
+        assert!(!write_new(&path, b"two", 0o666).unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+    }
+}

@@ -1,0 +1,163 @@
+//! The command line: a file per command, [`ui`] the only printer, [`failure`] the way from errors to exit codes,
+//! [`edge`] the only reader of the environment.
+
+pub mod args;
+mod completions;
+mod config;
+pub mod edge;
+pub mod failure;
+mod hook;
+mod init;
+mod logs;
+mod man;
+pub mod ui;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use args::{Args, Command, Global};
+pub use edge::Edge;
+pub use failure::{Failure, Outcome};
+pub use ui::Ui;
+
+use crate::config::Config;
+use crate::git::Repo;
+use crate::store::ProjectHome;
+
+/// What every command gets: the printer, the environment, and the directory it works in.
+#[derive(Debug)]
+pub struct Shell {
+    /// The printer.
+    pub ui: Ui,
+    /// What the process was started with.
+    pub edge: Edge,
+    /// `--project`, else the current directory.
+    pub directory: PathBuf,
+}
+
+impl Shell {
+    /// Opens the repository of the project.
+    ///
+    /// # Errors
+    /// As [`Repo::open`].
+    pub fn repo(&self) -> Outcome<Repo> {
+        Ok(Repo::open(&self.directory)?)
+    }
+
+    /// Loads the configuration at the top of the checkout.
+    ///
+    /// # Errors
+    /// The file is missing or does not fit.
+    pub fn config(&self, root: &Path) -> Outcome<Config> {
+        Ok(crate::config::load(root, &self.edge.variables())?)
+    }
+
+    /// Answers where cascade keeps the project's own files.
+    ///
+    /// # Errors
+    /// There is no place for them.
+    pub fn project_home(&self, repo: &Repo) -> Outcome<ProjectHome> {
+        Ok(self.edge.home()?.project(repo.common_dir()))
+    }
+}
+
+/// Reads the command line. Help and version are printed here; so are mistakes, as JSON where `--json` was given.
+///
+/// # Errors
+/// The exit code, when there is nothing to run.
+pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Args, ExitCode> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    Args::try_parse_from(&words).map_err(|mistake| {
+        if mistake.use_stderr() && words.iter().any(|word| word == "--json") {
+            return report(&Ui::new(true, false, 0), &usage_failure(&mistake));
+        }
+        // Nobody is left to be told when the terminal is gone.
+        let _ = mistake.print();
+        ExitCode::from(if mistake.use_stderr() { 2 } else { 0 })
+    })
+}
+
+fn usage_failure(mistake: &clap::Error) -> Failure {
+    let text = mistake.render().to_string();
+    let message = text.lines().next().unwrap_or_default();
+    Failure::usage(message.strip_prefix("error: ").unwrap_or(message)).with_hint("see `cascade --help`")
+}
+
+/// Runs a command and answers the exit code of the process.
+pub async fn run(args: Args) -> ExitCode {
+    let Global { json, quiet, verbose, .. } = args.global;
+    let ui = Ui::new(json, quiet, verbose);
+    let shell = match enter(ui, &args.global) {
+        Ok(shell) => shell,
+        Err((ui, failure)) => return report(&ui, &failure),
+    };
+    if let Err(failure) = dispatch(&shell, args.command).await {
+        return report(&shell.ui, &failure);
+    }
+    match shell.ui.finish() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(source) => refuse_with(&shell.ui, "the answer cannot be written", &source),
+    }
+}
+
+/// Reports that the program could not even start and answers the exit code.
+pub fn refuse(global: &Global, message: &str, source: &dyn Error) -> ExitCode {
+    refuse_with(&Ui::new(global.json, global.quiet, global.verbose), message, source)
+}
+
+fn refuse_with(ui: &Ui, message: &str, source: &dyn Error) -> ExitCode {
+    report(ui, &Failure::unavailable(message, source))
+}
+
+fn report(ui: &Ui, failure: &Failure) -> ExitCode {
+    ui.failure(failure);
+    ExitCode::from(failure.exit_code())
+}
+
+fn enter(ui: Ui, global: &Global) -> Result<Shell, (Ui, Failure)> {
+    let edge = match Edge::capture() {
+        Ok(edge) => edge,
+        Err(failure) => return Err((ui, failure)),
+    };
+    edge.start_tracing(global.quiet, global.verbose);
+    let directory = global.project.as_ref().map_or(edge.directory().to_owned(), |asked| edge.directory().join(asked));
+    if !directory.is_dir() {
+        let failure = Failure::usage(format!("{} is not a directory", directory.display()));
+        return Err((ui, failure.with_hint("give --project a checkout")));
+    }
+    Ok(Shell { ui, edge, directory })
+}
+
+async fn dispatch(shell: &Shell, command: Command) -> Outcome {
+    match command {
+        Command::Init => init::run(shell),
+        Command::Logs(args) => logs::run(shell, &args).await,
+        Command::Hook(hook) => hook::run(shell, &hook),
+        Command::Config(args) => config::run(shell, args),
+        Command::Completions(args) => completions::run(shell, &args),
+        Command::Man(args) => man::run(shell, &args),
+        Command::Start(_) => Err(Failure::internal("not wired")),
+        Command::Stop => Err(Failure::internal("not wired")),
+        Command::Restart => Err(Failure::internal("not wired")),
+        Command::Status(_) => Err(Failure::internal("not wired")),
+        Command::Health(_) => Err(Failure::internal("not wired")),
+        Command::DeployStaging(_) => Err(Failure::internal("not wired")),
+        Command::DeployProduction(_) => Err(Failure::internal("not wired")),
+        Command::Promote(_) => Err(Failure::internal("not wired")),
+        Command::Plan(_) => Err(Failure::internal("not wired")),
+        Command::Approve(_) => Err(Failure::internal("not wired")),
+        Command::Reject(_) => Err(Failure::internal("not wired")),
+        Command::Rollback(_) => Err(Failure::internal("not wired")),
+        Command::Hold(_) => Err(Failure::internal("not wired")),
+        Command::Resume(_) => Err(Failure::internal("not wired")),
+        Command::Why(_) => Err(Failure::internal("not wired")),
+        Command::History(_) => Err(Failure::internal("not wired")),
+        Command::Show(_) => Err(Failure::internal("not wired")),
+        Command::Diff(_) => Err(Failure::internal("not wired")),
+        Command::Demo(_) => Err(Failure::internal("not wired")),
+    }
+}

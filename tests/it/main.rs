@@ -1,0 +1,7 @@
+//! Everything that is tested from outside, in one binary.
+
+mod cli_hook;
+mod cli_init;
+mod cli_usage;
+mod support;
+mod tidy;
