@@ -151,9 +151,7 @@ impl Rules {
         let patterns = patterns_of(&file, libc::O_NOFOLLOW);
         let levels = match patterns.is_empty() {
             true => above,
-            false => {
-                Some(Arc::new(Level { patterns, prefix: path.len() + usize::from(!path.is_empty()), above }))
-            }
+            false => Some(Arc::new(Level { patterns, prefix: path.len() + usize::from(!path.is_empty()), above })),
         };
         remember(cache, path, Directory::Open(levels))
     }
@@ -199,7 +197,8 @@ fn remember(cache: &mut Cache, path: &[u8], known: Directory) -> Directory {
     known
 }
 
-fn beneath<'a, V>(map: &'a BTreeMap<Vec<u8>, V>, directory: &'a [u8]) -> impl Iterator<Item = &'a Vec<u8>> {
+/// Answers the keys that name `directory` or something beneath it.
+pub(super) fn beneath<'a, V>(map: &'a BTreeMap<Vec<u8>, V>, directory: &'a [u8]) -> impl Iterator<Item = &'a Vec<u8>> {
     let from = (Bound::Included(directory), Bound::Unbounded);
     // Names like `a.b` sort between `a` and `a/x`: passed over, not an end.
     map.range::<[u8], _>(from)
@@ -208,7 +207,8 @@ fn beneath<'a, V>(map: &'a BTreeMap<Vec<u8>, V>, directory: &'a [u8]) -> impl It
         .filter(move |path| path.len() == directory.len() || path.get(directory.len()) == Some(&b'/'))
 }
 
-fn parent(path: &[u8]) -> Option<&[u8]> {
+/// Answers the directory of a relative path; the root is the empty path and has none.
+pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => Some(&path[..slash]),
         None => (!path.is_empty()).then_some(b""),
@@ -220,7 +220,7 @@ fn is_git_dir(path: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b".git")
 }
 
-fn as_path(path: &[u8]) -> &Path {
+pub(super) fn as_path(path: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(path))
 }
 
@@ -361,21 +361,39 @@ mod tests {
     #[test]
     fn a_configured_exclude_must_be_a_pattern() {
         let refused = Rules::load(Path::new("/"), Path::new("/"), &["[a".to_owned()], None).unwrap_err();
-        assert_eq!(
-            refused.to_string(),
-            "`[a` in sandbox.exclude is not a .gitignore pattern: it can match nothing"
-        );
+        assert_eq!(refused.to_string(), "`[a` in sandbox.exclude is not a .gitignore pattern: it can match nothing");
     }
 
     fn pattern() -> impl Strategy<Value = String> {
         let part = prop::sample::select(vec![
-            "*", "a", "b", "ab", "a*", "?b", "[ab]", "[!a]*", "**", "x.o", "*.o", "{a,b}", "[[:alpha:]]", "\\a",
-            "a\\ ", "\\!a", "[]b]", "a b", "*/", "[a", "\\*", "#a", "[^b]?", "[a-b]",
+            "*",
+            "a",
+            "b",
+            "ab",
+            "a*",
+            "?b",
+            "[ab]",
+            "[!a]*",
+            "**",
+            "x.o",
+            "*.o",
+            "{a,b}",
+            "[[:alpha:]]",
+            "\\a",
+            "a\\ ",
+            "\\!a",
+            "[]b]",
+            "a b",
+            "*/",
+            "[a",
+            "\\*",
+            "#a",
+            "[^b]?",
+            "[a-b]",
         ]);
         let ends = (prop::sample::select(vec!["", "!", "/", "!/"]), prop::sample::select(vec!["", "/", "  ", "\r"]));
-        (ends, prop::collection::vec(part, 1..4)).prop_map(|((front, back), parts)| {
-            format!("{front}{}{back}", parts.join("/"))
-        })
+        (ends, prop::collection::vec(part, 1..4))
+            .prop_map(|((front, back), parts)| format!("{front}{}{back}", parts.join("/")))
     }
 
     fn file() -> impl Strategy<Value = String> {
@@ -383,7 +401,8 @@ mod tests {
     }
 
     fn path() -> impl Strategy<Value = String> {
-        let part = prop::sample::select(vec!["a", "b", "ab", "bb", "x.o", "{a,b}", "a ", "!a", "a b", "]", "*", "[a", "#a"]);
+        let part =
+            prop::sample::select(vec!["a", "b", "ab", "bb", "x.o", "{a,b}", "a ", "!a", "a b", "]", "*", "[a", "#a"]);
         prop::collection::vec(part, 1..5).prop_map(|parts| parts.join("/"))
     }
 
