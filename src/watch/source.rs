@@ -29,7 +29,7 @@ pub(super) const RAISE_LIMITS: &str = "raise the limits: `sudo sysctl fs.inotify
 const TICK: Duration = Duration::from_millis(50);
 
 /// When this many directories go in one tick, starting over is cheaper than taking watches back one by one.
-const MAX_UNWATCHED_PER_TICK: usize = 256;
+const MAX_UNWATCHED_PER_TICK: usize = 32;
 
 const COOKIE_PREFIX: &str = "cascade-cookie-";
 
@@ -286,7 +286,7 @@ impl Shared {
         }
         if class == Class::Replaced {
             self.rules.forget(path);
-            after.unwatched += self.forget(state, path);
+            self.forget(state, after, path);
         }
         let above = parent(path).unwrap_or_default();
         if path.rsplit(|byte| *byte == b'/').next() == Some(b".gitignore") {
@@ -305,16 +305,18 @@ impl Shared {
 
     /// Forgets the watches at and below a directory that is no longer what was watched there; notify
     /// itself took them back already, and forgets with the top what the debouncer knows beneath.
-    fn forget(&self, state: &mut State, path: &[u8]) -> usize {
+    fn forget(&self, state: &mut State, after: &mut Afterwards, path: &[u8]) {
         let stale: Vec<Vec<u8>> = beneath(&state.watched, path).cloned().collect();
         for path in &stale {
             state.watched.remove(path);
         }
-        if let (Some(debouncer), Some(_)) = (&mut state.debouncer, stale.first()) {
+        after.unwatched += usize::from(!stale.is_empty());
+        if let (Some(debouncer), false) = (&mut state.debouncer, stale.is_empty())
+            && after.unwatched <= MAX_UNWATCHED_PER_TICK
+        {
             // Only forgetting is asked for; what cannot be unwatched is not watched.
             let _ = debouncer.unwatch(self.root.join(as_path(path)));
         }
-        usize::from(!stale.is_empty())
     }
 
     /// Applies changed rules to the watches at and below a directory; the caller sends the Rescan.
