@@ -25,7 +25,7 @@ pub const HINT_CAPACITY: usize = 8192;
 pub(super) const RAISE_LIMITS: &str = "raise the limits: `sudo sysctl fs.inotify.max_user_watches=1048576 \
      fs.inotify.max_user_instances=1024`";
 
-/// How often the debouncer's thread looks; twenty wake-ups a second cost under 0.1 % of a core.
+/// How often the debouncer's thread looks: twenty wake-ups a second, which cost what a bare sleeping loop costs.
 const TICK: Duration = Duration::from_millis(50);
 
 /// When this many directories go in one tick, starting over is cheaper than taking watches back one by one.
