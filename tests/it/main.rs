@@ -3,5 +3,7 @@
 mod cli_hook;
 mod cli_init;
 mod cli_usage;
+mod fault_promote;
+mod flow_promote;
 mod support;
 mod tidy;

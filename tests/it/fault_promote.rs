@@ -1,0 +1,206 @@
+//! kill -9 before and after every step of a promotion, then a restart: the end state is the same as without the kill.
+//!
+//! The test binary runs itself as the victim: [`victim`] promotes with an observer that kills its own process.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
+use std::sync::Arc;
+
+use cascade::alert::Alerts;
+use cascade::base::clock::SystemClock;
+use cascade::check::Answer;
+use cascade::config::{self, Variables};
+use cascade::context::Context;
+use cascade::git::{Git, Repo};
+use cascade::promote::{self, Event, Observer, Request};
+use cascade::store::{CheckPhase, Home, Promotion, Step, Store};
+
+use crate::support::pipeline::Pipeline;
+
+const ENVIRONMENTS: &str = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, checks: [build], verify: [up] }
+";
+const CHECKS: &str = "
+  build: { run: \"true\" }
+  up: { run: \"test ! -e broken\", every: 10ms, failures: 1 }";
+
+/// More moments than a promotion with its rollback has.
+const MOMENTS_LIMIT: usize = 60;
+
+/// Kills its process at the n-th moment; moments are the beginning and the end of each step.
+struct Killer {
+    moments_left: usize,
+}
+
+impl Killer {
+    fn moment(&mut self) {
+        if self.moments_left == 0 {
+            let own = rustix::process::getpid();
+            rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
+            std::thread::park();
+        }
+        self.moments_left -= 1;
+    }
+}
+
+impl Observer for Killer {
+    fn step(&mut self, _: &Promotion, _: Step) {
+        self.moment();
+    }
+    fn performed(&mut self, _: &Promotion, _: Step, _: &Event) {
+        self.moment();
+    }
+    fn asking(&mut self, _: &Promotion, _: CheckPhase, _: &str) {}
+    fn answered(&mut self, _: &Promotion, _: CheckPhase, _: &str, _: &Answer) {}
+}
+
+/// Does nothing unless the variables of a fault run are set.
+#[test]
+fn victim() {
+    let variable = |name| std::env::var(name).ok();
+    let (Some(root), Some(home), Some(moment)) =
+        (variable("FAULT_ROOT"), variable("FAULT_HOME"), variable("FAULT_MOMENT"))
+    else {
+        return;
+    };
+    let mut killer = Killer { moments_left: moment.parse().unwrap() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ctx = context(root.as_ref(), home.as_ref()).await;
+        let lock = promote::lock(&ctx, false).await.unwrap();
+        let request = Request { environment: "production".to_owned(), merge: false, purpose: None };
+        promote::promote(&ctx, &lock, &request, &mut killer).await.unwrap();
+    });
+}
+
+async fn context(root: &std::path::Path, home: &std::path::Path) -> Context {
+    let repo = Repo::open(root).unwrap();
+    let config = config::load(root, &Variables::default()).unwrap();
+    let home = Home::new(home);
+    let project = home.project(repo.common_dir());
+    Context {
+        git: Git::open(root, None).unwrap(),
+        store: Store::open(&home, &project).await.unwrap(),
+        alerts: Arc::new(Alerts::new(&config.notify)),
+        config: Arc::new(config),
+        clock: Arc::new(SystemClock),
+        home: project,
+        person: "ada".to_owned(),
+    }
+}
+
+/// Answers whether the victim was killed (and not done before the moment came).
+fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
+    let inherited = pipeline.command("true", &[]);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "fault_promote::victim"]).env_clear();
+    for (name, value) in inherited.get_envs() {
+        value.map(|value| command.env(name, value));
+    }
+    command.env("FAULT_ROOT", pipeline.root()).env("FAULT_HOME", pipeline.base().join("cascade"));
+    command.env("FAULT_MOMENT", moment.to_string());
+    let output = command.output().unwrap();
+    match output.status.signal() {
+        Some(9) => true,
+        other => {
+            assert!(output.status.success() && other.is_none(), "{output:?}");
+            false
+        }
+    }
+}
+
+/// What must be the same with and without a kill.
+#[derive(Debug, PartialEq, Eq)]
+struct EndState {
+    state: String,
+    main_tree: String,
+    remote_is_local: bool,
+    held: bool,
+    unfinished: usize,
+    first_parents: String,
+}
+
+fn end_state(pipeline: &Pipeline, has_remote: bool) -> EndState {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (state, held, unfinished) = runtime.block_on(async {
+        let ctx = context(&pipeline.root(), &pipeline.base().join("cascade")).await;
+        let newest = ctx.store.promotions(Some("production"), 1).await.unwrap().remove(0);
+        let held = ctx.store.held("production").await.unwrap().is_some();
+        let unfinished = ctx.store.unfinished().await.unwrap().len();
+        ctx.store.close().await;
+        (newest.state.to_string(), held, unfinished)
+    });
+    EndState {
+        state,
+        main_tree: pipeline.tree("main"),
+        remote_is_local: !has_remote || pipeline.remote_tip("main") == pipeline.tip("main"),
+        held,
+        unfinished,
+        first_parents: pipeline.git(&["rev-list", "--count", "--first-parent", "main"]),
+    }
+}
+
+/// A pipeline whose next promotion to production lands (`breaks`: and is rolled back).
+fn ready(has_remote: bool, breaks: bool) -> Pipeline {
+    let pipeline = Pipeline::new(has_remote, ENVIRONMENTS, CHECKS);
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 0);
+    pipeline.save_file(if breaks { "broken" } else { "fine" }, "");
+    pipeline.promote("staging", 0);
+    pipeline
+}
+
+fn kill_everywhere(has_remote: bool, breaks: bool) {
+    let code = if breaks { 6 } else { 0 };
+    let undisturbed = ready(has_remote, breaks);
+    undisturbed.promote("production", code);
+    let expected = end_state(&undisturbed, has_remote);
+    assert!(expected.remote_is_local && expected.unfinished == 0, "{expected:?}");
+    for moment in 0..MOMENTS_LIMIT {
+        let pipeline = ready(has_remote, breaks);
+        if !kill_at(&pipeline, moment) {
+            assert!(moment >= 12, "only {moment} moments");
+            return;
+        }
+        // The next command takes the interrupted promotion up; its own wish then finds the end state.
+        let after = pipeline.cascade(&["promote", "production"]);
+        let allowed: &[i32] = if breaks { &[3, 6] } else { &[0] };
+        assert!(allowed.contains(&after.code), "killed at {moment}: {after:?}");
+        pipeline.cascade(&["reject", "production"]);
+        let found = end_state_of_first(&pipeline, has_remote);
+        assert_eq!(found, expected, "killed at {moment}");
+        pipeline.git(&["fsck", "--strict"]);
+    }
+    panic!("a promotion has more than {MOMENTS_LIMIT} moments");
+}
+
+/// The end state by the promotion that was killed, whatever was asked for afterwards.
+fn end_state_of_first(pipeline: &Pipeline, has_remote: bool) -> EndState {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let state = runtime.block_on(async {
+        let ctx = context(&pipeline.root(), &pipeline.base().join("cascade")).await;
+        let mut all = ctx.store.promotions(Some("production"), 10).await.unwrap();
+        all.reverse();
+        // The very first one is the release that made the pipeline ready.
+        let state = all[1].state.to_string();
+        ctx.store.close().await;
+        state
+    });
+    EndState { state, ..end_state(pipeline, has_remote) }
+}
+
+#[test]
+fn killed_at_every_step_of_a_good_promotion_it_still_lands() {
+    kill_everywhere(true, false);
+}
+
+#[test]
+fn killed_at_every_step_of_a_bad_promotion_it_is_still_rolled_back() {
+    kill_everywhere(true, true);
+}
+
+#[test]
+fn killed_at_every_step_without_a_remote_it_is_still_rolled_back() {
+    kill_everywhere(false, true);
+}

@@ -1,0 +1,103 @@
+//! A checkout with a whole pipeline, driven through the built binary.
+
+use std::ops::Deref;
+
+use serde_json::Value;
+
+use super::{Output, Sandbox};
+
+/// A checkout on `develop` with `staging` and `production`, with or without a bare remote.
+pub struct Pipeline {
+    sandbox: Sandbox,
+    has_remote: bool,
+}
+
+impl Deref for Pipeline {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.sandbox
+    }
+}
+
+/// Environments without checks; production wants one approval.
+pub const PLAIN: &str = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, approval: { required: 1 } }
+";
+
+impl Pipeline {
+    /// Makes one whose `environments:` section is `environments` and whose `checks:` section is `checks`.
+    pub fn new(has_remote: bool, environments: &str, checks: &str) -> Self {
+        let sandbox = if has_remote { Sandbox::with_origin() } else { Sandbox::new() };
+        let pipeline = Self { sandbox, has_remote };
+        pipeline.configure(environments, checks);
+        pipeline.cascade(&["init"]).expect_code(0);
+        pipeline.save("cascade-sync.yaml is here");
+        pipeline
+    }
+
+    /// Writes the configuration.
+    pub fn configure(&self, environments: &str, checks: &str) {
+        let checks = if checks.is_empty() { " {}" } else { checks };
+        let text = format!(
+            "version: 1\nproject: shop\nnotify: {{ desktop: false }}\nenvironments:{environments}\nchecks:{checks}\n"
+        );
+        self.write("cascade-sync.yaml", text);
+    }
+
+    /// Commits everything on `develop` and pushes it.
+    pub fn save(&self, message: &str) -> String {
+        self.commit(message);
+        if self.has_remote {
+            self.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+        }
+        self.tip("develop")
+    }
+
+    /// Writes a file and saves it.
+    pub fn save_file(&self, path: &str, content: &str) -> String {
+        self.write(path, content);
+        self.save(&format!("Change {path}"))
+    }
+
+    /// Answers a local branch's commit.
+    #[track_caller]
+    pub fn tip(&self, branch: &str) -> String {
+        self.git(&["rev-parse", &format!("refs/heads/{branch}")])
+    }
+
+    /// Answers a branch's commit on the remote.
+    #[track_caller]
+    pub fn remote_tip(&self, branch: &str) -> String {
+        let line = self.git(&["ls-remote", "origin", &format!("refs/heads/{branch}")]);
+        line.split('\t').next().unwrap_or_default().to_owned()
+    }
+
+    /// Answers the tree of a commit.
+    #[track_caller]
+    pub fn tree(&self, commit: &str) -> String {
+        self.git(&["rev-parse", &format!("{commit}^{{tree}}")])
+    }
+
+    /// Promotes and expects an exit code.
+    #[track_caller]
+    pub fn promote(&self, environment: &str, code: i32) -> Output {
+        self.cascade(&["promote", environment]).expect_code(code)
+    }
+
+    /// Promotes to staging and, with an approval, to production.
+    #[track_caller]
+    pub fn release(&self) {
+        self.promote("staging", 0);
+        self.promote("production", 3);
+        self.cascade(&["approve"]).expect_code(0);
+    }
+
+    /// Answers the newest promotion of an environment, as `history --json` tells it.
+    #[track_caller]
+    pub fn newest(&self, environment: &str) -> Value {
+        let history = self.cascade(&["history", environment, "--json"]).expect_code(0).json();
+        history[0].clone()
+    }
+}
