@@ -197,7 +197,8 @@ fn remember(cache: &mut Cache, path: &[u8], known: Directory) -> Directory {
     known
 }
 
-fn beneath<'a, V>(map: &'a BTreeMap<Vec<u8>, V>, directory: &'a [u8]) -> impl Iterator<Item = &'a Vec<u8>> {
+/// Answers the keys that name `directory` or something beneath it.
+pub(super) fn beneath<'a, V>(map: &'a BTreeMap<Vec<u8>, V>, directory: &'a [u8]) -> impl Iterator<Item = &'a Vec<u8>> {
     let from = (Bound::Included(directory), Bound::Unbounded);
     // Names like `a.b` sort between `a` and `a/x`: passed over, not an end.
     map.range::<[u8], _>(from)
@@ -206,7 +207,8 @@ fn beneath<'a, V>(map: &'a BTreeMap<Vec<u8>, V>, directory: &'a [u8]) -> impl It
         .filter(move |path| path.len() == directory.len() || path.get(directory.len()) == Some(&b'/'))
 }
 
-fn parent(path: &[u8]) -> Option<&[u8]> {
+/// Answers the directory of a relative path; the root is the empty path and has none.
+pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => Some(&path[..slash]),
         None => (!path.is_empty()).then_some(b""),
@@ -218,7 +220,7 @@ fn is_git_dir(path: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b".git")
 }
 
-fn as_path(path: &[u8]) -> &Path {
+pub(super) fn as_path(path: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(path))
 }
 

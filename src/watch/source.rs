@@ -1,6 +1,765 @@
-//! stub
-pub(super) const RAISE_LIMITS: &str = "";
-/// x
-pub enum Hint {}
-/// x
-pub struct Source {}
+//! The kernel's events → hints about paths of one checkout.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use notify::event::EventKindMask;
+use notify::{ErrorKind, PathOp, RecursiveMode, WatchPathConfig};
+use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
+use tokio::sync::{mpsc, oneshot};
+
+use super::coalesce::{Class, Coalescing, SLOT};
+use super::rules::{as_path, beneath, parent};
+use super::{Error, Rules};
+
+/// More hints than this wait for the caller; what does not fit becomes one [`Hint::Rescan`].
+pub const HINT_CAPACITY: usize = 8192;
+
+/// What to do when the kernel refuses more watches.
+pub(super) const RAISE_LIMITS: &str = "raise the limits: `sudo sysctl fs.inotify.max_user_watches=1048576 \
+     fs.inotify.max_user_instances=1024`";
+
+/// How often the debouncer's thread looks: twenty wake-ups a second, which cost what a bare sleeping loop costs.
+const TICK: Duration = Duration::from_millis(50);
+
+/// When this many directories go in one tick, starting over is cheaper than taking watches back one by one.
+const MAX_UNWATCHED_PER_TICK: usize = 32;
+
+const COOKIE_PREFIX: &str = "cascade-cookie-";
+
+/// What in git's directory tells where HEAD is and whether an operation is under way.
+const REPOSITORY_NAMES: [&[u8]; 7] =
+    [b"HEAD", b"MERGE_HEAD", b"CHERRY_PICK_HEAD", b"REVERT_HEAD", b"BISECT_LOG", b"rebase-merge", b"rebase-apply"];
+
+/// Where to look.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Hint {
+    /// This path (relative to the checkout) changed, came or went. When it is or was a directory,
+    /// everything beneath it may have: a directory that goes is not reported file by file.
+    Path(Vec<u8>),
+    /// Anything may have changed, in the checkout and in the repository's state.
+    Rescan,
+    /// HEAD moved, or a merge, rebase, cherry-pick, revert or bisect began or ended.
+    Repository,
+    /// The checkout is no longer where it was; nothing more will come.
+    RootGone,
+    /// Some directories are not watched, and why: from now on the caller has to look periodically.
+    Failed(String),
+}
+
+/// Watches one checkout until it is dropped.
+///
+/// Only directories that the rules do not exclude are watched, one by one, so an excluded tree costs
+/// nothing. Symbolic links are not followed. A path is hinted 100 to 250 ms after its event, and again
+/// about every 100 ms while it goes on changing; reading files hints nothing.
+#[derive(Debug)]
+pub struct Source {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    root_id: Id,
+    git_dir: PathBuf,
+    rules: Arc<Rules>,
+    state: Mutex<State>,
+    cookies: Mutex<HashMap<PathBuf, oneshot::Sender<()>>>,
+    next_cookie: AtomicU64,
+}
+
+/// Device and inode: which directory it is, whatever its name.
+type Id = (u64, u64);
+
+#[derive(Debug)]
+struct State {
+    debouncer: Option<Debouncer<Coalescing, NoCache>>,
+    watched: BTreeMap<Vec<u8>, Id>,
+    out: Outbox,
+    limited: bool,
+    gone: bool,
+}
+
+/// What one delivery of events asks for once all of them were looked at.
+#[derive(Debug, Default)]
+struct Afterwards {
+    repository: bool,
+    overflow: bool,
+    unwatched: usize,
+    rules_changed: BTreeSet<Vec<u8>>,
+    cookies: Vec<PathBuf>,
+}
+
+/// Whether the files found while watches are set are news.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    News,
+    Known,
+}
+
+impl Source {
+    /// Watches the checkout at `root` and the repository's state in `git_dir` (HEAD is there; for a
+    /// linked worktree that is not the common directory).
+    ///
+    /// When this returns, every directory is watched: what is looked up from now on misses nothing. What
+    /// was there before is not hinted. [`Error::Io`] when a directory cannot be found, [`Error::Watch`]
+    /// when the root or `git_dir` cannot be watched; any other directory that cannot is a
+    /// [`Hint::Failed`].
+    pub fn start(root: &Path, git_dir: &Path, rules: Arc<Rules>) -> Result<(Self, mpsc::Receiver<Hint>), Error> {
+        let root = root.canonicalize().map_err(Error::io("find", root))?;
+        let git_dir = git_dir.canonicalize().map_err(Error::io("find", git_dir))?;
+        let root_id = fs::metadata(&root).map(|found| id_of(&found)).map_err(Error::io("look at", &root))?;
+        // One place is kept back for the Rescan that stands for whatever does not fit.
+        let (tx, hints) = mpsc::channel(HINT_CAPACITY + 1);
+        let out = Outbox { spare: tx.clone().try_reserve_owned().ok(), tx };
+        let state = State { debouncer: None, watched: BTreeMap::new(), out, limited: false, gone: false };
+        let shared = Arc::new(Shared {
+            root,
+            root_id,
+            git_dir,
+            rules,
+            state: Mutex::new(state),
+            cookies: Mutex::default(),
+            next_cookie: AtomicU64::new(0),
+        });
+        shared.remove_old_cookies();
+        shared.watch_all(&mut shared.state())?;
+        Ok((Self { shared }, hints))
+    }
+
+    /// Answers how many directories of the checkout are watched.
+    #[must_use]
+    pub fn watched_directories(&self) -> usize {
+        self.shared.state().watched.len()
+    }
+
+    /// Answers whether the kernel refused watches, so that only looking periodically finds everything.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.shared.state().limited
+    }
+
+    /// Waits until the hints of everything that happened before the call are in the channel.
+    ///
+    /// It writes a marker file into `git_dir`, awaits its event, and does so once more: an event may be
+    /// held back for one slot behind a later event of the same path, and the second marker is written
+    /// at least one slot after the first, so nothing older can come behind it. Takes about 0.3 s.
+    /// [`Error::Behind`] when the events do not arrive within `timeout` (each marker).
+    pub async fn catch_up(&self, timeout: Duration) -> Result<(), Error> {
+        self.shared.see_cookie(timeout).await?;
+        self.shared.see_cookie(timeout).await
+    }
+}
+
+impl Shared {
+    /// Looks at what the debouncer delivers; runs on its thread.
+    fn handle(self: &Arc<Self>, delivery: DebounceEventResult) {
+        let mut state = self.state();
+        let mut after = Afterwards::default();
+        match delivery {
+            Ok(events) => {
+                for event in events {
+                    let class = Class::of(event.kind);
+                    event.paths.iter().for_each(|path| self.event(&mut state, &mut after, path, class));
+                }
+            }
+            // An error of the event stream says nothing about which events it cost.
+            Err(errors) => {
+                after.overflow = true;
+                errors.iter().for_each(|error| state.out.send(Hint::Failed(error.to_string())));
+            }
+        }
+        self.finish(&mut state, after);
+    }
+
+    fn event(&self, state: &mut State, after: &mut Afterwards, path: &Path, class: Class) {
+        if class == Class::Overflow {
+            after.overflow = true;
+        } else if path == self.git_dir {
+            self.git_dir_event(state, after, class);
+        } else if path.parent() == Some(&self.git_dir) {
+            self.git_event(after, path);
+        } else if let Ok(relative) = path.strip_prefix(&self.root) {
+            match relative.as_os_str().as_bytes() {
+                b"" => self.root_event(state, class),
+                relative => self.changed(state, after, relative, class),
+            }
+        }
+    }
+
+    fn finish(self: &Arc<Self>, state: &mut State, after: Afterwards) {
+        if state.gone {
+            return;
+        }
+        if after.overflow || after.unwatched > MAX_UNWATCHED_PER_TICK {
+            self.start_over(state);
+        } else {
+            for directory in &after.rules_changed {
+                self.reexamine(state, directory);
+            }
+            if !after.rules_changed.is_empty() {
+                state.out.send(Hint::Rescan);
+            }
+        }
+        if after.repository {
+            state.out.send(Hint::Repository);
+        }
+        let mut waiting = self.cookies();
+        after.cookies.iter().filter_map(|cookie| waiting.remove(cookie)).for_each(tell);
+    }
+
+    /// Makes a new watcher: after an overflow nobody knows which watches and directories still match.
+    fn start_over(self: &Arc<Self>, state: &mut State) {
+        if let Err(error) = self.watch_all(state) {
+            state.limited = true;
+            state.out.send(Hint::Failed(error_chain(&error)));
+        }
+        state.out.send(Hint::Rescan);
+        // Their events went with the old watcher; the Rescan covers whatever else did.
+        self.cookies().drain().map(|(_, waiting)| waiting).for_each(tell);
+    }
+
+    fn watch_all(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
+        state.debouncer = None;
+        state.watched.clear();
+        state.limited = false;
+        self.rules.forget_all();
+        let weak = Arc::downgrade(self);
+        let deliver = move |delivery: DebounceEventResult| {
+            if let Some(shared) = weak.upgrade() {
+                shared.handle(delivery);
+            }
+        };
+        let config = notify::Config::default().with_event_kinds(EventKindMask::CORE).with_follow_symlinks(false);
+        let mut debouncer = new_debouncer_opt::<_, Coalescing, _>(SLOT, Some(TICK), deliver, NoCache::new(), config)
+            .map_err(Error::watch(&self.root))?;
+        for needed in [&self.git_dir, &self.root] {
+            debouncer.watch(needed, RecursiveMode::NonRecursive).map_err(Error::watch(needed))?;
+        }
+        state.debouncer = Some(debouncer);
+        state.watched.insert(Vec::new(), self.root_id);
+        self.watch_tree(state, Vec::new(), Found::Known);
+        Ok(())
+    }
+
+    fn root_event(&self, state: &mut State, class: Class) {
+        let still_there = self.directory_id(b"") == Some(self.root_id);
+        if class == Class::Replaced && !still_there && !state.gone {
+            state.gone = true;
+            state.debouncer = None;
+            state.watched.clear();
+            state.out.send(Hint::RootGone);
+        }
+    }
+
+    /// Git's directory came back or went: watch the one that is there now.
+    fn git_dir_event(&self, state: &mut State, after: &mut Afterwards, class: Class) {
+        if class == Class::Touched {
+            return;
+        }
+        after.repository = true;
+        if let Some(debouncer) = &mut state.debouncer {
+            // It fails while there is none; its coming back is an event again.
+            let _ = debouncer.unwatch(&self.git_dir);
+            let _ = debouncer.watch(&self.git_dir, RecursiveMode::NonRecursive);
+        }
+    }
+
+    fn git_event(&self, after: &mut Afterwards, path: &Path) {
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        if name.starts_with(COOKIE_PREFIX.as_bytes()) {
+            after.cookies.push(path.to_owned());
+        }
+        after.repository |= REPOSITORY_NAMES.contains(&name);
+    }
+
+    fn changed(&self, state: &mut State, after: &mut Afterwards, path: &[u8], class: Class) {
+        let directory = self.directory_id(path);
+        if class == Class::Touched && directory.is_some() {
+            return;
+        }
+        if class == Class::Replaced {
+            self.rules.forget(path);
+            self.forget(state, after, path);
+        }
+        let above = parent(path).unwrap_or_default();
+        if path.rsplit(|byte| *byte == b'/').next() == Some(b".gitignore") {
+            self.rules.forget(above);
+            after.rules_changed.insert(above.to_vec());
+        }
+        if self.rules.is_excluded(path, directory.is_some()) {
+            return;
+        }
+        state.out.send(Hint::Path(path.to_vec()));
+        if directory.is_some() && state.watched.get(path) != directory.as_ref() {
+            self.rules.forget(path);
+            self.watch_tree(state, path.to_vec(), Found::News);
+        }
+    }
+
+    /// Forgets the watches at and below a directory that is no longer what was watched there; notify
+    /// itself took them back already, and forgets with the top what the debouncer knows beneath.
+    fn forget(&self, state: &mut State, after: &mut Afterwards, path: &[u8]) {
+        let stale: Vec<Vec<u8>> = beneath(&state.watched, path).cloned().collect();
+        for path in &stale {
+            state.watched.remove(path);
+        }
+        after.unwatched += usize::from(!stale.is_empty());
+        if let (Some(debouncer), false) = (&mut state.debouncer, stale.is_empty())
+            && after.unwatched <= MAX_UNWATCHED_PER_TICK
+        {
+            // Only forgetting is asked for; what cannot be unwatched is not watched.
+            let _ = debouncer.unwatch(self.root.join(as_path(path)));
+        }
+    }
+
+    /// Applies changed rules to the watches at and below a directory; the caller sends the Rescan.
+    fn reexamine(self: &Arc<Self>, state: &mut State, directory: &[u8]) {
+        let watched: Vec<Vec<u8>> = beneath_or_all(&state.watched, directory);
+        let excluded: Vec<Vec<u8>> = watched.into_iter().filter(|path| self.rules.is_excluded(path, true)).collect();
+        if excluded.len() > MAX_UNWATCHED_PER_TICK {
+            return self.start_over(state);
+        }
+        for path in excluded {
+            state.watched.remove(&path);
+            if let Some(debouncer) = &mut state.debouncer {
+                // A watch too many is no harm: its hints are dropped by the rules.
+                let _ = debouncer.unwatch(self.root.join(as_path(&path)));
+            }
+        }
+        self.watch_tree(state, directory.to_vec(), Found::Known);
+    }
+
+    /// Watches a directory and those beneath it, level by level: first watched, then listed, because
+    /// files that arrive between the two would be missed the other way round.
+    fn watch_tree(&self, state: &mut State, top: Vec<u8>, found: Found) {
+        let mut level = vec![top];
+        while !level.is_empty() {
+            self.watch_level(state, &level);
+            let mut below = Vec::new();
+            for directory in &level {
+                self.list(state, directory, found, &mut below);
+            }
+            level = below;
+        }
+    }
+
+    fn watch_level(&self, state: &mut State, level: &[Vec<u8>]) {
+        let known = level.iter().filter_map(|path| Some((path, self.directory_id(path)?)));
+        let fresh: Vec<(&Vec<u8>, Id)> = known.filter(|(path, id)| state.watched.get(*path) != Some(id)).collect();
+        let paths: Vec<PathBuf> = fresh.iter().map(|(path, _)| self.root.join(as_path(path))).collect();
+        let refused = self.add_watches(state, &paths);
+        for ((path, id), _) in fresh.into_iter().zip(&paths).filter(|(_, full)| !refused.contains(*full)) {
+            state.watched.insert(path.clone(), id);
+        }
+    }
+
+    /// Adds watches in one go and answers the paths that got none.
+    fn add_watches(&self, state: &mut State, paths: &[PathBuf]) -> HashSet<PathBuf> {
+        let mut refused = HashSet::new();
+        let Some(debouncer) = &mut state.debouncer else { return refused };
+        let config = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
+        let mut ops: Vec<PathOp> = paths.iter().map(|path| PathOp::Watch(path.clone(), config.clone())).collect();
+        while let Err(error) = debouncer.update_paths(std::mem::take(&mut ops)) {
+            refused.extend(error.origin.map(PathOp::into_path));
+            match error.source.kind {
+                // It went while we were on our way: its parent's event tells.
+                ErrorKind::PathNotFound => ops = error.remaining,
+                ErrorKind::MaxFilesWatch => {
+                    refused.extend(error.remaining.into_iter().map(PathOp::into_path));
+                    if !std::mem::replace(&mut state.limited, true) {
+                        state.out.send(Hint::Failed(limit_message(state.watched.len())));
+                    }
+                }
+                _ => {
+                    state.limited = true;
+                    state.out.send(Hint::Failed(error.source.to_string()));
+                    ops = error.remaining;
+                }
+            }
+        }
+        refused
+    }
+
+    fn list(&self, state: &mut State, directory: &[u8], found: Found, below: &mut Vec<Vec<u8>>) {
+        // A directory that went has told so itself; one that may not be read was reported when watched.
+        let Ok(entries) = fs::read_dir(self.root.join(as_path(directory))) else { return };
+        for entry in entries.flatten() {
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_dir && found == Found::Known {
+                continue;
+            }
+            let path = joined(directory, entry.file_name().as_bytes());
+            if self.rules.is_excluded(&path, is_dir) {
+                continue;
+            }
+            match is_dir {
+                true => below.push(path),
+                false => state.out.send(Hint::Path(path)),
+            }
+        }
+    }
+
+    /// Answers which directory is at a path now, if it is one (a link to one is not).
+    fn directory_id(&self, path: &[u8]) -> Option<Id> {
+        let found = fs::symlink_metadata(self.root.join(as_path(path))).ok()?;
+        found.is_dir().then(|| id_of(&found))
+    }
+
+    async fn see_cookie(&self, timeout: Duration) -> Result<(), Error> {
+        let number = self.next_cookie.fetch_add(1, Ordering::Relaxed);
+        let path = self.git_dir.join(format!("{COOKIE_PREFIX}{}-{number}", std::process::id()));
+        let (sender, seen) = oneshot::channel();
+        self.cookies().insert(path.clone(), sender);
+        // Dropped on every way out, also when the caller stops waiting.
+        let cookie = Cookie { shared: self, path };
+        tokio::fs::write(&cookie.path, b"").await.map_err(Error::io("write", &cookie.path))?;
+        match tokio::time::timeout(timeout, seen).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Error::Behind { path: cookie.path.clone(), waited_ms: timeout.as_millis() }),
+        }
+    }
+
+    /// A killed process leaves its marker behind. One that is in use may go too: it is its event that counts.
+    fn remove_old_cookies(&self) {
+        let Ok(entries) = fs::read_dir(&self.git_dir) else { return };
+        for entry in entries.flatten() {
+            if entry.file_name().as_bytes().starts_with(COOKIE_PREFIX.as_bytes()) {
+                // An empty file too many in git's directory is no harm.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cookies(&self) -> MutexGuard<'_, HashMap<PathBuf, oneshot::Sender<()>>> {
+        self.cookies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes a marker file and its waiting place.
+struct Cookie<'a> {
+    shared: &'a Shared,
+    path: PathBuf,
+}
+
+impl Drop for Cookie<'_> {
+    fn drop(&mut self) {
+        self.shared.cookies().remove(&self.path);
+        // What stays is removed at the next start.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Hands hints to the caller without ever waiting for it.
+#[derive(Debug)]
+struct Outbox {
+    tx: mpsc::Sender<Hint>,
+    /// The place kept for a Rescan. While it is used up, that Rescan is the last in the full channel, so
+    /// whatever is dropped happened before the caller sees it.
+    spare: Option<mpsc::OwnedPermit<Hint>>,
+}
+
+impl Outbox {
+    fn send(&mut self, hint: Hint) {
+        if self.spare.is_none() {
+            self.spare = self.tx.clone().try_reserve_owned().ok();
+        }
+        if self.tx.try_send(hint).is_err()
+            && let Some(spare) = self.spare.take()
+        {
+            spare.send(Hint::Rescan);
+        }
+    }
+}
+
+fn tell(waiting: oneshot::Sender<()>) {
+    // Whoever stopped waiting does not want to know.
+    let _ = waiting.send(());
+}
+
+fn id_of(found: &Metadata) -> Id {
+    (found.dev(), found.ino())
+}
+
+fn joined(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory.is_empty() {
+        true => name.to_vec(),
+        false => [directory, b"/", name].concat(),
+    }
+}
+
+fn beneath_or_all(watched: &BTreeMap<Vec<u8>, Id>, directory: &[u8]) -> Vec<Vec<u8>> {
+    match directory.is_empty() {
+        true => watched.keys().cloned().collect(),
+        false => beneath(watched, directory).cloned().collect(),
+    }
+}
+
+fn limit_message(watched: usize) -> String {
+    format!(
+        "the kernel's limit fs.inotify.max_user_watches is reached after {watched} directories: changes in the others are \
+         found only by looking periodically; {RAISE_LIMITS}"
+    )
+}
+
+fn error_chain(error: &Error) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Watched {
+        dir: tempfile::TempDir,
+        source: Source,
+        hints: mpsc::Receiver<Hint>,
+    }
+
+    impl Watched {
+        /// A checkout with these files, watched.
+        fn with(files: &[&str], exclude: &[&str]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir(dir.path().join(".git")).unwrap();
+            files.iter().for_each(|path| write(dir.path(), path, "old"));
+            let git_dir = dir.path().join(".git");
+            let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
+            let rules = Arc::new(Rules::load(dir.path(), &git_dir, &exclude, None).unwrap());
+            let (source, hints) = Source::start(dir.path(), &git_dir, rules).unwrap();
+            Self { dir, source, hints }
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.dir.path().join(path)
+        }
+
+        fn write(&self, path: &str) {
+            write(self.dir.path(), path, "new");
+        }
+
+        /// Everything that was hinted because of what happened so far.
+        async fn caught_up(&mut self) -> Vec<Hint> {
+            self.source.catch_up(PATIENCE).await.unwrap();
+            std::iter::from_fn(|| self.hints.try_recv().ok()).collect()
+        }
+
+        async fn paths(&mut self) -> BTreeSet<String> {
+            let path = |hint| match hint {
+                Hint::Path(path) => Some(String::from_utf8(path).unwrap()),
+                _ => None,
+            };
+            self.caught_up().await.into_iter().filter_map(path).collect()
+        }
+
+        async fn next(&mut self) -> Hint {
+            tokio::time::timeout(PATIENCE, self.hints.recv()).await.unwrap().unwrap()
+        }
+
+        #[track_caller]
+        fn check_watched(&self, expected: usize) {
+            assert_eq!(self.source.watched_directories(), expected);
+        }
+    }
+
+    fn write(root: &Path, path: &str, content: &str) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+        names.map(str::to_owned).into()
+    }
+
+    #[tokio::test]
+    async fn files_created_modified_deleted_and_renamed_are_hinted() {
+        let mut watched = Watched::with(&["a/modified", "deleted", "from"], &[]);
+        watched.write("created");
+        watched.write("a/modified");
+        fs::remove_file(watched.path("deleted")).unwrap();
+        fs::rename(watched.path("from"), watched.path("a/to")).unwrap();
+        assert_eq!(watched.paths().await, set(["a/modified", "a/to", "created", "deleted", "from"]));
+        assert_eq!(watched.caught_up().await, []);
+        assert_eq!(fs::read_dir(watched.path(".git")).unwrap().count(), 0, "markers are removed");
+    }
+
+    #[tokio::test]
+    async fn nothing_written_into_new_directories_is_missed() {
+        let mut watched = Watched::with(&[], &[]);
+        let mut expected = BTreeSet::new();
+        for top in 0..20 {
+            for leaf in 0..10 {
+                let path = format!("new{top}/a/b{leaf}/c/file");
+                watched.write(&path);
+                expected.insert(path);
+            }
+        }
+        let seen = watched.paths().await;
+        assert!(expected.is_subset(&seen), "missed: {:?}", expected.difference(&seen).collect::<Vec<_>>());
+        watched.check_watched(1 + 20 * (1 + 1 + 10 * 2));
+        watched.write("new7/a/b7/c/later");
+        assert_eq!(watched.paths().await, set(["new7/a/b7/c/later"]));
+    }
+
+    #[tokio::test]
+    async fn excluded_directories_cost_no_watch_and_hint_nothing() {
+        let files = ["node_modules/x/y/z.js", "src/main.rs", "src/node_modules/q", ".gitignore"];
+        let mut watched = Watched::with(&files, &["node_modules/", "*.tmp"]);
+        watched.check_watched(2);
+        watched.write("node_modules/x/y/new.js");
+        watched.write("lib/node_modules/deep/er/new.js");
+        watched.write("src/a.tmp");
+        assert_eq!(watched.paths().await, set(["lib"]));
+        watched.check_watched(3);
+    }
+
+    #[tokio::test]
+    async fn reading_hints_nothing() {
+        let mut watched = Watched::with(&["a/b", "c"], &[]);
+        for _ in 0..100 {
+            fs::read(watched.path("a/b")).unwrap();
+            fs::read_dir(watched.path("a")).unwrap().for_each(drop);
+        }
+        assert_eq!(watched.caught_up().await, []);
+    }
+
+    #[tokio::test]
+    async fn a_changed_gitignore_is_applied_to_watches_and_asks_for_a_rescan() {
+        let mut watched = Watched::with(&["out/x/y", "src/a", ".gitignore"], &[]);
+        watched.check_watched(4);
+        fs::write(watched.path(".gitignore"), "out/\n").unwrap();
+        let hints = watched.caught_up().await;
+        assert!(hints.contains(&Hint::Path(b".gitignore".to_vec())) && hints.contains(&Hint::Rescan), "{hints:?}");
+        watched.check_watched(2);
+        watched.write("out/x/y");
+        assert_eq!(watched.paths().await, set([]));
+        fs::remove_file(watched.path(".gitignore")).unwrap();
+        assert!(watched.caught_up().await.contains(&Hint::Rescan));
+        watched.check_watched(4);
+        watched.write("out/x/y");
+        assert_eq!(watched.paths().await, set(["out/x/y"]));
+    }
+
+    #[tokio::test]
+    async fn only_the_state_of_the_repository_is_told_of_git() {
+        let mut watched = Watched::with(&[".git/HEAD"], &[]);
+        watched.write(".git/index");
+        watched.write(".git/objects/aa/bb");
+        assert_eq!(watched.caught_up().await, []);
+        watched.write(".git/HEAD.lock");
+        fs::rename(watched.path(".git/HEAD.lock"), watched.path(".git/HEAD")).unwrap();
+        assert_eq!(watched.caught_up().await, [Hint::Repository]);
+        fs::create_dir(watched.path(".git/rebase-merge")).unwrap();
+        assert_eq!(watched.caught_up().await, [Hint::Repository]);
+    }
+
+    #[tokio::test]
+    async fn directories_moved_removed_and_replaced_are_followed() {
+        let mut watched = Watched::with(&["a/b/file", "c/d/file", "e/file"], &[]);
+        fs::rename(watched.path("a"), watched.path("moved")).unwrap();
+        fs::remove_dir_all(watched.path("c")).unwrap();
+        fs::remove_dir_all(watched.path("e")).unwrap();
+        watched.write("e/other");
+        let seen = watched.paths().await;
+        assert!(seen.is_superset(&set(["a", "moved/b/file", "c", "e", "e/other"])), "{seen:?}");
+        watched.check_watched(4);
+        watched.write("moved/b/file");
+        watched.write("e/other");
+        assert_eq!(watched.paths().await, set(["moved/b/file", "e/other"]));
+    }
+
+    #[tokio::test]
+    async fn linked_directories_are_not_followed() {
+        let outside = tempfile::tempdir().unwrap();
+        let mut watched = Watched::with(&["a"], &[]);
+        std::os::unix::fs::symlink(outside.path(), watched.path("link")).unwrap();
+        assert_eq!(watched.paths().await, set(["link"]));
+        watched.check_watched(1);
+        write(outside.path(), "file", "new");
+        assert_eq!(watched.caught_up().await, []);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_never_gets_quiet_is_hinted_all_the_time() {
+        let mut watched = Watched::with(&["rewritten", "replaced"], &[]);
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (root, stopped) = (watched.dir.path().to_owned(), stop.clone());
+        let writer = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                write(&root, "rewritten", "again");
+                write(&root, "tmp", "again");
+                fs::rename(root.join("tmp"), root.join("replaced")).unwrap();
+            }
+        });
+        let mut seen = HashMap::<Hint, usize>::new();
+        while !["rewritten", "replaced"].iter().all(|path| seen.get(&Hint::Path(path.as_bytes().to_vec())) >= Some(&5))
+        {
+            *seen.entry(watched.next().await).or_default() += 1;
+        }
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn more_hints_than_fit_become_a_rescan() {
+        let mut watched = Watched::with(&[], &[]);
+        fs::create_dir(watched.path("many")).unwrap();
+        for n in 0..HINT_CAPACITY + 500 {
+            fs::write(watched.path(&format!("many/{n}")), "").unwrap();
+        }
+        watched.source.catch_up(PATIENCE).await.unwrap();
+        let mut hints = Vec::new();
+        while let Ok(hint) = watched.hints.try_recv() {
+            hints.push(hint);
+        }
+        assert_eq!(hints.last(), Some(&Hint::Rescan));
+        watched.write("after");
+        assert_eq!(watched.paths().await, set(["after"]));
+    }
+
+    #[tokio::test]
+    async fn after_an_overflow_everything_is_watched_again() {
+        let mut watched = Watched::with(&["a/b/file"], &[]);
+        watched.source.shared.start_over(&mut watched.source.shared.state());
+        assert_eq!(watched.next().await, Hint::Rescan);
+        watched.check_watched(3);
+        watched.write("a/b/file");
+        assert_eq!(watched.paths().await, set(["a/b/file"]));
+    }
+
+    #[tokio::test]
+    async fn a_checkout_that_goes_is_told_and_ends_the_watching() {
+        let mut watched = Watched::with(&["a/file"], &[]);
+        let elsewhere = watched.dir.path().with_extension("moved");
+        fs::rename(watched.dir.path(), &elsewhere).unwrap();
+        while watched.next().await != Hint::RootGone {}
+        watched.check_watched(0);
+        fs::remove_dir_all(elsewhere).unwrap();
+    }
+
+    #[tokio::test]
+    async fn dropping_the_source_ends_the_hints() {
+        let mut watched = Watched::with(&["a"], &[]);
+        drop(watched.source);
+        assert_eq!(tokio::time::timeout(PATIENCE, watched.hints.recv()).await.unwrap(), None);
+    }
+
+    #[test]
+    fn the_limit_is_named_with_its_remedy() {
+        let message = limit_message(7);
+        assert!(message.contains("fs.inotify.max_user_watches") && message.contains("sudo sysctl"), "{message}");
+    }
+}
