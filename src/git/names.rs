@@ -46,9 +46,7 @@ fn ntfs_equal(name: &[u8], word: &[u8]) -> bool {
 /// HFS+ ignores these characters in names.
 fn without_ignored(name: &[u8]) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(name) else { return name.to_vec() };
-    let ignored = |c: &char| {
-        matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}')
-    };
+    let ignored = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
     text.chars().filter(|c| !ignored(c)).collect::<String>().into_bytes()
 }
 

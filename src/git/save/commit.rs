@@ -62,13 +62,8 @@ impl Draft<'_> {
     fn bytes(&self, repo: &Repo) -> Vec<u8> {
         let (name, email) = self.author(repo);
         let who = format!("{name} <{email}> {}", self.date());
-        format!(
-            "tree {}\nparent {}\nauthor {who}\ncommitter {who}\n\n{}",
-            self.tree,
-            self.parent,
-            self.clean_message()
-        )
-        .into_bytes()
+        format!("tree {}\nparent {}\nauthor {who}\ncommitter {who}\n\n{}", self.tree, self.parent, self.clean_message())
+            .into_bytes()
     }
 
     fn clean_message(&self) -> String {

@@ -104,11 +104,8 @@ impl<'a> Publication<'a> {
     fn index_bytes(&self, prepared: Prepared, commit: Oid) -> Result<Vec<u8>> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let now = index_stat(git_dir)?;
-        let prepared = if prepared.from == now {
-            prepared
-        } else {
-            prepare(root, git_dir, &self.ops, &self.counts, self.dirs)?
-        };
+        let prepared =
+            if prepared.from == now { prepared } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)? };
         match prepared.bytes {
             Some(bytes) => Ok(bytes),
             None => self.index_by_program(commit),

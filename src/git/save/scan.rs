@@ -131,6 +131,11 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         let (parent, name) = tree::split(path);
+        if tracked.is_none()
+            && let Some(displaced) = self.file_above(parent)?
+        {
+            self.path(displaced)?;
+        }
         let dir = match self.beneath.dir(parent) {
             Ok(Place::Dir(dir)) => dir,
             Ok(Place::Gone) => return self.absent(path, tracked),
@@ -142,6 +147,17 @@ impl<'a> Scan<'a> {
             Err(error) if is_absence(&error) => self.absent(path, tracked),
             Err(error) => self.unreadable(path, &error),
         }
+    }
+
+    /// Answers the part of `dir` that the commit has as a file, which cannot be one any more.
+    fn file_above<'p>(&mut self, mut dir: &'p [u8]) -> Result<Option<&'p [u8]>> {
+        while !dir.is_empty() {
+            if let Some(entry) = self.base.find(dir)? {
+                return Ok((entry.mode != MODE_TREE).then_some(dir));
+            }
+            dir = tree::split(dir).0;
+        }
+        Ok(None)
     }
 
     fn present(&mut self, candidate: Candidate<'_>, stat: &FileStat) -> Result<()> {
