@@ -26,7 +26,6 @@ const TICK_NS: i128 = 20_000_000;
 pub(super) struct Index<'a> {
     bytes: &'a [u8],
     entries: Range<usize>,
-    count: u32,
     extensions: Vec<(&'a [u8], &'a [u8])>,
     unsigned: bool,
 }
@@ -109,7 +108,7 @@ impl<'a> Index<'a> {
             at += 8 + size;
         }
         let unsigned = bytes[end..].iter().all(|byte| *byte == 0);
-        (at == end).then_some(Self { bytes, entries, count, extensions, unsigned })
+        (at == end).then_some(Self { bytes, entries, extensions, unsigned })
     }
 
     /// Answers the paths whose absence from the working tree is meant (sparse checkouts).
@@ -398,4 +397,116 @@ fn write_cached(cached: &CachedTree, out: &mut Vec<u8>) {
         out.extend_from_slice(oid.as_bytes());
     }
     cached.below.iter().for_each(|tree| write_cached(tree, out));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BLOB: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+
+    fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = Command::new("git");
+        command.args(args).current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {args:?}");
+        output.stdout
+    }
+
+    fn info(path: &str, stage: usize) -> String {
+        let mode = 100_644;
+        format!("{mode} {BLOB} {stage}\t{path}\0")
+    }
+
+    /// Patches an index made by git and compares with git's listing of what a model says.
+    fn check(entries: &[(String, usize)], puts: &[String], drops: &[String], version: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q"], b"");
+        git(dir.path(), &["hash-object", "-w", "--stdin"], b"");
+        git(dir.path(), &["read-tree", "--empty"], b"");
+        let update = ["update-index", "--index-version", version, "-z", "--index-info"];
+        let made: String = entries.iter().map(|(path, stage)| info(path, *stage)).collect();
+        git(dir.path(), &update, made.as_bytes());
+        let put = Op::Put(Content { mode: 0o100_755, oid: Oid::from_str(BLOB).unwrap(), stat: None, recent: false });
+        let mut ops: BTreeMap<&[u8], Op> = drops.iter().map(|path| (path.as_bytes(), Op::Drop)).collect();
+        ops.extend(puts.iter().map(|path| (path.as_bytes(), put.clone())));
+        let index = dir.path().join(".git/index");
+        let bytes = std::fs::read(&index).unwrap();
+        let (dirs, counts) = (BTreeMap::new(), BTreeMap::new());
+        let patch =
+            Patch { ops: &ops, dirs: &dirs, counts: &counts, index_mtime: (i64::MAX, 0), unchanged: &|_, _, _| true };
+        let patched = Index::parse(&bytes).unwrap().patched(&patch);
+        let old = git(dir.path(), &["ls-files", "-s", "-z"], b"");
+        std::fs::write(&index, &patched).unwrap();
+        let listed = git(dir.path(), &["ls-files", "-s", "-z"], b"");
+        let mut expected: Vec<(Vec<u8>, Vec<u8>)> = old
+            .split(|byte| *byte == 0)
+            .filter_map(|line| Some((line.get(line.iter().position(|byte| *byte == b'\t')? + 1..)?, line)))
+            .filter(|(path, _)| !ops.contains_key(path) && !puts.iter().any(|put| collide(put.as_bytes(), path)))
+            .map(|(path, line)| (path.to_vec(), line.to_vec()))
+            .collect();
+        expected.extend(puts.iter().map(|path| (path.clone().into_bytes(), format!("100755 {BLOB} 0\t{path}").into())));
+        expected.sort();
+        let listed: Vec<&[u8]> = listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()).collect();
+        let expected: Vec<&[u8]> = expected.iter().map(|(_, line)| line.as_slice()).collect();
+        assert_eq!(listed, expected);
+        assert!(Index::parse(&patched).is_some());
+    }
+
+    /// Answers whether one path would have to be a directory for the other.
+    fn collide(a: &[u8], b: &[u8]) -> bool {
+        let below = |path: &[u8], dir: &[u8]| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"));
+        below(a, b) || below(b, a)
+    }
+
+    fn paths(most: usize) -> impl Strategy<Value = Vec<String>> {
+        let free = |paths: std::collections::BTreeSet<String>| {
+            let mut kept: Vec<String> = Vec::new();
+            for path in paths {
+                if !kept.iter().any(|other| collide(other.as_bytes(), path.as_bytes())) {
+                    kept.push(path);
+                }
+            }
+            kept
+        };
+        prop::collection::btree_set("[ab]([.-]|/[ab]{1,9}){0,3}c?", 0..most).prop_map(free)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn patched_index_lists_what_git_would(
+            entries in paths(20), stages in prop::collection::vec(0_usize..4, 20), puts in paths(6), drops in paths(6)
+        ) {
+            let drops: Vec<String> = drops.into_iter().filter(|path| !puts.contains(path)).collect();
+            let staged = |(path, stage): (&String, &usize)| (path.clone(), *stage);
+            let entries: Vec<_> = entries.iter().zip(&stages).map(staged).collect();
+            check(&entries, &puts, &drops, "2");
+        }
+    }
+
+    #[test]
+    fn long_names_and_conflicts_are_replaced() {
+        let long = "n".repeat(5_000);
+        let entries: Vec<_> = [(long.as_str(), 0), ("x", 1), ("x", 2), ("x", 3), ("y", 2)]
+            .map(|(path, stage)| (path.to_owned(), stage))
+            .to_vec();
+        check(&entries, &[long, "x".to_owned()], &["y".to_owned()], "3");
+    }
+
+    #[test]
+    fn other_forms_are_left_to_git() {
+        assert!(Index::parse(b"").is_none());
+        assert!(Index::parse(b"DIRC\0\0\0\x04\0\0\0\0aaaaaaaaaaaaaaaaaaaa").is_none());
+        assert!(Index::parse(b"DIRC\0\0\0\x02\0\0\0\x01aaaaaaaaaaaaaaaaaaaa").is_none());
+        assert!(Index::parse(b"DIRC\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa").is_some());
+    }
 }
