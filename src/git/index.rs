@@ -52,6 +52,9 @@ pub(super) struct Content {
     pub recent: bool,
 }
 
+/// Answers whether a path's file still has these times (change, modification; seconds and nanoseconds).
+pub(super) type Unchanged<'a> = dyn Fn(&[u8], (u32, u32), (u32, u32)) -> bool + 'a;
+
 /// Everything that one save changes in an index.
 pub(super) struct Patch<'a> {
     pub ops: &'a BTreeMap<&'a [u8], Op>,
@@ -61,7 +64,7 @@ pub(super) struct Patch<'a> {
     /// Modification time of the index that is patched.
     pub index_mtime: (i64, u32),
     /// Answers whether a file is still as an entry's times (ctime, mtime) say.
-    pub unchanged: &'a dyn Fn(&[u8], (u32, u32), (u32, u32)) -> bool,
+    pub unchanged: &'a Unchanged<'a>,
 }
 
 /// One entry where it stands.

@@ -132,7 +132,9 @@ pub struct SetAside {
 enum Attempt {
     Done(SaveAnswer),
     /// The branch or `HEAD` moved meanwhile.
-    Superseded,
+    Superseded {
+        parent: Oid,
+    },
 }
 
 impl Repo {
@@ -147,14 +149,17 @@ impl Repo {
     /// two seconds; [`Error::RefMoved`] when the user committed faster than five tries; what the file system
     /// or git refuse. The branch has not moved then, except after an error about moving the index into place.
     pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveAnswer> {
+        let mut expected = None;
         for _ in 0..ATTEMPTS {
-            if let Attempt::Done(answer) = self.try_save(request)? {
-                return Ok(answer);
+            match self.try_save(request)? {
+                Attempt::Done(answer) => return Ok(answer),
+                Attempt::Superseded { parent } => expected = Some(parent),
             }
         }
         let name = format!("refs/heads/{}", request.branch);
-        let found = self.inner.refname_to_id(&name).ok().and_then(|found| object_id(found).ok());
-        Err(Error::RefMoved { name, expected: None, found })
+        let found = self.inner.refname_to_id(&name).ok();
+        let expected = expected.and_then(|expected| object_id(expected).ok());
+        Err(Error::RefMoved { name, expected, found: found.and_then(|found| object_id(found).ok()) })
     }
 
     /// Counts the packs of the repository: each save adds one, and `git gc` or `git repack` joins them.
@@ -207,7 +212,7 @@ impl Repo {
         let ops = scan.found.changes.iter().map(|(path, (change, op))| (path.as_slice(), (change.kind, op)));
         let publication = Publication::new(self, &draft, ops, &written.dirs);
         match publication.run(scan.pack, &odb)? {
-            Moved::Superseded => Ok(Attempt::Superseded),
+            Moved::Superseded => Ok(Attempt::Superseded { parent }),
             Moved::To(commit) => {
                 let (set_aside, unsettled) = reports(scan.found);
                 Ok(Attempt::Done(SaveAnswer::Saved(Saved { commit, parent, changes, set_aside, unsettled })))

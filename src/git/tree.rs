@@ -67,7 +67,7 @@ impl<'r> BaseTree<'r> {
     pub fn find(&mut self, path: &[u8]) -> Result<Option<TreeEntry>> {
         let (dir, name) = split(path);
         if let Some(directory) = self.directory(dir)? {
-            return Ok(directory.entries.iter().find(|entry| entry.name == name).cloned());
+            return Ok(named(&directory.entries, name).cloned());
         }
         let above = if dir.is_empty() { None } else { self.find(dir)? };
         Ok(above.filter(|entry| entry.mode == MODE_GITLINK))
@@ -103,7 +103,7 @@ impl<'r> BaseTree<'r> {
         } else {
             let (above, name) = split(path);
             let above = self.directory(above)?;
-            let entry = above.as_ref().and_then(|above| above.entries.iter().find(|entry| entry.name == name));
+            let entry = above.as_ref().and_then(|above| named(&above.entries, name));
             entry.filter(|entry| entry.mode == MODE_TREE).map(|entry| entry.oid)
         };
         let directory = oid.map(|oid| self.read(oid)).transpose()?.map(Rc::new);
@@ -124,7 +124,7 @@ impl<'r> BaseTree<'r> {
     /// Directories that end up empty vanish. An edited file takes the place of a directory and the other
     /// way round; then the paths below must be edited to nothing.
     pub fn write(&mut self, edits: &BTreeMap<Vec<u8>, Edit>, pack: &mut PackWriter) -> Result<WrittenTree> {
-        let mut waiting: BTreeMap<(Reverse<usize>, Vec<u8>), BTreeMap<Vec<u8>, Edit>> = BTreeMap::new();
+        let mut waiting: BTreeMap<DeepestFirst, BTreeMap<Vec<u8>, Edit>> = BTreeMap::new();
         for (path, edit) in edits {
             let (dir, name) = split(path);
             waiting.entry(deepest_first(dir)).or_default().insert(name.to_vec(), *edit);
@@ -150,7 +150,10 @@ impl<'r> BaseTree<'r> {
     }
 }
 
-fn deepest_first(dir: &[u8]) -> (Reverse<usize>, Vec<u8>) {
+/// A directory by its depth and name.
+type DeepestFirst = (Reverse<usize>, Vec<u8>);
+
+fn deepest_first(dir: &[u8]) -> DeepestFirst {
     let depth = if dir.is_empty() { 0 } else { 1 + dir.iter().filter(|byte| **byte == b'/').count() };
     (Reverse(depth), dir.to_vec())
 }
@@ -184,10 +187,23 @@ fn write_directory(
     pack.add(ObjectType::Tree, &bytes).map(Some)
 }
 
-/// Git sorts a directory as if its name ended in a slash.
+/// Finds a name, which stands at one place when it is a directory and at another when not.
+fn named<'e>(entries: &'e [TreeEntry], name: &[u8]) -> Option<&'e TreeEntry> {
+    [MODE_FILE, MODE_TREE].into_iter().find_map(|mode| {
+        let at = entries.binary_search_by(|entry| order((&entry.name, entry.mode), (name, mode))).ok()?;
+        entries.get(at)
+    })
+}
+
 fn tree_order(a: &TreeEntry, b: &TreeEntry) -> Ordering {
-    let end = |entry: &TreeEntry| (entry.mode == MODE_TREE).then_some(b'/');
-    a.name.iter().copied().chain(end(a)).cmp(b.name.iter().copied().chain(end(b)))
+    order((&a.name, a.mode), (&b.name, b.mode))
+}
+
+/// Git sorts a directory as if its name ended in a slash.
+fn order(a: (&[u8], u32), b: (&[u8], u32)) -> Ordering {
+    let common = a.0.len().min(b.0.len());
+    let next = |(name, mode): (&[u8], u32)| name.get(common).copied().or((mode == MODE_TREE).then_some(b'/'));
+    a.0[..common].cmp(&b.0[..common]).then_with(|| next(a).cmp(&next(b))).then_with(|| a.0.len().cmp(&b.0.len()))
 }
 
 fn parse(mut bytes: &[u8]) -> Option<Vec<TreeEntry>> {
@@ -215,4 +231,35 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// Joins a directory (empty: the top) and a name.
 pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_sort_as_if_they_ended_in_a_slash() {
+        let entry = |name: &str, mode| TreeEntry { name: name.into(), mode, oid: Oid::ZERO_SHA1 };
+        let mut entries = vec![
+            entry("a", MODE_TREE),
+            entry("a.b", MODE_FILE),
+            entry("a-b", MODE_TREE),
+            entry("a0", MODE_FILE),
+            entry("ab", MODE_LINK),
+            entry("b", MODE_GITLINK),
+        ];
+        entries.sort_by(tree_order);
+        let names: Vec<_> = entries.iter().map(|entry| String::from_utf8_lossy(&entry.name)).collect();
+        assert_eq!(names, ["a-b", "a.b", "a", "a0", "ab", "b"]);
+        assert!(entries.iter().all(|entry| named(&entries, &entry.name) == Some(entry)));
+        assert_eq!(named(&entries, b"a."), None);
+    }
+
+    #[test]
+    fn malformed_trees_are_no_trees() {
+        assert!(parse(b"100644 a").is_none());
+        assert!(parse(b"100644 a\0short").is_none());
+        assert!(parse(b"x a\012345678901234567890").is_none());
+        assert_eq!(parse(b"").unwrap(), []);
+    }
 }

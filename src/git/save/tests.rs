@@ -118,6 +118,7 @@ fn changed_added_deleted_files_are_saved() {
     assert_eq!(kinds(&saved), expected.map(|(path, kind)| (path.to_owned(), kind)));
     assert_eq!(at.git(&["rev-parse", "HEAD~1"]).trim(), saved.parent.to_string());
     assert_eq!(at.git(&["log", "-1", "--format=%an %s %ad", "--date=raw"]).trim(), "T Save 5 1700000000 +0200");
+    assert_eq!(at.git(&["reflog", "-1", "--format=%gs", "HEAD"]).trim(), "cascade: Save 5");
     at.check_clean();
     assert_eq!(at.repo.save_packs(), 1);
     assert!(at.repo.is_tracked(b"new/x").unwrap() && !at.repo.is_tracked(b"dir/deep").unwrap());
@@ -322,6 +323,45 @@ fn filters_and_line_ends_go_through_git() {
     at.check_clean();
     at.write("x.up", "LOUD");
     assert!(matches!(at.try_save(hints(&["x.up"])).unwrap(), SaveAnswer::Nothing { .. }));
+}
+
+#[test]
+fn file_that_changes_while_it_is_read_is_left_for_later() {
+    let at = Checkout::new();
+    at.git(&["config", "filter.grow.clean", "cat; echo more >> %f"]);
+    at.write(".gitattributes", "grows filter=grow\n");
+    at.write("grows", "content");
+    let saved = at.save(&[".gitattributes", "grows"]);
+    assert_eq!((saved.changes.len(), saved.unsettled), (1, vec![b"grows".to_vec()]));
+}
+
+#[test]
+fn commit_is_signed_when_git_is_told_to() {
+    let at = Checkout::new();
+    let signer = at.path(".git/signer");
+    let script = "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\n\
+                  printf -- '-----BEGIN PGP SIGNATURE-----\\n\\nx\\n-----END PGP SIGNATURE-----\\n'\n";
+    fs::write(&signer, script).unwrap();
+    fs::set_permissions(&signer, fs::Permissions::from_mode(0o755)).unwrap();
+    at.git(&["config", "commit.gpgSign", "true"]);
+    at.git(&["config", "gpg.program", signer.to_str().unwrap()]);
+    at.write("one", "signed");
+    at.save(&["one"]);
+    assert!(at.git(&["cat-file", "commit", "HEAD"]).contains("gpgsig -----BEGIN"));
+    at.check_clean();
+}
+
+#[test]
+fn submodules_stay_as_they_are() {
+    let at = Checkout::new();
+    let commit = at.git(&["rev-parse", "HEAD"]);
+    at.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},sub", commit.trim())]);
+    at.git(&["commit", "-qm", "submodule"]);
+    at.write("sub/file", "x");
+    at.write("one", "new");
+    assert_eq!(kinds(&at.save(&["sub", "sub/file", "one"])), [("one".to_owned(), ChangeKind::Modified)]);
+    fs::remove_dir_all(at.path("sub")).unwrap();
+    assert!(matches!(at.try_save(hints(&["sub", "sub/file"])).unwrap(), SaveAnswer::Nothing { .. }));
 }
 
 #[test]
