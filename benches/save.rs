@@ -1,6 +1,6 @@
 //! A durable save by cascade against `git add -A && git commit` (with git's defaults: not durable).
 //!
-//! `CASCADE_BENCH_TINY=1` runs tiny sizes only; `CASCADE_BENCH_DIR` says where the repositories are made.
+//! `CASCADE_BENCH_TINY=1` runs tiny sizes only; `CASCADE_BENCH_FILES` asks for one size of repository; `CASCADE_BENCH_DIR` says where the repositories are made.
 
 mod support;
 
@@ -14,6 +14,8 @@ fn main() {
     let tiny = std::env::var_os("CASCADE_BENCH_TINY").is_some();
     let (repositories, counts, rounds) =
         if tiny { (vec![100], vec![1, 10], 2) } else { (vec![1_000, 10_000, 100_000], vec![1, 10, 1_000], 9) };
+    let only = std::env::var("CASCADE_BENCH_FILES").ok().and_then(|files| files.parse().ok());
+    let repositories = only.map_or(repositories, |files| vec![files]);
     let place = std::env::var_os("CASCADE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = tempfile::tempdir_in(place).expect("a directory can be made");
     println!("{:>8} {:>8} {:>12} {:>12} {:>7}", "files", "changed", "cascade ms", "git ms", "ratio");
