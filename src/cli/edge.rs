@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use tracing_subscriber::EnvFilter;
@@ -102,8 +101,7 @@ impl Edge {
         };
         let asked = self.variable("CASCADE_LOG").and_then(|filter| EnvFilter::try_new(filter).ok());
         let filter = asked.unwrap_or_else(|| EnvFilter::new(format!("off,cascade={level}")));
-        let colour = self.variable("NO_COLOR").is_none() && std::io::stderr().is_terminal();
-        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colour).with_target(false);
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_target(false);
         // A second call, as in tests, keeps the first.
         let _ = subscriber.with_writer(std::io::stderr).try_init();
     }

@@ -156,6 +156,13 @@ mod tests {
     }
 
     #[test]
+    fn panic_is_a_bug() {
+        let code = catch_bugs(|| panic!("on purpose"));
+        let _ = panic::take_hook();
+        assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(70)));
+    }
+
+    #[test]
     fn document_names_the_kind() {
         let failure = Failure::denied("no").with_hint("ask");
         insta::assert_snapshot!(

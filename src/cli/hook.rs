@@ -27,7 +27,7 @@ const FINDINGS_SHOWN: usize = 50;
 pub fn run(shell: &Shell, hook: &Hook) -> Outcome {
     let repo = shell.repo()?;
     match hook {
-        Hook::PrePush(push) => pre_push(shell, &repo, push),
+        Hook::PrePush(push) => pre_push(&repo, push),
         Hook::Lint(push) => named_check(shell, &repo, push, "lint"),
         Hook::Test(push) => named_check(shell, &repo, push, "test"),
         Hook::SecurityScan(push) => security_scan(&repo, push),
@@ -35,7 +35,7 @@ pub fn run(shell: &Shell, hook: &Hook) -> Outcome {
 }
 
 /// Runs the programs in `pre-push.d` one after the other; the first that fails blocks the push.
-fn pre_push(shell: &Shell, repo: &Repo, push: &Push) -> Outcome {
+fn pre_push(repo: &Repo, push: &Push) -> Outcome {
     let input = input(push)?;
     let directory = Setup::new(repo).hooks_directory()?.path.join("pre-push.d");
     for program in programs(&directory)? {
@@ -43,8 +43,7 @@ fn pre_push(shell: &Shell, repo: &Repo, push: &Push) -> Outcome {
         let ended = run_program(&program, repo, push, &input)
             .map_err(|source| Failure::unavailable(format!("the push is blocked: `{name}` cannot be run"), &source))?;
         if !ended.success() {
-            shell.ui.note(&format!("{}: {ended}", program.display()));
-            return Err(Failure::denied(format!("the push is blocked: `{name}` failed"))
+            return Err(Failure::denied(format!("the push is blocked: `{name}` failed ({ended})"))
                 .with_hint("mend what it reports and push again; `git push --no-verify` goes past every check"));
         }
     }

@@ -84,7 +84,7 @@ fn project_name(directory: &str) -> String {
 /// Creates what is missing: the production branch first, because the others begin where it is.
 fn create_branches(setup: Setup<'_>, config: &Config, head: Oid, report: &mut Report) -> Outcome {
     let environments = config.environments.values().map(|environment| environment.branch.as_str());
-    let production = environments.clone().last();
+    let production = environments.clone().next_back();
     let base = match production {
         Some(branch) => ensure_branch(setup, config, branch, head, report)?,
         None => head,

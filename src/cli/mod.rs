@@ -1,15 +1,20 @@
 //! The command line: a file per command, [`ui`] the only printer, [`failure`] the way from errors to exit codes,
 //! [`edge`] the only reader of the environment.
 
+mod approve;
 pub mod args;
 mod completions;
 mod config;
 pub mod edge;
 pub mod failure;
+mod hold;
 mod hook;
 mod init;
 mod logs;
 mod man;
+mod progress;
+mod promote;
+mod rollback;
 pub mod ui;
 
 use std::error::Error;
@@ -172,15 +177,15 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Restart => Err(Failure::internal("not wired")),
         Command::Status(_) => Err(Failure::internal("not wired")),
         Command::Health(_) => Err(Failure::internal("not wired")),
-        Command::DeployStaging(_) => Err(Failure::internal("not wired")),
-        Command::DeployProduction(_) => Err(Failure::internal("not wired")),
-        Command::Promote(_) => Err(Failure::internal("not wired")),
+        Command::DeployStaging(flags) => promote::run(shell, "staging", &flags).await,
+        Command::DeployProduction(flags) => promote::run(shell, "production", &flags).await,
+        Command::Promote(args) => promote::run(shell, &args.environment, &args.flags).await,
         Command::Plan(_) => Err(Failure::internal("not wired")),
-        Command::Approve(_) => Err(Failure::internal("not wired")),
-        Command::Reject(_) => Err(Failure::internal("not wired")),
-        Command::Rollback(_) => Err(Failure::internal("not wired")),
-        Command::Hold(_) => Err(Failure::internal("not wired")),
-        Command::Resume(_) => Err(Failure::internal("not wired")),
+        Command::Approve(decision) => approve::approve(shell, &decision).await,
+        Command::Reject(decision) => approve::reject(shell, &decision).await,
+        Command::Rollback(args) => rollback::run(shell, &args).await,
+        Command::Hold(args) => hold::hold(shell, &args).await,
+        Command::Resume(args) => hold::resume(shell, &args).await,
         Command::Why(_) => Err(Failure::internal("not wired")),
         Command::History(_) => Err(Failure::internal("not wired")),
         Command::Show(_) => Err(Failure::internal("not wired")),

@@ -124,7 +124,8 @@ fn log_patches(repo: &Repo, range: Vec<OsString>, visit: &mut dyn FnMut(&Added))
     let words = tempfile::tempfile().map_err(Error::io("create a temporary file in", std::env::temp_dir()))?;
     let theirs = words.try_clone().map_err(Error::io("create a temporary file in", std::env::temp_dir()))?;
     let mut command = unbound("git");
-    command.arg("-C").arg(repo.root()).args(["--no-pager", "-c", "core.quotePath=false", "log"]);
+    command.arg("-C").arg(repo.root()).args(["--no-pager", "--no-replace-objects"]);
+    command.args(["-c", "core.quotePath=false", "-c", "log.showRoot=true", "log", "--find-renames"]);
     command.args(["--patch", "--unified=0", "--inter-hunk-context=0", "--text", "--no-color", "--no-ext-diff"]);
     command.args(["--no-textconv", "--no-prefix", "--remerge-diff", "--submodule=short", "--no-show-signature"]);
     command.arg("--format=tformat:commit %H").args(range).arg("--");

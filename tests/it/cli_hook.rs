@@ -64,6 +64,20 @@ fn secret_that_attributes_hide_from_diff_blocks_the_push() {
 }
 
 #[test]
+fn secret_that_configuration_hides_from_log_blocks_the_push() {
+    let sandbox = Sandbox::empty();
+    sandbox.git(&["init", "--quiet"]);
+    sandbox.write("f", key());
+    sandbox.commit("First commit");
+    for (name, value) in [("log.showRoot", "false"), ("diff.noprefix", "false"), ("diff.context", "5")] {
+        sandbox.git(&["config", name, value]);
+    }
+    let scan = sandbox.cascade(&["hook", "security-scan", "--json"]).expect_code(1).json();
+    assert_eq!(scan["error"]["kind"], "denied");
+    assert!(scan["error"]["causes"][0].as_str().unwrap().starts_with("f:1: "), "{scan}");
+}
+
+#[test]
 fn secret_that_only_a_merge_brings_blocks_the_push() {
     let sandbox = ready();
     sandbox.git(&["push", "--quiet", "origin", "develop"]);

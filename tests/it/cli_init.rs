@@ -9,7 +9,22 @@ fn first_run_sets_everything_up_and_changes_no_file() {
     sandbox.write("staged", "staged\n");
     sandbox.git(&["add", "staged"]);
     let first = sandbox.cascade(&["init"]).expect_code(0);
-    sandbox.filtered(|| insta::assert_snapshot!(first.stdout, @""));
+    sandbox.filtered(|| {
+        insta::assert_snapshot!(first.stdout, @r"
+    created  cascade-sync.yaml
+    created  branch develop
+    created  branch staging
+    created  HEAD on develop (no file changed)
+    created  hook pre-push
+    created  hook pre-push.d/10-lint
+    created  hook pre-push.d/20-test
+    created  hook pre-push.d/30-security-scan
+    Next:
+      `git remote add origin URL`, if what you save and promote is to be pushed
+      look through cascade-sync.yaml and name your checks
+      `cascade start` to watch this checkout
+    ")
+    });
     assert_eq!(sandbox.git(&["symbolic-ref", "HEAD"]), "refs/heads/develop");
     assert_eq!(sandbox.git(&["status", "--porcelain"]), "M README\nA  staged\n?? cascade-sync.yaml");
     assert_eq!(sandbox.git(&["branch", "--format=%(refname:short)"]), "develop\nmain\nstaging");

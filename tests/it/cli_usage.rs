@@ -1,5 +1,7 @@
 //! What every command shares: help, mistakes, failures, and the small commands.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+
 use crate::support::{Sandbox, output};
 
 #[test]
@@ -30,7 +32,12 @@ fn mistake_is_a_document_for_programs() {
 fn failure_has_message_and_hint() {
     let sandbox = Sandbox::empty();
     let output = sandbox.cascade(&["config", "check"]).expect_code(2);
-    sandbox.filtered(|| insta::assert_snapshot!(output.stderr, @""));
+    sandbox.filtered(|| {
+        insta::assert_snapshot!(output.stderr, @r"
+        error: [BASE]/checkout is not inside a git repository
+          hint: go into a checkout, or make one with `git init`, then run `cascade init`
+        ");
+    });
     assert_eq!(output.stdout, "");
 }
 
@@ -86,7 +93,10 @@ fn completions_and_manual_know_the_commands() {
 #[test]
 fn log_of_a_watcher_that_never_ran_is_explained() {
     let output = Sandbox::new().cascade(&["logs"]).expect_code(2);
-    insta::assert_snapshot!(output.stderr, @"");
+    insta::assert_snapshot!(output.stderr, @r"
+    error: the watcher has not run in this checkout yet
+      hint: start it with `cascade start`
+    ");
 }
 
 #[test]
@@ -100,6 +110,23 @@ fn log_is_shown_from_its_end_and_escaped() {
     assert_eq!(shown.stdout, "two\\x1b[31m\nthree\n");
     let document = sandbox.cascade(&["logs", "--json", "-n1"]).expect_code(0).json();
     assert_eq!(document["lines"], serde_json::json!(["three"]));
+}
+
+#[test]
+fn followed_log_shows_what_is_added() {
+    let sandbox = Sandbox::new();
+    let common = sandbox.root().canonicalize().unwrap().join(".git/");
+    let log = cascade::store::Home::new(sandbox.base().join("cascade")).project(&common).log();
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    std::fs::write(&log, "one\n").unwrap();
+    let mut follow = sandbox.command(env!("CARGO_BIN_EXE_cascade"), &["logs", "-f"]);
+    let mut child = follow.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "one");
+    std::fs::OpenOptions::new().append(true).open(&log).unwrap().write_all(b"two\n").unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), "two");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

@@ -148,7 +148,7 @@ fn long_functions(source: &Source) -> Vec<String> {
         let ends =
             |line: &&str| **line == end || (line.ends_with(';') && line.len() - line.trim_start().len() == indent);
         let one_line = line.ends_with('}') || line.ends_with(';');
-        let length = if one_line { 1 } else { 1 + lines[start..].iter().position(|line| ends(&line)).unwrap_or(0) };
+        let length = if one_line { 1 } else { 1 + lines[start..].iter().position(ends).unwrap_or(0) };
         if length > FUNCTION_LINES_MAX {
             long.push(format!("{}:{}: {length} lines", source.path, start + 1));
         }

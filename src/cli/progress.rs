@@ -1,0 +1,64 @@
+//! A promotion as people follow it: a line per step and check, on stderr.
+
+use super::Ui;
+use crate::base::units::Span;
+use crate::check::{Answer, Outcome};
+use crate::promote::{Event, Observer};
+use crate::store::{CheckPhase, Promotion, Step};
+
+/// Says what a promotion does while it does it.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    ui: &'a Ui,
+}
+
+impl<'a> Progress<'a> {
+    /// Says it through `ui`.
+    #[must_use]
+    pub fn new(ui: &'a Ui) -> Self {
+        Self { ui }
+    }
+}
+
+impl Observer for Progress<'_> {
+    fn step(&mut self, promotion: &Promotion, step: Step) {
+        let environment = &promotion.environment;
+        let text = match step {
+            Step::Plan => format!("{environment}: planning from {}", promotion.source.short()),
+            Step::LandRemote => format!("{environment}: pushing the candidate"),
+            Step::LandLocal => format!("{environment}: moving the branch"),
+            Step::Quarantine => format!("{environment}: rolling back"),
+            Step::RollbackRemote => format!("{environment}: putting the remote back"),
+            Step::RollbackLocal => format!("{environment}: putting the branch back"),
+            Step::Admit | Step::Check | Step::Gate | Step::Verify | Step::PlanRollback => return,
+        };
+        self.ui.note(&text);
+    }
+
+    fn performed(&mut self, promotion: &Promotion, _: Step, event: &Event) {
+        if let (Event::VerificationFailed(reason), environment) = (event, &promotion.environment) {
+            self.ui.warning(&format!("{environment}: verification failed: {reason}"));
+        }
+    }
+
+    fn asking(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str) {
+        let verb = match phase {
+            CheckPhase::Check => "checking",
+            CheckPhase::Verify => "verifying",
+        };
+        self.ui.note(&format!("{}: {verb} {name} …", promotion.environment));
+    }
+
+    fn answered(&mut self, promotion: &Promotion, _: CheckPhase, name: &str, answer: &Answer) {
+        let took = Span(std::time::Duration::from_millis(u64::try_from(answer.duration.as_millis()).unwrap_or(0)));
+        let mark = match answer.outcome {
+            Outcome::Pass => "✓",
+            Outcome::Fail => "✗",
+            Outcome::Unknown => "?",
+        };
+        self.ui.note(&format!("{}: {mark} {name} ({took}) {}", promotion.environment, answer.detail));
+        if answer.outcome != Outcome::Pass {
+            answer.tail.iter().for_each(|line| self.ui.note(&format!("    {line}")));
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! `cascade promote`, `deploy-staging` and `deploy-production`.
+
+use super::args::PromoteFlags;
+use super::progress::Progress;
+use super::{Failure, Outcome, Shell, plan};
+use crate::base::ErrorKind;
+use crate::context::Context;
+use crate::promote::{self, Gate, Request};
+use crate::store::{Lock, Promotion, State};
+
+/// Pause between two looks at closed gates with `--wait`.
+const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Promotes into an environment, asking for the approval in place where a person can be asked.
+///
+/// # Errors
+/// The promotion did not end as promoted: the failure's kind says how.
+pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outcome {
+    let ctx = shell.context().await?;
+    if flags.dry_run {
+        return plan::show(shell, &ctx, environment).await;
+    }
+    let request =
+        Request { environment: environment.to_owned(), merge: flags.merge, purpose: flags.reason.clone() };
+    let lock = promote::lock(&ctx, flags.wait).await?;
+    let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
+    if promotion.state == State::Waiting && !flags.wait {
+        promotion = ask_in_place(shell, &ctx, &lock, promotion).await?;
+    }
+    drop(lock);
+    while promotion.state == State::Waiting && flags.wait {
+        promotion = wait_for_gates(shell, &ctx, &promotion).await?;
+    }
+    conclude(shell, &ctx, &promotion).await
+}
+
+/// Asks the person at the terminal for the one thing that is missing, showing what the answer covers.
+async fn ask_in_place(shell: &Shell, ctx: &Context, lock: &Lock, promotion: Promotion) -> Outcome<Promotion> {
+    let findings = promote::findings(ctx, &promotion).await?;
+    let closed: Vec<Gate> = findings.iter().filter(|finding| !finding.open).map(|finding| finding.gate).collect();
+    if !shell.ui.is_interactive() || closed != [Gate::Approval] {
+        return Ok(promotion);
+    }
+    show_coverage(shell, ctx, &promotion).await?;
+    let question = format!("Approve this candidate for {}?", promotion.environment);
+    let consents = shell
+        .ui
+        .confirm(&question)
+        .map_err(|source| Failure::unavailable("the terminal cannot be read", &source))?;
+    if !consents {
+        return Ok(promotion);
+    }
+    Ok(promote::approve::approve(ctx, lock, promotion, None, &mut Progress::new(&shell.ui)).await?)
+}
+
+/// Shows the commits and files that an approval covers.
+async fn show_coverage(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Outcome {
+    let Some(candidate) = promotion.candidate else { return Ok(()) };
+    let (previous, source) = (promotion.previous, promotion.source);
+    let (commits, changes) = ctx
+        .git
+        .run(move |repo| {
+            Ok((repo.commits_between(previous, source, 21)?, repo.changes_between(previous, candidate)?))
+        })
+        .await?;
+    let ui = &shell.ui;
+    ui.note(&format!("candidate {} for {} covers:", candidate.short(), promotion.environment));
+    for commit in commits.iter().take(20) {
+        ui.note(&format!("  {} {} ({})", commit.id.short(), commit.subject, commit.author));
+    }
+    if commits.len() > 20 {
+        ui.note("  and earlier ones");
+    }
+    for (letter, path) in changes.files.iter().take(20) {
+        ui.note(&format!("  {letter} {path}"));
+    }
+    let count = changes.files.len();
+    ui.note(&format!("  {count} file(s), +{} -{} lines", changes.insertions, changes.deletions));
+    Ok(())
+}
+
+/// Looks again until a gate opens or the promotion ends otherwise.
+async fn wait_for_gates(shell: &Shell, ctx: &Context, waiting: &Promotion) -> Outcome<Promotion> {
+    shell.ui.note(&format!("waiting: {}", waiting.reason.as_deref().unwrap_or("a gate is closed")));
+    loop {
+        tokio::time::sleep(WAIT_POLL).await;
+        let current = ctx.store.promotion(waiting.id.as_str()).await?;
+        if current.state != State::Waiting {
+            return Ok(current);
+        }
+        let findings = promote::findings(ctx, &current).await?;
+        if findings.iter().all(|finding| finding.open) {
+            let lock = promote::lock(ctx, true).await?;
+            let mut progress = Progress::new(&shell.ui);
+            return Ok(promote::approve::proceed(ctx, &lock, current.id.as_str(), &mut progress).await?);
+        }
+    }
+}
+
+/// Tells how a promotion ended, and turns every end but the wished one into a failure with its exit code.
+///
+/// # Errors
+/// The promotion is not promoted.
+pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Outcome {
+    if let Some(failure) = failure_of(ctx, promotion).await? {
+        return Err(failure);
+    }
+    if shell.ui.is_json() {
+        return shell.ui.json(&super::history::document(ctx, promotion).await?);
+    }
+    let environment = &promotion.environment;
+    if promotion.state == State::Cancelled {
+        shell.ui.line(&format!("{environment} is up to date: there is nothing to promote"));
+        return Ok(());
+    }
+    let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
+    shell.ui.success(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
+    if let Some(next) = ctx.config.downstream(environment).first() {
+        shell.ui.note(&format!("next: cascade promote {next}"));
+    }
+    Ok(())
+}
+
+async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Failure>> {
+    let (environment, id) = (&promotion.environment, &promotion.id);
+    let reason = promotion.reason.as_deref().unwrap_or("no reason was recorded");
+    let (kind, message) = match promotion.state {
+        State::Promoted | State::Cancelled => return Ok(None),
+        State::Waiting => (ErrorKind::Waiting, format!("promotion {id} to {environment} waits: {reason}")),
+        State::Conflict | State::Drifted => (ErrorKind::Conflict, format!("nothing was promoted to {environment}: {reason}")),
+        State::RolledBack => (ErrorKind::RolledBack, format!("{environment} was rolled back: {reason}")),
+        State::RollbackFailed => (ErrorKind::Integrity, format!("{environment} could NOT be rolled back: {reason}")),
+        State::Superseded => (ErrorKind::Superseded, format!("promotion {id} to {environment} was superseded: {reason}")),
+        State::Rejected | State::Expired => {
+            (ErrorKind::Denied, format!("promotion {id} to {environment} ended: {reason}"))
+        }
+        _ => (failed_kind(ctx, promotion).await?, format!("nothing was promoted to {environment}: {reason}")),
+    };
+    Ok(Some(Failure::new(kind, message).with_hint(hint_for(ctx, promotion).await?)))
+}
+
+/// A promotion that failed because of a check has its own exit code.
+async fn failed_kind(ctx: &Context, promotion: &Promotion) -> Outcome<ErrorKind> {
+    let checks = ctx.store.checks(&promotion.id).await?;
+    let failed = checks.iter().any(|check| check.outcome != "pass");
+    Ok(if failed { ErrorKind::CheckFailed } else { ErrorKind::Denied })
+}
+
+async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
+    let (environment, id) = (&promotion.environment, &promotion.id);
+    Ok(match promotion.state {
+        State::Waiting => {
+            let findings = promote::findings(ctx, promotion).await?;
+            let clears: Vec<String> = findings.into_iter().filter_map(|finding| finding.clears).collect();
+            clears.join("; ")
+        }
+        State::RolledBack => format!(
+            "the environment is held: save a fix and promote it, or `cascade resume {environment}`; details: `cascade show {id}`"
+        ),
+        State::Drifted => format!("keep those commits with `cascade promote {environment} --merge`"),
+        State::Superseded => format!("look at `cascade plan {environment}`, then promote again"),
+        _ => format!("details: `cascade show {id}`"),
+    })
+}
