@@ -3,17 +3,23 @@
 //! Everything here is synchronous; async callers go through [`Git::run`], the one bridge onto a
 //! bounded pool of blocking threads.
 
+mod beneath;
 mod branch;
 pub mod candidate;
 pub mod error;
 pub mod handle;
 pub mod history;
+mod index;
+mod names;
 pub mod outgoing;
+mod pack;
 mod program;
 pub mod remote;
 pub mod repo;
+pub mod save;
 mod scratch;
 pub mod setup;
+mod tree;
 
 pub use candidate::NewCommit;
 pub use error::{Error, Result};
@@ -22,4 +28,5 @@ pub use handle::Git;
 pub use history::{CommitSummary, PROMOTION_TRAILER, TreeChanges};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
+pub use save::{Change, ChangeKind, Hints, SaveAnswer, SaveRequest, Saved, SetAside};
 pub use setup::Setup;

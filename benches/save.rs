@@ -1,0 +1,64 @@
+//! A durable save by cascade against `git add -A && git commit` (with git's defaults: not durable).
+//!
+//! `CASCADE_BENCH_TINY=1` runs tiny sizes only; `CASCADE_BENCH_FILES` asks for one size of repository; `CASCADE_BENCH_DIR` says where the repositories are made.
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
+use support::{Sample, git, median, ms};
+
+fn main() {
+    let tiny = std::env::var_os("CASCADE_BENCH_TINY").is_some();
+    let (repositories, counts, rounds) =
+        if tiny { (vec![100], vec![1, 10], 2) } else { (vec![1_000, 10_000, 100_000], vec![1, 10, 1_000], 9) };
+    let only = std::env::var("CASCADE_BENCH_FILES").ok().and_then(|files| files.parse().ok());
+    let repositories = only.map_or(repositories, |files| vec![files]);
+    let place = std::env::var_os("CASCADE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let dir = tempfile::tempdir_in(place).expect("a directory can be made");
+    println!("{:>8} {:>8} {:>12} {:>12} {:>7}", "files", "changed", "cascade ms", "git ms", "ratio");
+    for files in repositories {
+        let sample = Sample::make(&dir.path().join(files.to_string()), files);
+        for &changed in &counts {
+            let changed = changed.min(files / 2);
+            let (ours, gits) = compare(&sample, changed, rounds);
+            let ratio = ms(gits) / ms(ours);
+            println!("{files:>8} {changed:>8} {:>12.1} {:>12.1} {ratio:>6.1}x", ms(ours), ms(gits));
+        }
+    }
+}
+
+/// Saves `changed` files in turn by cascade and by git; answers the medians.
+fn compare(sample: &Sample, changed: usize, rounds: usize) -> (Duration, Duration) {
+    let repo = Repo::open(&sample.root).expect("the repository opens");
+    let (mut ours, mut gits) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        let paths = sample.change(changed, changed * 1_000 + round * 2);
+        let start = Instant::now();
+        let answer = save(&repo, paths);
+        ours.push(start.elapsed());
+        assert!(matches!(answer, SaveAnswer::Saved(saved) if saved.changes.len() == changed));
+        sample.change(changed, changed * 1_000 + round * 2 + 1);
+        let start = Instant::now();
+        git(&sample.root, &["add", "-A"]);
+        git(&sample.root, &["commit", "-qm", "x"]);
+        gits.push(start.elapsed());
+    }
+    (median(ours), median(gits))
+}
+
+fn save(repo: &Repo, paths: Vec<Vec<u8>>) -> SaveAnswer {
+    let request = SaveRequest {
+        branch: "develop",
+        hints: Hints::Paths(paths.into_iter().collect()),
+        max_file_bytes: 50 << 20,
+        excluded: &|_, _| false,
+        message: &|changes| format!("Save {} files", changes.len()),
+        author: None,
+        now_seconds: 1_700_000_000,
+        offset_minutes: 0,
+    };
+    repo.save(&request).expect("the save succeeds")
+}

@@ -1,0 +1,515 @@
+//! Changing a few entries of git's index without parsing it into memory.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
+
+use git2::Oid;
+use sha1::{Digest as _, Sha1};
+
+use super::beneath::FileStat;
+use super::tree::DirChange;
+
+/// Bytes of an entry before its name, without and with the extended flags.
+const FIXED_BYTES: usize = 62;
+const FIXED_EXTENDED_BYTES: usize = 64;
+const FLAG_EXTENDED: u16 = 0x4000;
+const FLAG_ASSUME_VALID: u16 = 0x8000;
+const EXTENDED_SKIP_WORKTREE: u16 = 0x4000;
+/// Where an entry keeps the file's size.
+const SIZE_OFFSET: usize = 36;
+/// Most nested directories in the cache of trees.
+const MAX_CACHED_DEPTH: usize = 4_096;
+/// An entry this much older than the index, or less, may have changed in the same tick of the file system's clock.
+const TICK_NS: i128 = 20_000_000;
+
+/// An index, version 2 or 3, unsplit and unsparse: what can be changed in place.
+pub(super) struct Index<'a> {
+    bytes: &'a [u8],
+    entries: Range<usize>,
+    extensions: Vec<(&'a [u8], &'a [u8])>,
+    unsigned: bool,
+}
+
+/// What becomes of a path in the index.
+#[derive(Debug, Clone)]
+pub(super) enum Op {
+    /// The path has this content.
+    Put(Content),
+    /// The path is gone.
+    Drop,
+}
+
+/// A file as it was saved.
+#[derive(Debug, Clone)]
+pub(super) struct Content {
+    /// Git's mode.
+    pub mode: u32,
+    /// The blob.
+    pub oid: Oid,
+    /// The file as it was read; none makes git look at the file again.
+    pub stat: Option<FileStat>,
+    /// Whether the file is so young that it may change again without its times telling: git shall compare it.
+    pub recent: bool,
+}
+
+/// Answers whether a path's file still has these times (change, modification; seconds and nanoseconds).
+pub(super) type Unchanged<'a> = dyn Fn(&[u8], (u32, u32), (u32, u32)) -> bool + 'a;
+
+/// Everything that one save changes in an index.
+pub(super) struct Patch<'a> {
+    pub ops: &'a BTreeMap<&'a [u8], Op>,
+    pub dirs: &'a BTreeMap<Vec<u8>, DirChange>,
+    /// Each path added (1) or deleted (-1) relative to the parent commit.
+    pub counts: &'a BTreeMap<&'a [u8], i64>,
+    /// Modification time of the index that is patched.
+    pub index_mtime: (i64, u32),
+    /// Answers whether a file is still as an entry's times (ctime, mtime) say.
+    pub unchanged: &'a Unchanged<'a>,
+}
+
+/// One entry where it stands.
+struct Entry<'a> {
+    name: &'a [u8],
+    range: Range<usize>,
+    flags: u16,
+    extended: u16,
+}
+
+/// What happens at a place in the order of the index.
+enum Step<'a> {
+    Put(&'a Content),
+    Drop,
+    /// Everything that begins with the key goes: a file has taken a directory's place.
+    DropBelow,
+}
+
+impl<'a> Index<'a> {
+    /// Reads the outline; none for a form that only the git program should change.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let version = be32(bytes, 4)?;
+        if bytes.get(..4)? != b"DIRC" || !(2..=3).contains(&version) || bytes.len() < 32 {
+            return None;
+        }
+        let (count, end) = (be32(bytes, 8)?, bytes.len() - 20);
+        let mut at = 12;
+        for _ in 0..count {
+            at = entry_at(bytes, at)?.range.end;
+        }
+        if at > end {
+            return None;
+        }
+        let entries = 12..at;
+        let mut extensions = Vec::new();
+        while at < end {
+            let size = be32(bytes, at + 4)? as usize;
+            let (name, body) = (bytes.get(at..at + 4)?, bytes.get(at + 8..(at + 8).checked_add(size)?)?);
+            // A lower-case name is not optional: split (`link`) and sparse (`sdir`) indexes.
+            if !name[0].is_ascii_uppercase() {
+                return None;
+            }
+            extensions.push((name, body));
+            at += 8 + size;
+        }
+        let unsigned = bytes[end..].iter().all(|byte| *byte == 0);
+        (at == end).then_some(Self { bytes, entries, extensions, unsigned })
+    }
+
+    /// Answers the paths whose absence from the working tree is meant (sparse checkouts).
+    pub fn skip_worktree(&self) -> HashSet<Vec<u8>> {
+        let skipped = self.iter().filter(|entry| entry.extended & EXTENDED_SKIP_WORKTREE != 0);
+        skipped.map(|entry| entry.name.to_vec()).collect()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
+        let (bytes, mut at, end) = (self.bytes, self.entries.start, self.entries.end);
+        std::iter::from_fn(move || {
+            let entry = (at < end).then(|| entry_at(bytes, at)).flatten()?;
+            at = entry.range.end;
+            Some(entry)
+        })
+    }
+
+    /// Answers the index with `patch` applied; entries of other paths stay as they are.
+    pub fn patched(&self, patch: &Patch<'_>) -> Vec<u8> {
+        let mut writer = Writer::starting(&self.bytes[..12], self.bytes.len() + patch.ops.len() * 128);
+        let moved = self.patch_entries(patch, &mut writer);
+        let mut out = writer.finish(self.bytes);
+        for (name, body) in &self.extensions {
+            match *name {
+                b"TREE" => {
+                    if let Some(tree) = patch_cache_tree(body, patch) {
+                        push_extension(&mut out, name, &tree);
+                    }
+                }
+                b"REUC" => push_extension(&mut out, name, body),
+                // These stay right as long as the set of paths does.
+                b"UNTR" | b"FSMN" if !moved => push_extension(&mut out, name, body),
+                // Offsets into the file (EOIE, IEOT) and what we do not know: git makes them again.
+                _ => {}
+            }
+        }
+        let checksum: [u8; 20] = if self.unsigned { [0; 20] } else { Sha1::digest(&out).into() };
+        out.extend_from_slice(&checksum);
+        out
+    }
+
+    /// Copies the entries with the operations applied; answers whether the set of paths changed.
+    fn patch_entries(&self, patch: &Patch<'_>, writer: &mut Writer) -> bool {
+        let steps = steps(patch.ops);
+        let mut steps = steps.iter().peekable();
+        let (mut exact, mut below): (&[u8], Option<&[u8]>) = (b"", None);
+        let (mut put, mut replaced, mut dropped) = (0, 0, 0);
+        for entry in self.iter() {
+            while let Some((key, step)) = steps.next_if(|(key, _)| key.as_slice() <= entry.name) {
+                match step {
+                    Step::DropBelow => below = Some(key),
+                    Step::Drop => exact = key,
+                    Step::Put(file) => {
+                        let here = key == entry.name;
+                        writer.put(self.bytes, key, file, if here { entry.flags & FLAG_ASSUME_VALID } else { 0 });
+                        exact = key;
+                        put += 1;
+                        replaced += u32::from(here && !entry.is_conflict());
+                    }
+                }
+            }
+            if exact == entry.name || below.is_some_and(|key| entry.name.starts_with(key)) {
+                dropped += 1;
+            } else {
+                writer.copy(self.bytes, &entry, is_racy(self.bytes, &entry, patch));
+            }
+        }
+        for (key, step) in steps {
+            if let Step::Put(file) = step {
+                writer.put(self.bytes, key, file, 0);
+                put += 1;
+            }
+        }
+        put != replaced || dropped != replaced
+    }
+}
+
+impl Entry<'_> {
+    fn is_conflict(&self) -> bool {
+        self.flags & 0x3000 != 0
+    }
+}
+
+/// An index that is being put together: bytes of the old one are copied in runs.
+struct Writer {
+    out: Vec<u8>,
+    count: u32,
+    run: Range<usize>,
+    smudged: Vec<usize>,
+}
+
+impl Writer {
+    fn starting(header: &[u8], capacity: usize) -> Self {
+        let mut out = Vec::with_capacity(capacity);
+        out.extend_from_slice(header);
+        Self { out, count: 0, run: 0..0, smudged: Vec::new() }
+    }
+
+    fn copy(&mut self, old: &[u8], entry: &Entry<'_>, smudge: bool) {
+        if self.run.end != entry.range.start {
+            self.flush(old);
+            self.run.start = entry.range.start;
+        }
+        if smudge {
+            self.smudged.push(self.out.len() + entry.range.start - self.run.start + SIZE_OFFSET);
+        }
+        self.run.end = entry.range.end;
+        self.count += 1;
+    }
+
+    fn put(&mut self, old: &[u8], name: &[u8], file: &Content, flags: u16) {
+        self.flush(old);
+        let start = self.out.len();
+        stat_words(file).iter().for_each(|word| self.out.extend_from_slice(&word.to_be_bytes()));
+        self.out.extend_from_slice(file.oid.as_bytes());
+        let flags = flags | name.len().min(0x0fff) as u16;
+        self.out.extend_from_slice(&flags.to_be_bytes());
+        self.out.extend_from_slice(name);
+        let length = padded(FIXED_BYTES + name.len());
+        self.out.resize(start + length, 0);
+        self.count += 1;
+    }
+
+    fn flush(&mut self, old: &[u8]) {
+        self.out.extend_from_slice(&old[self.run.clone()]);
+        self.run = 0..0;
+    }
+
+    fn finish(mut self, old: &[u8]) -> Vec<u8> {
+        self.flush(old);
+        // A size of zero makes git compare the content.
+        self.smudged.iter().for_each(|at| self.out[*at..*at + 4].fill(0));
+        self.out[8..12].copy_from_slice(&self.count.to_be_bytes());
+        self.out
+    }
+}
+
+/// Answers the ten numbers that begin an entry.
+fn stat_words(file: &Content) -> [u32; 10] {
+    let Some(stat) = &file.stat else { return [0, 0, 0, 0, 0, 0, file.mode, 0, 0, 0] };
+    let (ctime, mtime) = (stat.ctime, stat.mtime);
+    // The format keeps the low 32 bits of each.
+    let size = if file.recent { 0 } else { stat.size as u32 };
+    let (dev, ino) = (stat.dev as u32, stat.ino as u32);
+    [ctime.0 as u32, ctime.1, mtime.0 as u32, mtime.1, dev, ino, file.mode, stat.uid, stat.gid, size]
+}
+
+/// Puts the operations into the order of the index, with what each new file displaces.
+fn steps<'p>(ops: &'p BTreeMap<&[u8], Op>) -> BTreeMap<Vec<u8>, Step<'p>> {
+    let mut steps = BTreeMap::new();
+    for (path, op) in ops {
+        let Op::Put(file) = op else {
+            steps.insert(path.to_vec(), Step::Drop);
+            continue;
+        };
+        for (slash, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            steps.entry(path[..slash].to_vec()).or_insert(Step::Drop);
+        }
+        steps.insert([*path, b"/"].concat(), Step::DropBelow);
+        steps.insert(path.to_vec(), Step::Put(file));
+    }
+    steps
+}
+
+/// Answers whether an entry is so young that only the old index's time told git to compare the content.
+fn is_racy(bytes: &[u8], entry: &Entry<'_>, patch: &Patch<'_>) -> bool {
+    let word = |offset| be32(bytes, entry.range.start + offset).unwrap_or(0);
+    let mtime = (word(8), word(12));
+    if i64::from(mtime.0) < patch.index_mtime.0 || word(SIZE_OFFSET) == 0 {
+        return false;
+    }
+    let nanoseconds = |s: i64, ns: u32| i128::from(s) * 1_000_000_000 + i128::from(ns);
+    let age = nanoseconds(patch.index_mtime.0, patch.index_mtime.1) - nanoseconds(i64::from(mtime.0), mtime.1);
+    age < TICK_NS || !(patch.unchanged)(entry.name, (word(0), word(4)), mtime)
+}
+
+fn entry_at(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
+    let flags = be16(bytes, at + 60)?;
+    let (fixed, extended) = if flags & FLAG_EXTENDED == 0 {
+        (FIXED_BYTES, 0)
+    } else {
+        (FIXED_EXTENDED_BYTES, be16(bytes, at + FIXED_BYTES)?)
+    };
+    let start = at + fixed;
+    let length = match usize::from(flags & 0x0fff) {
+        0x0fff => bytes.get(start..)?.iter().position(|byte| *byte == 0)?,
+        length => length,
+    };
+    let name = bytes.get(start..start + length)?;
+    let end = at + padded(fixed + length);
+    (end <= bytes.len()).then_some(Entry { name, range: at..end, flags, extended })
+}
+
+/// Entries end with one to eight zero bytes.
+fn padded(length: usize) -> usize {
+    (length + 8) & !7
+}
+
+fn push_extension(out: &mut Vec<u8>, name: &[u8], body: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(&(body.len() as u32).to_be_bytes());
+    out.extend_from_slice(body);
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+fn be16(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(bytes.get(at..at.checked_add(2)?)?.try_into().ok()?))
+}
+
+/// One directory of the cache of trees (`TREE` extension).
+struct CachedTree {
+    name: Vec<u8>,
+    entries: i64,
+    oid: Option<Oid>,
+    below: Vec<CachedTree>,
+}
+
+/// Answers the cache of trees after `patch`; none when it is malformed (git makes it again).
+fn patch_cache_tree(body: &[u8], patch: &Patch<'_>) -> Option<Vec<u8>> {
+    let mut rest = body;
+    let mut top = parse_cached(&mut rest, 0)?;
+    update_cached(&mut top, b"", patch);
+    let mut out = Vec::with_capacity(body.len() + 64);
+    write_cached(&top, &mut out);
+    Some(out)
+}
+
+fn parse_cached(rest: &mut &[u8], depth: usize) -> Option<CachedTree> {
+    let name = until(rest, 0)?.to_vec();
+    let entries: i64 = std::str::from_utf8(until(rest, b' ')?).ok()?.parse().ok()?;
+    let count: usize = std::str::from_utf8(until(rest, b'\n')?).ok()?.parse().ok()?;
+    let mut oid = None;
+    if entries >= 0 {
+        let (bytes, after) = rest.split_at_checked(20)?;
+        oid = Some(Oid::from_bytes(bytes).ok()?);
+        *rest = after;
+    }
+    if depth > MAX_CACHED_DEPTH {
+        return None;
+    }
+    let below = (0..count).map(|_| parse_cached(rest, depth + 1)).collect::<Option<Vec<_>>>()?;
+    Some(CachedTree { name, entries, oid, below })
+}
+
+fn until<'a>(rest: &mut &'a [u8], end: u8) -> Option<&'a [u8]> {
+    let at = rest.iter().position(|byte| *byte == end)?;
+    let (word, after) = (&rest[..at], &rest[at + 1..]);
+    *rest = after;
+    Some(word)
+}
+
+/// Brings the directories on the way to the changes up to date.
+///
+/// A directory whose cached tree was the parent commit's gets the new commit's; any other one that has
+/// changes below, or gained or lost a directory, becomes unknown.
+fn update_cached(cached: &mut CachedTree, path: &[u8], patch: &Patch<'_>) {
+    let Some(change) = patch.dirs.get(path) else { return };
+    let child = |name: &[u8]| super::tree::join(path, name);
+    cached.below.retain(|tree| patch.dirs.get(&child(&tree.name)).is_none_or(|change| change.new.is_some()));
+    cached.below.iter_mut().for_each(|tree| {
+        let path = child(&tree.name);
+        update_cached(tree, &path, patch);
+    });
+    let prefix = child(b"");
+    let reshaped = |change: &DirChange| change.old.is_none() || change.new.is_none();
+    let dirs_below = patch.dirs.range(prefix.clone()..).take_while(|(dir, _)| dir.starts_with(&prefix));
+    let steady = !dirs_below.into_iter().any(|(_, change)| reshaped(change));
+    let was_parents = cached.oid.is_some() && cached.oid == change.old;
+    if let (true, true, Some(new)) = (steady, was_parents, change.new) {
+        let counts = patch.counts.range(&prefix[..]..).take_while(|(path, _)| path.starts_with(&prefix));
+        cached.entries += counts.map(|(_, count)| count).sum::<i64>();
+        cached.oid = Some(new);
+    } else {
+        (cached.entries, cached.oid) = (-1, None);
+    }
+}
+
+fn write_cached(cached: &CachedTree, out: &mut Vec<u8>) {
+    out.extend_from_slice(&cached.name);
+    out.push(0);
+    out.extend_from_slice(format!("{} {}\n", cached.entries, cached.below.len()).as_bytes());
+    if let Some(oid) = cached.oid {
+        out.extend_from_slice(oid.as_bytes());
+    }
+    cached.below.iter().for_each(|tree| write_cached(tree, out));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::{Command, Stdio};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BLOB: &str = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+
+    fn git(dir: &Path, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut command = Command::new("git");
+        command.args(args).current_dir(dir).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {args:?}");
+        output.stdout
+    }
+
+    fn info(path: &str, stage: usize) -> String {
+        let mode = 100_644;
+        format!("{mode} {BLOB} {stage}\t{path}\0")
+    }
+
+    /// Patches an index made by git and compares with git's listing of what a model says.
+    fn check(entries: &[(String, usize)], puts: &[String], drops: &[String], version: &str) {
+        let dir = tempfile::tempdir().unwrap();
+        git(dir.path(), &["init", "-q"], b"");
+        git(dir.path(), &["hash-object", "-w", "--stdin"], b"");
+        git(dir.path(), &["read-tree", "--empty"], b"");
+        let update = ["update-index", "--index-version", version, "-z", "--index-info"];
+        let made: String = entries.iter().map(|(path, stage)| info(path, *stage)).collect();
+        git(dir.path(), &update, made.as_bytes());
+        let put = Op::Put(Content { mode: 0o100_755, oid: Oid::from_str(BLOB).unwrap(), stat: None, recent: false });
+        let mut ops: BTreeMap<&[u8], Op> = drops.iter().map(|path| (path.as_bytes(), Op::Drop)).collect();
+        ops.extend(puts.iter().map(|path| (path.as_bytes(), put.clone())));
+        let index = dir.path().join(".git/index");
+        let bytes = std::fs::read(&index).unwrap();
+        let (dirs, counts) = (BTreeMap::new(), BTreeMap::new());
+        let patch =
+            Patch { ops: &ops, dirs: &dirs, counts: &counts, index_mtime: (i64::MAX, 0), unchanged: &|_, _, _| true };
+        let patched = Index::parse(&bytes).unwrap().patched(&patch);
+        let old = git(dir.path(), &["ls-files", "-s", "-z"], b"");
+        std::fs::write(&index, &patched).unwrap();
+        let listed = git(dir.path(), &["ls-files", "-s", "-z"], b"");
+        let mut expected: Vec<(Vec<u8>, Vec<u8>)> = old
+            .split(|byte| *byte == 0)
+            .filter_map(|line| Some((line.get(line.iter().position(|byte| *byte == b'\t')? + 1..)?, line)))
+            .filter(|(path, _)| !ops.contains_key(path) && !puts.iter().any(|put| collide(put.as_bytes(), path)))
+            .map(|(path, line)| (path.to_vec(), line.to_vec()))
+            .collect();
+        expected.extend(puts.iter().map(|path| (path.clone().into_bytes(), format!("100755 {BLOB} 0\t{path}").into())));
+        expected.sort();
+        let listed: Vec<&[u8]> = listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()).collect();
+        let expected: Vec<&[u8]> = expected.iter().map(|(_, line)| line.as_slice()).collect();
+        assert_eq!(listed, expected);
+        assert!(Index::parse(&patched).is_some());
+    }
+
+    /// Answers whether one path would have to be a directory for the other.
+    fn collide(a: &[u8], b: &[u8]) -> bool {
+        let below = |path: &[u8], dir: &[u8]| path.strip_prefix(dir).is_some_and(|rest| rest.starts_with(b"/"));
+        below(a, b) || below(b, a)
+    }
+
+    fn paths(most: usize) -> impl Strategy<Value = Vec<String>> {
+        let free = |paths: std::collections::BTreeSet<String>| {
+            let mut kept: Vec<String> = Vec::new();
+            for path in paths {
+                if !kept.iter().any(|other| collide(other.as_bytes(), path.as_bytes())) {
+                    kept.push(path);
+                }
+            }
+            kept
+        };
+        prop::collection::btree_set("[ab]([.-]|/[ab]{1,9}){0,3}c?", 0..most).prop_map(free)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn patched_index_lists_what_git_would(
+            entries in paths(20), stages in prop::collection::vec(0_usize..4, 20), puts in paths(6), drops in paths(6)
+        ) {
+            let drops: Vec<String> = drops.into_iter().filter(|path| !puts.contains(path)).collect();
+            let staged = |(path, stage): (&String, &usize)| (path.clone(), *stage);
+            let entries: Vec<_> = entries.iter().zip(&stages).map(staged).collect();
+            check(&entries, &puts, &drops, "2");
+        }
+    }
+
+    #[test]
+    fn long_names_and_conflicts_are_replaced() {
+        let long = "n".repeat(5_000);
+        let entries: Vec<_> = [(long.as_str(), 0), ("x", 1), ("x", 2), ("x", 3), ("y", 2)]
+            .map(|(path, stage)| (path.to_owned(), stage))
+            .to_vec();
+        check(&entries, &[long, "x".to_owned()], &["y".to_owned()], "3");
+    }
+
+    #[test]
+    fn other_forms_are_left_to_git() {
+        assert!(Index::parse(b"").is_none());
+        assert!(Index::parse(b"DIRC\0\0\0\x04\0\0\0\0aaaaaaaaaaaaaaaaaaaa").is_none());
+        assert!(Index::parse(b"DIRC\0\0\0\x02\0\0\0\x01aaaaaaaaaaaaaaaaaaaa").is_none());
+        assert!(Index::parse(b"DIRC\0\0\0\x02\0\0\0\0aaaaaaaaaaaaaaaaaaaa").is_some());
+    }
+}

@@ -1,0 +1,309 @@
+//! The durable save: what changed in the working tree becomes a commit that survives a power cut.
+//!
+//! Files are read and hashed first, without any lock. All new objects go into one synced pack. Then
+//! `.git/index.lock` is held for milliseconds while branch and index move together, so that the user's
+//! own `git add` and `git commit` beside it neither disturb a save nor are undone by one.
+
+mod attributes;
+mod commit;
+mod program;
+mod publish;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use git2::{Oid, Status, StatusOptions};
+
+use self::program::Git;
+use self::publish::{Moved, Publication};
+use self::scan::{Findings, Scan};
+use super::beneath::Beneath;
+use super::branch::object_id;
+use super::error::{Error, Result};
+use super::index::{Index, Op};
+use super::repo::{Head, Repo};
+use super::tree::{BaseTree, Edit};
+
+/// How often a save begins again because the user committed meanwhile.
+const ATTEMPTS: usize = 5;
+
+/// Where changes are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hints {
+    /// At these paths, relative to the top, files or directories (with everything below them).
+    Paths(BTreeSet<Vec<u8>>),
+    /// Wherever git's own status sees a change: cost follows the size of the checkout.
+    Everything,
+}
+
+/// A wish to save.
+pub struct SaveRequest<'a> {
+    /// Short name of the branch; nothing is saved while `HEAD` is elsewhere.
+    pub branch: &'a str,
+    /// Where to look.
+    pub hints: Hints,
+    /// A larger file is set aside.
+    pub max_file_bytes: u64,
+    /// Answers whether a path (and whether it is a directory) is never saved.
+    ///
+    /// Its word is final, for tracked paths too: where only new files shall be ignored, ask
+    /// [`Repo::is_tracked`]. New files below an excluded directory are not asked about.
+    pub excluded: &'a dyn Fn(&[u8], bool) -> bool,
+    /// Answers the commit message for what is saved.
+    pub message: &'a dyn Fn(&[Change]) -> String,
+    /// Name and e-mail address; default: `user.name` and `user.email`, else cascade itself.
+    pub author: Option<(String, String)>,
+    /// The commit's time, seconds since the epoch.
+    pub now_seconds: i64,
+    /// Its distance from UTC, minutes.
+    pub offset_minutes: i32,
+}
+
+/// What became of the wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SaveAnswer {
+    /// There is a new commit, and it is durable.
+    Saved(Saved),
+    /// The commit has everything already that can be saved now.
+    Nothing {
+        /// What cannot be saved.
+        set_aside: Vec<SetAside>,
+        /// What changed while it was read: try again later.
+        unsettled: Vec<Vec<u8>>,
+    },
+    /// The user is doing something that a save would disturb.
+    Paused {
+        /// What, for people.
+        reason: String,
+    },
+}
+
+/// A save.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// The new commit, now the branch's tip.
+    pub commit: Oid,
+    /// The tip before it.
+    pub parent: Oid,
+    /// What it changed, sorted by path.
+    pub changes: Vec<Change>,
+    /// What could not be saved.
+    pub set_aside: Vec<SetAside>,
+    /// What changed while it was read: try again later.
+    pub unsettled: Vec<Vec<u8>>,
+}
+
+/// One path of a save.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Relative to the top.
+    pub path: Vec<u8>,
+    /// What happened to it.
+    pub kind: ChangeKind,
+    /// Size on disk (0 when deleted).
+    pub bytes: u64,
+}
+
+/// What happened to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// Its content or type changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+    /// Only its permission to execute changed.
+    ModeChanged,
+}
+
+/// A path that cannot be saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// Relative to the top.
+    pub path: Vec<u8>,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// One try.
+enum Attempt {
+    Done(SaveAnswer),
+    /// The branch or `HEAD` moved meanwhile.
+    Superseded {
+        parent: Oid,
+    },
+}
+
+impl Repo {
+    /// Commits what changed at the hinted paths on top of the branch, durably.
+    ///
+    /// The index follows; what the user staged of other paths stays staged. What cannot be saved is set
+    /// aside and does not keep the rest from being saved. Paths in an excluded or nested repository and
+    /// submodules stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::NoCommits`] on an unborn branch; [`Error::Locked`] when another program holds the index for
+    /// two seconds; [`Error::RefMoved`] when the user committed faster than five tries; what the file system
+    /// or git refuse. The branch has not moved then, except after an error about moving the index into place.
+    pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveAnswer> {
+        let mut expected = None;
+        for _ in 0..ATTEMPTS {
+            match self.try_save(request)? {
+                Attempt::Done(answer) => return Ok(answer),
+                Attempt::Superseded { parent } => expected = Some(parent),
+            }
+        }
+        let name = format!("refs/heads/{}", request.branch);
+        let found = self.inner.refname_to_id(&name).ok();
+        let expected = expected.and_then(|expected| object_id(expected).ok());
+        Err(Error::RefMoved { name, expected, found: found.and_then(|found| object_id(found).ok()) })
+    }
+
+    /// Counts the packs of the repository: each save adds one, and `git gc` or `git repack` joins them.
+    #[must_use]
+    pub fn save_packs(&self) -> usize {
+        let packs = std::fs::read_dir(self.common_dir().join("objects/pack"));
+        let is_pack = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|end| end == "pack");
+        packs.map_or(0, |entries| entries.flatten().filter(is_pack).count())
+    }
+
+    /// Answers whether the commit at `HEAD` has something at `path` (relative to the top).
+    ///
+    /// # Errors
+    /// `HEAD` or a tree is unreadable.
+    pub fn is_tracked(&self, path: &[u8]) -> Result<bool> {
+        let commit = match self.head()? {
+            Head::Branch { commit, .. } | Head::Detached { commit } => commit,
+            Head::Unborn { .. } => return Ok(false),
+        };
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        Ok(BaseTree::new(&odb, self.base_tree(commit)?).find(path)?.is_some())
+    }
+
+    fn try_save(&self, request: &SaveRequest<'_>) -> Result<Attempt> {
+        let parent = match self.stand(request.branch)? {
+            Ok(parent) => parent,
+            Err(reason) => return Ok(Attempt::Done(SaveAnswer::Paused { reason })),
+        };
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let beneath = Beneath::open(self.root()).map_err(Error::io("open", self.root()))?;
+        let tree = self.base_tree(parent)?;
+        let mut scan = Scan::new(self, &odb, request, &beneath, tree)?;
+        match &request.hints {
+            Hints::Paths(paths) if !paths.iter().any(|path| matches!(path.as_slice(), b"" | b"." | b"/")) => {
+                scan.run(paths.iter().map(Vec::as_slice))?;
+            }
+            _ => scan.run(self.changed_paths()?.iter().map(Vec::as_slice))?,
+        }
+        self.resolve_absent(&mut scan)?;
+        if scan.found.changes.is_empty() {
+            let (set_aside, unsettled) = reports(scan.found);
+            return Ok(Attempt::Done(SaveAnswer::Nothing { set_aside, unsettled }));
+        }
+        let edits: BTreeMap<Vec<u8>, Edit> =
+            scan.found.changes.iter().map(|(path, (_, op))| (path.clone(), edit_of(op))).collect();
+        let written = scan.base.write(&edits, &mut scan.pack)?;
+        let changes: Vec<Change> = scan.found.changes.values().map(|(change, _)| change.clone()).collect();
+        let message = (request.message)(&changes);
+        let draft = commit::Draft { tree: written.root, parent, message: &message, request };
+        let ops = scan.found.changes.iter().map(|(path, (change, op))| (path.as_slice(), (change.kind, op)));
+        let publication = Publication::new(self, &draft, ops, &written.dirs);
+        match publication.run(scan.pack, &odb)? {
+            Moved::Superseded => Ok(Attempt::Superseded { parent }),
+            Moved::To(commit) => {
+                let (set_aside, unsettled) = reports(scan.found);
+                Ok(Attempt::Done(SaveAnswer::Saved(Saved { commit, parent, changes, set_aside, unsettled })))
+            }
+        }
+    }
+
+    /// Answers the branch's tip, or why nothing may be saved now.
+    fn stand(&self, branch: &str) -> Result<std::result::Result<Oid, String>> {
+        if let Some(operation) = self.operation() {
+            return Ok(Err(format!("a {operation} is in progress")));
+        }
+        Ok(match self.head()? {
+            Head::Branch { name, commit } if name == branch => Ok(commit),
+            Head::Branch { name, .. } => Err(format!("the checkout is on branch `{name}`, not on `{branch}`")),
+            Head::Detached { .. } => Err(format!("the checkout is on no branch, not on `{branch}`")),
+            Head::Unborn { name } if name == branch => {
+                return Err(Error::NoCommits { path: self.root().to_owned() });
+            }
+            Head::Unborn { name } => Err(format!("the checkout is on branch `{name}`, not on `{branch}`")),
+        })
+    }
+
+    fn base_tree(&self, commit: Oid) -> Result<Oid> {
+        let commit = self.inner.find_commit(commit).map_err(Error::library(format!("read commit {commit}")))?;
+        Ok(commit.tree_id())
+    }
+
+    /// Answers the paths that differ between working tree, index and commit, as git sees them.
+    fn changed_paths(&self) -> Result<BTreeSet<Vec<u8>>> {
+        let mut options = StatusOptions::new();
+        options.include_untracked(true).recurse_untracked_dirs(true).include_ignored(false).exclude_submodules(true);
+        if let Ok(statuses) = self.inner.statuses(Some(&mut options)) {
+            let changed = statuses.iter().filter(|entry| entry.status() != Status::CURRENT);
+            return Ok(changed.map(|entry| entry.path_bytes().to_vec()).collect());
+        }
+        // libgit2 reads neither split nor sparse indexes.
+        let args =
+            ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
+        let output = Git::new(self.root(), &args).feed(b"")?;
+        Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
+    }
+
+    /// Turns what is absent into deletions, except what a sparse checkout leaves out.
+    fn resolve_absent(&self, scan: &mut Scan<'_>) -> Result<()> {
+        if scan.found.absent.is_empty() {
+            return Ok(());
+        }
+        let skipped = self.skip_worktree()?;
+        for path in std::mem::take(&mut scan.found.absent).into_keys() {
+            if !skipped.contains(&path) {
+                // What has taken its place below it, or what it is below of, is noted by its own path.
+                scan.delete(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_worktree(&self) -> Result<HashSet<Vec<u8>>> {
+        let path = self.git_dir().join("index");
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+            Err(error) => return Err(Error::io("read", path)(error)),
+        };
+        if let Some(index) = Index::parse(&bytes) {
+            return Ok(index.skip_worktree());
+        }
+        if publish::is_broken(&bytes) {
+            return Ok(HashSet::new());
+        }
+        let listed = Git::new(self.root(), &["ls-files", "-t", "-z"]).feed(b"")?;
+        let skipped = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
+        Ok(skipped.map(<[u8]>::to_vec).collect())
+    }
+}
+
+impl std::fmt::Debug for SaveRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SaveRequest").field("branch", &self.branch).field("hints", &self.hints).finish_non_exhaustive()
+    }
+}
+
+fn edit_of(op: &Op) -> Edit {
+    match op {
+        Op::Put(content) => Some((content.mode, content.oid)),
+        Op::Drop => None,
+    }
+}
+
+fn reports(found: Findings) -> (Vec<SetAside>, Vec<Vec<u8>>) {
+    let set_aside = found.set_aside.into_iter().map(|(path, reason)| SetAside { path, reason });
+    (set_aside.collect(), found.unsettled.into_iter().collect())
+}

@@ -1,0 +1,263 @@
+//! Moving branch and index together under git's own lock.
+
+use std::collections::BTreeMap;
+use std::fs::{File, FileTimes, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use git2::{ErrorCode, Odb, Oid};
+
+use super::ChangeKind;
+use super::commit::Draft;
+use super::program::Git;
+use crate::git::beneath::{FileStat, stat_at};
+use crate::git::error::{Error, Result};
+use crate::git::index::{Index, Op, Patch};
+use crate::git::pack::PackWriter;
+use crate::git::repo::{Head, Repo};
+use crate::git::tree::DirChange;
+
+/// Waits for the index lock, in milliseconds: two seconds together.
+const LOCK_WAITS_MS: [u64; 10] = [2, 5, 10, 25, 60, 120, 250, 400, 500, 628];
+
+/// A commit about to become the branch's tip.
+pub(super) struct Publication<'a> {
+    repo: &'a Repo,
+    draft: &'a Draft<'a>,
+    reference: String,
+    ops: BTreeMap<&'a [u8], Op>,
+    counts: BTreeMap<&'a [u8], i64>,
+    dirs: &'a BTreeMap<Vec<u8>, DirChange>,
+}
+
+/// Where the branch is now.
+pub(super) enum Moved {
+    To(Oid),
+    /// Somebody else moved `HEAD` or the branch first; nothing was moved.
+    Superseded,
+}
+
+/// A new index, made from the one that was there.
+struct Prepared {
+    /// The old one's stat; none when there was none.
+    from: Option<FileStat>,
+    /// None when the git program must make it.
+    bytes: Option<Vec<u8>>,
+}
+
+impl<'a> Publication<'a> {
+    /// Prepares to publish `draft`, which changed `ops` and with them the directories `dirs`.
+    pub fn new(
+        repo: &'a Repo,
+        draft: &'a Draft<'a>,
+        ops: impl Iterator<Item = (&'a [u8], (ChangeKind, &'a Op))>,
+        dirs: &'a BTreeMap<Vec<u8>, DirChange>,
+    ) -> Self {
+        let (mut all, mut counts) = (BTreeMap::new(), BTreeMap::new());
+        for (path, (kind, op)) in ops {
+            match kind {
+                ChangeKind::Added => counts.insert(path, 1),
+                ChangeKind::Deleted => counts.insert(path, -1),
+                ChangeKind::Modified | ChangeKind::ModeChanged => None,
+            };
+            all.insert(path, op.clone());
+        }
+        let reference = format!("refs/heads/{}", draft.request.branch);
+        Self { repo, draft, reference, ops: all, counts, dirs }
+    }
+
+    /// Makes the objects durable, then moves branch and index.
+    pub fn run(&self, pack: PackWriter, odb: &Odb<'_>) -> Result<Moved> {
+        let (commit, pack) = self.draft.add_to(self.repo, pack, odb)?;
+        let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
+        let (ops, counts, dirs) = (&self.ops, &self.counts, self.dirs);
+        // The disk syncs the pack while the processor patches the index.
+        let (prepared, packed) = std::thread::scope(|scope| {
+            let patching = scope.spawn(move || prepare(root, git_dir, ops, counts, dirs));
+            let packed = pack.finish();
+            (patching.join(), packed)
+        });
+        packed?;
+        let prepared = prepared.map_err(|_| Error::Lost("patching the index".to_owned()))??;
+        odb.refresh().map_err(Error::library("look for new packs"))?;
+        let mut lock = IndexLock::take(git_dir.join("index"))?;
+        if !self.is_current()? {
+            return Ok(Moved::Superseded);
+        }
+        let bytes = self.index_bytes(prepared, commit)?;
+        lock.write(&bytes)?;
+        if !self.move_reference(commit)? {
+            return Ok(Moved::Superseded);
+        }
+        lock.commit()?;
+        Ok(Moved::To(commit))
+    }
+
+    /// Answers whether the branch is still checked out, and where it was.
+    fn is_current(&self) -> Result<bool> {
+        let expected = Head::Branch { name: self.draft.request.branch.to_owned(), commit: self.draft.parent };
+        Ok(self.repo.operation().is_none() && self.repo.head()? == expected)
+    }
+
+    /// Answers the new index; made again when somebody wrote the old one meanwhile.
+    fn index_bytes(&self, prepared: Prepared, commit: Oid) -> Result<Vec<u8>> {
+        let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
+        let now = index_stat(git_dir)?;
+        let prepared =
+            if prepared.from == now { prepared } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)? };
+        match prepared.bytes {
+            Some(bytes) => Ok(bytes),
+            None => self.index_by_program(commit),
+        }
+    }
+
+    /// Moves the branch by compare-and-swap and reads it back; false when somebody else moved it.
+    fn move_reference(&self, commit: Oid) -> Result<bool> {
+        let (name, parent) = (&self.reference, self.draft.parent);
+        let log = format!("cascade: {}", self.draft.subject());
+        match self.repo.inner.reference_matching(name, commit, true, parent, &log) {
+            Ok(_) => {}
+            Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound) => return Ok(false),
+            Err(error) if error.code() == ErrorCode::Locked => {
+                return Err(Error::Locked { path: self.repo.common_dir().join(format!("{name}.lock")) });
+            }
+            Err(error) => return Err(Error::library(format!("move `{name}`"))(error)),
+        }
+        match self.repo.inner.refname_to_id(name) {
+            Ok(found) if found == commit => Ok(true),
+            Ok(found) => {
+                Err(Error::Integrity { what: name.clone(), reason: format!("it is at {found}, not at {commit}") })
+            }
+            Err(error) => Err(Error::library(format!("read `{name}` back"))(error)),
+        }
+    }
+
+    /// Lets the git program change an index of a form that is not patched in place, or make one.
+    fn index_by_program(&self, commit: Oid) -> Result<Vec<u8>> {
+        let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
+        let dir = tempfile::Builder::new().prefix("cascade-index-").tempdir_in(git_dir);
+        let dir = dir.map_err(Error::io("make a directory in", git_dir))?;
+        let (old, copy) = (git_dir.join("index"), dir.path().join("index"));
+        if copy_index(&old, &copy).map_err(Error::io("copy", &old))? {
+            let git = Git::new(root, &["update-index", "-z", "--index-info"]).env("GIT_INDEX_FILE", &copy);
+            git.feed(&self.index_info())?;
+        } else {
+            Git::new(root, &["read-tree", &commit.to_string()]).env("GIT_INDEX_FILE", &copy).feed(b"")?;
+        }
+        std::fs::read(&copy).map_err(Error::io("read", copy))
+    }
+
+    /// Answers the operations as `git update-index --index-info` reads them.
+    fn index_info(&self) -> Vec<u8> {
+        let mut lines = Vec::new();
+        let gone_first = self.ops.iter().filter(|(_, op)| matches!(op, Op::Drop));
+        for (path, op) in gone_first.chain(self.ops.iter().filter(|(_, op)| matches!(op, Op::Put(_)))) {
+            let (mode, oid) = match op {
+                Op::Put(content) => (content.mode, content.oid),
+                Op::Drop => (0, Oid::ZERO_SHA1),
+            };
+            lines.extend_from_slice(format!("{mode:o} {oid}\t").as_bytes());
+            lines.extend_from_slice(path);
+            lines.push(0);
+        }
+        lines
+    }
+}
+
+/// Answers whether the bytes cannot be an index at all (what a power cut may leave).
+pub(super) fn is_broken(bytes: &[u8]) -> bool {
+    bytes.len() < 32 || !bytes.starts_with(b"DIRC")
+}
+
+/// Copies an index with its time, which tells git which entries to distrust; false when there is none.
+fn copy_index(old: &Path, copy: &Path) -> io::Result<bool> {
+    let bytes = match std::fs::read(old) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        bytes => bytes?,
+    };
+    if is_broken(&bytes) {
+        return Ok(false);
+    }
+    let modified = std::fs::metadata(old)?.modified()?;
+    let mut file = File::create(copy)?;
+    file.write_all(&bytes)?;
+    file.set_times(FileTimes::new().set_modified(modified))?;
+    Ok(true)
+}
+
+fn prepare(
+    root: &Path,
+    git_dir: &Path,
+    ops: &BTreeMap<&[u8], Op>,
+    counts: &BTreeMap<&[u8], i64>,
+    dirs: &BTreeMap<Vec<u8>, DirChange>,
+) -> Result<Prepared> {
+    let path = git_dir.join("index");
+    let Some(from) = index_stat(git_dir)? else { return Ok(Prepared { from: None, bytes: None }) };
+    let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+    let top = File::open(root).map_err(Error::io("open", root))?;
+    let unchanged = |name: &[u8], ctime, mtime| {
+        let word = |time: (i64, u32)| (time.0 as u32, time.1);
+        stat_at(std::os::fd::AsFd::as_fd(&top), name)
+            .is_ok_and(|stat| word(stat.ctime) == ctime && word(stat.mtime) == mtime)
+    };
+    let patch = Patch { ops, counts, dirs, index_mtime: from.mtime, unchanged: &unchanged };
+    Ok(Prepared { from: Some(from), bytes: Index::parse(&bytes).map(|index| index.patched(&patch)) })
+}
+
+fn index_stat(git_dir: &Path) -> Result<Option<FileStat>> {
+    let path = git_dir.join("index");
+    match File::open(&path).and_then(|file| FileStat::of_open(&file)) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// Git's lock on the index; removed when dropped without [`IndexLock::commit`].
+struct IndexLock {
+    index: PathBuf,
+    path: PathBuf,
+    file: File,
+    done: bool,
+}
+
+impl IndexLock {
+    fn take(index: PathBuf) -> Result<Self> {
+        let path = index.with_extension("lock");
+        let mut waits = LOCK_WAITS_MS.iter();
+        loop {
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok(Self { index, path, file, done: false }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match waits.next() {
+                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
+                    None => return Err(Error::Locked { path }),
+                },
+                Err(error) => return Err(Error::io("lock", path)(error)),
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
+    }
+
+    /// Moves what was written into the index's place.
+    ///
+    /// It is not synced: an index lost in a power cut is made again from the commit.
+    fn commit(mut self) -> Result<()> {
+        std::fs::rename(&self.path, &self.index).map_err(Error::io("move the new index into place at", &self.index))?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for IndexLock {
+    fn drop(&mut self) {
+        if !self.done {
+            // Nothing better can be done here; the lock's path is in every later error.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

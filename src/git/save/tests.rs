@@ -1,0 +1,549 @@
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use super::*;
+
+struct Checkout {
+    dir: tempfile::TempDir,
+    repo: Repo,
+}
+
+impl Checkout {
+    /// Makes a repository with a few files, committed on `develop`.
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), &["init", "-q", "-b", "develop"]);
+        for (key, value) in [("user.name", "T"), ("user.email", "t@localhost"), ("core.autocrlf", "false")] {
+            run(dir.path(), &["config", key, value]);
+        }
+        let this = Self { repo: Repo::open(dir.path()).unwrap(), dir };
+        for path in ["one", "two", "dir/a", "dir/b", "dir/deep/c", "other/d"] {
+            this.write(path, path);
+        }
+        this.git(&["add", "-A"]);
+        this.git(&["commit", "-qm", "first"]);
+        this
+    }
+
+    fn path(&self, path: impl AsRef<[u8]>) -> PathBuf {
+        self.dir.path().join(OsStr::from_bytes(path.as_ref()))
+    }
+
+    fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        run(self.dir.path(), args)
+    }
+
+    fn try_save(&self, hints: Hints) -> Result<SaveAnswer> {
+        self.save_with(hints, &|changes| format!("Save {}", changes.len()))
+    }
+
+    fn save_with(&self, hints: Hints, message: &dyn Fn(&[Change]) -> String) -> Result<SaveAnswer> {
+        self.repo.save(&SaveRequest {
+            branch: "develop",
+            hints,
+            max_file_bytes: 6 << 20,
+            excluded: &|path, _| path.ends_with(b".tmp") || path == b"cache",
+            message,
+            author: None,
+            now_seconds: 1_700_000_000,
+            offset_minutes: 120,
+        })
+    }
+
+    fn save(&self, paths: &[&str]) -> Saved {
+        saved(self.try_save(hints(paths)).unwrap())
+    }
+
+    fn blob(&self, path: &str) -> String {
+        self.git(&["show", &format!("HEAD:{path}")])
+    }
+
+    fn check_clean(&self) {
+        assert_eq!(self.git(&["status", "--porcelain"]), "");
+        let fsck = command(self.dir.path(), &["fsck", "--strict", "--no-dangling"]).output().unwrap();
+        assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
+    }
+}
+
+fn command(root: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new("git");
+    command.args(args).current_dir(root).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    command
+}
+
+fn run(root: &Path, args: &[&str]) -> String {
+    let output = command(root, args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn hints(paths: &[&str]) -> Hints {
+    Hints::Paths(paths.iter().map(|path| path.as_bytes().to_vec()).collect())
+}
+
+fn saved(answer: SaveAnswer) -> Saved {
+    match answer {
+        SaveAnswer::Saved(saved) => saved,
+        other => panic!("not saved: {other:?}"),
+    }
+}
+
+fn kinds(saved: &Saved) -> Vec<(String, ChangeKind)> {
+    saved.changes.iter().map(|change| (String::from_utf8_lossy(&change.path).into_owned(), change.kind)).collect()
+}
+
+#[test]
+fn changed_added_deleted_files_are_saved() {
+    let at = Checkout::new();
+    at.write("one", "new one");
+    at.write("new/x/y", "y");
+    fs::remove_file(at.path("dir/deep/c")).unwrap();
+    fs::set_permissions(at.path("two"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("../outside", at.path("link")).unwrap();
+    let saved = at.save(&["one", "new/x/y", "dir/deep/c", "two", "link"]);
+    use ChangeKind::{Added, Deleted, ModeChanged, Modified};
+    let expected =
+        [("dir/deep/c", Deleted), ("link", Added), ("new/x/y", Added), ("one", Modified), ("two", ModeChanged)];
+    assert_eq!(kinds(&saved), expected.map(|(path, kind)| (path.to_owned(), kind)));
+    assert_eq!(at.git(&["rev-parse", "HEAD~1"]).trim(), saved.parent.to_string());
+    assert_eq!(at.git(&["log", "-1", "--format=%an %s %ad", "--date=raw"]).trim(), "T Save 5 1700000000 +0200");
+    assert_eq!(at.git(&["reflog", "-1", "--format=%gs", "HEAD"]).trim(), "cascade: Save 5");
+    at.check_clean();
+    assert_eq!(at.repo.save_packs(), 1);
+    assert!(at.repo.is_tracked(b"new/x").unwrap() && !at.repo.is_tracked(b"dir/deep").unwrap());
+}
+
+#[test]
+fn hostile_but_legal_names_are_saved() {
+    let at = Checkout::new();
+    let names: [&[u8]; 4] = [b"caf\xe9", b"new\nline", b"-n", b"dir/sp ace\t\"q\""];
+    for name in names {
+        at.write(name, name);
+    }
+    let paths = names.iter().map(|name| name.to_vec()).collect();
+    assert_eq!(saved(at.try_save(Hints::Paths(paths)).unwrap()).changes.len(), 4);
+    at.check_clean();
+}
+
+#[test]
+fn file_and_directory_change_places() {
+    let at = Checkout::new();
+    fs::remove_dir_all(at.path("dir")).unwrap();
+    at.write("dir", "now a file");
+    fs::remove_file(at.path("one")).unwrap();
+    at.write("one/inside", "now a directory");
+    at.save(&["dir/a", "dir", "one"]);
+    at.check_clean();
+    assert_eq!(at.git(&["ls-files"]), "dir\none/inside\nother/d\ntwo\n");
+    fs::remove_dir_all(at.path("one")).unwrap();
+    fs::remove_file(at.path("dir")).unwrap();
+    at.write("dir/a", "back");
+    at.write("one", "back");
+    at.save(&["dir", "one/inside"]);
+    at.check_clean();
+}
+
+#[test]
+fn vanished_directory_deletes_everything_below() {
+    let at = Checkout::new();
+    fs::remove_dir_all(at.path("dir")).unwrap();
+    assert_eq!(at.save(&["dir"]).changes.len(), 3);
+    at.check_clean();
+    assert_eq!(at.git(&["write-tree"]).trim(), at.git(&["rev-parse", "HEAD^{tree}"]).trim());
+}
+
+#[test]
+fn touched_file_makes_no_commit() {
+    let at = Checkout::new();
+    at.write("one", "one");
+    let answer = at.try_save(hints(&["one", "nowhere", "dir"])).unwrap();
+    assert_eq!(answer, SaveAnswer::Nothing { set_aside: vec![], unsettled: vec![] });
+    assert_eq!(at.repo.save_packs(), 0);
+}
+
+#[test]
+fn staged_work_on_other_paths_stays_staged() {
+    let at = Checkout::new();
+    at.write("two", "staged");
+    at.write("staged/new", "staged");
+    at.git(&["add", "two", "staged/new"]);
+    at.git(&["rm", "-q", "--cached", "other/d"]);
+    at.write("one", "saved");
+    at.save(&["one"]);
+    assert_eq!(at.git(&["status", "--porcelain"]), "D  other/d\nA  staged/new\nM  two\n?? other/\n");
+    assert_eq!(at.git(&["diff", "--name-only", "HEAD~1", "HEAD"]), "one\n");
+    at.git(&["commit", "-qm", "by hand"]);
+    assert_eq!(at.git(&["status", "--porcelain"]), "?? other/\n");
+}
+
+#[test]
+fn everything_finds_staged_and_new_work() {
+    let at = Checkout::new();
+    at.write("two", "staged");
+    at.git(&["add", "two"]);
+    at.write("two", "staged and edited");
+    at.write("new/file", "new");
+    at.write("x.tmp", "never");
+    fs::remove_file(at.path("dir/a")).unwrap();
+    let saved = saved(at.try_save(Hints::Everything).unwrap());
+    assert_eq!(saved.changes.len(), 3);
+    assert_eq!(at.blob("two"), "staged and edited");
+    assert_eq!(at.git(&["status", "--porcelain"]), "?? x.tmp\n");
+}
+
+#[test]
+fn commit_by_the_user_meanwhile_is_not_reverted() {
+    let at = Checkout::new();
+    at.write("one", "saved");
+    let tries = std::cell::Cell::new(0);
+    let answer = at.save_with(hints(&["one"]), &|_| {
+        if tries.replace(tries.get() + 1) == 0 {
+            at.write("two", "by the user");
+            at.git(&["add", "two"]);
+            at.git(&["commit", "-qm", "by hand"]);
+        }
+        "Save".to_owned()
+    });
+    saved(answer.unwrap());
+    assert_eq!(tries.get(), 2);
+    assert_eq!((at.blob("one").as_str(), at.blob("two").as_str()), ("saved", "by the user"));
+    at.check_clean();
+}
+
+#[test]
+fn staging_by_the_user_meanwhile_is_kept() {
+    let at = Checkout::new();
+    at.write("one", "saved");
+    at.write("two", "staged");
+    let answer = at.save_with(hints(&["one"]), &|_| {
+        at.git(&["add", "two"]);
+        "Save".to_owned()
+    });
+    saved(answer.unwrap());
+    assert_eq!(at.git(&["status", "--porcelain"]), "M  two\n");
+}
+
+#[test]
+fn held_lock_stops_the_save_and_nothing_moves() {
+    let at = Checkout::new();
+    let (head, index) = (at.git(&["rev-parse", "HEAD"]), fs::read(at.path(".git/index")).unwrap());
+    fs::write(at.path(".git/index.lock"), "").unwrap();
+    at.write("one", "new");
+    assert!(matches!(at.try_save(hints(&["one"])), Err(Error::Locked { .. })));
+    assert!(at.path(".git/index.lock").exists());
+    assert_eq!((at.git(&["rev-parse", "HEAD"]), fs::read(at.path(".git/index")).unwrap()), (head, index));
+    fs::remove_file(at.path(".git/index.lock")).unwrap();
+    at.save(&["one"]);
+    at.check_clean();
+}
+
+#[test]
+fn bad_paths_are_set_aside_and_the_rest_is_saved() {
+    let at = Checkout::new();
+    let fifo = at.path("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    at.write("git~1", "refused");
+    at.write("large", vec![0; (6 << 20) + 1]);
+    at.write("one", "saved");
+    run(at.dir.path(), &["init", "-q", "nested"]);
+    at.write("nested/file", "nested");
+    let started = Instant::now();
+    let saved = at.save(&["fifo", "git~1", "large", "one", "nested", "nested/file", ".git/index", "../x"]);
+    assert!(started.elapsed().as_millis() < 1_000);
+    let aside: Vec<_> = saved.set_aside.iter().map(|aside| String::from_utf8_lossy(&aside.path)).collect();
+    assert_eq!(aside, ["../x", "fifo", "git~1", "large", "nested"]);
+    assert_eq!(kinds(&saved), [("one".to_owned(), ChangeKind::Modified)]);
+}
+
+#[test]
+fn symlinked_parent_is_never_read_through() {
+    let at = Checkout::new();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("d"), "secret").unwrap();
+    fs::remove_dir_all(at.path("other")).unwrap();
+    symlink(outside.path(), at.path("other")).unwrap();
+    let saved = at.save(&["other/d"]);
+    let expected = [("other".to_owned(), ChangeKind::Added), ("other/d".to_owned(), ChangeKind::Deleted)];
+    assert_eq!(kinds(&saved), expected);
+    at.check_clean();
+    let answer = at.try_save(hints(&["other/d"])).unwrap();
+    assert!(matches!(answer, SaveAnswer::Nothing { set_aside, .. } if set_aside.len() == 1));
+}
+
+#[test]
+fn large_file_is_streamed() {
+    let at = Checkout::new();
+    let content: Vec<u8> = (0..5_500_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    at.write("large", &content);
+    at.save(&["large"]);
+    at.check_clean();
+    assert!(matches!(at.try_save(hints(&["large"])).unwrap(), SaveAnswer::Nothing { .. }));
+}
+
+#[test]
+fn paused_away_from_the_branch_and_in_operations() {
+    let at = Checkout::new();
+    at.git(&["checkout", "-q", "-b", "else"]);
+    at.write("one", "x");
+    assert!(matches!(at.try_save(hints(&["one"])).unwrap(), SaveAnswer::Paused { .. }));
+    at.git(&["checkout", "-q", "develop"]);
+    fs::write(at.path(".git/MERGE_HEAD"), at.git(&["rev-parse", "HEAD"])).unwrap();
+    assert!(matches!(at.try_save(hints(&["one"])).unwrap(), SaveAnswer::Paused { reason } if reason.contains("merge")));
+}
+
+#[test]
+fn filters_and_line_ends_go_through_git() {
+    let at = Checkout::new();
+    at.git(&["config", "filter.up.clean", "tr a-z A-Z"]);
+    at.git(&["config", "filter.bad.clean", "false"]);
+    at.git(&["config", "filter.bad.required", "true"]);
+    at.write(".gitattributes", "*.up filter=up\n*.txt text\n*.bin -text\n*.bad filter=bad\n");
+    at.write("x.up", "loud");
+    at.write("sub/x.txt", "a\r\nb\r\n");
+    at.write("x.bin", "a\r\nb\r\n");
+    at.write("x.bad", "never raw");
+    let saved = at.save(&[".gitattributes", "x.up", "sub/x.txt", "x.bin", "x.bad"]);
+    assert_eq!((saved.changes.len(), saved.set_aside.len()), (4, 1));
+    assert_eq!(
+        (at.blob("x.up"), at.blob("sub/x.txt"), at.blob("x.bin")),
+        ("LOUD".into(), "a\nb\n".into(), "a\r\nb\r\n".into())
+    );
+    fs::remove_file(at.path("x.bad")).unwrap();
+    at.check_clean();
+    at.write("x.up", "LOUD");
+    assert!(matches!(at.try_save(hints(&["x.up"])).unwrap(), SaveAnswer::Nothing { .. }));
+}
+
+#[test]
+fn file_that_changes_while_it_is_read_is_left_for_later() {
+    let at = Checkout::new();
+    at.git(&["config", "filter.grow.clean", "cat; echo more >> %f"]);
+    at.write(".gitattributes", "grows filter=grow\n");
+    at.write("grows", "content");
+    let saved = at.save(&[".gitattributes", "grows"]);
+    assert_eq!((saved.changes.len(), saved.unsettled), (1, vec![b"grows".to_vec()]));
+}
+
+#[test]
+fn commit_is_signed_when_git_is_told_to() {
+    let at = Checkout::new();
+    let signer = at.path(".git/signer");
+    let script = "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\n\
+                  printf -- '-----BEGIN PGP SIGNATURE-----\\n\\nx\\n-----END PGP SIGNATURE-----\\n'\n";
+    fs::write(&signer, script).unwrap();
+    fs::set_permissions(&signer, fs::Permissions::from_mode(0o755)).unwrap();
+    at.git(&["config", "commit.gpgSign", "true"]);
+    at.git(&["config", "gpg.program", signer.to_str().unwrap()]);
+    at.write("one", "signed");
+    at.save(&["one"]);
+    assert!(at.git(&["cat-file", "commit", "HEAD"]).contains("gpgsig -----BEGIN"));
+    at.check_clean();
+}
+
+#[test]
+fn submodules_stay_as_they_are() {
+    let at = Checkout::new();
+    let commit = at.git(&["rev-parse", "HEAD"]);
+    at.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},sub", commit.trim())]);
+    at.git(&["commit", "-qm", "submodule"]);
+    at.write("sub/file", "x");
+    at.write("one", "new");
+    assert_eq!(kinds(&at.save(&["sub", "sub/file", "one"])), [("one".to_owned(), ChangeKind::Modified)]);
+    fs::remove_dir_all(at.path("sub")).unwrap();
+    assert!(matches!(at.try_save(hints(&["sub", "sub/file"])).unwrap(), SaveAnswer::Nothing { .. }));
+}
+
+#[test]
+fn autocrlf_leaves_files_committed_with_crlf() {
+    let at = Checkout::new();
+    at.write("crlf", "a\r\n");
+    at.save(&["crlf"]);
+    at.git(&["config", "core.autocrlf", "input"]);
+    at.write("crlf", "a\r\nb\r\n");
+    at.write("fresh", "a\r\nb\r\n");
+    at.save(&["crlf", "fresh"]);
+    assert_eq!((at.blob("crlf"), at.blob("fresh")), ("a\r\nb\r\n".into(), "a\nb\n".into()));
+    at.check_clean();
+}
+
+#[test]
+fn sparse_checkout_deletes_nothing() {
+    let at = Checkout::new();
+    at.git(&["sparse-checkout", "set", "other"]);
+    assert!(!at.path("dir/a").exists());
+    at.write("other/d", "new");
+    let saved = at.save(&["dir", "dir/a", "other/d"]);
+    assert_eq!(kinds(&saved), [("other/d".to_owned(), ChangeKind::Modified)]);
+    at.check_clean();
+}
+
+#[test]
+fn unusual_indexes_are_changed_by_git() {
+    let settings: [&[&str]; 3] = [
+        &["update-index", "--index-version", "4"],
+        &["update-index", "--split-index"],
+        &["sparse-checkout", "set", "--sparse-index", "other"],
+    ];
+    for setting in settings {
+        let at = Checkout::new();
+        at.git(setting);
+        at.write("two", "staged");
+        at.git(&["add", "two"]);
+        at.write("one", "new");
+        at.write("other/new", "new");
+        fs::remove_file(at.path("other/d")).unwrap();
+        at.save(&["one", "other"]);
+        assert_eq!(at.git(&["status", "--porcelain"]), "M  two\n", "{setting:?}");
+        at.git(&["commit", "-qm", "x"]);
+        at.write("one", "again");
+        saved(at.try_save(Hints::Everything).unwrap());
+        at.check_clean();
+    }
+}
+
+#[test]
+fn missing_or_broken_index_is_made_again() {
+    let at = Checkout::new();
+    fs::remove_file(at.path(".git/index")).unwrap();
+    at.write("one", "new");
+    at.save(&["one"]);
+    at.check_clean();
+    fs::write(at.path(".git/index"), "").unwrap();
+    at.write("one", "newer");
+    at.save(&["one"]);
+    at.check_clean();
+}
+
+#[test]
+fn edit_of_equal_size_right_after_a_save_is_noticed() {
+    let at = Checkout::new();
+    for round in 0..5 {
+        at.write("one", format!("a{round}"));
+        at.save(&["one"]);
+        at.write("one", format!("b{round}"));
+        assert_eq!(at.git(&["status", "--porcelain"]), " M one\n");
+    }
+}
+
+#[test]
+fn racy_entries_of_others_stay_distrusted() {
+    let at = Checkout::new();
+    for round in 0..5 {
+        at.write("two", format!("a{round}"));
+        at.git(&["add", "two"]);
+        at.write("two", format!("b{round}"));
+        at.write("one", format!("{round}"));
+        at.save(&["one"]);
+        assert_eq!(at.git(&["status", "--porcelain"]), "MM two\n");
+        at.git(&["checkout", "-q", "HEAD", "two"]);
+    }
+}
+
+#[test]
+fn excluded_paths_are_not_saved() {
+    let at = Checkout::new();
+    at.write("cache/x", "x");
+    at.write("y.tmp", "y");
+    at.write("one", "new");
+    assert_eq!(at.save(&["cache/x", "cache", "y.tmp", "one"]).changes.len(), 1);
+}
+
+#[test]
+fn linked_worktree_saves_on_its_own_branch() {
+    let at = Checkout::new();
+    at.git(&["checkout", "-q", "-b", "else"]);
+    let tree = tempfile::tempdir().unwrap();
+    let root = tree.path().join("linked");
+    at.git(&["worktree", "add", "-q", root.to_str().unwrap(), "develop"]);
+    let linked = Checkout { repo: Repo::open(&root).unwrap(), dir: tree };
+    fs::write(root.join("one"), "linked").unwrap();
+    linked.save(&["one"]);
+    assert_eq!(run(&root, &["status", "--porcelain"]), "");
+    assert_eq!(at.git(&["show", "develop:one"]), "linked");
+    at.check_clean();
+}
+
+/// A small generator of reproducible choices.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+/// Does something to the working tree and answers the path.
+fn random_edit(at: &Checkout, dice: &mut Dice) -> String {
+    let names = ["a", "b", "a.b", "a-b", "dir", "one", "c0"];
+    let depth = 1 + dice.roll(3);
+    let path = (0..depth).map(|_| names[dice.roll(names.len())]).collect::<Vec<_>>().join("/");
+    let full = at.path(&path);
+    // Whatever is in the way goes.
+    let mut above = full.parent().unwrap();
+    while above != at.dir.path() {
+        if above.symlink_metadata().is_ok_and(|stat| !stat.is_dir()) {
+            fs::remove_file(above).unwrap();
+        }
+        above = above.parent().unwrap();
+    }
+    if full.symlink_metadata().is_ok_and(|stat| stat.is_dir()) {
+        fs::remove_dir_all(&full).unwrap();
+    } else {
+        let _ = fs::remove_file(&full);
+    }
+    match dice.roll(8) {
+        0 | 1 => {}
+        2 => {
+            fs::create_dir_all(full.parent().unwrap()).unwrap();
+            symlink(format!("to{}", dice.roll(3)), &full).unwrap();
+        }
+        choice => {
+            at.write(&path, format!("content {}", dice.roll(5)));
+            fs::set_permissions(&full, fs::Permissions::from_mode(if choice == 3 { 0o755 } else { 0o644 })).unwrap();
+        }
+    }
+    path
+}
+
+#[test]
+fn random_edits_give_the_tree_that_git_gives() {
+    for seed in 0..5 {
+        let at = Checkout::new();
+        let mut dice = Dice(seed);
+        for round in 0..8 {
+            let edits = 1 + dice.roll(6);
+            let paths = (0..edits).map(|_| random_edit(&at, &mut dice).into_bytes()).collect();
+            if dice.roll(3) == 0 {
+                // Entries of the cache of trees to keep right.
+                at.git(&["read-tree", "HEAD"]);
+            }
+            at.try_save(Hints::Paths(paths)).unwrap();
+            let fresh = at.path(".git/fresh-index");
+            let _ = fs::remove_file(&fresh);
+            let with_fresh = |args: &[&str]| {
+                let output = command(at.dir.path(), args).env("GIT_INDEX_FILE", &fresh).output().unwrap();
+                assert!(output.status.success());
+                String::from_utf8_lossy(&output.stdout).into_owned()
+            };
+            with_fresh(&["add", "-A"]);
+            let expected = with_fresh(&["write-tree"]);
+            assert_eq!(at.git(&["rev-parse", "HEAD^{tree}"]), expected, "seed {seed} round {round}");
+            assert_eq!(at.git(&["ls-files", "-s"]), with_fresh(&["ls-files", "-s"]), "seed {seed} round {round}");
+            assert_eq!(at.git(&["write-tree"]), expected, "seed {seed} round {round}: cache of trees");
+            assert_eq!(at.git(&["status", "--porcelain"]), "", "seed {seed} round {round}");
+        }
+        at.check_clean();
+    }
+}
