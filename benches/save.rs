@@ -1,6 +1,6 @@
 //! A durable save by cascade against `git add -A && git commit` (with git's defaults: not durable).
 //!
-//! `CASCADE_BENCH_TINY=1` runs tiny sizes only; `CASCADE_BENCH_FILES` asks for one size of repository; `CASCADE_BENCH_DIR` says where the repositories are made.
+//! Under `cargo test` only tiny sizes run; `CASCADE_BENCH_FILES` asks for one size of repository; `CASCADE_BENCH_DIR` says where the repositories are made.
 
 mod support;
 
@@ -11,7 +11,7 @@ use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
 use support::{Sample, git, median, ms};
 
 fn main() {
-    let tiny = std::env::var_os("CASCADE_BENCH_TINY").is_some();
+    let tiny = support::is_tiny();
     let (repositories, counts, rounds) =
         if tiny { (vec![100], vec![1, 10], 2) } else { (vec![1_000, 10_000, 100_000], vec![1, 10, 1_000], 9) };
     let only = std::env::var("CASCADE_BENCH_FILES").ok().and_then(|files| files.parse().ok());

@@ -81,6 +81,11 @@ pub fn command(root: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// Answers whether this is a test run, which only shows that the benchmark still works: `cargo bench` says `--bench`.
+pub fn is_tiny() -> bool {
+    !std::env::args().any(|argument| argument == "--bench")
+}
+
 /// Answers the median.
 pub fn median(mut times: Vec<Duration>) -> Duration {
     times.sort_unstable();

@@ -5,13 +5,16 @@ mod approve;
 pub mod args;
 mod completions;
 mod config;
+mod demo;
 pub mod edge;
 pub mod failure;
+mod history;
 mod hold;
 mod hook;
 mod init;
 mod logs;
 mod man;
+mod plan;
 mod progress;
 mod promote;
 mod rollback;
@@ -190,6 +193,6 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::History(_) => Err(Failure::internal("not wired")),
         Command::Show(_) => Err(Failure::internal("not wired")),
         Command::Diff(_) => Err(Failure::internal("not wired")),
-        Command::Demo(_) => Err(Failure::internal("not wired")),
+        Command::Demo(args) => demo::run(shell, &args).await,
     }
 }

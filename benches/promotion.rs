@@ -1,0 +1,87 @@
+//! A promotion without checks (plan → landed, journaled) against checkout + merge in a worktree, 10 files changed.
+//!
+//! Under `cargo test` only a tiny size runs; `CASCADE_BENCH_FILES` asks for one size of repository;
+//! `CASCADE_BENCH_DIR` says where the repositories are made.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cascade::alert::Alerts;
+use cascade::base::clock::SystemClock;
+use cascade::config::{self, Variables};
+use cascade::context::Context;
+use cascade::git::{Git, Repo};
+use cascade::promote::{self, Request, Silent};
+use cascade::store::{Home, State, Store};
+use support::{Sample, git, median, ms};
+
+const CONFIGURATION: &str = "\
+version: 1
+project: bench
+notify: { desktop: false }
+environments:
+  staging: { from: develop, branch: staging }
+";
+
+const CHANGED_FILES: usize = 10;
+
+fn main() {
+    let tiny = support::is_tiny();
+    let (repositories, rounds) = if tiny { (vec![100], 2) } else { (vec![1_000, 10_000, 100_000], 9) };
+    let only = std::env::var("CASCADE_BENCH_FILES").ok().and_then(|files| files.parse().ok());
+    let repositories = only.map_or(repositories, |files| vec![files]);
+    let place = std::env::var_os("CASCADE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
+    let dir = tempfile::tempdir_in(place).expect("a directory can be made");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("the runtime starts");
+    println!("{:>8} {:>12} {:>12} {:>7}", "files", "cascade ms", "worktree ms", "ratio");
+    for files in repositories {
+        let base = dir.path().join(files.to_string());
+        let sample = Sample::make(&base.join("repo"), files);
+        let (ours, gits) = runtime.block_on(compare(&sample, &base, rounds));
+        println!("{files:>8} {:>12.1} {:>12.1} {:>6.1}x", ms(ours), ms(gits), ms(gits) / ms(ours));
+    }
+}
+
+/// Promotes in turn by cascade into `staging` and by git into `release`; answers the medians.
+async fn compare(sample: &Sample, base: &Path, rounds: usize) -> (Duration, Duration) {
+    let ctx = context(sample, &base.join("home")).await;
+    let worktree = base.join("worktree");
+    git(&sample.root, &["branch", "staging"]);
+    git(&sample.root, &["branch", "release"]);
+    git(&sample.root, &["worktree", "add", "-q", &worktree.to_string_lossy(), "release"]);
+    let (mut ours, mut gits) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        sample.change(CHANGED_FILES, round);
+        git(&sample.root, &["commit", "-qam", "Change"]);
+        let start = Instant::now();
+        let lock = promote::lock(&ctx, false).await.expect("the lock is free");
+        let request = Request { environment: "staging".to_owned(), merge: false, purpose: None };
+        let promotion = promote::promote(&ctx, &lock, &request, &mut Silent).await.expect("it runs");
+        ours.push(start.elapsed());
+        assert_eq!(promotion.state, State::Promoted, "{:?}", promotion.reason);
+        let start = Instant::now();
+        git(&worktree, &["merge", "-q", "--no-ff", "-m", "Promote", "develop"]);
+        gits.push(start.elapsed());
+    }
+    (median(ours), median(gits))
+}
+
+async fn context(sample: &Sample, home: &Path) -> Context {
+    let config = config::parse(CONFIGURATION, "bench.yaml", &Variables::default()).expect("it is well-formed");
+    let repo = Repo::open(&sample.root).expect("the repository opens");
+    let home = Home::new(home);
+    let project = home.project(repo.common_dir());
+    Context {
+        git: Git::open(&sample.root, None).expect("the repository opens"),
+        store: Store::open(&home, &project).await.expect("the store opens"),
+        alerts: Arc::new(Alerts::new(&config.notify)),
+        config: Arc::new(config),
+        clock: Arc::new(SystemClock),
+        home: project,
+        person: "bench".to_owned(),
+    }
+}
