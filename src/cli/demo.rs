@@ -146,7 +146,8 @@ impl Stage<'_> {
 
     fn write(&self, path: &str, content: &str) -> Outcome {
         let path = self.sandbox().join(path);
-        let written = path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, content));
+        let written =
+            path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| std::fs::write(&path, content));
         written.map_err(|source| Failure::unavailable(format!("cannot write {}", path.display()), &source))
     }
 

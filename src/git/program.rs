@@ -5,9 +5,9 @@ use std::io::{Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::{Error, Result};
 use super::repo::Repo;
@@ -17,6 +17,8 @@ use crate::base::escape::{shown, shown_lines};
 const LOCAL_DEADLINE: Duration = Duration::from_secs(600);
 /// Longest time a command that talks to a remote may take.
 pub(super) const NETWORK_DEADLINE: Duration = Duration::from_secs(120);
+/// Longest time that streams may stay open after their command has ended.
+const STREAM_GRACE: Duration = Duration::from_secs(1);
 /// Most output that is kept of one command; the rest is read and dropped.
 const OUTPUT_LIMIT_BYTES: usize = 64 << 20;
 /// Most text of a failed command that an error repeats.
@@ -73,6 +75,12 @@ impl Program {
         Self { command, shown: shown.join(" "), deadline: LOCAL_DEADLINE, input: Vec::new() }
     }
 
+    /// Feeds the command's standard input.
+    pub fn input(mut self, input: Vec<u8>) -> Self {
+        self.input = input;
+        self
+    }
+
     /// Gives the command another time limit.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
@@ -119,49 +127,105 @@ impl Output {
     }
 }
 
+/// What a thread that serves a running command has to say.
+enum Report {
+    /// One of its two streams ended.
+    Drained,
+    /// The command itself ended.
+    Ended(std::io::Result<ExitStatus>),
+}
+
+/// A stream's bytes as far as they have come.
+type Kept = Arc<Mutex<Vec<u8>>>;
+
 /// Feeds and drains the child on threads of their own, and ends its whole process group at the deadline.
+///
+/// Something that the command left running (a shared ssh connection) may keep the streams open: once the command has
+/// ended, they get [`STREAM_GRACE`] to end too.
 fn wait(mut child: Child, input: Vec<u8>, deadline: Duration, shown: String) -> Result<Output> {
+    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     let stdin = child.stdin.take();
     thread::spawn(move || {
         // A child that does not read its input has its own reasons; its exit code tells.
         let _ = stdin.map(|mut stdin| stdin.write_all(&input));
     });
-    let (done, drained) = mpsc::channel();
-    let stdout = child.stdout.take();
-    let stderr = child.stderr.take();
-    let (out_done, err_done) = (done.clone(), done);
-    thread::spawn(move || out_done.send((true, drain(stdout))));
-    thread::spawn(move || err_done.send((false, drain(stderr))));
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    for _ in 0..2 {
-        match drained.recv_timeout(deadline) {
-            Ok((true, bytes)) => out = bytes,
-            Ok((false, bytes)) => err = bytes,
+    let (report, reports) = mpsc::channel();
+    let stdout = drain(child.stdout.take(), report.clone());
+    let stderr = drain(child.stderr.take(), report.clone());
+    thread::spawn(move || report.send(Report::Ended(child.wait())));
+    let ends_at = Instant::now() + deadline;
+    let (mut status, mut streams_open) = (None, 2);
+    while status.is_none() || streams_open > 0 {
+        let left = if status.is_some() { STREAM_GRACE } else { ends_at.saturating_duration_since(Instant::now()) };
+        match reports.recv_timeout(left) {
+            Ok(Report::Drained) => streams_open -= 1,
+            Ok(Report::Ended(ended)) => status = Some(ended.map_err(Error::io("wait for", "git"))?),
+            Err(_) if status.is_some() => break,
             Err(_) => {
-                stop(&mut child);
+                stop(group);
                 return Err(Error::ProgramTimeout { command: shown, seconds: deadline.as_secs() });
             }
         }
     }
-    let status = child.wait().map_err(Error::io("wait for", "git"))?;
-    Ok(Output { status, stdout: out, stderr: err, shown })
+    let taken = |kept: &Kept| kept.lock().map(|mut kept| std::mem::take(&mut *kept)).unwrap_or_default();
+    match status {
+        Some(status) => Ok(Output { status, stdout: taken(&stdout), stderr: taken(&stderr), shown }),
+        None => Err(Error::Lost(shown)),
+    }
 }
 
-fn drain(source: Option<impl Read>) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let Some(mut source) = source else { return kept };
-    let limit = u64::try_from(OUTPUT_LIMIT_BYTES).unwrap_or(u64::MAX);
-    // A read error ends the output like its end does; the exit code tells what it was worth.
-    let _ = source.by_ref().take(limit).read_to_end(&mut kept);
-    let _ = std::io::copy(&mut source, &mut std::io::sink());
+/// Reads a stream to its end on a thread of its own, keeping at most [`OUTPUT_LIMIT_BYTES`].
+fn drain(source: Option<impl Read + Send + 'static>, report: mpsc::Sender<Report>) -> Kept {
+    let kept = Kept::default();
+    let target = Arc::clone(&kept);
+    thread::spawn(move || {
+        let mut chunk = vec![0; 64 << 10];
+        if let Some(mut source) = source {
+            // A read error ends the output like its end does; the exit code tells what it was worth.
+            while let Ok(length @ 1..) = source.read(&mut chunk) {
+                let Ok(mut kept) = target.lock() else { break };
+                let room = OUTPUT_LIMIT_BYTES.saturating_sub(kept.len()).min(length);
+                kept.extend_from_slice(&chunk[..room]);
+            }
+        }
+        // Nobody listens any more once the command was given up.
+        let _ = report.send(Report::Drained);
+    });
     kept
 }
 
-fn stop(child: &mut Child) {
-    let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
+fn stop(group: Option<rustix::process::Pid>) {
     if let Some(group) = group {
         // It may have ended by itself meanwhile.
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
-    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Program {
+        let alias = format!("alias.run=!{script}");
+        Program::at(Path::new("/"), ["-c", &alias, "run"])
+    }
+
+    #[test]
+    fn output_of_both_streams_and_the_exit_code_come_back() {
+        let output = shell("echo out; echo err >&2; exit 3; :").run().unwrap();
+        assert_eq!((output.stdout.as_slice(), output.message().as_str()), (&b"out\n"[..], "err"));
+        assert!(matches!(output.failure(), Error::Program { message, .. } if message == "err"));
+    }
+
+    #[test]
+    fn a_program_that_hangs_is_stopped_at_its_deadline() {
+        let hanging = shell("sleep 600").deadline(Duration::from_millis(100)).run();
+        assert!(matches!(hanging, Err(Error::ProgramTimeout { .. })));
+    }
+
+    #[test]
+    fn a_child_left_behind_with_open_streams_does_not_delay_the_answer() {
+        let output = shell("(sleep 30) & echo done").deadline(Duration::from_secs(20)).run().unwrap();
+        assert_eq!(output.stdout, b"done\n");
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::error::{Error, Result};
-use super::gate::{self, Facts};
+use super::gate::{self, Facts, Gate};
 use super::phase::Event;
 use super::plan::environment_of;
 use super::run::Observer;
@@ -29,10 +29,12 @@ pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event>
         let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         return Ok(Event::Rejected(format!("rejected by {}{reason}", word.person)));
     }
-    if let Some(expired) = expired(&facts, promotion) {
+    let findings = gate::ask(&facts);
+    let is_unapproved = findings.iter().any(|finding| finding.gate == Gate::Approval && !finding.open);
+    if let Some(expired) = expired(&facts, promotion).filter(|_| is_unapproved) {
         return Ok(expired);
     }
-    Ok(gate::closed_summary(&gate::ask(&facts)).map_or(Event::Opened, Event::Closed))
+    Ok(gate::closed_summary(&findings).map_or(Event::Opened, Event::Closed))
 }
 
 fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {

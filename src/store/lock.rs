@@ -4,6 +4,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
+/// Whoever asks for a lock's holder has the lock itself for a moment; a taker looks again so often.
+const LOOK_ATTEMPTS: u32 = 4;
+/// Pause between two looks.
+const LOOK_PAUSE: std::time::Duration = std::time::Duration::from_millis(5);
+
 /// A held lock; dropping it frees it.
 #[derive(Debug)]
 pub struct Lock {
@@ -43,12 +48,17 @@ impl Lock {
         }
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io_error)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&mut file) });
+        let mut attempts_left = LOOK_ATTEMPTS;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if attempts_left > 0 => std::thread::sleep(LOOK_PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LockError::Held { path: path.to_owned(), pid: read_pid(&mut file) });
+                }
+                Err(TryLockError::Error(source)) => return Err(io_error(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(io_error(source)),
+            attempts_left -= 1;
         }
         file.set_len(0).map_err(io_error)?;
         file.rewind().map_err(io_error)?;
