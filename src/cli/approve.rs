@@ -15,8 +15,7 @@ pub async fn approve(shell: &Shell, decision: &Decision) -> Outcome {
     let lock = promote::lock(&ctx, true).await?;
     let waiting = promote::approve::find_waiting(&ctx, decision.promotion.as_deref()).await?;
     let mut progress = Progress::new(&shell.ui);
-    let promotion =
-        promote::approve::approve(&ctx, &lock, waiting, decision.reason.clone(), &mut progress).await?;
+    let promotion = promote::approve::approve(&ctx, &lock, waiting, decision.reason.clone(), &mut progress).await?;
     promotions::conclude(shell, &ctx, &promotion).await
 }
 

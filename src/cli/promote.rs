@@ -20,8 +20,7 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     if flags.dry_run {
         return plan::show(shell, &ctx, environment).await;
     }
-    let request =
-        Request { environment: environment.to_owned(), merge: flags.merge, purpose: flags.reason.clone() };
+    let request = Request { environment: environment.to_owned(), merge: flags.merge, purpose: flags.reason.clone() };
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     if promotion.state == State::Waiting && !flags.wait {
@@ -43,10 +42,8 @@ async fn ask_in_place(shell: &Shell, ctx: &Context, lock: &Lock, promotion: Prom
     }
     show_coverage(shell, ctx, &promotion).await?;
     let question = format!("Approve this candidate for {}?", promotion.environment);
-    let consents = shell
-        .ui
-        .confirm(&question)
-        .map_err(|source| Failure::unavailable("the terminal cannot be read", &source))?;
+    let consents =
+        shell.ui.confirm(&question).map_err(|source| Failure::unavailable("the terminal cannot be read", &source))?;
     if !consents {
         return Ok(promotion);
     }
@@ -59,9 +56,7 @@ async fn show_coverage(shell: &Shell, ctx: &Context, promotion: &Promotion) -> O
     let (previous, source) = (promotion.previous, promotion.source);
     let (commits, changes) = ctx
         .git
-        .run(move |repo| {
-            Ok((repo.commits_between(previous, source, 21)?, repo.changes_between(previous, candidate)?))
-        })
+        .run(move |repo| Ok((repo.commits_between(previous, source, 21)?, repo.changes_between(previous, candidate)?)))
         .await?;
     let ui = &shell.ui;
     ui.note(&format!("candidate {} for {} covers:", candidate.short(), promotion.environment));
@@ -127,10 +122,14 @@ async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Fail
     let (kind, message) = match promotion.state {
         State::Promoted | State::Cancelled => return Ok(None),
         State::Waiting => (ErrorKind::Waiting, format!("promotion {id} to {environment} waits: {reason}")),
-        State::Conflict | State::Drifted => (ErrorKind::Conflict, format!("nothing was promoted to {environment}: {reason}")),
+        State::Conflict | State::Drifted => {
+            (ErrorKind::Conflict, format!("nothing was promoted to {environment}: {reason}"))
+        }
         State::RolledBack => (ErrorKind::RolledBack, format!("{environment} was rolled back: {reason}")),
         State::RollbackFailed => (ErrorKind::Integrity, format!("{environment} could NOT be rolled back: {reason}")),
-        State::Superseded => (ErrorKind::Superseded, format!("promotion {id} to {environment} was superseded: {reason}")),
+        State::Superseded => {
+            (ErrorKind::Superseded, format!("promotion {id} to {environment} was superseded: {reason}"))
+        }
         State::Rejected | State::Expired => {
             (ErrorKind::Denied, format!("promotion {id} to {environment} ended: {reason}"))
         }

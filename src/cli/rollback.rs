@@ -15,8 +15,7 @@ pub async fn run(shell: &Shell, args: &Rollback) -> Outcome {
     let lock = promote::lock(&ctx, false).await?;
     let mut progress = Progress::new(&shell.ui);
     let (to, reason) = (args.to.as_deref(), args.reason.as_deref());
-    let promotion =
-        promote::rollback::roll_back(&ctx, &lock, &args.environment, to, reason, &mut progress).await?;
+    let promotion = promote::rollback::roll_back(&ctx, &lock, &args.environment, to, reason, &mut progress).await?;
     if promotion.state != State::RolledBack {
         return promotions::conclude(shell, &ctx, &promotion).await;
     }
