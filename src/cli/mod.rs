@@ -6,19 +6,27 @@ pub mod args;
 mod completions;
 mod config;
 mod demo;
+mod diff;
 pub mod edge;
 pub mod failure;
+mod health;
 mod history;
 mod hold;
 mod hook;
 mod init;
 mod logs;
 mod man;
+mod picture;
 mod plan;
 mod progress;
 mod promote;
 mod rollback;
+mod show;
+mod standing;
+mod status;
 pub mod ui;
+mod why;
+mod words;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -178,21 +186,21 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Start(_) => Err(Failure::internal("not wired")),
         Command::Stop => Err(Failure::internal("not wired")),
         Command::Restart => Err(Failure::internal("not wired")),
-        Command::Status(_) => Err(Failure::internal("not wired")),
-        Command::Health(_) => Err(Failure::internal("not wired")),
+        Command::Status(args) => status::run(shell, &args).await,
+        Command::Health(args) => health::run(shell, &args).await,
         Command::DeployStaging(flags) => promote::run(shell, "staging", &flags).await,
         Command::DeployProduction(flags) => promote::run(shell, "production", &flags).await,
         Command::Promote(args) => promote::run(shell, &args.environment, &args.flags).await,
-        Command::Plan(_) => Err(Failure::internal("not wired")),
+        Command::Plan(args) => plan::run(shell, &args).await,
         Command::Approve(decision) => approve::approve(shell, &decision).await,
         Command::Reject(decision) => approve::reject(shell, &decision).await,
         Command::Rollback(args) => rollback::run(shell, &args).await,
         Command::Hold(args) => hold::hold(shell, &args).await,
         Command::Resume(args) => hold::resume(shell, &args).await,
-        Command::Why(_) => Err(Failure::internal("not wired")),
-        Command::History(_) => Err(Failure::internal("not wired")),
-        Command::Show(_) => Err(Failure::internal("not wired")),
-        Command::Diff(_) => Err(Failure::internal("not wired")),
+        Command::Why(args) => why::run(shell, &args).await,
+        Command::History(args) => history::run(shell, &args).await,
+        Command::Show(args) => show::run(shell, &args).await,
+        Command::Diff(args) => diff::run(shell, &args).await,
         Command::Demo(args) => demo::run(shell, &args).await,
     }
 }

@@ -26,6 +26,7 @@ pub struct Ui {
     quiet: bool,
     verbose: u8,
     closed: AtomicBool,
+    answered: AtomicBool,
     lost: Mutex<Option<io::Error>>,
 }
 
@@ -59,6 +60,12 @@ impl Cell {
     #[must_use]
     pub fn new(text: impl AsRef<[u8]>, tone: Tone) -> Self {
         Self { text: shown(text.as_ref()), tone }
+    }
+
+    /// Answers how many columns it takes.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.text.chars().count()
     }
 
     fn painted(&self, text: &str) -> String {
@@ -107,6 +114,19 @@ impl Ui {
     #[must_use]
     pub fn is_interactive(&self) -> bool {
         !self.json && io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    /// Answers whether a person looks at the answer.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        !self.json && io::stdout().is_terminal()
+    }
+
+    /// Empties the terminal for the next picture of an answer that follows changes.
+    pub fn clear(&self) {
+        if self.is_terminal() {
+            self.raw(b"\x1b[H\x1b[2J\x1b[3J");
+        }
     }
 
     /// Prints one line of the answer.
@@ -165,6 +185,7 @@ impl Ui {
     pub fn json(&self, document: &impl Serialize) -> Outcome {
         let text = serde_json::to_string_pretty(document)
             .map_err(|problem| Failure::internal(format!("cannot write JSON: {problem}")))?;
+        self.answered.store(true, Ordering::Relaxed);
         self.raw(format!("{text}\n").as_bytes());
         Ok(())
     }
@@ -189,7 +210,12 @@ impl Ui {
     }
 
     /// Prints a failure: on stderr for people, as a document on stdout for programs.
+    ///
+    /// A command that has printed its document fails by its exit code alone: programs read one document.
     pub fn failure(&self, failure: &Failure) {
+        if self.json && self.answered.load(Ordering::Relaxed) {
+            return;
+        }
         if self.json {
             // A failure is made of text, which always has a JSON form.
             let _ = self.json(&failure.document());

@@ -1,6 +1,6 @@
 //! Questions about commits: what lies between two of them, who made them, what they change.
 
-use git2::{DiffOptions, Sort};
+use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Sort};
 
 use super::branch::{object_id, oid};
 use super::error::{Error, Result};
@@ -38,6 +38,34 @@ pub struct TreeChanges {
     /// Lines deleted.
     pub deletions: usize,
 }
+
+/// One changed file; its path is escaped.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FileChange {
+    /// `A`, `M`, `D`, `R` or `T`.
+    pub status: char,
+    /// Where it is now, or was.
+    pub path: String,
+    /// Lines added; 0 for binary content.
+    pub insertions: usize,
+    /// Lines deleted; 0 for binary content.
+    pub deletions: usize,
+}
+
+/// How a difference is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PatchForm {
+    /// Every changed line with three lines around it.
+    Full,
+    /// Files and counts of lines.
+    Stat,
+}
+
+/// A patch is cut beyond this size.
+pub const PATCH_LIMIT_BYTES: usize = 16 << 20;
+
+/// Characters that a line of [`PatchForm::Stat`] may take.
+const STAT_WIDTH: usize = 80;
 
 impl Repo {
     /// Answers whether `ancestor` is `descendant` or reachable from it.
@@ -125,23 +153,80 @@ impl Repo {
     /// # Errors
     /// An object is missing.
     pub fn changes_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<TreeChanges> {
-        let tree = |commit: ObjectId| {
-            let commit = self.inner.find_commit(oid(commit)?).map_err(Error::library("read a commit"))?;
-            commit.tree().map_err(Error::library("read a tree"))
-        };
-        let old = base.map(tree).transpose()?;
-        let mut options = DiffOptions::new();
-        options.context_lines(0);
-        let diff = self
-            .inner
-            .diff_tree_to_tree(old.as_ref(), Some(&tree(tip)?), Some(&mut options))
-            .map_err(Error::library("compare two trees"))?;
+        let diff = self.tree_diff(base, tip, 0)?;
         let stats = diff.stats().map_err(Error::library("count changed lines"))?;
         let files = diff.deltas().map(|delta| {
             let path = delta.new_file().path_bytes().or_else(|| delta.old_file().path_bytes()).unwrap_or_default();
             (letter(delta.status()), shown(path))
         });
         Ok(TreeChanges { files: files.collect(), insertions: stats.insertions(), deletions: stats.deletions() })
+    }
+
+    /// Lists the files that differ between the trees of two commits (nothing: the empty tree), with counts of lines.
+    ///
+    /// # Errors
+    /// An object is missing.
+    pub fn file_changes(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Vec<FileChange>> {
+        let diff = self.renaming_diff(base, tip)?;
+        let change = |(index, delta): (usize, git2::DiffDelta<'_>)| {
+            let patch = Patch::from_diff(&diff, index).map_err(Error::library("compare a file"))?;
+            let stats = patch.map(|patch| patch.line_stats()).transpose().map_err(Error::library("count lines"))?;
+            let (_, insertions, deletions) = stats.unwrap_or_default();
+            let path = delta.new_file().path_bytes().or_else(|| delta.old_file().path_bytes()).unwrap_or_default();
+            Ok(FileChange { status: letter(delta.status()), path: shown(path), insertions, deletions })
+        };
+        diff.deltas().enumerate().map(change).collect()
+    }
+
+    /// Writes the difference between the trees of two commits (nothing: the empty tree) as git does.
+    ///
+    /// The text is as the files have it: escape it before showing it. Beyond [`PATCH_LIMIT_BYTES`] it is cut.
+    ///
+    /// # Errors
+    /// An object is missing.
+    pub fn patch_between(&self, base: Option<ObjectId>, tip: ObjectId, form: PatchForm) -> Result<Vec<u8>> {
+        let diff = self.renaming_diff(base, tip)?;
+        if form == PatchForm::Stat {
+            let stats = diff.stats().map_err(Error::library("count changed lines"))?;
+            let text =
+                stats.to_buf(DiffStatsFormat::FULL, STAT_WIDTH).map_err(Error::library("count changed lines"))?;
+            return Ok(text.to_vec());
+        }
+        let mut text = Vec::new();
+        let printed = diff.print(DiffFormat::Patch, |_, _, line| {
+            if matches!(line.origin(), '+' | '-' | ' ') {
+                text.extend(u8::try_from(line.origin()));
+            }
+            text.extend_from_slice(line.content());
+            text.len() < PATCH_LIMIT_BYTES
+        });
+        match printed {
+            Err(problem) if text.len() < PATCH_LIMIT_BYTES => Err(Error::library("write a patch")(problem)),
+            Err(_) => {
+                text.extend_from_slice(b"\n(cut here: the difference is larger than is shown)\n");
+                Ok(text)
+            }
+            Ok(()) => Ok(text),
+        }
+    }
+
+    fn renaming_diff(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Diff<'_>> {
+        let mut diff = self.tree_diff(base, tip, 3)?;
+        diff.find_similar(None).map_err(Error::library("look for renamed files"))?;
+        Ok(diff)
+    }
+
+    fn tree_diff(&self, base: Option<ObjectId>, tip: ObjectId, context_lines: u32) -> Result<Diff<'_>> {
+        let tree = |commit: ObjectId| {
+            let commit = self.inner.find_commit(oid(commit)?).map_err(Error::library("read a commit"))?;
+            commit.tree().map_err(Error::library("read a tree"))
+        };
+        let old = base.map(tree).transpose()?;
+        let mut options = DiffOptions::new();
+        options.context_lines(context_lines);
+        self.inner
+            .diff_tree_to_tree(old.as_ref(), Some(&tree(tip)?), Some(&mut options))
+            .map_err(Error::library("compare two trees"))
     }
 
     fn summary_of(&self, id: git2::Oid) -> Result<CommitSummary> {

@@ -25,7 +25,7 @@ pub use candidate::NewCommit;
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
-pub use history::{CommitSummary, PROMOTION_TRAILER, TreeChanges};
+pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{Change, ChangeKind, Hints, SaveAnswer, SaveRequest, Saved, SetAside};

@@ -1,0 +1,137 @@
+//! The pipeline as a picture of at most 80 columns: the sandbox, then the environments it flows into.
+
+use super::status::{Document, Environment, Sandbox};
+use super::ui::{Cell, Tone};
+use super::words;
+use crate::base::Timestamp;
+use crate::store::{Promotion, SandboxState, State};
+
+/// Columns of the whole picture.
+const WIDTH: usize = 80;
+/// Columns left of the text: the line that connects the environments.
+const INDENT: usize = 6;
+/// Most set-aside paths that are listed.
+const NOT_SAVED_LIMIT: usize = 5;
+
+type Line = Vec<Cell>;
+
+/// Draws the pipeline.
+#[must_use]
+pub fn draw(document: &Document, now: Timestamp) -> Vec<Line> {
+    let root_width = WIDTH.saturating_sub(document.project.chars().count() + 2);
+    let root = Cell::new(format!("  {}", words::cut(&document.root, root_width)), Tone::Dim);
+    let mut lines = vec![vec![Cell::new(&document.project, Tone::Strong), root], Vec::new()];
+    lines.extend(sandbox(&document.sandbox, now));
+    for (index, environment) in document.environments.iter().enumerate() {
+        let above = index.checked_sub(1).map_or(&document.sandbox.branch, |above| &document.environments[above].name);
+        lines.extend(arrow(environment, above));
+        lines.extend(stage(environment, now, index + 1 == document.environments.len()));
+    }
+    let next = document.next.as_deref().unwrap_or("nothing to do");
+    lines.push(Vec::new());
+    lines.push(vec![Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);
+    lines
+}
+
+fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
+    let (mark, tone) = match (sandbox.state, sandbox.is_silent) {
+        (_, true) => ("?", Tone::Warn),
+        (SandboxState::Watching, _) => ("●", Tone::Good),
+        (SandboxState::Paused, _) => ("‖", Tone::Warn),
+        (SandboxState::Stopped, _) => ("○", Tone::Dim),
+    };
+    let place = place(&sandbox.branch, words::brief(sandbox.commit));
+    let state = Cell::new(sandbox.state.as_str(), tone);
+    let mut lines = vec![title(Cell::new(mark, tone), "sandbox", place, state)];
+    let mut tell = |text: &str, tone| lines.extend(text_lines(text, tone, false));
+    sandbox.reason.iter().for_each(|reason| tell(reason, Tone::Warn));
+    tell(&saves(sandbox, now), Tone::Dim);
+    sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
+    for path in sandbox.not_saved.iter().take(NOT_SAVED_LIMIT) {
+        tell(&format!("not saved: {} ({})", path.path, path.reason), Tone::Warn);
+    }
+    let rest = sandbox.not_saved.len().saturating_sub(NOT_SAVED_LIMIT);
+    if rest > 0 {
+        tell(&format!("and {rest} more"), Tone::Warn);
+    }
+    lines
+}
+
+fn saves(sandbox: &Sandbox, now: Timestamp) -> String {
+    let saved = sandbox.saved_at.map_or("no save yet".to_owned(), |at| format!("last save {}", words::age(now, at)));
+    let pending = sandbox.pending.filter(|pending| *pending > 0).and_then(|pending| usize::try_from(pending).ok());
+    let pending = pending.map(|pending| format!("{} to save", words::count(pending, "path")));
+    let unpushed = match sandbox.unpushed {
+        None => Some("not on a remote".to_owned()),
+        Some(0) => Some("all pushed".to_owned()),
+        Some(count) => Some(format!("{} not pushed", words::count(count, "commit"))),
+    };
+    [Some(saved), pending, unpushed].into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+fn arrow(environment: &Environment, above: &str) -> Vec<Line> {
+    let standing = &environment.standing;
+    let from = if standing.from == above { String::new() } else { format!("from {}: ", standing.from) };
+    let tone = if standing.has_news() { Tone::Warn } else { Tone::Dim };
+    let distance = Cell::new(format!(" {from}{}", standing.distance()), tone);
+    vec![vec![Cell::new("  │", Tone::Dim)], vec![Cell::new("  ▼", Tone::Dim), distance]]
+}
+
+fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> {
+    let standing = &environment.standing;
+    let (mark, tone) = words::mark(environment.health);
+    let place = place(&environment.branch, words::brief(environment.commit));
+    let live = match &standing.live {
+        None => Cell::new("never promoted", Tone::Dim),
+        Some(live) => {
+            let at = live.finished_at.unwrap_or(live.updated_at);
+            Cell::new(format!("promoted {}", words::age(now, at)), Tone::Plain)
+        }
+    };
+    let mut lines = vec![title(Cell::new(mark, tone), &environment.name, place, live)];
+    let mut tell = |text: &str, tone| lines.extend(text_lines(text, tone, is_last));
+    if let Some(hold) = &environment.held {
+        tell(&format!("held by {}: {}", words::name(&hold.person), hold.reason), Tone::Bad);
+    }
+    if let Some(open) = &standing.open {
+        tell(&progress(open, standing.is_interrupted, now), Tone::Warn);
+    } else if let Some(last) = standing.failure() {
+        tell(&ending(last, now), words::state_tone(last.state));
+    }
+    for finding in &standing.closed {
+        tell(&finding.fact, Tone::Plain);
+        finding.clears.iter().for_each(|clears| tell(&format!("→ {clears}"), Tone::Strong));
+    }
+    lines
+}
+
+fn progress(open: &Promotion, is_interrupted: bool, now: Timestamp) -> String {
+    let state = if is_interrupted { "interrupted".to_owned() } else { words::state(open.state) };
+    let asked = words::age(now, open.created_at);
+    let verb = if open.state == State::Waiting { "is" } else { "is now" };
+    format!("promotion {} {verb} {state}, asked for by {} {asked}", open.id, words::name(&open.requested_by))
+}
+
+fn ending(last: &Promotion, now: Timestamp) -> String {
+    let reason = last.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("promotion {} {} {}{reason}", last.id, words::state(last.state), words::age(now, last.updated_at))
+}
+
+/// Mark, name, branch at commit, and a word on what it does; long names of branches are cut.
+fn title(mark: Cell, name: &str, place: String, state: Cell) -> Line {
+    let used = INDENT + 14 + state.width();
+    let place = words::cut(&place, WIDTH.saturating_sub(used + 2).min(44));
+    let name = Cell::new(format!(" {:12} ", words::cut(name, 14)), Tone::Strong);
+    vec![Cell::new("  ", Tone::Plain), mark, name, Cell::new(format!("{place:34}  "), Tone::Dim), state]
+}
+
+fn place(branch: &str, commit: String) -> String {
+    format!("{} {commit}", words::cut(branch, 32))
+}
+
+/// Breaks text into lines right of the connecting line, which ends with the last environment.
+fn text_lines(text: &str, tone: Tone, is_last: bool) -> Vec<Line> {
+    let edge = if is_last { "      " } else { "  │   " };
+    let lines = words::wrapped(text, WIDTH - INDENT).into_iter();
+    lines.map(|line| vec![Cell::new(edge, Tone::Dim), Cell::new(words::cut(&line, WIDTH - INDENT), tone)]).collect()
+}

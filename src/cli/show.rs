@@ -1,0 +1,189 @@
+//! `cascade show ID`.
+
+use serde::Serialize;
+
+use super::args::Show;
+use super::history::{CheckEntry, Entry, entry};
+use super::ui::{Cell, Tone};
+use super::{Outcome, Shell, Ui, words};
+use crate::base::Timestamp;
+use crate::base::id::ObjectId;
+use crate::context::Context;
+use crate::git::CommitSummary;
+use crate::promote::{self, Finding};
+use crate::store::{ApprovalRecord, JournalEntry, Promotion};
+
+/// Most commits that are listed.
+const COMMITS_LIMIT: usize = 20;
+/// Columns of a label.
+const LABEL_CHARS: usize = 14;
+
+/// All that is known of a promotion: what `history` lists and more.
+#[derive(Debug, Serialize)]
+struct Document {
+    #[serde(flatten)]
+    entry: Entry,
+    tree: Option<ObjectId>,
+    pushed: bool,
+    rollback_to: Option<ObjectId>,
+    rollback_commit: Option<ObjectId>,
+    commits: Vec<CommitSummary>,
+    commits_more: bool,
+    files_changed: usize,
+    insertions: usize,
+    deletions: usize,
+    approvals: Vec<ApprovalRecord>,
+    gates: Vec<Finding>,
+    journal: Vec<JournalEntry>,
+}
+
+/// Shows one promotion.
+///
+/// # Errors
+/// No promotion, or several, begin with the id; the store or the repository cannot be read.
+pub async fn run(shell: &Shell, args: &Show) -> Outcome {
+    let ctx = shell.context().await?;
+    let promotion = ctx.store.promotion(&args.id).await?;
+    let document = gather(&ctx, &promotion).await?;
+    if shell.ui.is_json() {
+        return shell.ui.json(&document);
+    }
+    print(&shell.ui, &document, ctx.now());
+    Ok(())
+}
+
+async fn gather(ctx: &Context, promotion: &Promotion) -> Outcome<Document> {
+    let (previous, source) = (promotion.previous, promotion.source);
+    let new = promotion.candidate.unwrap_or(source);
+    let git = ctx.git.run(move |repo| {
+        let commits = repo.commits_between(previous, source, COMMITS_LIMIT + 1)?;
+        Ok((commits, repo.changes_between(previous, new)?))
+    });
+    let (mut commits, changes) = git.await?;
+    let commits_more = commits.len() > COMMITS_LIMIT;
+    commits.truncate(COMMITS_LIMIT);
+    let gates = if promotion.state.is_final() { Vec::new() } else { promote::findings(ctx, promotion).await? };
+    Ok(Document {
+        entry: entry(ctx, promotion).await?,
+        tree: promotion.tree,
+        pushed: promotion.pushed,
+        rollback_to: promotion.rollback_to,
+        rollback_commit: promotion.rollback_commit,
+        commits,
+        commits_more,
+        files_changed: changes.files.len(),
+        insertions: changes.insertions,
+        deletions: changes.deletions,
+        approvals: ctx.store.approvals(&promotion.id).await?,
+        gates,
+        journal: ctx.store.journal(&promotion.id).await?,
+    })
+}
+
+fn print(ui: &Ui, document: &Document, now: Timestamp) {
+    print_facts(ui, document, now);
+    print_objects(ui, document);
+    print_commits(ui, document);
+    print_checks(ui, &document.entry.checks);
+    print_people(ui, document);
+    print_journal(ui, &document.journal);
+}
+
+fn labelled(ui: &Ui, label: &str, text: &str) {
+    ui.pieces(&[Cell::new(format!("  {label:LABEL_CHARS$}"), Tone::Dim), text.into()]);
+}
+
+fn print_facts(ui: &Ui, document: &Document, now: Timestamp) {
+    let entry = &document.entry;
+    let state = Cell::new(words::state(entry.state), words::state_tone(entry.state));
+    let title = format!("promotion {} to {}: ", entry.id, entry.environment);
+    ui.pieces(&[Cell::new(title, Tone::Strong), state]);
+    let texts = [("reason", &entry.reason), ("asked for", &entry.purpose)];
+    for (label, text) in texts {
+        text.iter().for_each(|text| labelled(ui, label, text));
+    }
+    let created = format!("{} ({})", words::moment(entry.created_at), words::age(now, entry.created_at));
+    labelled(ui, "by", &entry.requested_by);
+    labelled(ui, "proposed", &created);
+    if let Some(end) = entry.finished_at {
+        let took = words::duration(end.as_millisecond() - entry.created_at.as_millisecond());
+        labelled(ui, "ended", &format!("{} (after {took})", words::moment(end)));
+    }
+}
+
+fn print_objects(ui: &Ui, document: &Document) {
+    let entry = &document.entry;
+    let objects = [
+        ("source", Some(entry.source)),
+        ("previous", entry.previous),
+        ("candidate", entry.candidate),
+        ("tree", document.tree),
+        ("back to", document.rollback_to),
+        ("rollback", document.rollback_commit),
+    ];
+    for (label, id) in objects {
+        id.iter().for_each(|id| labelled(ui, label, &id.to_string()));
+    }
+    labelled(ui, "pushed", if document.pushed { "yes" } else { "no" });
+}
+
+fn print_commits(ui: &Ui, document: &Document) {
+    let lines = format!("+{} -{} lines", document.insertions, document.deletions);
+    ui.heading(&format!("\nchanges: {}, {lines}", words::count(document.files_changed, "file")).trim_start());
+    for commit in &document.commits {
+        let author = Cell::new(format!(" ({})", commit.author), Tone::Dim);
+        ui.pieces(&[format!("  {} ", commit.id.short()).into(), commit.subject.as_str().into(), author]);
+    }
+    if document.commits_more {
+        ui.line("  and earlier ones");
+    }
+}
+
+fn print_checks(ui: &Ui, checks: &[CheckEntry]) {
+    if checks.is_empty() {
+        return;
+    }
+    ui.heading("checks");
+    for check in checks {
+        let (mark, tone) = words::mark(&check.outcome);
+        let took = if check.cached { "known".to_owned() } else { format!("{:.1}s", check.seconds) };
+        let text = format!(" {} {} ({took})", check.phase, check.name);
+        let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
+        ui.pieces(&["  ".into(), Cell::new(mark, tone), text.into(), detail.into()]);
+        check.log.iter().for_each(|log| ui.pieces(&[Cell::new(format!("    log {log}"), Tone::Dim)]));
+    }
+}
+
+fn print_people(ui: &Ui, document: &Document) {
+    if !document.approvals.is_empty() {
+        ui.heading("approvals");
+    }
+    for word in &document.approvals {
+        let (verb, tone) = if word.consent { ("approved", Tone::Good) } else { ("rejected", Tone::Bad) };
+        let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let rest = format!(" by {} at {}{reason}", word.person, words::moment(word.at));
+        ui.pieces(&["  ".into(), Cell::new(verb, tone), rest.into()]);
+    }
+    if !document.gates.is_empty() {
+        ui.heading("gates");
+    }
+    for gate in &document.gates {
+        let (mark, tone) = if gate.open { ("✓", Tone::Good) } else { ("✗", Tone::Warn) };
+        let clears = gate.clears.as_deref().map(|clears| format!(" → {clears}")).unwrap_or_default();
+        let text = format!(" {}: {}{clears}", gate.gate.as_str(), gate.fact);
+        ui.pieces(&["  ".into(), Cell::new(mark, tone), text.into()]);
+    }
+}
+
+fn print_journal(ui: &Ui, journal: &[JournalEntry]) {
+    ui.heading("journal");
+    for line in journal {
+        let at = Cell::new(format!("  {}  ", words::moment(line.at)), Tone::Dim);
+        let detail = if line.detail.is_empty() { String::new() } else { format!(": {}", line.detail) };
+        ui.pieces(&[at, words_of(&line.name).into(), detail.into()]);
+    }
+}
+
+fn words_of(name: &str) -> String {
+    name.replace('_', " ")
+}

@@ -1,0 +1,280 @@
+//! `cascade status [--watch]`: the facts; [`super::picture`] draws them.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::args::Status;
+use super::standing::{self, Standing};
+use super::ui::Cell;
+use super::{Outcome, Shell, picture, words};
+use crate::base::Timestamp;
+use crate::base::id::{ObjectId, PromotionId};
+use crate::context::Context;
+use crate::promote::Gate;
+use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
+
+/// Pause between two looks with `--watch`.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A watcher gives a sign of life within this many rounds of health checks.
+const SILENT_ROUNDS: i64 = 3;
+/// A watcher is never called silent before this.
+const SILENT_MIN_MS: i64 = 60_000;
+
+/// The pipeline at a glance.
+#[derive(Debug, Serialize)]
+pub struct Document {
+    /// Name of the project.
+    pub project: String,
+    /// Top of its checkout.
+    pub root: String,
+    /// What the watcher does.
+    pub sandbox: Sandbox,
+    /// The environments, in promotion order.
+    pub environments: Vec<Environment>,
+    /// The most useful next command.
+    pub next: Option<String>,
+}
+
+/// What the watcher does and what it has not done yet.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sandbox {
+    /// Watching, paused or stopped.
+    pub state: SandboxState,
+    /// Why.
+    pub reason: Option<String>,
+    /// The branch that saves go to.
+    pub branch: String,
+    /// Its tip.
+    pub commit: Option<ObjectId>,
+    /// Saves that the remote does not have; unknown without a remote.
+    pub unpushed: Option<usize>,
+    /// Paths that wait to be saved; unknown without a watcher.
+    pub pending: Option<i64>,
+    /// When the last save was made.
+    pub saved_at: Option<Timestamp>,
+    /// Why the last push failed.
+    pub push_problem: Option<String>,
+    /// Paths that are set aside.
+    pub not_saved: Vec<NotSaved>,
+    /// Whether a process holds the watcher's place without giving signs of life.
+    #[serde(skip)]
+    pub is_silent: bool,
+}
+
+/// A path that is set aside.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotSaved {
+    /// The path.
+    pub path: String,
+    /// Why it is not saved.
+    pub reason: String,
+}
+
+/// An environment at a glance.
+#[derive(Debug, Serialize)]
+pub struct Environment {
+    /// Its name.
+    pub name: String,
+    /// Its branch.
+    pub branch: String,
+    /// Its branch's tip.
+    pub commit: Option<ObjectId>,
+    /// Commits of its source that it does not have.
+    pub pending_commits: usize,
+    /// `pass`, `fail` or `unknown`.
+    pub health: &'static str,
+    /// Why it is held.
+    pub held: Option<Hold>,
+    /// The promotion that is not at an end.
+    pub promotion: Option<Open>,
+    /// Everything else that is known.
+    #[serde(skip)]
+    pub standing: Standing,
+}
+
+/// A promotion that is not at an end.
+#[derive(Debug, Serialize)]
+pub struct Open {
+    /// Its name.
+    pub id: PromotionId,
+    /// How far it is.
+    pub state: State,
+    /// The closed gates.
+    pub waiting_for: Vec<Awaited>,
+}
+
+/// A closed gate.
+#[derive(Debug, Serialize)]
+pub struct Awaited {
+    /// The gate.
+    pub gate: Gate,
+    /// Why it is closed.
+    pub fact: String,
+    /// Who or what opens it.
+    pub clears: Option<String>,
+}
+
+/// Shows the pipeline once, or with `--watch` whenever it has changed, until Ctrl-C.
+///
+/// # Errors
+/// The store or the repository cannot be read.
+pub async fn run(shell: &Shell, args: &Status) -> Outcome {
+    let ctx = shell.context().await?;
+    if args.watch {
+        return watch(shell, &ctx).await;
+    }
+    let document = gather(&ctx).await?;
+    if shell.ui.is_json() {
+        return shell.ui.json(&document);
+    }
+    show(shell, &picture::draw(&document, ctx.now()));
+    Ok(())
+}
+
+fn show(shell: &Shell, picture: &[Vec<Cell>]) {
+    picture.iter().for_each(|line| shell.ui.pieces(line));
+}
+
+/// A terminal is redrawn, ages included; elsewhere only changes are printed.
+async fn watch(shell: &Shell, ctx: &Context) -> Outcome {
+    let mut interval = tokio::time::interval(LOOK_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut before = String::new();
+    while !shell.ui.is_closed() {
+        interval.tick().await;
+        let document = gather(ctx).await?;
+        let picture = picture::draw(&document, ctx.now());
+        let facts = serde_json::to_string(&document).unwrap_or_default();
+        if shell.ui.is_terminal() {
+            shell.ui.clear();
+            show(shell, &picture);
+        } else if facts != before {
+            if shell.ui.is_json() {
+                shell.ui.json(&document)?;
+            }
+            show(shell, &picture);
+        }
+        before = facts;
+    }
+    Ok(())
+}
+
+async fn gather(ctx: &Context) -> Outcome<Document> {
+    let sandbox = sandbox(ctx).await?;
+    let environments: Vec<Environment> = standing::all(ctx).await?.into_iter().map(Environment::from).collect();
+    Ok(Document {
+        project: ctx.config.project.clone(),
+        root: ctx.git.root().to_string_lossy().into_owned(),
+        next: next(&sandbox, &environments),
+        sandbox,
+        environments,
+    })
+}
+
+impl From<Standing> for Environment {
+    fn from(standing: Standing) -> Self {
+        let awaited = standing.closed.iter().map(|finding| Awaited {
+            gate: finding.gate,
+            fact: finding.fact.clone(),
+            clears: finding.clears.clone(),
+        });
+        let waiting_for = awaited.collect();
+        let open = standing.open.as_ref();
+        Self {
+            name: standing.name.clone(),
+            branch: standing.branch.clone(),
+            commit: standing.tip,
+            pending_commits: standing.pending,
+            health: standing.health.as_str(),
+            held: standing.hold.clone(),
+            promotion: open.map(|open| Open { id: open.id.clone(), state: open.state, waiting_for }),
+            standing,
+        }
+    }
+}
+
+/// Answers what the watcher does: what it said of itself as long as it lives, else what git knows.
+///
+/// # Errors
+/// The store or the repository cannot be read.
+pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
+    let holder = Lock::holder(&ctx.home.sandbox_lock()).map_err(crate::store::Error::from)?;
+    let record = ctx.store.sandbox().await?;
+    let (branch, remote) = (ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
+    let position = ctx.git.run(move |repo| {
+        let tip = repo.branch_tip(&branch)?;
+        let unpushed = match (tip, repo.tracking_tip(&remote, &branch)?) {
+            (Some(tip), Some(theirs)) => Some(repo.count_between(theirs, tip)?),
+            _ => None,
+        };
+        Ok((tip, unpushed))
+    });
+    let (commit, unpushed) = position.await?;
+    let mut sandbox = Sandbox {
+        state: SandboxState::Stopped,
+        reason: None,
+        branch: ctx.config.sandbox.branch.clone(),
+        commit,
+        unpushed,
+        pending: None,
+        saved_at: None,
+        push_problem: None,
+        not_saved: Vec::new(),
+        is_silent: false,
+    };
+    if let Some(record) = &record {
+        sandbox.recall(record);
+    }
+    if holder.is_some() {
+        sandbox.live(ctx, record.as_ref());
+    }
+    Ok(sandbox)
+}
+
+impl Sandbox {
+    /// Takes over what stays true when the watcher ends.
+    fn recall(&mut self, record: &SandboxRecord) {
+        let aside = record.set_aside.iter().cloned();
+        self.saved_at = record.saved_at;
+        self.push_problem = record.push_problem.clone();
+        self.not_saved = aside.map(|(path, reason)| NotSaved { path, reason }).collect();
+    }
+
+    /// Takes over what a living watcher says.
+    fn live(&mut self, ctx: &Context, record: Option<&SandboxRecord>) {
+        let Some(record) = record.filter(|record| record.state != SandboxState::Stopped) else {
+            (self.state, self.reason) = (SandboxState::Watching, Some("starting".to_owned()));
+            return;
+        };
+        self.state = record.state;
+        self.reason = record.reason.clone();
+        self.pending = Some(record.pending);
+        self.unpushed = usize::try_from(record.unpushed).ok().or(self.unpushed);
+        let limit_ms = ctx.config.health.every.as_ms().saturating_mul(SILENT_ROUNDS).max(SILENT_MIN_MS);
+        if ctx.now().as_millisecond() - record.seen_at.as_millisecond() > limit_ms {
+            self.is_silent = true;
+            self.reason = Some(format!("not responding since {}", words::moment(record.seen_at)));
+        }
+    }
+}
+
+/// Answers the most useful next command: what waits for a person first, then the watcher, then what is new.
+fn next(sandbox: &Sandbox, environments: &[Environment]) -> Option<String> {
+    let standings = || environments.iter().map(|environment| &environment.standing);
+    let waiting = standings().find(|standing| standing.open.is_some());
+    if let Some(waiting) = waiting {
+        return waiting.next();
+    }
+    if sandbox.is_silent {
+        return Some("cascade restart".to_owned());
+    }
+    if sandbox.state == SandboxState::Stopped {
+        return Some("cascade start".to_owned());
+    }
+    let promotes_itself = |standing: &Standing| standing.is_automatic && standing.failure().is_none();
+    let news = |standing: &&Standing| standing.has_news() && standing.hold.is_none() && !promotes_itself(standing);
+    let held = || standings().find(|standing| standing.hold.is_some());
+    let promote = standings().find(news).and_then(Standing::next);
+    promote.or_else(|| held().map(|standing| format!("cascade why {}", standing.name)))
+}

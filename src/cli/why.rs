@@ -1,0 +1,143 @@
+//! `cascade why ENV`.
+
+use serde::Serialize;
+
+use super::args::Named;
+use super::standing::{self, Standing};
+use super::ui::{Cell, Tone};
+use super::{Outcome, Shell, words};
+use crate::base::Timestamp;
+use crate::base::id::ObjectId;
+use crate::context::Context;
+use crate::promote::{self, Finding, Preview};
+use crate::store::{CheckRecord, State};
+
+/// Why the newest commit of the source is not live, or that it is.
+#[derive(Debug, Serialize)]
+struct Document {
+    environment: String,
+    source: ObjectId,
+    tip: Option<ObjectId>,
+    state: Option<State>,
+    promotion: Option<String>,
+    summary: String,
+    facts: Vec<String>,
+    waiting_for: Vec<Finding>,
+    next: Option<String>,
+}
+
+/// Explains why the source's newest commit is not live in an environment.
+///
+/// # Errors
+/// Unknown environment; the store or the repository cannot be read.
+pub async fn run(shell: &Shell, args: &Named) -> Outcome {
+    let ctx = shell.context().await?;
+    let standing = standing::of(&ctx, &args.environment).await?;
+    let preview = promote::preview(&ctx, &args.environment).await?;
+    let document = explain(&ctx, standing, &preview).await?;
+    if shell.ui.is_json() {
+        return shell.ui.json(&document);
+    }
+    shell.ui.heading(&document.summary);
+    document.facts.iter().for_each(|fact| shell.ui.line(&format!("  {fact}")));
+    if let Some(next) = &document.next {
+        shell.ui.pieces(&[Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);
+    }
+    Ok(())
+}
+
+async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcome<Document> {
+    let now = ctx.now();
+    let mut facts = Vec::new();
+    facts.extend(last_fact(&standing, now));
+    facts.extend(hold_fact(&standing, now));
+    facts.extend(standing.closed.iter().map(|finding| gate_fact(finding, now)));
+    facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
+    if let Some(last) = standing.failure() {
+        let checks = ctx.store.checks(&last.id).await?;
+        facts.extend(checks.iter().filter(|check| check.outcome != "pass").flat_map(check_facts));
+    }
+    facts.extend(drift_fact(preview));
+    if standing.is_interrupted {
+        facts.push("its process died in the middle of a step: the next promotion takes it up".to_owned());
+    }
+    let is_drifted = !preview.foreign.is_empty() && standing.open.is_none() && standing.has_news();
+    let merge = format!("cascade promote {} --merge", standing.name);
+    Ok(Document {
+        summary: summary(&standing, preview),
+        source: preview.source,
+        tip: preview.tip,
+        state: standing.last.as_ref().map(|last| last.state),
+        promotion: standing.last.as_ref().map(|last| last.id.to_string()),
+        facts,
+        next: if is_drifted && standing.hold.is_none() { Some(merge) } else { standing.next() },
+        environment: standing.name,
+        waiting_for: standing.closed,
+    })
+}
+
+fn summary(standing: &Standing, preview: &Preview) -> String {
+    let (name, source) = (&standing.name, preview.source.short());
+    match (&standing.open, standing.failure()) {
+        (Some(open), _) if open.state == State::Waiting => format!("{source} waits at a gate of {name}"),
+        (Some(open), _) => format!("{source} is on its way to {name}: {}", words::state(open.state)),
+        (None, _) if preview.is_empty() => format!("nothing to promote: {name} has {source} already"),
+        (None, Some(last)) => format!("{source} is not live in {name}: its promotion {}", ended(last.state)),
+        (None, None) if !preview.foreign.is_empty() => format!("{source} is not live in {name}: its branch drifted"),
+        (None, None) if standing.hold.is_some() => format!("{source} is not live in {name}: it is held"),
+        (None, None) => format!("{source} is not live in {name}: nobody promoted it yet"),
+    }
+}
+
+fn ended(state: State) -> &'static str {
+    match state {
+        State::RolledBack => "was rolled back",
+        State::RollbackFailed => "could not be rolled back",
+        State::Drifted => "found that the branch drifted",
+        State::Conflict => "has conflicts",
+        State::Rejected => "was rejected",
+        State::Expired => "expired",
+        _ => "failed",
+    }
+}
+
+fn last_fact(standing: &Standing, now: Timestamp) -> Option<String> {
+    let Some(last) = &standing.last else {
+        return Some("it was never promoted to".to_owned());
+    };
+    let reason = last.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let age = words::age(now, last.updated_at);
+    Some(format!("last promotion {} ({age}) is {}{reason}", last.id, words::state(last.state)))
+}
+
+fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {
+    let hold = standing.hold.as_ref()?;
+    let age = words::age(now, hold.at);
+    Some(format!("held since {age} by {} ({}): {}", words::name(&hold.person), hold.cause, hold.reason))
+}
+
+fn gate_fact(finding: &Finding, now: Timestamp) -> String {
+    let since = finding.since.map(|since| format!(" since {}", words::age(now, since))).unwrap_or_default();
+    let clears = finding.clears.as_deref().map(|clears| format!(" → {clears}")).unwrap_or_default();
+    format!("gate {} is closed{since}: {}{clears}", finding.gate.as_str(), finding.fact)
+}
+
+async fn quarantine_fact(ctx: &Context, standing: &Standing, source: ObjectId) -> Outcome<Option<String>> {
+    let quarantined = ctx.store.quarantined(&standing.name).await?;
+    let entry = quarantined.into_iter().find(|entry| entry.source == source);
+    Ok(entry.map(|entry| format!("{} is quarantined: it failed in promotion {}", source.short(), entry.promotion)))
+}
+
+fn check_facts(check: &CheckRecord) -> Vec<String> {
+    let verb = if check.outcome == "fail" { "failed" } else { "could not answer" };
+    let fact = format!("{} `{}` {verb}: {}", check.phase, check.name, check.detail);
+    let log = check.log.as_deref().map(|log| format!("its output: tail {log}"));
+    std::iter::once(fact).chain(log).collect()
+}
+
+fn drift_fact(preview: &Preview) -> Option<String> {
+    let newest = preview.foreign.first()?;
+    let commits = words::count(preview.foreign.len(), "commit");
+    let newest = format!("{} \"{}\" by {}", newest.id.short(), newest.subject, newest.author);
+    Some(format!("{commits} on its branch did not come through the pipeline, the newest {newest}"))
+}
