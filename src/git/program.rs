@@ -25,7 +25,9 @@ const OUTPUT_LIMIT_BYTES: usize = 64 << 20;
 const MESSAGE_LIMIT_CHARS: usize = 2_000;
 
 /// Variables by which a caller's environment would point git at another repository.
-const LOCATION_VARIABLES: [&str; 7] = [
+const LOCATION_VARIABLES: [&str; 9] = [
+    "GIT_NAMESPACE",
+    "GIT_LITERAL_PATHSPECS",
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -73,6 +75,19 @@ impl Program {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { command, shown: shown.join(" "), deadline: LOCAL_DEADLINE, input: Vec::new() }
+    }
+
+    /// Prepares `git <arguments>` in the checkout `root`, with every object that it writes made durable.
+    pub fn durable<S: AsRef<OsStr>>(root: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
+        let settings = ["-c", "core.fsync=objects", "-c", "core.fsyncMethod=fsync"].map(OsString::from);
+        let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
+        Self::at(root, settings.into_iter().chain(arguments)).env("GIT_OPTIONAL_LOCKS", "0")
+    }
+
+    /// Gives the command an opened file as its standard input.
+    pub fn input_file(mut self, file: std::fs::File) -> Self {
+        self.command.stdin(Stdio::from(file));
+        self
     }
 
     /// Feeds the command's standard input.

@@ -137,6 +137,16 @@ fn open_error(dir: &Path, source: git2::Error) -> Error {
     }
 }
 
+/// Answers the user's own git directories (`$XDG_CONFIG_HOME/git`), as the library found them in the environment.
+pub(super) fn user_directories() -> Vec<PathBuf> {
+    prepare_library();
+    // SAFETY: this process never changes the library's search paths, so none is read while it changes.
+    #[allow(unsafe_code)]
+    let found = unsafe { git2::opts::get_search_path(git2::ConfigLevel::XDG) };
+    let text = found.ok().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
+    text.split(':').filter(|directory| !directory.is_empty()).map(PathBuf::from).collect()
+}
+
 /// Turns on the library options that cascade's promises rest on, once per process.
 fn prepare_library() {
     static PREPARED: Once = Once::new();

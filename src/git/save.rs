@@ -6,7 +6,6 @@
 
 mod attributes;
 mod commit;
-mod program;
 mod publish;
 mod scan;
 #[cfg(test)]
@@ -16,13 +15,13 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use git2::{Oid, Status, StatusOptions};
 
-use self::program::Git;
 use self::publish::{Moved, Publication};
 use self::scan::{Findings, Scan};
 use super::beneath::Beneath;
 use super::branch::object_id;
 use super::error::{Error, Result};
 use super::index::{Index, Op};
+use super::program::Program;
 use super::repo::{Head, Repo};
 use super::tree::{BaseTree, Edit};
 
@@ -252,7 +251,7 @@ impl Repo {
         // libgit2 reads neither split nor sparse indexes.
         let args =
             ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
-        let output = Git::new(self.root(), &args).feed(b"")?;
+        let output = Program::durable(self.root(), args).succeed()?;
         Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
     }
 
@@ -284,7 +283,7 @@ impl Repo {
         if publish::is_broken(&bytes) {
             return Ok(HashSet::new());
         }
-        let listed = Git::new(self.root(), &["ls-files", "-t", "-z"]).feed(b"")?;
+        let listed = Program::durable(self.root(), ["ls-files", "-t", "-z"]).succeed()?;
         let skipped = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
         Ok(skipped.map(<[u8]>::to_vec).collect())
     }

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::program::Git;
 use crate::git::beneath::{self, Beneath, Place};
 use crate::git::error::Result;
-use crate::git::repo::Repo;
+use crate::git::program::Program;
+use crate::git::repo::{Repo, user_directories};
 use crate::git::tree::{self, BaseTree};
 
 /// How a file's content becomes a blob.
@@ -67,7 +67,7 @@ impl Attributes {
         let args = ["check-attr", "--stdin", "-z", "filter", "ident", "working-tree-encoding", "text", "eol", "crlf"];
         let mut input = paths.join(&0);
         input.push(0);
-        let output = Git::new(root, &args).feed(&input)?;
+        let output = Program::durable(root, args).input(input).succeed()?;
         let words: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
         let values: Vec<&[u8]> = words.chunks_exact(3).map(|triple| triple[2]).collect();
         Ok(values.chunks_exact(6).map(|values| self.conversion(values)).collect())
@@ -104,7 +104,5 @@ fn user_file(config: &git2::Config) -> Option<PathBuf> {
     if let Ok(path) = config.get_path("core.attributesFile") {
         return Some(path);
     }
-    let xdg = std::env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let dir = xdg.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")))?;
-    Some(dir.join("git/attributes"))
+    user_directories().into_iter().map(|directory| directory.join("attributes")).find(|file| file.exists())
 }

@@ -3,9 +3,9 @@
 use git2::{ObjectType, Odb, Oid};
 
 use super::SaveRequest;
-use super::program::Git;
 use crate::git::error::{Error, Result};
 use crate::git::pack::PackWriter;
+use crate::git::program::Program;
 use crate::git::repo::Repo;
 
 /// Who commits when nobody is configured.
@@ -46,12 +46,12 @@ impl Draft<'_> {
         let (name, email) = self.author(repo);
         let date = format!("@{}", self.date());
         let (tree, parent) = (self.tree.to_string(), self.parent.to_string());
-        let mut git = Git::new(repo.root(), &["commit-tree", "-S", "-p", &parent, &tree]);
+        let mut git = Program::durable(repo.root(), ["commit-tree", "-S", "-p", &parent, &tree]);
         for role in ["AUTHOR", "COMMITTER"] {
             git = git.env(&format!("GIT_{role}_NAME"), &name).env(&format!("GIT_{role}_EMAIL"), &email);
             git = git.env(&format!("GIT_{role}_DATE"), &date);
         }
-        let printed = git.feed(self.clean_message().as_bytes())?;
+        let printed = git.input(self.clean_message().into_bytes()).succeed()?;
         let oid = std::str::from_utf8(printed.trim_ascii()).ok().and_then(|text| Oid::from_str(text).ok());
         oid.ok_or_else(|| Error::Integrity {
             what: "the signed commit".to_owned(),

@@ -10,11 +10,11 @@ use git2::{ErrorCode, Odb, Oid};
 
 use super::ChangeKind;
 use super::commit::Draft;
-use super::program::Git;
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Op, Patch};
 use crate::git::pack::PackWriter;
+use crate::git::program::Program;
 use crate::git::repo::{Head, Repo};
 use crate::git::tree::DirChange;
 
@@ -140,10 +140,10 @@ impl<'a> Publication<'a> {
         let dir = dir.map_err(Error::io("make a directory in", git_dir))?;
         let (old, copy) = (git_dir.join("index"), dir.path().join("index"));
         if copy_index(&old, &copy).map_err(Error::io("copy", &old))? {
-            let git = Git::new(root, &["update-index", "-z", "--index-info"]).env("GIT_INDEX_FILE", &copy);
-            git.feed(&self.index_info())?;
+            let git = Program::durable(root, ["update-index", "-z", "--index-info"]).env("GIT_INDEX_FILE", &copy);
+            git.input(self.index_info()).succeed()?;
         } else {
-            Git::new(root, &["read-tree", &commit.to_string()]).env("GIT_INDEX_FILE", &copy).feed(b"")?;
+            Program::durable(root, ["read-tree", &commit.to_string()]).env("GIT_INDEX_FILE", &copy).succeed()?;
         }
         std::fs::read(&copy).map_err(Error::io("read", copy))
     }

@@ -1,16 +1,17 @@
 //! Finding out what really changed at the hinted paths.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::rc::Rc;
 
 use git2::{ObjectType, Odb, Oid};
 use rustix::fs::FileType;
 
 use super::attributes::{Attributes, Conversion};
-use super::program::Git;
 use super::{Change, ChangeKind, SaveRequest};
 use crate::base::Clock as _;
 use crate::base::clock::SystemClock;
@@ -19,6 +20,7 @@ use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Op};
 use crate::git::names;
 use crate::git::pack::{self, PackWriter};
+use crate::git::program::Program;
 use crate::git::repo::Repo;
 use crate::git::tree::{self, BaseTree, MODE_EXECUTABLE, MODE_FILE, MODE_GITLINK, MODE_LINK, MODE_TREE, TreeEntry};
 
@@ -383,8 +385,9 @@ impl<'a> Scan<'a> {
     }
 
     fn store_converted(&mut self, candidate: &Candidate<'_>, file: &File) -> Stored {
-        let git = Git::new(self.repo.root(), &["hash-object", "-w", "--stdin"]).path_arg("--path=", candidate.path);
-        let printed = git.read_from(file.try_clone()?);
+        let path = OsString::from_vec([b"--path=", candidate.path].concat());
+        let arguments = ["hash-object".into(), "-w".into(), "--stdin".into(), path];
+        let printed = Program::durable(self.repo.root(), arguments).input_file(file.try_clone()?).succeed();
         let printed = match printed {
             Err(Error::Program { message, .. }) => return Err(Failure::Conversion(message)),
             printed => printed?,

@@ -86,14 +86,6 @@ impl Pipeline {
         self.cascade(&["promote", environment]).expect_code(code)
     }
 
-    /// Promotes to staging and, with an approval, to production.
-    #[track_caller]
-    pub fn release(&self) {
-        self.promote("staging", 0);
-        self.promote("production", 3);
-        self.cascade(&["approve"]).expect_code(0);
-    }
-
     /// Answers the newest promotion of an environment, as `history --json` tells it.
     #[track_caller]
     pub fn newest(&self, environment: &str) -> Value {
