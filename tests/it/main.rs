@@ -3,5 +3,6 @@
 mod cli_hook;
 mod cli_init;
 mod cli_usage;
+mod flow_sandbox;
 mod support;
 mod tidy;
