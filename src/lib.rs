@@ -33,6 +33,9 @@ pub mod watch;
 /// What every flow needs, built once at the edge and passed first.
 pub mod context;
 
+/// The save loop: batch → commit → push, and the health of what runs.
+pub mod sandbox;
+
 /// Promotions: from a wish to a verified environment, or back.
 pub mod promote;
 

@@ -83,6 +83,20 @@ impl Edge {
         self.variable("CASCADE_PUSH").is_some()
     }
 
+    /// Answers whether `cascade start` started us to watch in the background.
+    #[must_use]
+    pub fn is_background(&self) -> bool {
+        self.variable("CASCADE_BACKGROUND").is_some()
+    }
+
+    /// Answers this very program.
+    ///
+    /// # Errors
+    /// The system does not know where it is.
+    pub fn program(&self) -> std::io::Result<PathBuf> {
+        std::env::current_exe()
+    }
+
     /// Answers the user's editor: `VISUAL`, else `EDITOR`.
     #[must_use]
     pub fn editor(&self) -> Option<&str> {

@@ -21,9 +21,12 @@ mod plan;
 mod progress;
 mod promote;
 mod rollback;
+mod service;
 mod show;
 mod standing;
+mod start;
 mod status;
+mod stop;
 pub mod ui;
 mod why;
 mod words;
@@ -134,7 +137,7 @@ fn usage_failure(mistake: &clap::Error) -> Failure {
 pub async fn run(args: Args) -> ExitCode {
     let Global { json, quiet, verbose, .. } = args.global;
     let ui = Ui::new(json, quiet, verbose);
-    let shell = match enter(ui, &args.global) {
+    let shell = match enter(ui, &args) {
         Ok(shell) => shell,
         Err((ui, failure)) => return report(&ui, &failure),
     };
@@ -161,12 +164,15 @@ fn report(ui: &Ui, failure: &Failure) -> ExitCode {
     ExitCode::from(failure.exit_code())
 }
 
-fn enter(ui: Ui, global: &Global) -> Result<Shell, (Ui, Failure)> {
+fn enter(ui: Ui, args: &Args) -> Result<Shell, (Ui, Failure)> {
+    let global = &args.global;
     let edge = match Edge::capture() {
         Ok(edge) => edge,
         Err(failure) => return Err((ui, failure)),
     };
-    edge.start_tracing(global.quiet, global.verbose);
+    // A watcher's log tells each save.
+    let is_watcher = matches!(&args.command, Command::Start(start) if start.foreground);
+    edge.start_tracing(global.quiet, global.verbose.max(u8::from(is_watcher)));
     let directory = global.project.as_ref().map_or(edge.directory().to_owned(), |asked| edge.directory().join(asked));
     if !directory.is_dir() {
         let failure = Failure::usage(format!("{} is not a directory", directory.display()));
@@ -183,9 +189,9 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Config(args) => config::run(shell, args),
         Command::Completions(args) => completions::run(shell, &args),
         Command::Man(args) => man::run(shell, &args),
-        Command::Start(_) => Err(Failure::internal("not wired")),
-        Command::Stop => Err(Failure::internal("not wired")),
-        Command::Restart => Err(Failure::internal("not wired")),
+        Command::Start(args) => start::run(shell, &args).await,
+        Command::Stop => stop::run(shell).await,
+        Command::Restart => stop::restart(shell).await,
         Command::Status(args) => status::run(shell, &args).await,
         Command::Health(args) => health::run(shell, &args).await,
         Command::DeployStaging(flags) => promote::run(shell, "staging", &flags).await,

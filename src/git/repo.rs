@@ -103,6 +103,13 @@ impl Repo {
         }
     }
 
+    /// Answers the user's own ignore file (core.excludesFile, else the one beside the user's configuration).
+    #[must_use]
+    pub fn excludes_file(&self) -> Option<PathBuf> {
+        let configured = self.inner.config().and_then(|config| config.get_path("core.excludesFile")).ok();
+        configured.or_else(|| Some(git2::Config::find_xdg().ok()?.parent()?.join("ignore")))
+    }
+
     /// Names the operation that the user is in the middle of (`rebase`, `merge`, …), if any.
     #[must_use]
     pub fn operation(&self) -> Option<&'static str> {

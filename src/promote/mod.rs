@@ -5,6 +5,7 @@
 //! begins by comparing references instead of guessing.
 
 pub mod approve;
+pub mod auto;
 pub mod error;
 pub mod gate;
 mod land;

@@ -5,6 +5,7 @@ mod cli_init;
 mod cli_usage;
 mod fault_promote;
 mod flow_promote;
+mod flow_sandbox;
 mod licences;
 mod readme;
 mod support;

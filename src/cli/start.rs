@@ -1,0 +1,193 @@
+//! `cascade start`: the watcher, in the background or in the foreground.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+use super::args::Start;
+use super::service::{self, LOOK_EVERY};
+use super::{Failure, Outcome, Shell};
+use crate::base::id::ObjectId;
+use crate::base::{ErrorKind, Timestamp};
+use crate::context::Context;
+use crate::promote::auto;
+use crate::sandbox::{self, Follower};
+use crate::store::{Lock, SandboxRecord, SandboxState};
+
+/// Longest time that is waited for the first look at the checkout.
+const BEGIN_LIMIT: Duration = Duration::from_secs(10);
+/// A log that is larger is put aside when a watcher starts.
+const LOG_LIMIT_BYTES: u64 = 10 << 20;
+/// Lines of the log that explain why a watcher did not start.
+const EXPLAINING_LINES: usize = 5;
+
+/// What was started.
+#[derive(Debug, Serialize)]
+struct Started {
+    state: &'static str,
+    reason: Option<String>,
+    branch: String,
+    process: u32,
+    log: String,
+}
+
+/// Watches here, or starts a process that does.
+///
+/// # Errors
+/// The project cannot be opened, or is watched already.
+pub async fn run(shell: &Shell, args: &Start) -> Outcome {
+    if args.foreground { foreground(shell).await } else { background(shell).await }
+}
+
+/// Watches until a signal says stop; then saves and pushes what is left.
+async fn foreground(shell: &Shell) -> Outcome {
+    let is_background = shell.edge.is_background();
+    if is_background {
+        // Fails only for the leader of a process group, which has nothing to leave.
+        let _ = rustix::process::setsid();
+    }
+    let stop = stop_signal(is_background)?;
+    let ctx = shell.context().await?;
+    let lock = Lock::take(&ctx.home.sandbox_lock()).map_err(service::lock_failure)?;
+    let (tips, followed) = watch::channel(None::<ObjectId>);
+    let follower: Follower = Arc::new(move |tip| {
+        tips.send_replace(Some(tip));
+    });
+    let promotions = tokio::spawn(auto::follow(ctx.clone(), followed));
+    let ended = sandbox::run(&ctx, stop, follower).await;
+    // A promotion that is cut here is journaled: the next command takes it up.
+    promotions.abort();
+    if ended.is_err() {
+        report_end(&ctx).await;
+    }
+    ctx.store.close().await;
+    drop(lock);
+    let summary = ended?;
+    if !shell.ui.is_json() {
+        shell.ui.note(&format!("stopped after {} saves", summary.saves));
+    }
+    Ok(())
+}
+
+/// A watcher that fails says at least that it no longer runs.
+async fn report_end(ctx: &Context) {
+    if let Ok(Some(mut record)) = ctx.store.sandbox().await {
+        (record.state, record.seen_at) = (SandboxState::Stopped, ctx.now());
+        // The failure itself is what people must see.
+        let _ = ctx.store.report_sandbox(&record).await;
+    }
+}
+
+/// Answers a future that is ready at SIGTERM or SIGINT; the terminal's end stops only what runs in it.
+fn stop_signal(is_background: bool) -> Outcome<impl Future<Output = ()>> {
+    let listen = |kind: SignalKind| -> Outcome<Signal> {
+        signal(kind).map_err(|source| Failure::unavailable("cannot listen to signals", &source))
+    };
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = hangup.recv() => if !is_background { return },
+            }
+        }
+    })
+}
+
+/// Starts a watcher that outlives this command, and waits until it watches.
+///
+/// # Errors
+/// The project cannot be opened or is watched already, or the watcher ended at once.
+pub(super) async fn background(shell: &Shell) -> Outcome {
+    let ctx = shell.context().await?;
+    service::refuse_second(&ctx)?;
+    let log = ctx.home.log();
+    let since = ctx.now();
+    let (mut child, from) = spawn(shell, &ctx, &log).map_err(|source| {
+        Failure::unavailable(format!("cannot start the watcher (log: {})", log.display()), &source)
+    })?;
+    let until = Instant::now() + BEGIN_LIMIT;
+    loop {
+        if let Some(record) = begun(&ctx, &child, since).await? {
+            return print(shell, &log, child.id(), record);
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            let causes = service::log_since(&log, from, EXPLAINING_LINES);
+            let failure = Failure::new(ErrorKind::Unavailable, format!("the watcher ended at once ({status})"));
+            return Err(Failure { causes, ..failure.with_hint("see `cascade logs`") });
+        }
+        if Instant::now() >= until {
+            shell.ui.note("the watcher is still taking its first look at the checkout: see `cascade status`");
+            let record = ctx.store.sandbox().await?;
+            return print(shell, &log, child.id(), record.unwrap_or_else(|| unreported(&ctx)));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Starts this program again, in a session of its own, with the log as its output; answers where in the log it begins.
+fn spawn(shell: &Shell, ctx: &Context, log: &Path) -> io::Result<(Child, u64)> {
+    ctx.home.create()?;
+    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > LOG_LIMIT_BYTES) {
+        std::fs::rename(log, log.with_extension("log.1"))?;
+    }
+    let file = OpenOptions::new().create(true).append(true).open(log)?;
+    let from = file.metadata()?.len();
+    let mut command = Command::new(shell.edge.program()?);
+    command.args(["start", "--foreground", "--project"]).arg(ctx.git.root()).current_dir(ctx.git.root());
+    command.args((0..shell.ui.verbosity()).map(|_| "-v"));
+    let home =
+        shell.edge.home().map(|home| home.root().to_owned()).map_err(|problem| io::Error::other(problem.message))?;
+    command.env("CASCADE_BACKGROUND", "1").env("CASCADE_HOME", home);
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    Ok((command.spawn()?, from))
+}
+
+/// Answers what the started watcher says of itself, once it does.
+async fn begun(ctx: &Context, child: &Child, since: Timestamp) -> Outcome<Option<SandboxRecord>> {
+    let record = ctx.store.sandbox().await?;
+    let said = record.filter(|record| record.seen_at >= since && record.state != SandboxState::Stopped);
+    Ok(if service::watcher(&ctx.home)? == Some(child.id()) { said } else { None })
+}
+
+fn unreported(ctx: &Context) -> SandboxRecord {
+    SandboxRecord {
+        state: SandboxState::Watching,
+        reason: None,
+        branch: ctx.config.sandbox.branch.clone(),
+        head: None,
+        pending: 0,
+        unpushed: 0,
+        push_problem: None,
+        set_aside: Vec::new(),
+        saved_at: None,
+        seen_at: ctx.now(),
+    }
+}
+
+fn print(shell: &Shell, log: &Path, process: u32, record: SandboxRecord) -> Outcome {
+    let SandboxRecord { state, reason, branch, .. } = record;
+    if shell.ui.is_json() {
+        let log = log.to_string_lossy().into_owned();
+        return shell.ui.json(&Started { state: state.as_str(), reason, branch, process, log });
+    }
+    match (state, reason) {
+        (SandboxState::Paused, reason) => {
+            shell.ui.success(&format!("started (process {process})"));
+            shell.ui.warning(&format!("saving is paused: {}", reason.unwrap_or_default()));
+        }
+        _ => shell.ui.success(&format!("watching: what is saved here is committed to {branch} (process {process})")),
+    }
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! What the watcher says of itself, in the store.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use crate::context::Context;
+use crate::store::{SandboxRecord, SandboxState};
+
+/// The record of one watcher; cheap to clone, shared by its tasks.
+#[derive(Debug, Clone)]
+pub(super) struct Board {
+    ctx: Context,
+    record: Arc<Mutex<SandboxRecord>>,
+}
+
+impl Board {
+    /// Makes the record of a watcher that has just begun; nothing is written yet.
+    pub async fn new(ctx: &Context) -> Result<Self, crate::store::Error> {
+        let record = SandboxRecord {
+            state: SandboxState::Watching,
+            reason: None,
+            branch: ctx.config.sandbox.branch.clone(),
+            head: None,
+            pending: 0,
+            unpushed: 0,
+            push_problem: None,
+            set_aside: Vec::new(),
+            saved_at: ctx.store.sandbox().await?.and_then(|earlier| earlier.saved_at),
+            seen_at: ctx.now(),
+        };
+        Ok(Self { ctx: ctx.clone(), record: Arc::new(Mutex::new(record)) })
+    }
+
+    /// Changes the record, and stores it where that made a difference.
+    ///
+    /// A store that refuses does not stop saving: it is logged, and the next change or sign of life tries again.
+    pub async fn change(&self, change: impl FnOnce(&mut SandboxRecord) + Send) {
+        let mut record = self.record.lock().await;
+        let before = record.clone();
+        change(&mut record);
+        if *record != before {
+            self.write(&mut record).await;
+        }
+    }
+
+    /// Stores the record with the current moment: a sign of life.
+    pub async fn beat(&self) {
+        self.write(&mut *self.record.lock().await).await;
+    }
+
+    async fn write(&self, record: &mut SandboxRecord) {
+        record.seen_at = self.ctx.now();
+        if let Err(problem) = self.ctx.store.report_sandbox(record).await {
+            tracing::warn!(%problem, "the state of the sandbox cannot be stored");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The save loop: batch → commit → push.
+//!
+//! [`run`] treats what [`crate::watch`] reports as hints, lets git say what really changed and saves it durably. Pushing
+//! and health checks are tasks of their own: saving never waits for a network. What the watcher does is kept in the
+//! store for everybody to read; promotions that follow a save are somebody else's, who is told by a [`Follower`].
+
+mod board;
+mod health;
+pub mod message;
+mod push;
+mod watcher;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use watcher::{Summary, run};
+
+use crate::base::id::ObjectId;
+use crate::base::{ErrorKind, Kinded};
+use crate::{git, store, watch};
+
+/// Is told each tip of the sandbox's branch once it may be promoted: pushed, or saved where nothing is pushed.
+pub type Follower = Arc<dyn Fn(ObjectId) + Send + Sync>;
+
+/// Why the watcher ended or did not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The checkout cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] watch::Error),
+    /// Git failed.
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The checkout was moved or deleted.
+    #[error("the checkout {} is no longer there", .path.display())]
+    RootGone {
+        /// Where it was.
+        path: PathBuf,
+    },
+}
+
+impl Kinded for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Watch(error) => error.kind(),
+            Self::Git(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::RootGone { .. } => ErrorKind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Watch(error) => error.hint(),
+            Self::Git(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::RootGone { .. } => Some("run `cascade start` where it is now".to_owned()),
+        }
+    }
+}

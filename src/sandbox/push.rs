@@ -1,0 +1,192 @@
+//! Pushing saves, in a task of its own: saving never waits for the network.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::Follower;
+use super::board::Board;
+use crate::base::id::ObjectId;
+use crate::base::retry::Backoff;
+use crate::base::{ErrorKind, Kinded as _};
+use crate::config::AlertEvent;
+use crate::context::Context;
+use crate::git::{Error, Lease};
+
+/// Pauses after pushes that the network stopped.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(300) };
+/// Pause after a push that somebody must do something about, unless a new save comes.
+const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+/// Longest time that stopping waits for the last push.
+pub(super) const LAST_PUSH_LIMIT: Duration = Duration::from_secs(10);
+
+/// The task that pushes; only the newest commit counts.
+pub(super) struct Pusher {
+    wishes: watch::Sender<Option<ObjectId>>,
+    task: JoinHandle<()>,
+}
+
+/// What the task works with.
+struct Work {
+    ctx: Context,
+    board: Board,
+    follower: Follower,
+    wishes: watch::Receiver<Option<ObjectId>>,
+    failures: u32,
+    problem: Option<String>,
+}
+
+impl Pusher {
+    /// Starts the task; it does nothing until a commit is offered.
+    pub fn start(ctx: &Context, board: &Board, follower: &Follower) -> Self {
+        let (wishes, receiver) = watch::channel(None);
+        let work = Work {
+            ctx: ctx.clone(),
+            board: board.clone(),
+            follower: follower.clone(),
+            wishes: receiver,
+            failures: 0,
+            problem: None,
+        };
+        Self { wishes, task: tokio::spawn(work.run()) }
+    }
+
+    /// Wishes that `commit`, the branch's new tip, gets to the remote; returns at once.
+    pub fn offer(&self, commit: ObjectId) {
+        self.wishes.send_replace(Some(commit));
+    }
+
+    /// Tries a last time to push what is not pushed, for at most [`LAST_PUSH_LIMIT`], and ends the task.
+    pub async fn finish(self) {
+        drop(self.wishes);
+        let end = self.task.abort_handle();
+        if timeout(LAST_PUSH_LIMIT, self.task).await.is_err() {
+            end.abort();
+            tracing::warn!("the last push was not finished in time; the next start pushes");
+        }
+    }
+}
+
+impl Work {
+    async fn run(mut self) {
+        while self.wishes.changed().await.is_ok() {
+            self.push_newest().await;
+        }
+    }
+
+    /// Pushes until the newest commit is there; when nobody wishes any more, one try is the last.
+    async fn push_newest(&mut self) {
+        loop {
+            let Some(commit) = *self.wishes.borrow_and_update() else { return };
+            let Err(error) = self.push(commit).await else { return self.succeeded(commit).await };
+            let is_transient = error.kind().is_transient();
+            self.failed(commit, &error).await;
+            let pause = if is_transient { RETRY.wait(self.failures, jitter()) } else { REFUSED_PAUSE };
+            if !self.pause(pause, is_transient).await {
+                // A save made during the pause still deserves its try.
+                let last = *self.wishes.borrow();
+                if let Some(last) = last.filter(|last| is_transient || *last != commit)
+                    && self.push(last).await.is_ok()
+                {
+                    self.succeeded(last).await;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Waits; a new save ends a pause that is not the network's. Answers whether there is still somebody who wishes.
+    async fn pause(&mut self, pause: Duration, is_transient: bool) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return true,
+                changed = self.wishes.changed() => match changed {
+                    Err(_) => return false,
+                    Ok(()) if !is_transient => return true,
+                    Ok(()) => {}
+                },
+            }
+        }
+    }
+
+    /// Pushes one commit where there is a remote to push to.
+    async fn push(&self, commit: ObjectId) -> Result<(), Error> {
+        let (remote, branch) = (self.ctx.config.remote.clone(), self.ctx.config.sandbox.branch.clone());
+        let wanted = self.ctx.config.sandbox.push;
+        let pushed = self.ctx.git.run(move |repo| {
+            if !wanted || !repo.has_remote(&remote) || repo.tracking_tip(&remote, &branch)? == Some(commit) {
+                return Ok(false);
+            }
+            repo.push(&remote, commit, &branch, Lease::Forward).map(|()| true)
+        });
+        if pushed.await? {
+            tracing::info!(commit = commit.short(), remote = self.ctx.config.remote, "pushed");
+        }
+        Ok(())
+    }
+
+    async fn succeeded(&mut self, commit: ObjectId) {
+        (self.failures, self.problem) = (0, None);
+        let unpushed = unpushed(&self.ctx, commit).await;
+        self.board
+            .change(|record| {
+                record.unpushed = unpushed;
+                record.push_problem = None;
+            })
+            .await;
+        (self.follower)(commit);
+    }
+
+    async fn failed(&mut self, commit: ObjectId, error: &Error) {
+        self.failures = self.failures.saturating_add(1);
+        let problem = self.words_for(error);
+        let unpushed = unpushed(&self.ctx, commit).await;
+        let stored = Some(problem.clone());
+        self.board.change(|record| (record.unpushed, record.push_problem) = (unpushed, stored)).await;
+        if self.problem.as_ref() == Some(&problem) {
+            return;
+        }
+        tracing::warn!(commit = commit.short(), problem, "not pushed");
+        if !error.kind().is_transient() {
+            let title = format!("{}: saves are not pushed", self.ctx.config.project);
+            self.ctx.tell(AlertEvent::Paused, title, problem.clone()).await;
+        }
+        self.problem = Some(problem);
+    }
+
+    fn words_for(&self, error: &Error) -> String {
+        let (remote, branch) = (&self.ctx.config.remote, &self.ctx.config.sandbox.branch);
+        match error.kind() {
+            ErrorKind::Superseded => format!(
+                "{remote}/{branch} has commits that this sandbox lacks: bring them in with `git pull --rebase {remote} \
+                 {branch}`"
+            ),
+            _ => error.to_string(),
+        }
+    }
+}
+
+/// Counts the saves that the remote does not have, as far as is known here; 0 where nothing is pushed.
+pub(super) async fn unpushed(ctx: &Context, tip: ObjectId) -> i64 {
+    let (remote, branch) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone());
+    let wanted = ctx.config.sandbox.push;
+    let counted = ctx.git.run(move |repo| {
+        if !wanted || !repo.has_remote(&remote) {
+            return Ok(0);
+        }
+        match repo.tracking_tip(&remote, &branch)? {
+            Some(pushed) => repo.count_between(pushed, tip),
+            None => repo.commits_between(None, tip, 10_000).map(|commits| commits.len()),
+        }
+    });
+    counted.await.ok().and_then(|count| i64::try_from(count).ok()).unwrap_or(0)
+}
+
+/// Answers a number in `0.0..=1.0`; without a source of randomness, the middle.
+pub(super) fn jitter() -> f64 {
+    let mut byte = [0_u8];
+    getrandom::fill(&mut byte).map_or(0.5, |()| f64::from(byte[0]) / 255.0)
+}

@@ -1,0 +1,344 @@
+//! The loop of a watcher: hints → batches → saves.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::board::Board;
+use super::push::{Pusher, jitter, unpushed};
+use super::{Error, Follower, health, message};
+use crate::base::escape::shown;
+use crate::base::id::ObjectId;
+use crate::base::retry::Backoff;
+use crate::config::AlertEvent;
+use crate::context::Context;
+use crate::git::{Change, Hints, SaveAnswer, SaveRequest, Saved, SetAside};
+use crate::store::SandboxState;
+use crate::watch::{Batch, Batcher, Hint, Rules, Source};
+
+/// Pause between two looks at everything: the harm of a lost event is bounded by it.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// The same where the kernel does not report everything.
+const LIMITED_LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Signs of life are not given more often than this.
+const SHORTEST_BEAT: Duration = Duration::from_secs(1);
+/// Pauses after saves that failed.
+const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(60) };
+/// Longest time that stopping waits for events that are under way.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
+/// Most paths that are listed as set aside.
+const SET_ASIDE_LIMIT_PATHS: usize = 100;
+
+/// What a watcher did from its start to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Saves that were made.
+    pub saves: u64,
+    /// Changes in them.
+    pub changes: u64,
+}
+
+struct Watcher<'a> {
+    ctx: &'a Context,
+    board: Board,
+    rules: Arc<Rules>,
+    source: Source,
+    batcher: Batcher,
+    pusher: Pusher,
+    /// Why nothing is saved now, in the words that people were told.
+    stopped_by: Option<String>,
+    /// Paths that were hinted during a pause: what follows it looks at everything.
+    owed: usize,
+    failures: u32,
+    not_before: Instant,
+    tip: Option<ObjectId>,
+    summary: Summary,
+}
+
+/// Ends a task with its owner.
+struct Ending(JoinHandle<()>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Watches the checkout and saves what changes there until `stop` is ready, then saves and pushes what is left.
+///
+/// Begins by saving what changed while nobody watched. A save that fails is tried again; it is shown in the store and
+/// alerted once. Whoever calls holds the sandbox's lock.
+///
+/// # Errors
+/// The checkout cannot be watched, or is no longer there.
+pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follower) -> Result<Summary, Error> {
+    let mut stop = pin!(stop);
+    let (mut watcher, mut hints) = Watcher::start(ctx, &follower).await?;
+    watcher.save(everything()).await;
+    watcher.board.beat().await;
+    let _health = Ending(tokio::spawn(health::run(ctx.clone())));
+    let mut beats = every(ctx.config.health.every.0.max(SHORTEST_BEAT));
+    let mut looks = every(LOOK_EVERY);
+    let mut limited_looks = every(LIMITED_LOOK_EVERY);
+    loop {
+        tokio::select! {
+            hint = hints.recv() => watcher.hinted(hint)?,
+            () = tokio::time::sleep(watcher.wait()) => watcher.save_due().await,
+            _ = beats.tick() => watcher.beat().await,
+            _ = looks.tick() => watcher.note_everything(),
+            _ = limited_looks.tick() => if watcher.source.is_limited() { watcher.note_everything() },
+            () = &mut stop => break,
+        }
+    }
+    if watcher.source.catch_up(CATCH_UP_LIMIT).await.is_err() {
+        watcher.note_everything();
+    }
+    while let Ok(hint) = hints.try_recv() {
+        watcher.hinted(Some(hint))?;
+    }
+    Ok(watcher.finish().await)
+}
+
+fn every(pause: Duration) -> Interval {
+    let mut interval = interval_at(Instant::now() + pause, pause);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}
+
+fn everything() -> Batch {
+    Batch { paths: BTreeSet::new(), everything: true, first_ms: 0, last_ms: 0 }
+}
+
+impl<'a> Watcher<'a> {
+    async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, tokio::sync::mpsc::Receiver<Hint>), Error> {
+        let board = Board::new(ctx).await?;
+        let places =
+            ctx.git.run(|repo| Ok((repo.git_dir().to_owned(), repo.common_dir().to_owned(), repo.excludes_file())));
+        let (git_dir, common_dir, excludes_file) = places.await?;
+        let spec = &ctx.config.sandbox;
+        let rules = Arc::new(Rules::load(ctx.git.root(), &common_dir, &spec.exclude, excludes_file.as_deref())?);
+        let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules))?;
+        tracing::info!(directories = source.watched_directories(), branch = spec.branch, "watching");
+        let watcher = Self {
+            ctx,
+            rules,
+            source,
+            batcher: Batcher::new(spec.settle.0, spec.batch_window.0),
+            pusher: Pusher::start(ctx, &board, follower),
+            board,
+            stopped_by: None,
+            owed: 0,
+            failures: 0,
+            not_before: Instant::now(),
+            tip: None,
+            summary: Summary::default(),
+        };
+        Ok((watcher, hints))
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.ctx.now().as_millisecond()
+    }
+
+    fn note_everything(&mut self) {
+        let now = self.now_ms();
+        self.batcher.note_everything(now);
+    }
+
+    fn hinted(&mut self, hint: Option<Hint>) -> Result<(), Error> {
+        let now = self.now_ms();
+        match hint {
+            Some(Hint::Path(path)) => self.batcher.note(path, now),
+            Some(Hint::Rescan | Hint::Repository) => self.batcher.note_everything(now),
+            Some(Hint::Failed(reason)) => {
+                let reason = shown(reason.as_bytes());
+                tracing::warn!(reason, "not everything is watched: looking at all files every minute as well");
+                self.batcher.note_everything(now);
+            }
+            Some(Hint::RootGone) | None => return Err(Error::RootGone { path: self.ctx.git.root().to_owned() }),
+        }
+        Ok(())
+    }
+
+    /// Answers how long until a batch is due, or may be tried again.
+    fn wait(&mut self) -> Duration {
+        let now = self.now_ms();
+        let Some(due) = self.batcher.next_due(now) else { return LOOK_EVERY };
+        let due = Duration::from_millis(u64::try_from(due.saturating_sub(now)).unwrap_or(0));
+        due.max(self.not_before.saturating_duration_since(Instant::now()))
+    }
+
+    async fn save_due(&mut self) {
+        let now = self.now_ms();
+        if let Some(batch) = self.batcher.take(now) {
+            self.save(batch).await;
+        }
+    }
+
+    /// Gives a sign of life; looks whether a pause is over and whether the user committed.
+    async fn beat(&mut self) {
+        if self.stopped_by.is_some() && self.failures == 0 {
+            self.save(everything()).await;
+        }
+        self.look_at_tip().await;
+        self.board.beat().await;
+    }
+
+    async fn save(&mut self, batch: Batch) {
+        let look_at_all = batch.everything || self.owed > 0;
+        let hints = if look_at_all { Hints::Everything } else { Hints::Paths(batch.paths.clone()) };
+        let looked_at = if look_at_all { None } else { Some(&batch.paths) };
+        let started = Instant::now();
+        match self.ask_git(hints).await {
+            Ok(SaveAnswer::Saved(saved)) => {
+                self.tell_of(&saved, started.elapsed()).await;
+                self.settled(looked_at, saved.set_aside, saved.unsettled).await;
+            }
+            Ok(SaveAnswer::Nothing { set_aside, unsettled }) => self.settled(looked_at, set_aside, unsettled).await,
+            Ok(SaveAnswer::Paused { reason }) => {
+                self.failures = 0;
+                self.owed = self.owed.saturating_add(batch.paths.len()).max(1);
+                self.pause(reason, "saving is paused").await;
+            }
+            Err(error) => self.failed(batch, &error).await,
+        }
+        self.look_at_tip().await;
+    }
+
+    /// Lets git decide what of the hinted paths really changed, and save it.
+    async fn ask_git(&self, hints: Hints) -> Result<SaveAnswer, crate::git::Error> {
+        let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
+        let work = move |repo: &crate::git::Repo| {
+            // What is tracked stays so, whatever the .gitignore files say; the configured excludes are final.
+            let is_ignored =
+                |path: &[u8], is_dir| rules.is_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(true);
+            repo.save(&SaveRequest {
+                branch: &config.sandbox.branch,
+                hints,
+                max_file_bytes: config.sandbox.max_file_size.0,
+                excluded: &|path, is_dir| rules.configured(path, is_dir) || is_ignored(path, is_dir),
+                message: &|changes: &[Change]| message::compose(&config.project, changes, now.as_millisecond()),
+                author: None,
+                now_seconds: now.as_second(),
+                offset_minutes: 0,
+            })
+        };
+        self.ctx.git.run(work).await
+    }
+
+    async fn tell_of(&mut self, saved: &Saved, took: Duration) {
+        self.summary.saves += 1;
+        self.summary.changes += saved.changes.len() as u64;
+        let what = message::subject(&saved.changes);
+        let (commit, ms) = (saved.commit.to_string(), took.as_millis());
+        tracing::info!(commit = commit.get(..10), changes = saved.changes.len(), ms, "saved: {what}");
+        let now = self.ctx.now();
+        self.board.change(|record| record.saved_at = Some(now)).await;
+    }
+
+    /// Takes note that git was asked and answered: nothing is owed but what is still being written.
+    async fn settled(
+        &mut self,
+        looked_at: Option<&BTreeSet<Vec<u8>>>,
+        set_aside: Vec<SetAside>,
+        unsettled: Vec<Vec<u8>>,
+    ) {
+        (self.owed, self.failures) = (0, 0);
+        if self.stopped_by.take().is_some() {
+            tracing::info!("saving again");
+        }
+        let now = self.now_ms();
+        unsettled.into_iter().for_each(|path| self.batcher.note(path, now));
+        let listed = set_aside.iter().take(SET_ASIDE_LIMIT_PATHS);
+        let listed: Vec<(String, String)> =
+            listed.map(|one| (shown(&one.path), shown(one.reason.as_bytes()))).collect();
+        let pending = self.pending();
+        self.board
+            .change(|record| {
+                (record.state, record.reason, record.pending) = (SandboxState::Watching, None, pending);
+                refresh(&mut record.set_aside, looked_at, listed);
+            })
+            .await;
+    }
+
+    async fn failed(&mut self, batch: Batch, error: &crate::git::Error) {
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Instant::now() + RETRY.wait(self.failures, jitter());
+        let now = self.now_ms();
+        if batch.everything {
+            self.batcher.note_everything(now);
+        }
+        batch.paths.into_iter().for_each(|path| self.batcher.note(path, now));
+        self.pause(with_causes(error), "a save failed; it is tried again").await;
+    }
+
+    /// Shows why nothing is saved; people are told once for each reason.
+    async fn pause(&mut self, reason: String, what: &str) {
+        let pending = self.pending();
+        let stored = Some(reason.clone());
+        self.board
+            .change(|record| (record.state, record.reason, record.pending) = (SandboxState::Paused, stored, pending))
+            .await;
+        if self.stopped_by.as_ref() != Some(&reason) {
+            tracing::warn!(reason, "{what}");
+            self.ctx.tell(AlertEvent::Paused, format!("{}: {what}", self.ctx.config.project), reason.clone()).await;
+            self.stopped_by = Some(reason);
+        }
+    }
+
+    fn pending(&self) -> i64 {
+        i64::try_from(self.batcher.pending().saturating_add(self.owed)).unwrap_or(i64::MAX)
+    }
+
+    /// Offers a new tip of the branch for pushing, whoever committed it.
+    async fn look_at_tip(&mut self) {
+        let branch = self.ctx.config.sandbox.branch.clone();
+        let tip = self.ctx.git.run(move |repo| repo.branch_tip(&branch)).await.ok().flatten();
+        if let Some(tip) = tip.filter(|tip| self.tip != Some(*tip)) {
+            let unpushed = unpushed(self.ctx, tip).await;
+            self.board.change(|record| (record.head, record.unpushed) = (Some(tip), unpushed)).await;
+            self.tip = Some(tip);
+            self.pusher.offer(tip);
+        }
+    }
+
+    async fn finish(mut self) -> Summary {
+        // The second look is for what settled only during the first.
+        for _ in 0..2 {
+            if let Some(batch) = self.batcher.flush() {
+                self.save(batch).await;
+            }
+        }
+        self.pusher.finish().await;
+        let unsaved = self.stopped_by;
+        self.board.change(|record| (record.state, record.reason) = (SandboxState::Stopped, unsaved)).await;
+        tracing::info!(saves = self.summary.saves, changes = self.summary.changes, "stopped");
+        self.summary
+    }
+}
+
+/// Replaces what was known of the paths that were looked at (nothing: all of them).
+fn refresh(known: &mut Vec<(String, String)>, looked_at: Option<&BTreeSet<Vec<u8>>>, found: Vec<(String, String)>) {
+    let looked_at = looked_at.map(|paths| paths.iter().map(|path| shown(path)).collect::<BTreeSet<_>>());
+    known.retain(|(path, _)| looked_at.as_ref().is_some_and(|paths| !paths.contains(path)));
+    known.retain(|(path, _)| !found.iter().any(|(other, _)| other == path));
+    known.extend(found);
+    let surplus = known.len().saturating_sub(SET_ASIDE_LIMIT_PATHS);
+    known.drain(..surplus);
+}
+
+/// Answers an error and what it rests on, in one line.
+fn with_causes(error: &crate::git::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    shown(text.as_bytes())
+}

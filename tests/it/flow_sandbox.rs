@@ -1,0 +1,252 @@
+//! `cascade start` … `cascade stop`, with real repositories, a bare remote and the built program.
+
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::{Output, Sandbox};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A checkout whose watcher ends with the test.
+struct Watched(Sandbox);
+
+impl Deref for Watched {
+    type Target = Sandbox;
+
+    fn deref(&self) -> &Sandbox {
+        &self.0
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.cascade(&["stop"]);
+    }
+}
+
+impl Watched {
+    /// Sets up a pipeline that saves fast; nothing is started.
+    fn ready(settle: &str, more: &str) -> Self {
+        let sandbox = Sandbox::with_origin();
+        let pipeline = format!(
+            "version: 1\nproject: p\nsandbox: {{ settle: {settle}, batch_window: 1s, exclude: [\"node_modules/\"] }}\n\
+             health: {{ every: 1s }}\nnotify: {{ desktop: false }}\n{more}\n"
+        );
+        sandbox.write("cascade-sync.yaml", pipeline);
+        sandbox.cascade(&["init"]).expect_code(0);
+        sandbox.commit("Set up");
+        Self(sandbox)
+    }
+
+    fn started() -> Self {
+        let watched = Self::ready("200ms", "");
+        watched.start();
+        watched
+    }
+
+    #[track_caller]
+    fn start(&self) -> Value {
+        let started = self.cascade(&["start", "--json"]);
+        let log = self.log();
+        assert_eq!(started.code, 0, "{started:#?}\n{log}");
+        started.json()
+    }
+
+    #[track_caller]
+    fn stop(&self) -> Output {
+        self.cascade(&["stop", "--json"]).expect_code(0)
+    }
+
+    fn log(&self) -> String {
+        self.cascade(&["logs", "-n", "100"]).stdout
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", self.log());
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Answers a file as a revision has it, trimmed.
+    fn at(&self, revision: &str, path: &str) -> Option<String> {
+        let shown = self.try_git(&["show", &format!("{revision}:{path}")]);
+        (shown.code == 0).then(|| shown.stdout.trim().to_owned())
+    }
+
+    #[track_caller]
+    fn until_saved(&self, revision: &str, path: &str, content: &str) {
+        self.until(&format!("{path} on {revision}"), || self.at(revision, path).as_deref() == Some(content));
+    }
+
+    #[track_caller]
+    fn until_pushed(&self) {
+        let pushed = || self.git(&["ls-remote", "origin", "develop"]).split('\t').next().map(str::to_owned);
+        self.until("develop on origin", || pushed() == Some(self.git(&["rev-parse", "develop"])));
+    }
+
+    fn saves(&self) -> usize {
+        self.git(&["rev-list", "--count", "--grep=^Cascade-Batch: ", "develop"]).parse().unwrap()
+    }
+}
+
+#[test]
+fn saved_file_becomes_a_commit_here_and_on_the_remote() {
+    let watched = Watched::started();
+    watched.write("src/a b.txt", "one\n");
+    watched.until_saved("develop", "src/a b.txt", "one");
+    watched.until_pushed();
+    let message = watched.git(&["log", "-1", "--format=%B", "develop"]);
+    assert!(message.starts_with("Add src/a b.txt\n\nA src/a b.txt (4 B)\n"), "{message}");
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
+    assert!(watched.log().contains("saved: Add src/a b.txt"), "{}", watched.log());
+}
+
+#[test]
+fn changes_made_while_nobody_watched_are_saved_at_start() {
+    let watched = Watched::ready("200ms", "");
+    watched.write("early", "x\n");
+    assert_eq!(watched.start()["state"], "watching");
+    assert_eq!(watched.at("develop", "early").as_deref(), Some("x"));
+}
+
+#[test]
+fn stop_saves_what_is_pending() {
+    let watched = Watched::ready("1s", "");
+    watched.start();
+    watched.write("late", "x\n");
+    assert_eq!(watched.stop().json()["was_running"], true);
+    assert_eq!(watched.at("develop", "late").as_deref(), Some("x"));
+    watched.until_pushed();
+    assert_eq!(watched.stop().json()["was_running"], false);
+}
+
+#[test]
+fn second_watcher_is_refused_with_the_process_of_the_first() {
+    let watched = Watched::ready("200ms", "");
+    let process = watched.start()["process"].as_u64().unwrap();
+    for words in [&["start"][..], &["start", "--foreground"]] {
+        let refused = watched.cascade(words).expect_code(1);
+        let expected = format!("watched already (process {process})");
+        assert!(refused.stderr.contains(&expected) && refused.stderr.contains("hint:"), "{refused:#?}");
+    }
+}
+
+#[test]
+fn restart_ends_one_watcher_and_begins_another() {
+    let watched = Watched::ready("200ms", "");
+    let first = watched.start()["process"].clone();
+    let second = watched.cascade(&["restart", "--json"]).expect_code(0).json()["process"].clone();
+    assert_ne!(first, second);
+    watched.write("after", "x\n");
+    watched.until_saved("develop", "after", "x");
+}
+
+#[test]
+fn saving_pauses_on_another_branch_and_catches_up_afterwards() {
+    let watched = Watched::started();
+    watched.git(&["switch", "--quiet", "-c", "feature"]);
+    watched.write("f", "one\n");
+    watched.until("a word on the pause", || watched.log().contains("on branch `feature`"));
+    let before = watched.git(&["rev-parse", "develop"]);
+    assert_eq!(watched.at("develop", "f"), None);
+    assert_eq!(watched.git(&["rev-parse", "develop", "feature"]).lines().nth(1), Some(&before[..]));
+    watched.git(&["switch", "--quiet", "develop"]);
+    watched.until_saved("develop", "f", "one");
+}
+
+#[test]
+fn started_on_another_branch_it_says_so_and_saves_nothing() {
+    let watched = Watched::ready("200ms", "");
+    watched.git(&["switch", "--quiet", "-c", "feature"]);
+    watched.write("f", "one\n");
+    let started = watched.start();
+    assert_eq!(started["state"], "paused");
+    assert!(started["reason"].as_str().unwrap().contains("feature"), "{started}");
+    assert_eq!(watched.saves(), 0);
+}
+
+#[test]
+fn file_that_never_gets_quiet_is_saved_once_per_window() {
+    let watched = Watched::ready("300ms", "");
+    watched.start();
+    let begun = Instant::now();
+    let mut number = 0;
+    while begun.elapsed() < Duration::from_secs(4) {
+        number += 1;
+        watched.write("busy", format!("{number}\n"));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    watched.until_saved("develop", "busy", &number.to_string());
+    let saves = watched.saves();
+    assert!((2..=7).contains(&saves), "{saves} saves\n{}", watched.log());
+}
+
+#[test]
+fn excluded_directories_are_not_saved() {
+    let watched = Watched::started();
+    watched.write("node_modules/x/index.js", "x\n");
+    watched.write("seen", "x\n");
+    watched.until_saved("develop", "seen", "x");
+    watched.stop();
+    assert_eq!(watched.at("develop", "node_modules/x/index.js"), None);
+}
+
+#[test]
+fn saves_go_on_without_the_remote_and_reach_it_when_it_is_back() {
+    let watched = Watched::started();
+    watched.until_pushed();
+    let (here, away) = (watched.base().join("origin.git"), watched.base().join("away.git"));
+    std::fs::rename(&here, &away).unwrap();
+    watched.write("offline", "x\n");
+    watched.until_saved("develop", "offline", "x");
+    watched.until("a word on the push", || watched.log().contains("not pushed"));
+    watched.write("offline too", "x\n");
+    watched.until_saved("develop", "offline too", "x");
+    std::fs::rename(&away, &here).unwrap();
+    watched.until_pushed();
+}
+
+#[test]
+fn commits_of_others_on_the_remote_are_never_overwritten() {
+    let watched = Watched::started();
+    watched.until_pushed();
+    watched.git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../other"]);
+    let other = |words: &[&str]| watched.git(&[&["-C", "../other"], words].concat());
+    other(&["commit", "--quiet", "--allow-empty", "-m", "theirs"]);
+    other(&["push", "--quiet", "origin", "develop"]);
+    watched.write("mine", "x\n");
+    watched.until_saved("develop", "mine", "x");
+    watched.until("a word on what to do", || watched.log().contains("git pull --rebase origin develop"));
+    watched.git(&["pull", "--quiet", "--rebase", "origin", "develop"]);
+    watched.until_pushed();
+    assert!(watched.git(&["log", "--format=%s", "origin/develop"]).contains("theirs"));
+}
+
+#[test]
+fn automatic_environment_follows_each_pushed_save() {
+    let watched =
+        Watched::ready("200ms", "environments:\n  staging: { from: develop, branch: staging, promote: auto }\n");
+    watched.start();
+    watched.write("feature", "x\n");
+    watched.until_saved("staging", "feature", "x");
+    watched.until("staging on origin", || {
+        let tip = watched.git(&["rev-parse", "staging"]);
+        watched.git(&["ls-remote", "origin", "staging"]).starts_with(&tip)
+    });
+}
+
+#[test]
+fn home_that_cannot_be_written_is_named() {
+    let watched = Watched::ready("200ms", "");
+    std::fs::write(watched.base().join("cascade"), "a file").unwrap();
+    let refused = watched.cascade(&["start"]);
+    assert_eq!(refused.code, 1, "{refused:#?}");
+    assert!(refused.stderr.contains("/cascade"), "{refused:#?}");
+    std::fs::remove_file(watched.base().join("cascade")).unwrap();
+}
