@@ -3,5 +3,6 @@
 mod cli_hook;
 mod cli_init;
 mod cli_usage;
+mod cli_views;
 mod support;
 mod tidy;
