@@ -240,7 +240,7 @@ fn why_leads_from_a_failed_check_to_its_log() {
     filtered(&sandbox, || {
         insta::assert_snapshot!(never, @r#"
     [COMMIT..] is not live in staging: nobody promoted it yet
-      it was never promoted to
+      there was no promotion yet
     next: cascade promote staging
     "#)
     });
@@ -251,7 +251,7 @@ fn why_leads_from_a_failed_check_to_its_log() {
     filtered(&sandbox, || {
         insta::assert_snapshot!(failed, @r#"
     [COMMIT..] is not live in staging: its promotion failed
-      last promotion [ID] ([AGE]) is failed: check `build` failed: exit code 1
+      last promotion [ID] failed [AGE]: check `build` failed: exit code 1
       check `build` failed: exit code 1
       its output: tail [BASE]/cascade/logs/[LOG]
     next: cascade promote staging
@@ -271,7 +271,7 @@ fn why_and_history_of_a_rollback_name_the_hold() {
     filtered(&sandbox, || {
         insta::assert_snapshot!(why, @r#"
     [COMMIT..] is not live in staging: its promotion was rolled back
-      last promotion [ID] ([AGE]) is rolled back: check `up` failed: exit code 1
+      last promotion [ID] rolled back [AGE]: check `up` failed: exit code 1
       held since [AGE] by Ada (rollback): check `up` failed: exit code 1
       [COMMIT..] is quarantined: it failed in promotion [ID]
       verify `up` failed: exit code 1
@@ -289,7 +289,7 @@ fn why_and_history_of_a_rollback_name_the_hold() {
       │
       ▼ 2 to promote
       ? staging      staging [COMM.]                     never promoted
-      │   held by Ada: check `up` failed: exit code 1
+      │   held since a rollback: check `up` failed: exit code 1
       │   promotion [ID] rolled back [AGE]: check `up` failed: exit code 1
       │
       ▼ up to date
