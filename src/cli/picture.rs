@@ -4,7 +4,7 @@ use super::status::{Document, Environment, Sandbox};
 use super::ui::{Cell, Tone};
 use super::words;
 use crate::base::Timestamp;
-use crate::store::{Promotion, SandboxState, State};
+use crate::store::{HoldCause, Promotion, SandboxState, State};
 
 /// Columns of the whole picture.
 const WIDTH: usize = 80;
@@ -91,7 +91,11 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
     let mut lines = vec![title(Cell::new(mark, tone), &environment.name, place, live)];
     let mut tell = |text: &str, tone| lines.extend(text_lines(text, tone, is_last));
     if let Some(hold) = &environment.held {
-        tell(&format!("held by {}: {}", words::name(&hold.person), hold.reason), Tone::Bad);
+        let cause = match hold.cause {
+            HoldCause::Person => format!("held by {}", words::name(&hold.person)),
+            HoldCause::Rollback => "held since a rollback".to_owned(),
+        };
+        tell(&format!("{cause}: {}", hold.reason), Tone::Bad);
     }
     if let Some(open) = &standing.open {
         tell(&progress(open, standing.is_interrupted, now), Tone::Warn);

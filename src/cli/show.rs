@@ -129,7 +129,7 @@ fn print_objects(ui: &Ui, document: &Document) {
 
 fn print_commits(ui: &Ui, document: &Document) {
     let lines = format!("+{} -{} lines", document.insertions, document.deletions);
-    ui.heading(&format!("\nchanges: {}, {lines}", words::count(document.files_changed, "file")).trim_start());
+    ui.heading(&format!("changes: {}, {lines}", words::count(document.files_changed, "file")));
     for commit in &document.commits {
         let author = Cell::new(format!(" ({})", commit.author), Tone::Dim);
         ui.pieces(&[format!("  {} ", commit.id.short()).into(), commit.subject.as_str().into(), author]);

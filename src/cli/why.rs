@@ -103,11 +103,11 @@ fn ended(state: State) -> &'static str {
 
 fn last_fact(standing: &Standing, now: Timestamp) -> Option<String> {
     let Some(last) = &standing.last else {
-        return Some("it was never promoted to".to_owned());
+        return Some("there was no promotion yet".to_owned());
     };
     let reason = last.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let age = words::age(now, last.updated_at);
-    Some(format!("last promotion {} ({age}) is {}{reason}", last.id, words::state(last.state)))
+    Some(format!("last promotion {} {} {age}{reason}", last.id, words::state(last.state)))
 }
 
 fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {
