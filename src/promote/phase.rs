@@ -117,11 +117,15 @@ impl Event {
     }
 }
 
-/// Answers what follows when `event` happens to a promotion in `state`; nothing when the event does not belong there.
+/// Answers what follows when `event` happens to a promotion in `state` whose pending step is `pending` (none: it
+/// rests); nothing when the event does not belong there.
 ///
 /// `pushes` says whether the promotion goes to a remote.
 #[must_use]
-pub fn next(state: State, event: &Event, pushes: bool) -> Option<Next> {
+pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) -> Option<Next> {
+    if !answers(pending, event) {
+        return None;
+    }
     let rest = |state| Some(Next { state, step: None });
     let perform = |state, step| Some(Next { state, step: Some(step) });
     match (state, event) {
@@ -160,6 +164,31 @@ pub fn next(state: State, event: &Event, pushes: bool) -> Option<Next> {
         (before, Event::Failed(_)) if has_not_landed(before) || before == State::Landing => rest(State::Failed),
         _ => None,
     }
+}
+
+/// Answers whether an event can come out of the pending step, or from outside while none is pending.
+fn answers(pending: Option<Step>, event: &Event) -> bool {
+    let from: &[Step] = match event {
+        Event::Begun | Event::RollbackRequested(_) => return pending.is_none(),
+        Event::Failed(_) => return pending.is_some(),
+        Event::Rejected(_) | Event::Expired(_) => return pending.is_none_or(|step| step == Step::Gate),
+        Event::Superseded(_) => {
+            return pending.is_none_or(|step| matches!(step, Step::LandRemote | Step::LandLocal));
+        }
+        Event::Planned | Event::NothingToDo | Event::Drifted(_) | Event::Conflicted(_) => &[Step::Plan],
+        Event::Admitted => &[Step::Admit],
+        Event::Closed(_) => &[Step::Admit, Step::Gate],
+        Event::ChecksPassed | Event::CheckFailed(_) => &[Step::Check],
+        Event::Opened => &[Step::Gate],
+        Event::LandedRemote => &[Step::LandRemote],
+        Event::LandedLocal | Event::LocalMoved(_) => &[Step::LandLocal],
+        Event::Verified | Event::VerificationFailed(_) => &[Step::Verify],
+        Event::Quarantined => &[Step::Quarantine],
+        Event::RollbackPlanned => &[Step::PlanRollback, Step::RollbackRemote],
+        Event::RemoteRolledBack => &[Step::RollbackRemote],
+        Event::LocalRolledBack => &[Step::RollbackLocal],
+    };
+    pending.is_some_and(|step| from.contains(&step))
 }
 
 /// Answers whether a promotion in that state has moved nothing yet.
@@ -204,11 +233,11 @@ mod tests {
     }
 
     fn walk(events: &[Event], pushes: bool) -> (State, Vec<Step>) {
-        let mut state = State::Proposed;
+        let (mut state, mut pending) = (State::Proposed, None);
         let mut steps = Vec::new();
         for event in events {
-            let Some(next) = next(state, event, pushes) else { continue };
-            state = next.state;
+            let Some(next) = next(state, pending, event, pushes) else { continue };
+            (state, pending) = (next.state, next.step);
             steps.extend(next.step);
         }
         (state, steps)
@@ -256,8 +285,8 @@ mod tests {
     fn every_resting_state_is_final_or_waiting() {
         for state in State::ALL {
             for event in every_event() {
-                for pushes in [true, false] {
-                    let Some(next) = next(*state, &event, pushes) else { continue };
+                for pending in Step::ALL.iter().copied().map(Some).chain([None]) {
+                    let Some(next) = next(*state, pending, &event, true) else { continue };
                     let rests = next.step.is_none();
                     assert_eq!(rests, next.state.is_final() || next.state == State::Waiting, "{state} + {event:?}");
                 }
@@ -272,11 +301,11 @@ mod tests {
             pushes in proptest::bool::ANY,
         ) {
             let events = every_event();
-            let mut state = State::Proposed;
+            let (mut state, mut pending) = (State::Proposed, None);
             let (mut checked, mut opened) = (false, false);
             for pick in picks {
                 let event = &events[pick];
-                let Some(next) = next(state, event, pushes) else { continue };
+                let Some(next) = next(state, pending, event, pushes) else { continue };
                 match event {
                     Event::Begun => (checked, opened) = (false, false),
                     Event::ChecksPassed => checked = true,
@@ -286,7 +315,7 @@ mod tests {
                 if matches!(next.step, Some(Step::LandRemote | Step::LandLocal)) {
                     prop_assert!(checked && opened);
                 }
-                state = next.state;
+                (state, pending) = (next.state, next.step);
             }
         }
 

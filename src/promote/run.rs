@@ -183,7 +183,8 @@ pub(super) async fn drive(
             state: promotion.state.to_string(),
             event: event.name().to_owned(),
         };
-        let next = phase::next(promotion.state, &event, promotion.remote.is_some()).ok_or_else(out_of_phase)?;
+        let next = phase::next(promotion.state, promotion.step, &event, promotion.remote.is_some())
+            .ok_or_else(out_of_phase)?;
         let is_new_state = next.state != promotion.state;
         promotion.state = next.state;
         promotion.step = next.step;

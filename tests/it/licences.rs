@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-const ALLOWED: [&str; 11] = [
+const ALLOWED: [&str; 12] = [
+    "BSL-1.0",
     "MIT",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
