@@ -10,6 +10,9 @@ use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 
 use crate::base::escape::shown;
 
+/// What the pre-push hook says when it blocks a push for a secret; the watcher knows the case by it.
+pub const BLOCKED_WORDS: &str = "it carries what looks like a secret";
+
 /// A line with this marker may hold what looks like a secret.
 pub const ALLOW_MARKER: &str = "cascade:allow-secret";
 

@@ -154,7 +154,7 @@ fn security_scan(repo: &Repo, push: &Push) -> Outcome {
     }
     let hint = "take it out of the commits (`git commit --amend`, `git rebase -i`) and replace the secret, for it may be \
          known; where it is none, put the comment `cascade:allow-secret` on its line";
-    let message = format!("the push is blocked: it carries what looks like a secret ({} found)", findings.len());
+    let message = format!("the push is blocked: {} ({} found)", secrets::BLOCKED_WORDS, findings.len());
     findings.truncate(FINDINGS_SHOWN);
     Err(Failure { causes: findings, ..Failure::denied(message).with_hint(hint) })
 }

@@ -111,7 +111,7 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
     shell.ui.success(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
     if let Some(next) = ctx.config.downstream(environment).first() {
-        shell.ui.note(&format!("next: cascade promote {next}"));
+        shell.ui.line(&format!("next: cascade promote {next}"));
     }
     Ok(())
 }

@@ -5,22 +5,30 @@ use std::collections::VecDeque;
 use tokio::sync::watch;
 
 use super::error::Result;
-use super::run::{Request, Silent, lock, promote};
+use super::run::{Request, Silent, lock, promote, recover};
 use crate::base::id::ObjectId;
 use crate::config::PromoteMode;
 use crate::context::Context;
 use crate::store::{Lock, State};
 
-/// Follows the tips of the sandbox's branch until nobody sends any more; only the newest counts.
+/// Takes up what a crash interrupted, then follows the tips of the sandbox's branch until nobody sends any more; only the newest counts.
 ///
 /// A failure is logged; the next tip tries again.
 pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
+    if let Err(problem) = take_up_interrupted(&ctx).await {
+        tracing::warn!(%problem, "an interrupted promotion could not be taken up");
+    }
     while tips.changed().await.is_ok() {
         tips.mark_unchanged();
         if let Err(problem) = follow_once(&ctx).await {
             tracing::warn!(%problem, "an automatic promotion did not work");
         }
     }
+}
+
+async fn take_up_interrupted(ctx: &Context) -> Result<()> {
+    let held = lock(ctx, true).await?;
+    recover(ctx, &held, &mut Silent).await.map(drop)
 }
 
 /// Promotes into every automatic environment that the sandbox feeds, and on from there as far as automation goes.

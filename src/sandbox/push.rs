@@ -11,6 +11,7 @@ use super::board::Board;
 use crate::base::id::ObjectId;
 use crate::base::retry::Backoff;
 use crate::base::{ErrorKind, Kinded as _};
+use crate::check::secrets::BLOCKED_WORDS;
 use crate::config::AlertEvent;
 use crate::context::Context;
 use crate::git::{Error, Lease};
@@ -151,8 +152,10 @@ impl Work {
         }
         tracing::warn!(commit = commit.short(), problem, "not pushed");
         if !error.kind().is_transient() {
+            let is_secret = matches!(error, Error::RemoteRefused { reason, .. } if reason.contains(BLOCKED_WORDS));
+            let event = if is_secret { AlertEvent::SecretFound } else { AlertEvent::Paused };
             let title = format!("{}: saves are not pushed", self.ctx.config.project);
-            self.ctx.tell(AlertEvent::Paused, title, problem.clone()).await;
+            self.ctx.tell(event, title, problem.clone()).await;
         }
         self.problem = Some(problem);
     }

@@ -191,6 +191,22 @@ fn end_state_of_first(pipeline: &Pipeline, has_remote: bool) -> EndState {
 }
 
 #[test]
+fn starting_the_watcher_takes_up_what_was_interrupted() {
+    let pipeline = ready(false, false);
+    let source = pipeline.tree("staging");
+    // The sixth moment is the beginning of the check: nothing has moved yet.
+    assert!(kill_at(&pipeline, 5));
+    assert_ne!(pipeline.tree("main"), source);
+    pipeline.cascade(&["start"]).expect_code(0);
+    let landed = (0..600).any(|_| {
+        let status = pipeline.cascade(&["status", "--json"]).json();
+        status["environments"][1]["promotion"].is_null() && pipeline.tree("main") == source
+    });
+    pipeline.cascade(&["stop"]).expect_code(0);
+    assert!(landed);
+}
+
+#[test]
 fn killed_at_every_step_of_a_good_promotion_it_still_lands() {
     kill_everywhere(true, false);
 }
