@@ -25,6 +25,8 @@ use super::program::Program;
 use super::repo::{Head, Repo};
 use super::tree::{BaseTree, Edit};
 
+/// Packs up to this number cost reading nothing worth mentioning; git's own limit is the same.
+pub const PACKS_KEPT: usize = 50;
 /// How often a save begins again because the user committed meanwhile.
 const ATTEMPTS: usize = 5;
 
@@ -167,6 +169,19 @@ impl Repo {
         let packs = std::fs::read_dir(self.common_dir().join("objects/pack"));
         let is_pack = |entry: &std::fs::DirEntry| entry.path().extension().is_some_and(|end| end == "pack");
         packs.map_or(0, |entries| entries.flatten().filter(is_pack).count())
+    }
+
+    /// Lets git join the packs that many saves have left, where there are more than [`PACKS_KEPT`]; git's own settings
+    /// (`gc.auto`, `gc.autoPackLimit`) have the last word.
+    ///
+    /// # Errors
+    /// git fails; nothing is lost then.
+    pub fn consolidate(&self) -> Result<()> {
+        if self.save_packs() <= PACKS_KEPT {
+            return Ok(());
+        }
+        let arguments = ["-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"];
+        Program::durable(self.root(), arguments).succeed().map(drop)
     }
 
     /// Answers whether the commit at `HEAD` has something at `path` (relative to the top).

@@ -90,7 +90,7 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
             hint = hints.recv() => watcher.hinted(hint)?,
             () = tokio::time::sleep(watcher.wait()) => watcher.save_due().await,
             _ = beats.tick() => watcher.beat().await,
-            _ = looks.tick() => watcher.note_everything(),
+            _ = looks.tick() => watcher.look_at_everything(),
             _ = limited_looks.tick() => if watcher.source.is_limited() { watcher.note_everything() },
             () = &mut stop => break,
         }
@@ -143,6 +143,17 @@ impl<'a> Watcher<'a> {
 
     fn now_ms(&self) -> i64 {
         self.ctx.now().as_millisecond()
+    }
+
+    /// The slow look, and the moment to let git tidy up what many saves have left.
+    fn look_at_everything(&mut self) {
+        self.note_everything();
+        let git = self.ctx.git.clone();
+        tokio::spawn(async move {
+            if let Err(problem) = git.run(|repo| repo.consolidate()).await {
+                tracing::warn!(%problem, "packs were not joined");
+            }
+        });
     }
 
     fn note_everything(&mut self) {

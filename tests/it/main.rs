@@ -4,6 +4,7 @@ mod cli_hook;
 mod cli_init;
 mod cli_usage;
 mod cli_views;
+mod fault_disk;
 mod fault_promote;
 mod flow_promote;
 mod flow_sandbox;

@@ -547,3 +547,19 @@ fn random_edits_give_the_tree_that_git_gives() {
         at.check_clean();
     }
 }
+
+#[test]
+fn the_packs_of_many_saves_are_joined_and_nothing_is_lost() {
+    let at = Checkout::new();
+    for round in 0..=PACKS_KEPT {
+        at.write("one", format!("round {round}"));
+        at.try_save(Hints::Paths([b"one".to_vec()].into())).unwrap();
+    }
+    assert!(at.repo.save_packs() > PACKS_KEPT);
+    at.repo.consolidate().unwrap();
+    assert!(at.repo.save_packs() < 5, "{} packs are left", at.repo.save_packs());
+    assert_eq!(at.git(&["rev-list", "--count", "HEAD"]).trim(), (PACKS_KEPT + 2).to_string());
+    at.git(&["fsck", "--strict"]);
+    at.write("one", "after");
+    assert!(matches!(at.try_save(Hints::Paths([b"one".to_vec()].into())), Ok(SaveAnswer::Saved(_))));
+}
