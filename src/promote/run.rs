@@ -6,11 +6,12 @@ use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
 use super::{land, plan, questions, rollback};
+use crate::base::Timestamp;
 use crate::base::id::PromotionId;
 use crate::check::Answer;
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::store::{CheckPhase, HoldCause, Lock, LockError, Promotion, State, Step};
+use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -177,6 +178,7 @@ pub(super) async fn drive(
     mut event: Event,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
+    let mut unwritten = Vec::new();
     loop {
         let out_of_phase = || Error::OutOfPhase {
             id: promotion.id.to_string(),
@@ -196,13 +198,33 @@ pub(super) async fn drive(
         } else if is_new_state && next.state != State::RollingBack && next.state != State::RolledBack {
             promotion.reason = None;
         }
-        ctx.store.record(&promotion, "event", event.name(), event.reason().unwrap_or_default()).await?;
+        unwritten.push(journal_entry(&event, promotion.updated_at));
+        if next.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
+            ctx.store.record(&promotion, &std::mem::take(&mut unwritten)).await?;
+        }
         let Some(step) = next.step else {
             settle(ctx, &promotion).await?;
             return Ok(promotion);
         };
         observer.step(&promotion, step);
         event = perform(ctx, &mut promotion, step, observer).await?;
+    }
+}
+
+fn journal_entry(event: &Event, at: Timestamp) -> JournalEntry {
+    let detail = event.reason().unwrap_or_default().to_owned();
+    JournalEntry { kind: "event".to_owned(), name: event.name().to_owned(), detail, at }
+}
+
+/// Answers whether a step changes anything outside, or takes its time: only then must it be journaled before it begins.
+/// The others read and decide in no time; after a crash they are simply decided again.
+fn is_effect(ctx: &Context, promotion: &Promotion, step: Step) -> bool {
+    let spec = ctx.config.environment(&promotion.environment);
+    match step {
+        Step::Admit | Step::Gate => false,
+        Step::Check => spec.is_some_and(|spec| !spec.checks.is_empty()),
+        Step::Verify => spec.is_some_and(|spec| !spec.verify.is_empty()),
+        _ => true,
     }
 }
 

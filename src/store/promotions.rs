@@ -43,11 +43,11 @@ fn promotion(row: &AnyRow) -> Result<Promotion> {
 }
 
 impl Store {
-    /// Stores a promotion as it is now and, in the same transaction, one line of its journal.
+    /// Stores a promotion as it is now and, in the same transaction, the events that brought it here, oldest first.
     ///
     /// # Errors
     /// The database cannot be written; then neither is stored.
-    pub async fn record(&self, promotion: &Promotion, kind: &str, name: &str, detail: &str) -> Result<()> {
+    pub async fn record(&self, promotion: &Promotion, events: &[JournalEntry]) -> Result<()> {
         let mut transaction =
             self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("begin to record a promotion"))?;
         let lines = sqlx::query("SELECT CAST(COUNT(*) AS BIGINT) AS lines FROM journal WHERE promotion = $1")
@@ -84,18 +84,20 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(failed("record a promotion"))?;
-        sqlx::query(
-            "INSERT INTO journal (promotion, position, kind, name, detail, at_ms) VALUES ($1, $2, $3, $4, $5, $6)",
-        )
-        .bind(promotion.id.as_str().to_owned())
-        .bind(position)
-        .bind(kind.to_owned())
-        .bind(name.to_owned())
-        .bind(detail.to_owned())
-        .bind(promotion.updated_at.as_millisecond())
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed("record a promotion's journal"))?;
+        for (event, position) in events.iter().zip(position..) {
+            sqlx::query(
+                "INSERT INTO journal (promotion, position, kind, name, detail, at_ms) VALUES ($1, $2, $3, $4, $5, $6)",
+            )
+            .bind(promotion.id.as_str().to_owned())
+            .bind(position)
+            .bind(event.kind.clone())
+            .bind(event.name.clone())
+            .bind(event.detail.clone())
+            .bind(event.at.as_millisecond())
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed("record a promotion's journal"))?;
+        }
         transaction.commit().await.map_err(failed("record a promotion"))
     }
 
