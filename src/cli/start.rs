@@ -130,7 +130,12 @@ pub(super) async fn background(shell: &Shell) -> Outcome {
         if Instant::now() >= until {
             shell.ui.note("the watcher is still taking its first look at the checkout: see `cascade status`");
             let record = ctx.store.sandbox().await?;
-            return print(shell, &log, child.id(), record.unwrap_or_else(|| unreported(&ctx)));
+            return print(
+                shell,
+                &log,
+                child.id(),
+                record.unwrap_or_else(|| SandboxRecord::begun(&ctx.config.sandbox.branch, ctx.now())),
+            );
         }
         sleep(LOOK_EVERY).await;
     }
@@ -159,21 +164,6 @@ async fn begun(ctx: &Context, child: &Child, since: Timestamp) -> Outcome<Option
     let record = ctx.store.sandbox().await?;
     let said = record.filter(|record| record.seen_at >= since && record.state != SandboxState::Stopped);
     Ok(if service::watcher(&ctx.home)? == Some(child.id()) { said } else { None })
-}
-
-fn unreported(ctx: &Context) -> SandboxRecord {
-    SandboxRecord {
-        state: SandboxState::Watching,
-        reason: None,
-        branch: ctx.config.sandbox.branch.clone(),
-        head: None,
-        pending: 0,
-        unpushed: 0,
-        push_problem: None,
-        set_aside: Vec::new(),
-        saved_at: None,
-        seen_at: ctx.now(),
-    }
 }
 
 fn print(shell: &Shell, log: &Path, process: u32, record: SandboxRecord) -> Outcome {

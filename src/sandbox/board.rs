@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use crate::context::Context;
-use crate::store::{SandboxRecord, SandboxState};
+use crate::store::SandboxRecord;
 
 /// The record of one watcher; cheap to clone, shared by its tasks.
 #[derive(Debug, Clone)]
@@ -17,18 +17,8 @@ pub(super) struct Board {
 impl Board {
     /// Makes the record of a watcher that has just begun; nothing is written yet.
     pub async fn new(ctx: &Context) -> Result<Self, crate::store::Error> {
-        let record = SandboxRecord {
-            state: SandboxState::Watching,
-            reason: None,
-            branch: ctx.config.sandbox.branch.clone(),
-            head: None,
-            pending: 0,
-            unpushed: 0,
-            push_problem: None,
-            set_aside: Vec::new(),
-            saved_at: ctx.store.sandbox().await?.and_then(|earlier| earlier.saved_at),
-            seen_at: ctx.now(),
-        };
+        let saved_at = ctx.store.sandbox().await?.and_then(|earlier| earlier.saved_at);
+        let record = SandboxRecord { saved_at, ..SandboxRecord::begun(&ctx.config.sandbox.branch, ctx.now()) };
         Ok(Self { ctx: ctx.clone(), record: Arc::new(Mutex::new(record)) })
     }
 

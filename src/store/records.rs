@@ -296,6 +296,25 @@ pub struct SandboxRecord {
     pub seen_at: Timestamp,
 }
 
+impl SandboxRecord {
+    /// Makes the record of a watcher that has just begun to save to `branch` and knows nothing yet.
+    #[must_use]
+    pub fn begun(branch: &str, now: Timestamp) -> Self {
+        Self {
+            state: SandboxState::Watching,
+            reason: None,
+            branch: branch.to_owned(),
+            head: None,
+            pending: 0,
+            unpushed: 0,
+            push_problem: None,
+            set_aside: Vec::new(),
+            saved_at: None,
+            seen_at: now,
+        }
+    }
+}
+
 /// The latest answer of a continuous health check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthRecord {
