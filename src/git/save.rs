@@ -6,6 +6,7 @@
 
 mod attributes;
 mod commit;
+mod lock;
 mod publish;
 mod scan;
 #[cfg(test)]
@@ -197,7 +198,19 @@ impl Repo {
         Ok(BaseTree::new(&odb, self.base_tree(commit)?).find(path)?.is_some())
     }
 
+    /// Finishes or undoes what a killed save left half done: the index follows where the branch has moved already,
+    /// and a dead save's locks are removed. Those of other programs are left alone.
+    ///
+    /// # Errors
+    /// Git's directory cannot be read or written.
+    pub fn recover_save(&self) -> Result<()> {
+        lock::recover(self)
+    }
+
     fn try_save(&self, request: &SaveRequest<'_>) -> Result<Attempt> {
+        if lock::lock_path(&self.git_dir().join("index")).exists() {
+            self.recover_save()?;
+        }
         let parent = match self.stand(request.branch)? {
             Ok(parent) => parent,
             Err(reason) => return Ok(Attempt::Done(SaveAnswer::Paused { reason })),

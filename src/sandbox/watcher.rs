@@ -19,7 +19,7 @@ use crate::config::AlertEvent;
 use crate::context::Context;
 use crate::git::{Change, Hints, SaveAnswer, SaveRequest, Saved, SetAside};
 use crate::store::SandboxState;
-use crate::watch::{Batch, Batcher, Hint, Rules, Source};
+use crate::watch::{Batch, Batcher, Hint, Rules, Source, Told};
 
 /// Pause between two looks at everything: the harm of a lost event is bounded by it.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
@@ -87,7 +87,7 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
     let mut limited_looks = every(LIMITED_LOOK_EVERY);
     loop {
         tokio::select! {
-            hint = hints.recv() => watcher.hinted(hint)?,
+            told = hints.recv() => watcher.hinted(told)?,
             () = tokio::time::sleep(watcher.wait()) => watcher.save_due().await,
             _ = beats.tick() => watcher.beat().await,
             _ = looks.tick() => watcher.look_at_everything(),
@@ -98,8 +98,8 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
     if watcher.source.catch_up(CATCH_UP_LIMIT).await.is_err() {
         watcher.note_everything();
     }
-    while let Ok(hint) = hints.try_recv() {
-        watcher.hinted(Some(hint))?;
+    while let Ok(told) = hints.try_recv() {
+        watcher.hinted(Some(told))?;
     }
     Ok(watcher.finish().await)
 }
@@ -115,11 +115,13 @@ fn everything() -> Batch {
 }
 
 impl<'a> Watcher<'a> {
-    async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, tokio::sync::mpsc::Receiver<Hint>), Error> {
+    async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, tokio::sync::mpsc::Receiver<Told>), Error> {
         let board = Board::new(ctx).await?;
-        let places =
-            ctx.git.run(|repo| Ok((repo.git_dir().to_owned(), repo.common_dir().to_owned(), repo.excludes_file())));
-        let (git_dir, common_dir, excludes_file) = places.await?;
+        let prepared = ctx.git.run(|repo| {
+            repo.recover_save()?;
+            Ok((repo.git_dir().to_owned(), repo.common_dir().to_owned(), repo.excludes_file()))
+        });
+        let (git_dir, common_dir, excludes_file) = prepared.await?;
         let spec = &ctx.config.sandbox;
         let rules = Arc::new(Rules::load(ctx.git.root(), &common_dir, &spec.exclude, excludes_file.as_deref())?);
         let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules))?;
@@ -161,10 +163,11 @@ impl<'a> Watcher<'a> {
         self.batcher.note_everything(now);
     }
 
-    fn hinted(&mut self, hint: Option<Hint>) -> Result<(), Error> {
+    fn hinted(&mut self, told: Option<Told>) -> Result<(), Error> {
         let now = self.now_ms();
-        match hint {
-            Some(Hint::Path(path)) => self.batcher.note(path, now),
+        let age = told.as_ref().map_or(Duration::ZERO, |told| told.at.elapsed());
+        match told.map(|told| told.hint) {
+            Some(Hint::Path(path)) => self.batcher.note(path, now, age),
             Some(Hint::Rescan | Hint::Repository) => self.batcher.note_everything(now),
             Some(Hint::Failed(reason)) => {
                 let reason = shown(reason.as_bytes());
@@ -264,7 +267,7 @@ impl<'a> Watcher<'a> {
             tracing::info!("saving again");
         }
         let now = self.now_ms();
-        unsettled.into_iter().for_each(|path| self.batcher.note(path, now));
+        unsettled.into_iter().for_each(|path| self.batcher.note(path, now, Duration::ZERO));
         let listed = set_aside.iter().take(SET_ASIDE_LIMIT_PATHS);
         let listed: Vec<(String, String)> =
             listed.map(|one| (shown(&one.path), shown(one.reason.as_bytes()))).collect();
@@ -284,7 +287,7 @@ impl<'a> Watcher<'a> {
         if batch.everything {
             self.batcher.note_everything(now);
         }
-        batch.paths.into_iter().for_each(|path| self.batcher.note(path, now));
+        batch.paths.into_iter().for_each(|path| self.batcher.note(path, now, Duration::ZERO));
         self.pause(with_causes(error), "a save failed; it is tried again").await;
     }
 

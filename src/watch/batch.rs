@@ -75,11 +75,12 @@ impl Batcher {
         }
     }
 
-    /// Notes an event of `path`; beyond [`MAX_PENDING_PATHS`] the paths collapse into everything.
-    pub fn note(&mut self, path: Vec<u8>, at_ms: i64) {
-        let now = self.inner(at_ms);
-        self.paths.entry(path).and_modify(|noted| noted.last = now).or_insert(Noted::at(now));
-        self.widen(now);
+    /// Notes an event of `path` that happened `age` before `now_ms`; beyond [`MAX_PENDING_PATHS`] the paths
+    /// collapse into everything.
+    pub fn note(&mut self, path: Vec<u8>, now_ms: i64, age: Duration) {
+        let noted = Noted::at(self.inner(now_ms).saturating_sub(whole_ms(age)));
+        self.paths.entry(path).and_modify(|known| *known = known.and(noted)).or_insert(noted);
+        self.widen(noted.last);
         if self.paths.len() > MAX_PENDING_PATHS {
             self.paths.clear();
             self.everything = self.span;
@@ -195,7 +196,7 @@ mod tests {
     #[test]
     fn a_quiet_path_is_handed_out_after_settle() {
         let mut batcher = batcher();
-        batcher.note(b"a".to_vec(), 1_000);
+        batcher.note(b"a".to_vec(), 1_000, Duration::ZERO);
         assert_eq!(batcher.next_due(1_000), Some(4_000));
         assert_eq!(batcher.take(3_999), None);
         let batch = batcher.take(4_000).unwrap();
@@ -204,10 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn the_time_it_took_to_hear_of_an_event_counts_as_quiet() {
+        let mut batcher = batcher();
+        batcher.note(b"a".to_vec(), 1_250, Duration::from_millis(250));
+        assert_eq!(batcher.next_due(1_250), Some(4_000));
+        batcher.note(b"a".to_vec(), 9_000, Duration::from_secs(5));
+        assert_eq!(names(batcher.take(9_000)), ["a"]);
+    }
+
+    #[test]
     fn what_is_saved_together_comes_together() {
         let mut batcher = batcher();
-        batcher.note(b"a".to_vec(), 0);
-        batcher.note(b"b".to_vec(), 2_900);
+        batcher.note(b"a".to_vec(), 0, Duration::ZERO);
+        batcher.note(b"b".to_vec(), 2_900, Duration::ZERO);
         assert_eq!(batcher.take(3_000), None);
         assert_eq!(names(batcher.take(5_900)), ["a", "b"]);
     }
@@ -216,10 +226,10 @@ mod tests {
     fn the_window_takes_the_due_and_leaves_the_fresh() {
         let mut batcher = batcher();
         for at in (0..10_000).step_by(500) {
-            batcher.note(b"busy".to_vec(), at);
+            batcher.note(b"busy".to_vec(), at, Duration::ZERO);
         }
-        batcher.note(b"settled".to_vec(), 6_000);
-        batcher.note(b"fresh".to_vec(), 9_900);
+        batcher.note(b"settled".to_vec(), 6_000, Duration::ZERO);
+        batcher.note(b"fresh".to_vec(), 9_900, Duration::ZERO);
         assert_eq!(names(batcher.take(10_000)), ["busy", "settled"]);
         assert_eq!((batcher.pending(), batcher.next_due(10_000)), (1, Some(12_900)));
     }
@@ -230,7 +240,7 @@ mod tests {
         let mut batches = 0;
         for at in 0..40_000 {
             if at < 30_000 && at % 20 == 0 {
-                batcher.note(b"log".to_vec(), at);
+                batcher.note(b"log".to_vec(), at, Duration::ZERO);
             }
             batches += usize::from(batcher.take(at).is_some());
         }
@@ -241,8 +251,8 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_back_delays_nothing() {
         let mut batcher = batcher();
-        batcher.note(b"a".to_vec(), 3_600_000);
-        batcher.note(b"b".to_vec(), 0);
+        batcher.note(b"a".to_vec(), 3_600_000, Duration::ZERO);
+        batcher.note(b"b".to_vec(), 0, Duration::ZERO);
         assert_eq!(batcher.next_due(0), Some(3_000));
         assert_eq!(names(batcher.take(3_000)), ["a", "b"]);
     }
@@ -251,7 +261,7 @@ mod tests {
     fn too_many_paths_collapse_into_everything() {
         let mut batcher = batcher();
         for n in 0..=MAX_PENDING_PATHS {
-            batcher.note(n.to_string().into_bytes(), 5);
+            batcher.note(n.to_string().into_bytes(), 5, Duration::ZERO);
         }
         assert_eq!(batcher.pending(), 1);
         let batch = batcher.take(3_005).unwrap();
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn flush_hands_out_what_is_not_due() {
         let mut batcher = batcher();
-        batcher.note(b"a".to_vec(), 0);
+        batcher.note(b"a".to_vec(), 0, Duration::ZERO);
         batcher.note_everything(1);
         let batch = batcher.flush().unwrap();
         assert!(batch.everything && batch.paths.contains(b"a".as_slice()));
@@ -314,7 +324,7 @@ mod tests {
                     clock += until - elapsed;
                     elapsed = until;
                 }
-                batcher.note(vec![path], clock);
+                batcher.note(vec![path], clock, Duration::ZERO);
                 waiting.entry(vec![path]).or_insert(elapsed);
                 prop_assert_eq!(batcher.pending(), waiting.len());
             }
@@ -336,7 +346,7 @@ mod tests {
                     let times = noted.remove(&path).unwrap();
                     prop_assert!(clock - times.last >= settle || clock - times.first >= window);
                 }
-                batcher.note(vec![path], clock);
+                batcher.note(vec![path], clock, Duration::ZERO);
                 noted.entry(vec![path]).and_modify(|times| times.last = clock).or_insert(Noted::at(clock));
             }
             let rest = batcher.flush().map(|batch| batch.paths).unwrap_or_default();

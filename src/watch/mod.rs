@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 pub use batch::{Batch, Batcher};
 pub use rules::Rules;
-pub use source::{Hint, Source};
+pub use source::{Hint, Source, Told};
 
 use crate::base::{ErrorKind, Kinded};
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use notify::event::EventKindMask;
 use notify::{ErrorKind, PathOp, RecursiveMode, WatchPathConfig};
@@ -25,8 +25,8 @@ pub const HINT_CAPACITY: usize = 8192;
 pub(super) const RAISE_LIMITS: &str = "raise the limits: `sudo sysctl fs.inotify.max_user_watches=1048576 \
      fs.inotify.max_user_instances=1024`";
 
-/// How often the debouncer's thread looks: twenty wake-ups a second, which cost what a bare sleeping loop costs.
-const TICK: Duration = Duration::from_millis(50);
+/// How often the debouncer's thread looks; it wakes up for nothing while all is quiet, so this is what idling costs.
+const TICK: Duration = SLOT;
 
 /// When this many directories go in one tick, starting over is cheaper than taking watches back one by one.
 const MAX_UNWATCHED_PER_TICK: usize = 32;
@@ -53,11 +53,20 @@ pub enum Hint {
     Failed(String),
 }
 
+/// A hint, and when the latest of what it tells of happened.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Told {
+    /// Where to look.
+    pub hint: Hint,
+    /// When it happened, as far as that is known; else when it was noticed.
+    pub at: Instant,
+}
+
 /// Watches one checkout until it is dropped.
 ///
 /// Only directories that the rules do not exclude are watched, one by one, so an excluded tree costs
-/// nothing. Symbolic links are not followed. A path is hinted 100 to 250 ms after its event, and again
-/// about every 100 ms while it goes on changing; reading files hints nothing.
+/// nothing. Symbolic links are not followed. A path is hinted 100 to 300 ms after its event (and says when
+/// that was), and again about every 100 ms while it goes on changing; reading files hints nothing.
 #[derive(Debug)]
 pub struct Source {
     shared: Arc<Shared>,
@@ -89,6 +98,8 @@ struct State {
 /// What one delivery of events asks for once all of them were looked at.
 #[derive(Debug, Default)]
 struct Afterwards {
+    /// When the event under examination happened.
+    at: Option<Instant>,
     repository: bool,
     overflow: bool,
     unwatched: usize,
@@ -111,7 +122,7 @@ impl Source {
     /// was there before is not hinted. [`Error::Io`] when a directory cannot be found, [`Error::Watch`]
     /// when the root or `git_dir` cannot be watched; any other directory that cannot is a
     /// [`Hint::Failed`].
-    pub fn start(root: &Path, git_dir: &Path, rules: Arc<Rules>) -> Result<(Self, mpsc::Receiver<Hint>), Error> {
+    pub fn start(root: &Path, git_dir: &Path, rules: Arc<Rules>) -> Result<(Self, mpsc::Receiver<Told>), Error> {
         let root = root.canonicalize().map_err(Error::io("find", root))?;
         let git_dir = git_dir.canonicalize().map_err(Error::io("find", git_dir))?;
         let root_id = fs::metadata(&root).map(|found| id_of(&found)).map_err(Error::io("look at", &root))?;
@@ -165,6 +176,7 @@ impl Shared {
         match delivery {
             Ok(events) => {
                 for event in events {
+                    after.at = Some(event.time);
                     let class = Class::of(event.kind);
                     event.paths.iter().for_each(|path| self.event(&mut state, &mut after, path, class));
                 }
@@ -296,7 +308,7 @@ impl Shared {
         if self.rules.is_excluded(path, directory.is_some()) {
             return;
         }
-        state.out.send(Hint::Path(path.to_vec()));
+        state.out.send_at(Hint::Path(path.to_vec()), after.at);
         if directory.is_some() && state.watched.get(path) != directory.as_ref() {
             self.rules.forget(path);
             self.watch_tree(state, path.to_vec(), Found::News);
@@ -463,21 +475,26 @@ impl Drop for Cookie<'_> {
 /// Hands hints to the caller without ever waiting for it.
 #[derive(Debug)]
 struct Outbox {
-    tx: mpsc::Sender<Hint>,
+    tx: mpsc::Sender<Told>,
     /// The place kept for a Rescan. While it is used up, that Rescan is the last in the full channel, so
     /// whatever is dropped happened before the caller sees it.
-    spare: Option<mpsc::OwnedPermit<Hint>>,
+    spare: Option<mpsc::OwnedPermit<Told>>,
 }
 
 impl Outbox {
     fn send(&mut self, hint: Hint) {
+        self.send_at(hint, None);
+    }
+
+    fn send_at(&mut self, hint: Hint, at: Option<Instant>) {
+        let at = at.unwrap_or_else(Instant::now);
         if self.spare.is_none() {
             self.spare = self.tx.clone().try_reserve_owned().ok();
         }
-        if self.tx.try_send(hint).is_err()
+        if self.tx.try_send(Told { hint, at }).is_err()
             && let Some(spare) = self.spare.take()
         {
-            spare.send(Hint::Rescan);
+            spare.send(Told { hint: Hint::Rescan, at });
         }
     }
 }
@@ -526,7 +543,7 @@ mod tests {
     struct Watched {
         dir: tempfile::TempDir,
         source: Source,
-        hints: mpsc::Receiver<Hint>,
+        hints: mpsc::Receiver<Told>,
     }
 
     impl Watched {
@@ -553,7 +570,7 @@ mod tests {
         /// Everything that was hinted because of what happened so far.
         async fn caught_up(&mut self) -> Vec<Hint> {
             self.source.catch_up(PATIENCE).await.unwrap();
-            std::iter::from_fn(|| self.hints.try_recv().ok()).collect()
+            std::iter::from_fn(|| self.hints.try_recv().ok()).map(|told| told.hint).collect()
         }
 
         async fn paths(&mut self) -> BTreeSet<String> {
@@ -565,7 +582,7 @@ mod tests {
         }
 
         async fn next(&mut self) -> Hint {
-            tokio::time::timeout(PATIENCE, self.hints.recv()).await.unwrap().unwrap()
+            tokio::time::timeout(PATIENCE, self.hints.recv()).await.unwrap().unwrap().hint
         }
 
         #[track_caller]
@@ -594,6 +611,18 @@ mod tests {
         assert_eq!(watched.paths().await, set(["a/modified", "a/to", "created", "deleted", "from"]));
         assert_eq!(watched.caught_up().await, []);
         assert_eq!(fs::read_dir(watched.path(".git")).unwrap().count(), 0, "markers are removed");
+    }
+
+    #[tokio::test]
+    async fn a_hint_says_when_it_happened_and_not_when_it_was_told() {
+        let mut watched = Watched::with(&["a"], &[]);
+        let before = Instant::now();
+        watched.write("a");
+        let after = Instant::now();
+        watched.source.catch_up(PATIENCE).await.unwrap();
+        let told = watched.hints.try_recv().unwrap();
+        assert!((before..after + SLOT).contains(&told.at), "{:?} after it", told.at.duration_since(after));
+        assert!(told.at < Instant::now() - SLOT, "what was held back for a slot is older than that");
     }
 
     #[tokio::test]
@@ -722,8 +751,8 @@ mod tests {
         }
         watched.source.catch_up(PATIENCE).await.unwrap();
         let mut hints = Vec::new();
-        while let Ok(hint) = watched.hints.try_recv() {
-            hints.push(hint);
+        while let Ok(told) = watched.hints.try_recv() {
+            hints.push(told.hint);
         }
         assert_eq!(hints.last(), Some(&Hint::Rescan));
         watched.write("after");

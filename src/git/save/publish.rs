@@ -1,15 +1,15 @@
 //! Moving branch and index together under git's own lock.
 
 use std::collections::BTreeMap;
-use std::fs::{File, FileTimes, OpenOptions};
+use std::fs::{File, FileTimes};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use git2::{ErrorCode, Odb, Oid};
 
 use super::ChangeKind;
 use super::commit::Draft;
+use super::lock::NewIndex;
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Op, Patch};
@@ -17,9 +17,6 @@ use crate::git::pack::PackWriter;
 use crate::git::program::Program;
 use crate::git::repo::{Head, Repo};
 use crate::git::tree::DirChange;
-
-/// Waits for the index lock, in milliseconds: two seconds together.
-const LOCK_WAITS_MS: [u64; 10] = [2, 5, 10, 25, 60, 120, 250, 400, 500, 628];
 
 /// A commit about to become the branch's tip.
 pub(super) struct Publication<'a> {
@@ -81,16 +78,21 @@ impl<'a> Publication<'a> {
         packed?;
         let prepared = prepared.map_err(|_| Error::Lost("patching the index".to_owned()))??;
         odb.refresh().map_err(Error::library("look for new packs"))?;
-        let mut lock = IndexLock::take(git_dir.join("index"))?;
+        let mut index = NewIndex::create(git_dir, commit)?;
+        if let Some(bytes) = &prepared.bytes {
+            index.write(bytes)?;
+        }
+        index.lock()?;
         if !self.is_current()? {
             return Ok(Moved::Superseded);
         }
-        let bytes = self.index_bytes(prepared, commit)?;
-        lock.write(&bytes)?;
+        if let Some(bytes) = self.newer_bytes(&prepared, commit)? {
+            index.write(&bytes)?;
+        }
         if !self.move_reference(commit)? {
             return Ok(Moved::Superseded);
         }
-        lock.commit()?;
+        index.commit()?;
         Ok(Moved::To(commit))
     }
 
@@ -100,16 +102,15 @@ impl<'a> Publication<'a> {
         Ok(self.repo.operation().is_none() && self.repo.head()? == expected)
     }
 
-    /// Answers the new index; made again when somebody wrote the old one meanwhile.
-    fn index_bytes(&self, prepared: Prepared, commit: Oid) -> Result<Vec<u8>> {
+    /// Answers the new index where it could not be prepared, or where somebody wrote the old one meanwhile.
+    fn newer_bytes(&self, prepared: &Prepared, commit: Oid) -> Result<Option<Vec<u8>>> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
-        let now = index_stat(git_dir)?;
-        let prepared =
-            if prepared.from == now { prepared } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)? };
-        match prepared.bytes {
-            Some(bytes) => Ok(bytes),
-            None => self.index_by_program(commit),
+        let is_current = prepared.from == index_stat(git_dir)?;
+        if is_current && prepared.bytes.is_some() {
+            return Ok(None);
         }
+        let again = if is_current { None } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)?.bytes };
+        again.map_or_else(|| self.index_by_program(commit), Ok).map(Some)
     }
 
     /// Moves the branch by compare-and-swap and reads it back; false when somebody else moved it.
@@ -212,52 +213,5 @@ fn index_stat(git_dir: &Path) -> Result<Option<FileStat>> {
         Ok(stat) => Ok(Some(stat)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::io("read", path)(error)),
-    }
-}
-
-/// Git's lock on the index; removed when dropped without [`IndexLock::commit`].
-struct IndexLock {
-    index: PathBuf,
-    path: PathBuf,
-    file: File,
-    done: bool,
-}
-
-impl IndexLock {
-    fn take(index: PathBuf) -> Result<Self> {
-        let path = index.with_extension("lock");
-        let mut waits = LOCK_WAITS_MS.iter();
-        loop {
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Self { index, path, file, done: false }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match waits.next() {
-                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
-                    None => return Err(Error::Locked { path }),
-                },
-                Err(error) => return Err(Error::io("lock", path)(error)),
-            }
-        }
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(Error::io("write", &self.path))
-    }
-
-    /// Moves what was written into the index's place.
-    ///
-    /// It is not synced: an index lost in a power cut is made again from the commit.
-    fn commit(mut self) -> Result<()> {
-        std::fs::rename(&self.path, &self.index).map_err(Error::io("move the new index into place at", &self.index))?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for IndexLock {
-    fn drop(&mut self) {
-        if !self.done {
-            // Nothing better can be done here; the lock's path is in every later error.
-            let _ = std::fs::remove_file(&self.path);
-        }
     }
 }

@@ -248,6 +248,60 @@ fn held_lock_stops_the_save_and_nothing_moves() {
     at.check_clean();
 }
 
+/// Leaves git's directory as a save does that is killed once it holds the lock.
+fn kill_save(at: &Checkout, commit: Oid, index: &[u8]) {
+    let own = at.path(format!(".git/cascade-save-{commit}-1"));
+    fs::write(&own, index).unwrap();
+    fs::hard_link(&own, at.path(".git/index.lock")).unwrap();
+}
+
+fn leftovers(at: &Checkout) -> Vec<String> {
+    let names = fs::read_dir(at.path(".git")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.contains("cascade") || name.ends_with(".lock")).collect()
+}
+
+#[test]
+fn save_killed_after_the_branch_moved_is_finished() {
+    let at = Checkout::new();
+    let before = fs::read(at.path(".git/index")).unwrap();
+    at.write("one", "new");
+    let saved = at.save(&["one"]);
+    let after = fs::read(at.path(".git/index")).unwrap();
+    fs::write(at.path(".git/index"), before).unwrap();
+    kill_save(&at, saved.commit, &after);
+    assert!(matches!(at.try_save(Hints::Everything), Ok(SaveAnswer::Nothing { .. })));
+    assert_eq!(leftovers(&at), [""; 0]);
+    at.check_clean();
+}
+
+#[test]
+fn save_killed_before_the_branch_moved_is_undone_and_done_again() {
+    let at = Checkout::new();
+    at.write("one", "new");
+    let never = Oid::from_str(&"7".repeat(40)).unwrap();
+    kill_save(&at, never, b"DIRC half an index");
+    fs::write(at.path(".git/refs/heads/develop.lock"), format!("{never}\n")).unwrap();
+    at.repo.recover_save().unwrap();
+    assert!(!at.path(".git/refs/heads/develop.lock").exists());
+    assert_eq!(leftovers(&at), [""; 0]);
+    at.save(&["one"]);
+    at.check_clean();
+}
+
+#[test]
+fn locks_of_others_and_of_the_living_are_left_alone() {
+    let at = Checkout::new();
+    let commit = Oid::from_str(&"7".repeat(40)).unwrap();
+    let living = super::lock::NewIndex::create(&at.path(".git"), commit).unwrap();
+    fs::write(at.path(".git/index.lock"), "somebody's").unwrap();
+    fs::write(at.path(".git/refs/heads/develop.lock"), "somebody's").unwrap();
+    at.repo.recover_save().unwrap();
+    assert_eq!(leftovers(&at).len(), 2);
+    assert!(at.path(".git/refs/heads/develop.lock").exists());
+    drop(living);
+    assert_eq!(leftovers(&at), ["index.lock"]);
+}
+
 #[test]
 fn bad_paths_are_set_aside_and_the_rest_is_saved() {
     let at = Checkout::new();

@@ -1,6 +1,7 @@
 //! A machine of its own for each test: home, git configuration, checkout and remote in one temporary directory.
 
 pub mod pipeline;
+pub mod watched;
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;

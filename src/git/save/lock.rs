@@ -1,0 +1,179 @@
+//! Git's lock on the index, held so that the next save can finish or undo what a killed one left.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use git2::Oid;
+
+use crate::git::error::{Error, Result};
+use crate::git::repo::{Head, Repo};
+
+/// What every new index is called while it is not in place; the commit it belongs to follows, and the process.
+const PREFIX: &str = "cascade-save-";
+
+/// Waits for the index lock, in milliseconds: two seconds together.
+const LOCK_WAITS_MS: [u64; 10] = [2, 5, 10, 25, 60, 120, 250, 400, 500, 628];
+
+/// How long a lock on a branch stays empty before it is taken for a dead save's.
+const EMPTY_LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The new index of a commit: written beside the old one, then locked, then moved into its place.
+///
+/// Git's lock is a second name of the same file, so whoever finds the lock can tell whose it is; and the file is
+/// locked by its writer, so that it can be told whether that one lives. Everything is removed on drop.
+pub(super) struct NewIndex {
+    index: PathBuf,
+    own: PathBuf,
+    file: File,
+    lock: Option<Held>,
+}
+
+/// How git's lock is held.
+enum Held {
+    /// As another name of the new index.
+    Linked,
+    /// As a file of its own: the file system has no hard links.
+    Apart(File),
+}
+
+impl NewIndex {
+    /// Makes the file for the index of `commit`.
+    pub fn create(git_dir: &Path, commit: Oid) -> Result<Self> {
+        let own = git_dir.join(format!("{PREFIX}{commit}-{}", std::process::id()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&own);
+        let file = file.map_err(Error::io("make", &own))?;
+        let new = Self { index: git_dir.join("index"), own, file, lock: None };
+        new.file.lock().map_err(Error::io("lock", &new.own))?;
+        Ok(new)
+    }
+
+    /// Writes the index's content, instead of what was written before.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.file.rewind().and_then(|()| self.file.set_len(0)).and_then(|()| self.file.write_all(bytes));
+        written.map_err(Error::io("write", &self.own))
+    }
+
+    /// Takes git's lock on the index.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when another program holds it for two seconds.
+    pub fn lock(&mut self) -> Result<()> {
+        let path = lock_path(&self.index);
+        let mut waits = LOCK_WAITS_MS.iter();
+        loop {
+            match self.try_lock(&path) {
+                Ok(held) => {
+                    self.lock = Some(held);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match waits.next() {
+                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
+                    None => return Err(Error::Locked { path }),
+                },
+                Err(error) => return Err(Error::io("lock", path)(error)),
+            }
+        }
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Held> {
+        match std::fs::hard_link(&self.own, path) {
+            Ok(()) => Ok(Held::Linked),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+            Err(_) => OpenOptions::new().write(true).create_new(true).open(path).map(Held::Apart),
+        }
+    }
+
+    /// Moves what was written into the index's place.
+    ///
+    /// It is not synced: an index lost in a power cut is made again from the commit.
+    pub fn commit(mut self) -> Result<()> {
+        let path = lock_path(&self.index);
+        if let Some(Held::Apart(lock)) = &mut self.lock {
+            let copied = self.file.rewind().and_then(|()| io::copy(&mut self.file, lock));
+            copied.map_err(Error::io("write", &path))?;
+        }
+        std::fs::rename(path, &self.index).map_err(Error::io("move the new index into place at", &self.index))?;
+        self.lock = None;
+        Ok(())
+    }
+}
+
+impl Drop for NewIndex {
+    fn drop(&mut self) {
+        // Nothing better can be done here; the next save finds what stays.
+        if self.lock.is_some() {
+            let _ = std::fs::remove_file(lock_path(&self.index));
+        }
+        let _ = std::fs::remove_file(&self.own);
+    }
+}
+
+/// Finishes or undoes what killed saves left in `repo`: the index follows where the branch has moved already, and
+/// locks that are provably a dead save's are removed.
+pub(super) fn recover(repo: &Repo) -> Result<()> {
+    let git_dir = repo.git_dir();
+    let entries = std::fs::read_dir(git_dir).map_err(Error::io("list", git_dir))?;
+    for entry in entries.flatten() {
+        if let Some(commit) = commit_of(entry.file_name().as_bytes()) {
+            recover_one(repo, &entry.path(), commit)?;
+        }
+    }
+    Ok(())
+}
+
+fn commit_of(name: &[u8]) -> Option<Oid> {
+    let rest = name.strip_prefix(PREFIX.as_bytes())?;
+    let commit = rest.split(|byte| *byte == b'-').next()?;
+    Oid::from_str(std::str::from_utf8(commit).ok()?).ok()
+}
+
+fn recover_one(repo: &Repo, own: &Path, commit: Oid) -> Result<()> {
+    let Ok(file) = File::open(own) else { return Ok(()) };
+    if file.try_lock().is_err() {
+        // Its writer lives.
+        return Ok(());
+    }
+    let index = repo.git_dir().join("index");
+    let lock = lock_path(&index);
+    let head = repo.head()?;
+    if is_same(&file, &lock) {
+        let moved = matches!(&head, Head::Branch { commit: tip, .. } if *tip == commit);
+        let done = if moved { std::fs::rename(&lock, &index) } else { std::fs::remove_file(&lock) };
+        done.map_err(Error::io("clear away", &lock))?;
+    }
+    if let Head::Branch { name, .. } = &head {
+        let lock = repo.common_dir().join(format!("refs/heads/{name}.lock"));
+        if is_of_dead_save(&lock, commit) {
+            std::fs::remove_file(&lock).map_err(Error::io("clear away", &lock))?;
+        }
+    }
+    std::fs::remove_file(own).map_err(Error::io("clear away", own))
+}
+
+/// Answers whether the branch was locked by the dead save of `commit`: it wrote that name into the lock, or died
+/// before it wrote anything. A lock that somebody living has just made does not stay empty.
+fn is_of_dead_save(lock: &Path, commit: Oid) -> bool {
+    let content = || std::fs::read(lock).ok();
+    match content() {
+        Some(bytes) if bytes.is_empty() => {
+            std::thread::sleep(EMPTY_LOCK_PATIENCE);
+            content().is_some_and(|bytes| bytes.is_empty())
+        }
+        Some(bytes) => bytes.trim_ascii() == commit.to_string().as_bytes(),
+        None => false,
+    }
+}
+
+fn is_same(file: &File, path: &Path) -> bool {
+    let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+    file.metadata().ok().zip(std::fs::symlink_metadata(path).ok()).is_some_and(|(a, b)| identity(a) == identity(b))
+}
+
+/// Answers where git's lock on an index is.
+pub(super) fn lock_path(index: &Path) -> PathBuf {
+    index.with_extension("lock")
+}
