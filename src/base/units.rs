@@ -1,4 +1,4 @@
-//! Durations and sizes as people write them: `3s`, `1m30s`, `24h`, `50MiB`.
+//! Durations, sizes and counts as people write them: `3s`, `1m30s`, `24h`, `50MiB`, `2 commits`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,6 +28,12 @@ const SIZE_UNITS: [(&str, u64); 8] = [
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
 ];
+
+/// Counts things: `1 commit`, `3 commits`.
+#[must_use]
+pub fn count(amount: usize, noun: &str) -> String {
+    format!("{amount} {noun}{}", if amount == 1 { "" } else { "s" })
+}
 
 impl Span {
     /// Makes a span of whole seconds.
@@ -165,6 +171,14 @@ mod tests {
             let problem = text.parse::<Span>().unwrap_err();
             assert!(problem.contains("write it like"), "{problem}");
         }
+    }
+
+    #[test]
+    fn counts_agree_with_their_noun() {
+        assert_eq!(
+            [count(0, "commit"), count(1, "commit"), count(2, "commit")],
+            ["0 commits", "1 commit", "2 commits"]
+        );
     }
 
     #[test]

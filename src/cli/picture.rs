@@ -4,6 +4,7 @@ use super::status::{Document, Environment, Sandbox};
 use super::ui::{Cell, Tone};
 use super::words;
 use crate::base::Timestamp;
+use crate::base::units::count;
 use crate::store::{HoldCause, Promotion, SandboxState, State};
 
 /// Columns of the whole picture.
@@ -60,11 +61,11 @@ fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
 fn saves(sandbox: &Sandbox, now: Timestamp) -> String {
     let saved = sandbox.saved_at.map_or("no save yet".to_owned(), |at| format!("last save {}", words::age(now, at)));
     let pending = sandbox.pending.filter(|pending| *pending > 0).and_then(|pending| usize::try_from(pending).ok());
-    let pending = pending.map(|pending| format!("{} to save", words::count(pending, "path")));
+    let pending = pending.map(|pending| format!("{} to save", count(pending, "path")));
     let unpushed = match sandbox.unpushed {
         None => Some("not on a remote".to_owned()),
         Some(0) => Some("all pushed".to_owned()),
-        Some(count) => Some(format!("{} not pushed", words::count(count, "commit"))),
+        Some(commits) => Some(format!("{} not pushed", count(commits, "commit"))),
     };
     [Some(saved), pending, unpushed].into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }

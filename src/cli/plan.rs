@@ -8,6 +8,7 @@ use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, Ui, words};
 use crate::base::ErrorKind;
 use crate::base::id::ObjectId;
+use crate::base::units::count;
 use crate::config::{Environment, RollbackMode};
 use crate::context::Context;
 use crate::git::CommitSummary;
@@ -84,7 +85,7 @@ pub async fn show(shell: &Shell, ctx: &Context, environment: &str) -> Outcome {
 }
 
 fn drifted(document: &Document) -> Failure {
-    let commits = words::count(document.drift.len(), "commit");
+    let commits = count(document.drift.len(), "commit");
     let message = format!("{commits} on `{}` did not come through the pipeline", document.branch);
     let hint = format!("keep them with `cascade promote {} --merge`", document.environment);
     Failure::new(ErrorKind::Conflict, message).with_hint(hint)
@@ -149,7 +150,7 @@ fn gates(spec: &Environment, standing: &Standing, failed: Option<Quarantined>) -
         open: policy.required == 0,
         fact: format!(
             "{} of the candidate, within {}{}",
-            words::count(policy.required as usize, "approval"),
+            count(policy.required as usize, "approval"),
             policy.expires,
             if policy.own { "" } else { ", not by who asks" }
         ),
@@ -186,7 +187,7 @@ fn print(ui: &Ui, document: &Document) {
 }
 
 fn print_commits(ui: &Ui, document: &Document) {
-    ui.heading(&words::count(document.commit_count, "commit"));
+    ui.heading(&count(document.commit_count, "commit"));
     for commit in &document.commits {
         let author = Cell::new(format!(" ({})", commit.author), Tone::Dim);
         ui.pieces(&[format!("  {} {}", commit.id.short(), commit.subject).into(), author]);
@@ -196,7 +197,7 @@ fn print_commits(ui: &Ui, document: &Document) {
 
 fn print_files(ui: &Ui, document: &Document) {
     let lines = format!("+{} -{} lines", document.insertions, document.deletions);
-    ui.heading(&format!("{}, {lines}", words::count(document.files.len(), "file")));
+    ui.heading(&format!("{}, {lines}", count(document.files.len(), "file")));
     for file in document.files.iter().take(LISTED_LIMIT) {
         ui.line(&format!("  {} {}", file.status, file.path));
     }

@@ -4,9 +4,10 @@ use super::args::PromoteFlags;
 use super::progress::Progress;
 use super::{Failure, Outcome, Shell, plan};
 use crate::base::ErrorKind;
+use crate::base::units::count;
 use crate::context::Context;
 use crate::promote::{self, Gate, Request};
-use crate::store::{Lock, Promotion, State};
+use crate::store::{Promotion, State};
 
 /// Pause between two looks at closed gates with `--wait`.
 const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -23,10 +24,11 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     let request = Request { environment: environment.to_owned(), merge: flags.merge, purpose: flags.reason.clone() };
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
-    if promotion.state == State::Waiting && !flags.wait {
-        promotion = ask_in_place(shell, &ctx, &lock, promotion).await?;
-    }
+    // Others need not wait for a person to make up their mind.
     drop(lock);
+    if promotion.state == State::Waiting && !flags.wait {
+        promotion = ask_in_place(shell, &ctx, promotion).await?;
+    }
     while promotion.state == State::Waiting && flags.wait {
         promotion = wait_for_gates(shell, &ctx, &promotion).await?;
     }
@@ -34,7 +36,7 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
 }
 
 /// Asks the person at the terminal for the one thing that is missing, showing what the answer covers.
-async fn ask_in_place(shell: &Shell, ctx: &Context, lock: &Lock, promotion: Promotion) -> Outcome<Promotion> {
+async fn ask_in_place(shell: &Shell, ctx: &Context, promotion: Promotion) -> Outcome<Promotion> {
     let findings = promote::findings(ctx, &promotion).await?;
     let closed: Vec<Gate> = findings.iter().filter(|finding| !finding.open).map(|finding| finding.gate).collect();
     if !shell.ui.is_interactive() || closed != [Gate::Approval] {
@@ -47,7 +49,12 @@ async fn ask_in_place(shell: &Shell, ctx: &Context, lock: &Lock, promotion: Prom
     if !consents {
         return Ok(promotion);
     }
-    Ok(promote::approve::approve(ctx, lock, promotion, None, &mut Progress::new(&shell.ui)).await?)
+    let lock = promote::lock(ctx, true).await?;
+    let current = ctx.store.promotion(promotion.id.as_str()).await?;
+    if current.state != State::Waiting {
+        return Ok(current);
+    }
+    Ok(promote::approve::approve(ctx, &lock, current, None, &mut Progress::new(&shell.ui)).await?)
 }
 
 /// Shows the commits and files that an approval covers.
@@ -69,8 +76,8 @@ async fn show_coverage(shell: &Shell, ctx: &Context, promotion: &Promotion) -> O
     for (letter, path) in changes.files.iter().take(20) {
         ui.note(&format!("  {letter} {path}"));
     }
-    let count = changes.files.len();
-    ui.note(&format!("  {count} file(s), +{} -{} lines", changes.insertions, changes.deletions));
+    let files = count(changes.files.len(), "file");
+    ui.note(&format!("  {files}, +{} -{} lines", changes.insertions, changes.deletions));
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, Ui, words};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
+use crate::base::units::count;
 use crate::context::Context;
 use crate::git::CommitSummary;
 use crate::promote::{self, Finding};
@@ -129,7 +130,7 @@ fn print_objects(ui: &Ui, document: &Document) {
 
 fn print_commits(ui: &Ui, document: &Document) {
     let lines = format!("+{} -{} lines", document.insertions, document.deletions);
-    ui.heading(&format!("changes: {}, {lines}", words::count(document.files_changed, "file")));
+    ui.heading(&format!("changes: {}, {lines}", count(document.files_changed, "file")));
     for commit in &document.commits {
         let author = Cell::new(format!(" ({})", commit.author), Tone::Dim);
         ui.pieces(&[format!("  {} ", commit.id.short()).into(), commit.subject.as_str().into(), author]);

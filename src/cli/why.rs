@@ -8,6 +8,7 @@ use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, words};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
+use crate::base::units::count;
 use crate::context::Context;
 use crate::promote::{self, Finding, Preview};
 use crate::store::{CheckRecord, State};
@@ -137,7 +138,7 @@ fn check_facts(check: &CheckRecord) -> Vec<String> {
 
 fn drift_fact(preview: &Preview) -> Option<String> {
     let newest = preview.foreign.first()?;
-    let commits = words::count(preview.foreign.len(), "commit");
+    let commits = count(preview.foreign.len(), "commit");
     let newest = format!("{} \"{}\" by {}", newest.id.short(), newest.subject, newest.author);
     Some(format!("{commits} on its branch did not come through the pipeline, the newest {newest}"))
 }

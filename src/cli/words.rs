@@ -43,12 +43,6 @@ pub fn moment(at: Timestamp) -> String {
     at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// Counts things: `1 commit`, `3 commits`.
-#[must_use]
-pub fn count(amount: usize, noun: &str) -> String {
-    format!("{amount} {noun}{}", if amount == 1 { "" } else { "s" })
-}
-
 /// Shortens a commit's name for lists; nothing is a dash.
 #[must_use]
 pub fn brief(id: Option<ObjectId>) -> String {
@@ -146,14 +140,6 @@ mod tests {
         for (ms, expected) in cases {
             assert_eq!(duration(ms), expected);
         }
-    }
-
-    #[test]
-    fn counts_agree_with_their_noun() {
-        assert_eq!(
-            [count(0, "commit"), count(1, "commit"), count(2, "commit")],
-            ["0 commits", "1 commit", "2 commits"]
-        );
     }
 
     #[test]

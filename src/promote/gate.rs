@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::base::units::Span;
+use crate::base::units::{Span, count};
 use crate::config::Approval;
 use crate::store::{ApprovalRecord, Hold, HoldCause, Quarantined};
 
@@ -163,7 +163,9 @@ fn approval(facts: &Facts) -> Option<Finding> {
     let names: Vec<&str> = valid.iter().map(|word| word.person.as_str()).collect();
     let fact = match (open, names.is_empty()) {
         (true, _) => format!("approved by {}", names.join(", ")),
-        (false, true) => format!("needs {} approval(s) of candidate {}", policy.required, facts.candidate.short()),
+        (false, true) => {
+            format!("needs {} of candidate {}", count(policy.required as usize, "approval"), facts.candidate.short())
+        }
         (false, false) => format!("{given} of {} approvals: {}", policy.required, names.join(", ")),
     };
     let clears = (!open).then(|| format!("`cascade approve {}`", facts.promotion));

@@ -4,6 +4,7 @@ use super::error::{Error, Result};
 use super::phase::Event;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
+use crate::base::units::count;
 use crate::config::Environment;
 use crate::context::Context;
 use crate::git::{self, CommitSummary, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
@@ -215,8 +216,8 @@ fn drift_reason(branch: &str, foreign: &[CommitSummary]) -> String {
     let newest =
         foreign.first().map(|commit| format!("{} \"{}\" by {}", commit.id.short(), commit.subject, commit.author));
     format!(
-        "{} commit(s) on `{branch}` did not come through the pipeline, the newest {}: promote with --merge to keep them",
-        foreign.len(),
+        "{} on `{branch}` did not come through the pipeline, the newest {}: promote with --merge to keep them",
+        count(foreign.len(), "commit"),
         newest.unwrap_or_default()
     )
 }

@@ -123,7 +123,7 @@ fn status_of_a_waiting_promotion_says_who_and_how() {
       ▼ 2 to promote
       ? production   main [COMM.]                        never promoted
           promotion [ID] is waiting, asked for by Ada [AGE]
-          needs 1 approval(s) of candidate [COMMIT..]
+          needs 1 approval of candidate [COMMIT..]
           → `cascade approve [ID]`
 
     next: cascade approve [ID]

@@ -1,38 +1,13 @@
 //! A disk that is full: said so, nothing lost, and it goes on when there is room again.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use crate::support::pipeline::{PLAIN, Pipeline};
-
-/// A small file system of its own, unmounted at the end.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// Mounts one at `place`; answers nothing (and says so) where this user may not mount.
-    fn mount(place: &Path) -> Option<Self> {
-        std::fs::create_dir_all(place).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(place).output();
-        if mounted.is_ok_and(|mounted| mounted.status.success()) {
-            return Some(Self(place.to_owned()));
-        }
-        assert!(std::env::var_os("CASCADE_REQUIRE_ALL").is_none(), "this machine must allow mounting a tmpfs");
-        println!("skipped: mounting a tmpfs is not allowed here");
-        None
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
+use crate::support::small_disk::SmallDisk;
 
 #[test]
 fn a_full_disk_under_cascades_own_files_stops_a_promotion_before_anything_moves() {
     let pipeline = Pipeline::new(false, PLAIN, "");
     let home = pipeline.base().join("small");
-    let Some(_disk) = SmallDisk::mount(&home) else { return };
+    let Some(_disk) = SmallDisk::mount(&home, 1) else { return };
     let tip = pipeline.tip("staging");
     let filler = home.join("filler");
     // As much as goes in; the error at the end is the point.

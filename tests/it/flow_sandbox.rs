@@ -159,3 +159,28 @@ fn home_that_cannot_be_written_is_named() {
     assert!(refused.stderr.contains("/cascade"), "{refused:#?}");
     std::fs::remove_file(watched.base().join("cascade")).unwrap();
 }
+
+#[test]
+fn the_end_of_the_terminal_does_not_end_a_watcher_in_the_background() {
+    let watched = Watched::ready("50ms", "");
+    let process = watched.start()["process"].to_string();
+    let hung_up = watched.command("kill", &["-HUP", &process]).status().unwrap();
+    assert!(hung_up.success());
+    watched.write("after", "x\n");
+    watched.until_saved("develop", "after", "x");
+    let refused = watched.cascade(&["start"]).expect_code(1);
+    assert!(refused.stderr.contains(&process), "{refused:#?}");
+}
+
+#[test]
+fn a_log_that_has_grown_large_is_put_aside_at_start() {
+    let watched = Watched::ready("50ms", "");
+    let log = watched.start()["log"].as_str().unwrap().to_owned();
+    watched.stop();
+    let large = vec![b'x'; 11 << 20];
+    std::fs::write(&log, &large).unwrap();
+    watched.start();
+    assert!(std::fs::metadata(&log).unwrap().len() < 1 << 20);
+    let aside = std::path::Path::new(&log).with_extension("log.1");
+    assert_eq!(std::fs::metadata(aside).unwrap().len(), large.len() as u64);
+}

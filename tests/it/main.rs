@@ -6,6 +6,8 @@ mod cli_usage;
 mod cli_views;
 mod fault_disk;
 mod fault_promote;
+mod fault_save;
+mod flow_people;
 mod flow_promote;
 mod flow_sandbox;
 mod licences;

@@ -1,18 +1,32 @@
 //! A machine of its own for each test: home, git configuration, checkout and remote in one temporary directory.
 
+pub mod desktop;
 pub mod pipeline;
+pub mod small_disk;
 pub mod watched;
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tempfile::TempDir;
 
 /// The identity of every commit.
 const GIT_CONFIG: &str = "[user]\n\tname = Ada\n\temail = ada@example.test\n[init]\n\tdefaultBranch = main\n\
     [commit]\n\tgpgSign = false\n[advice]\n\tdetachedHead = false\n";
+
+/// How many tests could not ask what they are for.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes that a test cannot run on this machine, with the count so far; a failure where everything is required.
+pub fn skip(reason: &str) {
+    assert!(std::env::var_os("CASCADE_REQUIRE_ALL").is_none(), "required, but {reason}");
+    let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+    // Written past the harness, which keeps to itself what passing tests print.
+    let _ = writeln!(std::io::stderr(), "skipped ({number}): {reason}");
+}
 
 /// A checkout in its own world.
 pub struct Sandbox {
