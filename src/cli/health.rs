@@ -33,6 +33,8 @@ struct Document {
     service: Verdict,
     configuration: Verdict,
     repository: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remote: Option<Verdict>,
     environments: Vec<Verdict>,
     checks: Vec<Verdict>,
 }
@@ -65,6 +67,7 @@ pub async fn run(shell: &Shell, args: &Health) -> Outcome {
         service: service(&sandbox(&ctx).await?),
         configuration: Verdict::new("configuration", Answer::Pass, format!("{FILE_NAME} is valid")),
         repository: repository(&ctx).await,
+        remote: remote(&ctx).await,
         environments: standings.iter().map(readiness).collect(),
         checks: ask(&ctx, &checks).await,
     };
@@ -78,7 +81,8 @@ pub async fn run(shell: &Shell, args: &Health) -> Outcome {
 
 impl Document {
     fn verdicts(&self) -> impl Iterator<Item = &Verdict> {
-        [&self.service, &self.configuration, &self.repository].into_iter().chain(&self.environments).chain(&self.checks)
+        let own = [&self.service, &self.configuration, &self.repository].into_iter();
+        own.chain(&self.remote).chain(&self.environments).chain(&self.checks)
     }
 }
 
@@ -117,24 +121,35 @@ fn service(sandbox: &Sandbox) -> Verdict {
 
 async fn repository(ctx: &Context) -> Verdict {
     let branches: Vec<String> = ctx.config.branches().into_iter().map(str::to_owned).collect();
-    let checked = ctx.git.run(move |repo| readable(repo, &branches)).await;
+    let checked = ctx.git.run(move |repo| complete(repo, &branches)).await;
     match checked {
         Ok(detail) => Verdict::new("repository", Answer::Pass, detail),
         Err(problem) => Verdict::new("repository", Answer::Fail, problem.to_string()),
     }
 }
 
-/// Reads `HEAD`, every branch's tip and its tree. What lies deeper is for `git fsck`.
-fn readable(repo: &Repo, branches: &[String]) -> crate::git::Result<String> {
+/// Asks the remote for its branches, where there is one: without it nothing can be promoted.
+async fn remote(ctx: &Context) -> Option<Verdict> {
+    let (name, branch) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone());
+    let asked = ctx.git.run(move |repo| repo.has_remote(&name).then(|| repo.probe(&name, &branch)).transpose()).await;
+    let (outcome, detail) = match asked {
+        Ok(None) => return None,
+        Ok(Some(())) => (Answer::Pass, format!("{} answers", ctx.config.remote)),
+        Err(problem) => (Answer::Fail, problem.to_string()),
+    };
+    Some(Verdict::new("remote", outcome, detail))
+}
+
+/// Reads `HEAD` and every branch's tip, and looks whether all that they contain is there. Whether old objects still
+/// have the content that their names say is for `git fsck`.
+fn complete(repo: &Repo, branches: &[String]) -> crate::git::Result<String> {
     let head = match repo.head()? {
         Head::Branch { name, .. } | Head::Unborn { name } => format!("HEAD is on {name}"),
         Head::Detached { .. } => "HEAD is detached".to_owned(),
     };
-    for branch in branches {
-        let tip = repo.existing_branch_tip(branch)?;
-        repo.changes_between(Some(tip), tip)?;
-    }
-    Ok(format!("{head}, {} branches are readable", branches.len()))
+    let tips = branches.iter().map(|branch| repo.existing_branch_tip(branch)).collect::<Result<Vec<_>, _>>()?;
+    repo.require_complete(&tips)?;
+    Ok(format!("{head}, {} branches are complete", branches.len()))
 }
 
 /// Whether a promotion could begin, and nothing is stuck.

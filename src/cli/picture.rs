@@ -96,7 +96,8 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
             HoldCause::Person => format!("held by {}", words::name(&hold.person)),
             HoldCause::Rollback => "held since a rollback".to_owned(),
         };
-        tell(&format!("{cause}: {}", hold.reason), Tone::Bad);
+        let reason = if standing.is_held_by_last() { String::new() } else { format!(": {}", hold.reason) };
+        tell(&format!("{cause}{reason}"), Tone::Bad);
     }
     if let Some(open) = &standing.open {
         tell(&progress(open, standing.is_interrupted, now), Tone::Warn);

@@ -12,7 +12,7 @@ use crate::base::units::count;
 use crate::config::{Environment, RollbackMode};
 use crate::context::Context;
 use crate::git::CommitSummary;
-use crate::promote::{self, Preview};
+use crate::promote::{self, Finding, Preview};
 use crate::store::Quarantined;
 
 /// Most commits and most files that are listed.
@@ -118,14 +118,19 @@ async fn gather(ctx: &Context, environment: &str) -> Outcome<Document> {
         deletions: changes.deletions,
         checks: forecast.into_iter().map(|(name, known)| PlannedCheck { name, known }).collect(),
         verify: spec.verify.clone(),
-        gates: gates(spec, &standing, failed),
+        gates: gates(spec, &standing, failed, promote::soak(ctx, environment, source).await?),
         drift: foreign,
         rollback: spec.rollback,
         undone_by: undone_by(spec.rollback, pushes),
     })
 }
 
-fn gates(spec: &Environment, standing: &Standing, failed: Option<Quarantined>) -> Vec<PlannedGate> {
+fn gates(
+    spec: &Environment,
+    standing: &Standing,
+    failed: Option<Quarantined>,
+    soak: Option<Finding>,
+) -> Vec<PlannedGate> {
     let resume = || Some(format!("cascade resume {}", standing.name));
     let hold = standing.hold.as_ref().map(|hold| PlannedGate {
         gate: "hold",
@@ -139,11 +144,11 @@ fn gates(spec: &Environment, standing: &Standing, failed: Option<Quarantined>) -
         fact: format!("commit {} failed here in promotion {}", entry.source.short(), entry.promotion),
         clears: Some(format!("save a fix, or `cascade resume {}`", standing.name)),
     });
-    let soak = (spec.soak.as_ms() > 0).then(|| PlannedGate {
-        gate: "soak",
-        open: false,
-        fact: format!("must have been live in {} for {}", spec.from, spec.soak),
-        clears: None,
+    let soak = soak.map(|soak| PlannedGate {
+        gate: soak.gate.as_str(),
+        open: soak.open,
+        fact: soak.fact,
+        clears: soak.clears,
     });
     let approval = spec.approval.as_ref().map(|policy| PlannedGate {
         gate: "approval",

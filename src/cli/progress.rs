@@ -41,6 +41,10 @@ impl Observer for Progress<'_> {
         }
     }
 
+    fn known(&mut self, promotion: &Promotion, name: &str) {
+        self.ui.note(&format!("{}: ✓ {name} passed on this very content before", promotion.environment));
+    }
+
     fn asking(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str) {
         let verb = match phase {
             CheckPhase::Check => "checking",

@@ -195,6 +195,13 @@ impl Standing {
         }
     }
 
+    /// Answers whether the latest promotion's rollback holds the environment: then its reason is the hold's.
+    #[must_use]
+    pub fn is_held_by_last(&self) -> bool {
+        let failed = self.failure().map(|last| &last.id);
+        failed.is_some() && failed == self.hold.as_ref().and_then(|hold| hold.promotion.as_ref())
+    }
+
     fn held_by_person(&self) -> bool {
         self.hold.as_ref().is_some_and(|hold| hold.cause == HoldCause::Person)
     }

@@ -50,14 +50,17 @@ pub async fn run(shell: &Shell, args: &Named) -> Outcome {
 async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcome<Document> {
     let now = ctx.now();
     let mut facts = Vec::new();
-    facts.extend(last_fact(&standing, now));
+    let checks = match standing.failure() {
+        Some(last) => ctx.store.checks(&last.id).await?,
+        None => Vec::new(),
+    };
+    let check_facts: Vec<String> =
+        checks.iter().filter(|check| check.outcome != "pass").flat_map(check_facts).collect();
+    facts.extend(last_fact(&standing, check_facts.is_empty(), now));
+    facts.extend(check_facts);
     facts.extend(hold_fact(&standing, now));
     facts.extend(standing.closed.iter().map(|finding| gate_fact(finding, now)));
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
-    if let Some(last) = standing.failure() {
-        let checks = ctx.store.checks(&last.id).await?;
-        facts.extend(checks.iter().filter(|check| check.outcome != "pass").flat_map(check_facts));
-    }
     facts.extend(drift_fact(preview));
     if standing.is_interrupted {
         facts.push("its process died in the middle of a step: the next promotion takes it up".to_owned());
@@ -102,11 +105,13 @@ fn ended(state: State) -> &'static str {
     }
 }
 
-fn last_fact(standing: &Standing, now: Timestamp) -> Option<String> {
+/// The reason is told here unless the facts that follow do it in detail.
+fn last_fact(standing: &Standing, with_reason: bool, now: Timestamp) -> Option<String> {
     let Some(last) = &standing.last else {
         return Some("there was no promotion yet".to_owned());
     };
-    let reason = last.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let reason = last.reason.as_deref().filter(|_| with_reason);
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let age = words::age(now, last.updated_at);
     Some(format!("last promotion {} {} {age}{reason}", last.id, words::state(last.state)))
 }
@@ -114,7 +119,8 @@ fn last_fact(standing: &Standing, now: Timestamp) -> Option<String> {
 fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {
     let hold = standing.hold.as_ref()?;
     let age = words::age(now, hold.at);
-    Some(format!("held since {age} by {} ({}): {}", words::name(&hold.person), hold.cause, hold.reason))
+    let reason = if standing.is_held_by_last() { String::new() } else { format!(": {}", hold.reason) };
+    Some(format!("held since {age} by {} ({}){reason}", words::name(&hold.person), hold.cause))
 }
 
 fn gate_fact(finding: &Finding, now: Timestamp) -> String {

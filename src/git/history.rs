@@ -4,6 +4,7 @@ use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Sort};
 
 use super::branch::{object_id, oid};
 use super::error::{Error, Result};
+use super::program::Program;
 use super::repo::Repo;
 use crate::base::Timestamp;
 use crate::base::escape::shown;
@@ -87,6 +88,20 @@ impl Repo {
         let found =
             self.inner.find_commit(oid(commit)?).map_err(Error::library(format!("read commit {}", commit.short())))?;
         object_id(found.tree_id())
+    }
+
+    /// Looks whether everything that these commits contain is in the repository, by name and not by content.
+    ///
+    /// # Errors
+    /// [`Error::Integrity`] names the first object that is missing or cannot be walked.
+    pub fn require_complete(&self, commits: &[ObjectId]) -> Result<()> {
+        let arguments = ["rev-list", "--objects", "--quiet", "--no-walk=unsorted", "--exclude-promisor-objects"];
+        let commits = commits.iter().map(ToString::to_string);
+        let output = Program::new(self, arguments.map(str::to_owned).into_iter().chain(commits)).run()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Error::Integrity { what: "what the branches contain".to_owned(), reason: output.message() })
     }
 
     /// Lists the commits reachable from `tip` and not from `base`, newest first, up to `limit`.

@@ -1,11 +1,16 @@
 //! The network: asking a remote, fetching from it and pushing to it, through the git program.
 
+use std::time::Duration;
+
 use super::branch::full_name;
 use super::error::{Error, Result};
 use super::program::{NETWORK_DEADLINE, Output, Program};
 use super::repo::Repo;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
+
+/// Longest time that a remote is waited for which is only asked whether it answers.
+const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a push may do to the remote's branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +34,25 @@ impl Repo {
     /// The remote cannot be reached or denies access.
     pub fn remote_tip(&self, remote: &str, branch: &str) -> Result<Option<ObjectId>> {
         let full = full_name(branch)?;
-        let arguments = ["ls-remote", "--end-of-options", remote, &full];
-        let output = Program::new(self, arguments).deadline(NETWORK_DEADLINE).run()?;
-        if !output.status.success() {
-            return Err(network_error(remote, &output));
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
+        let listed = self.ask(remote, &full, NETWORK_DEADLINE)?;
+        let text = String::from_utf8_lossy(&listed);
         let tips = text.lines().filter_map(|line| line.split_once('\t'));
         let tip = tips.filter(|(_, name)| *name == full).map(|(id, _)| id).next();
         tip.map(|id| id.parse().map_err(|reason| Error::Integrity { what: format!("{remote}/{branch}"), reason }))
             .transpose()
+    }
+
+    /// Asks the remote about a branch, to learn whether it answers at all.
+    ///
+    /// # Errors
+    /// The remote cannot be reached within [`PROBE_DEADLINE`], or denies access.
+    pub fn probe(&self, remote: &str, branch: &str) -> Result<()> {
+        self.ask(remote, &full_name(branch)?, PROBE_DEADLINE).map(drop)
+    }
+
+    fn ask(&self, remote: &str, full: &str, deadline: Duration) -> Result<Vec<u8>> {
+        let output = Program::new(self, ["ls-remote", "--end-of-options", remote, full]).deadline(deadline).run()?;
+        if output.status.success() { Ok(output.stdout) } else { Err(network_error(remote, &output)) }
     }
 
     /// Fetches a remote's branch into its tracking reference.

@@ -93,7 +93,8 @@ impl Gate {
 /// Asks every gate.
 #[must_use]
 pub fn ask(facts: &Facts) -> Vec<Finding> {
-    [hold(facts), quarantine(facts), soak(facts), approval(facts)].into_iter().flatten().collect()
+    let soak = soak(facts.soak, facts.live_upstream_since, facts.now);
+    [hold(facts), quarantine(facts), soak, approval(facts)].into_iter().flatten().collect()
 }
 
 /// Answers the person who rejected this very candidate, with the reason.
@@ -135,24 +136,26 @@ fn quarantine(facts: &Facts) -> Option<Finding> {
     })
 }
 
-fn soak(facts: &Facts) -> Option<Finding> {
-    let required_ms = facts.soak.as_ms();
+/// Asks whether what is live upstream since `since` (nothing: it is not) has been so for the `required` time; nothing
+/// where none is required.
+pub(super) fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+    let required_ms = required.as_ms();
     if required_ms == 0 {
         return None;
     }
-    let ready = facts.live_upstream_since.map(|since| from_ms(since.as_millisecond().saturating_add(required_ms)));
-    let open = ready.is_some_and(|ready| ready <= facts.now);
+    let ready = since.map(|since| from_ms(since.as_millisecond().saturating_add(required_ms)));
+    let open = ready.is_some_and(|ready| ready <= now);
     let fact = match ready {
         None => "not live and verified upstream".to_owned(),
-        Some(_) if open => format!("live upstream for {}", facts.soak),
+        Some(_) if open => format!("live upstream for {required}"),
         Some(ready) => {
-            let left_ms = ready.as_millisecond() - facts.now.as_millisecond();
+            let left_ms = ready.as_millisecond() - now.as_millisecond();
             let left = std::time::Duration::from_secs(u64::try_from(left_ms).unwrap_or(0).div_ceil(1_000));
             format!("must soak upstream for another {}", Span(left))
         }
     };
     let clears = (!open).then(|| "time: promote again then".to_owned());
-    Some(Finding { gate: Gate::Soak, open, fact, since: facts.live_upstream_since, clears })
+    Some(Finding { gate: Gate::Soak, open, fact, since, clears })
 }
 
 fn approval(facts: &Facts) -> Option<Finding> {

@@ -19,5 +19,5 @@ pub use error::{Error, Result};
 pub use gate::{Finding, Gate};
 pub use phase::Event;
 pub use plan::{Preview, preview};
-pub use questions::{check_forecast, findings};
+pub use questions::{check_forecast, findings, soak};
 pub use run::{Observer, Request, Silent, lock, promote, recover};

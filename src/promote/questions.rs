@@ -7,6 +7,7 @@ use super::gate::{self, Facts, Gate};
 use super::phase::Event;
 use super::plan::environment_of;
 use super::run::Observer;
+use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
@@ -74,7 +75,7 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         approval: spec.approval.clone(),
         approvals: ctx.store.approvals(&promotion.id).await?,
         soak: spec.soak,
-        live_upstream_since: live_upstream_since(ctx, promotion).await?,
+        live_upstream_since: live_upstream_since(ctx, &promotion.environment, promotion.source).await?,
     }))
 }
 
@@ -88,10 +89,19 @@ async fn is_fix(ctx: &Context, source: ObjectId, undone: Vec<ObjectId>) -> Resul
     Ok(descends.await?)
 }
 
-async fn live_upstream_since(ctx: &Context, promotion: &Promotion) -> Result<Option<crate::base::Timestamp>> {
-    let Some(upstream) = ctx.config.upstream(&promotion.environment) else { return Ok(Some(from_ms(0))) };
+async fn live_upstream_since(ctx: &Context, environment: &str, source: ObjectId) -> Result<Option<Timestamp>> {
+    let Some(upstream) = ctx.config.upstream(environment) else { return Ok(Some(from_ms(0))) };
     let live = ctx.store.live(upstream).await?;
-    Ok(live.filter(|live| live.candidate == Some(promotion.source)).and_then(|live| live.finished_at))
+    Ok(live.filter(|live| live.candidate == Some(source)).and_then(|live| live.finished_at))
+}
+
+/// Answers whether `source` has been live upstream long enough for `environment`; nothing where it need not be.
+///
+/// # Errors
+/// Unknown environment, or the store cannot be read.
+pub async fn soak(ctx: &Context, environment: &str, source: ObjectId) -> Result<Option<gate::Finding>> {
+    let (spec, _) = environment_of(ctx, environment)?;
+    Ok(gate::soak(spec.soak, live_upstream_since(ctx, environment, source).await?, ctx.now()))
 }
 
 /// Performs the checks on the candidate, each once per content.
@@ -103,7 +113,10 @@ pub(super) async fn checks(ctx: &Context, promotion: &Promotion, observer: &mut 
     for name in &spec.checks {
         let Some(check) = ctx.config.checks.get(name) else { continue };
         let record = match known(ctx, name, check, tree).await? {
-            Some(known) => known,
+            Some(known) => {
+                observer.known(promotion, name);
+                known
+            }
             None => {
                 observer.asking(promotion, CheckPhase::Check, name);
                 let place = Room::prepare(ctx, promotion, candidate, CheckPhase::Check, name, check).await?;

@@ -19,6 +19,8 @@ pub trait Observer: Send {
     fn step(&mut self, promotion: &Promotion, step: Step);
     /// A step was performed; its event is not journaled yet.
     fn performed(&mut self, promotion: &Promotion, step: Step, event: &Event);
+    /// A check need not be asked: it passed on this very content before.
+    fn known(&mut self, promotion: &Promotion, name: &str);
     /// A check is about to be asked.
     fn asking(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str);
     /// A check has answered.
@@ -32,6 +34,7 @@ pub struct Silent;
 impl Observer for Silent {
     fn step(&mut self, _: &Promotion, _: Step) {}
     fn performed(&mut self, _: &Promotion, _: Step, _: &Event) {}
+    fn known(&mut self, _: &Promotion, _: &str) {}
     fn asking(&mut self, _: &Promotion, _: CheckPhase, _: &str) {}
     fn answered(&mut self, _: &Promotion, _: CheckPhase, _: &str, _: &Answer) {}
 }

@@ -251,7 +251,7 @@ fn why_leads_from_a_failed_check_to_its_log() {
     filtered(&sandbox, || {
         insta::assert_snapshot!(failed, @r#"
     [COMMIT..] is not live in staging: its promotion failed
-      last promotion [ID] failed [AGE]: check `build` failed: exit code 1
+      last promotion [ID] failed [AGE]
       check `build` failed: exit code 1
       its output: tail [BASE]/cascade/logs/[LOG]
     next: cascade promote staging
@@ -271,11 +271,11 @@ fn why_and_history_of_a_rollback_name_the_hold() {
     filtered(&sandbox, || {
         insta::assert_snapshot!(why, @r#"
     [COMMIT..] is not live in staging: its promotion was rolled back
-      last promotion [ID] rolled back [AGE]: check `up` failed: exit code 1
-      held since [AGE] by Ada (rollback): check `up` failed: exit code 1
-      [COMMIT..] is quarantined: it failed in promotion [ID]
+      last promotion [ID] rolled back [AGE]
       verify `up` failed: exit code 1
       its output: tail [BASE]/cascade/logs/[LOG]
+      held since [AGE] by Ada (rollback)
+      [COMMIT..] is quarantined: it failed in promotion [ID]
     next: cascade resume staging
     "#)
     });
@@ -289,7 +289,7 @@ fn why_and_history_of_a_rollback_name_the_hold() {
       │
       ▼ 2 to promote
       ? staging      staging [COMM.]                     never promoted
-      │   held since a rollback: check `up` failed: exit code 1
+      │   held since a rollback
       │   promotion [ID] rolled back [AGE]: check `up` failed: exit code 1
       │
       ▼ up to date
@@ -374,7 +374,7 @@ fn health_asks_now_and_fails_with_the_check_failed_code() {
         insta::assert_snapshot!(stopped.stdout, @r#"
     ✗  service        the watcher is not running
     ✓  configuration  cascade-sync.yaml is valid
-    ✓  repository     HEAD is on develop, 3 branches are readable
+    ✓  repository     HEAD is on develop, 3 branches are complete
     ✓  staging        ready: 1 to promote
     ✓  production     ready: up to date
     ✓  build          exit code 0                                  [TOOK]
@@ -383,6 +383,14 @@ fn health_asks_now_and_fails_with_the_check_failed_code() {
     let held = Lock::take(&project.sandbox_lock()).unwrap();
     let well = sandbox.cascade(&["health", "--json"]).expect_code(0).json();
     assert_eq!((&well["service"]["outcome"], &well["checks"][0]["outcome"]), (&"pass".into(), &"pass".into()));
+    let blob = sandbox.git(&["rev-parse", "develop:README"]);
+    let object = sandbox.root().join(format!(".git/objects/{}/{}", &blob[..2], &blob[2..]));
+    let aside = sandbox.base().join("object");
+    std::fs::rename(&object, &aside).unwrap();
+    let damaged = sandbox.cascade(&["health", "--json"]).expect_code(4).json();
+    assert_eq!(damaged["repository"]["outcome"], "fail");
+    assert!(damaged["repository"]["detail"].as_str().unwrap().contains(&blob), "{damaged}");
+    std::fs::rename(&aside, &object).unwrap();
     sandbox.write("down", "");
     let down = sandbox.cascade(&["health", "staging", "--json"]).expect_code(4).json();
     assert_eq!((&down["checks"][0]["name"], &down["checks"][0]["outcome"]), (&"up".into(), &"fail".into()));

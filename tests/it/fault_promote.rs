@@ -6,15 +6,12 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Command;
 use std::sync::Arc;
 
-use cascade::alert::Alerts;
 use cascade::base::clock::SystemClock;
 use cascade::check::Answer;
-use cascade::config::{self, Variables};
-use cascade::context::Context;
-use cascade::git::{Git, Repo};
 use cascade::promote::{self, Event, Observer, Request};
-use cascade::store::{CheckPhase, Home, Promotion, Step, Store};
+use cascade::store::{CheckPhase, Promotion, Step};
 
+use crate::support::context;
 use crate::support::pipeline::Pipeline;
 
 const ENVIRONMENTS: &str = "
@@ -51,6 +48,7 @@ impl Observer for Killer {
     fn performed(&mut self, _: &Promotion, _: Step, _: &Event) {
         self.moment();
     }
+    fn known(&mut self, _: &Promotion, _: &str) {}
     fn asking(&mut self, _: &Promotion, _: CheckPhase, _: &str) {}
     fn answered(&mut self, _: &Promotion, _: CheckPhase, _: &str, _: &Answer) {}
 }
@@ -67,27 +65,11 @@ fn victim() {
     let mut killer = Killer { moments_left: moment.parse().unwrap() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let ctx = context(root.as_ref(), home.as_ref()).await;
+        let ctx = context(root.as_ref(), home.as_ref(), Arc::new(SystemClock)).await;
         let lock = promote::lock(&ctx, false).await.unwrap();
         let request = Request { environment: "production".to_owned(), merge: false, purpose: None };
         promote::promote(&ctx, &lock, &request, &mut killer).await.unwrap();
     });
-}
-
-async fn context(root: &std::path::Path, home: &std::path::Path) -> Context {
-    let repo = Repo::open(root).unwrap();
-    let config = config::load(root, &Variables::default()).unwrap();
-    let home = Home::new(home);
-    let project = home.project(repo.common_dir());
-    Context {
-        git: Git::open(root, None).unwrap(),
-        store: Store::open(&home, &project).await.unwrap(),
-        alerts: Arc::new(Alerts::new(&config.notify)),
-        config: Arc::new(config),
-        clock: Arc::new(SystemClock),
-        home: project,
-        person: "ada".to_owned(),
-    }
 }
 
 /// Answers whether the victim was killed (and not done before the moment came).
@@ -124,7 +106,7 @@ struct EndState {
 fn end_state(pipeline: &Pipeline, has_remote: bool) -> EndState {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (state, held, unfinished) = runtime.block_on(async {
-        let ctx = context(&pipeline.root(), &pipeline.base().join("cascade")).await;
+        let ctx = pipeline.context(Arc::new(SystemClock)).await;
         let newest = ctx.store.promotions(Some("production"), 1).await.unwrap().remove(0);
         let held = ctx.store.held("production").await.unwrap().is_some();
         let unfinished = ctx.store.unfinished().await.unwrap().len();
@@ -179,7 +161,7 @@ fn kill_everywhere(has_remote: bool, breaks: bool) {
 fn end_state_of_first(pipeline: &Pipeline, has_remote: bool) -> EndState {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let state = runtime.block_on(async {
-        let ctx = context(&pipeline.root(), &pipeline.base().join("cascade")).await;
+        let ctx = pipeline.context(Arc::new(SystemClock)).await;
         let mut all = ctx.store.promotions(Some("production"), 10).await.unwrap();
         all.reverse();
         // The very first one is the release that made the pipeline ready.

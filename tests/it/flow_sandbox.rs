@@ -115,6 +115,8 @@ fn saves_go_on_without_the_remote_and_reach_it_when_it_is_back() {
     watched.write("offline", "x\n");
     watched.until_saved("develop", "offline", "x");
     watched.until("a word on the push", || watched.log().contains("not pushed"));
+    let health = watched.cascade(&["health", "--json"]).expect_code(4).json();
+    assert_eq!(health["remote"]["outcome"], "fail", "{health}");
     watched.write("offline too", "x\n");
     watched.until_saved("develop", "offline too", "x");
     std::fs::rename(&away, &here).unwrap();

@@ -7,6 +7,7 @@ mod cli_views;
 mod fault_disk;
 mod fault_promote;
 mod fault_save;
+mod flow_auto;
 mod flow_people;
 mod flow_promote;
 mod flow_sandbox;

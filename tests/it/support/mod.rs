@@ -9,8 +9,15 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use cascade::alert::Alerts;
+use cascade::base::Clock;
+use cascade::config::{self, Variables};
+use cascade::context::Context;
+use cascade::git::{Git, Repo};
+use cascade::store::{Home, Store};
 use tempfile::TempDir;
 
 /// The identity of every commit.
@@ -162,6 +169,11 @@ impl Sandbox {
         command
     }
 
+    /// Opens the checkout as the program does.
+    pub async fn context(&self, clock: Arc<dyn Clock>) -> Context {
+        context(&self.root(), &self.base().join("cascade"), clock).await
+    }
+
     /// Runs `assertion` with snapshot filters for what differs from run to run: paths and object ids.
     pub fn filtered(&self, assertion: impl FnOnce()) {
         let mut settings = insta::Settings::clone_current();
@@ -171,6 +183,23 @@ impl Sandbox {
         settings.add_filter(r"\b[0-9a-f]{40}\b", "[OID]");
         settings.add_filter(r"\(commit [0-9a-f]{10}\)", "(commit [OID])");
         settings.bind(assertion);
+    }
+}
+
+/// Opens a checkout as the program does, with a clock of the test's choice and nobody to alert.
+pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context {
+    let repo = Repo::open(root).unwrap();
+    let config = config::load(root, &Variables::default()).unwrap();
+    let home = Home::new(home);
+    let project = home.project(repo.common_dir());
+    Context {
+        git: Git::open(root, None).unwrap(),
+        store: Store::open(&home, &project).await.unwrap(),
+        alerts: Arc::new(Alerts::recording().0),
+        config: Arc::new(config),
+        clock,
+        home: project,
+        person: "ada".to_owned(),
     }
 }
 
