@@ -63,7 +63,7 @@ async fn show_coverage(shell: &Shell, ctx: &Context, promotion: &Promotion) -> O
     let (previous, source) = (promotion.previous, promotion.source);
     let (commits, changes) = ctx
         .git
-        .run(move |repo| Ok((repo.commits_between(previous, source, 21)?, repo.changes_between(previous, candidate)?)))
+        .run(move |repo| Ok((repo.news_between(previous, source, 21)?, repo.changes_between(previous, candidate)?)))
         .await?;
     let ui = &shell.ui;
     ui.note(&format!("candidate {} for {} covers:", candidate.short(), promotion.environment));

@@ -57,7 +57,7 @@ async fn gather(ctx: &Context, promotion: &Promotion) -> Outcome<Document> {
     let (previous, source) = (promotion.previous, promotion.source);
     let new = promotion.candidate.unwrap_or(source);
     let git = ctx.git.run(move |repo| {
-        let commits = repo.commits_between(previous, source, COMMITS_LIMIT + 1)?;
+        let commits = repo.news_between(previous, source, COMMITS_LIMIT + 1)?;
         Ok((commits, repo.changes_between(previous, new)?))
     });
     let (mut commits, changes) = git.await?;

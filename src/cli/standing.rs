@@ -7,7 +7,6 @@ use crate::check::Outcome as Answer;
 use crate::config::{Environment, PromoteMode};
 use crate::context::Context;
 use crate::git::Repo;
-use crate::git::history::LISTED_COMMITS_LIMIT;
 use crate::promote::{self, Finding, Gate};
 use crate::store::{CheckPhase, Hold, HoldCause, Lock, Promotion, State};
 
@@ -118,10 +117,7 @@ impl Position {
     fn read(repo: &Repo, branch: &str, feeding: &str) -> crate::git::Result<Self> {
         let (tip, source) = (repo.branch_tip(branch)?, repo.branch_tip(feeding)?);
         let Some(source) = source else { return Ok(Self { tip, ..Self::default() }) };
-        let pending = match tip {
-            Some(tip) => repo.count_between(tip, source)?,
-            None => repo.commits_between(None, source, LISTED_COMMITS_LIMIT)?.len(),
-        };
+        let pending = repo.count_news(tip, source)?;
         let differs = tip.map(|tip| repo.tree_of(tip)).transpose()? != Some(repo.tree_of(source)?);
         Ok(Self { tip, source: Some(source), pending, differs })
     }

@@ -1,6 +1,6 @@
 //! Questions about commits: what lies between two of them, who made them, what they change.
 
-use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Sort};
+use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Revwalk, Sort};
 
 use super::branch::{object_id, oid};
 use super::error::{Error, Result};
@@ -109,13 +109,43 @@ impl Repo {
     /// # Errors
     /// A commit is missing.
     pub fn commits_between(&self, base: Option<ObjectId>, tip: ObjectId, limit: usize) -> Result<Vec<CommitSummary>> {
-        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
-        walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(Error::library("sort commits"))?;
-        walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
-        if let Some(base) = base {
-            walk.hide(oid(base)?).map_err(Error::library("walk commits"))?;
-        }
+        let walk = self.walk_between(base, tip)?;
         walk.take(limit).map(|id| self.summary_of(id.map_err(Error::library("walk commits"))?)).collect()
+    }
+
+    /// Lists what a promotion of `tip` onto `base` brings, newest first, up to `limit`: the commits between them but
+    /// those that cascade made for promotions.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn news_between(&self, base: Option<ObjectId>, tip: ObjectId, limit: usize) -> Result<Vec<CommitSummary>> {
+        let mut news = Vec::new();
+        for id in self.walk_between(base, tip)? {
+            let id = id.map_err(Error::library("walk commits"))?;
+            if news.len() == limit {
+                break;
+            }
+            if !self.is_promotion(id)? {
+                news.push(self.summary_of(id)?);
+            }
+        }
+        Ok(news)
+    }
+
+    /// Counts what [`Repo::news_between`] lists; from [`LISTED_COMMITS_LIMIT`] commits on, cascade's own count too.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn count_news(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<usize> {
+        let between: Vec<git2::Oid> = self
+            .walk_between(base, tip)?
+            .take(LISTED_COMMITS_LIMIT)
+            .collect::<Result<_, _>>()
+            .map_err(Error::library("walk commits"))?;
+        match base {
+            Some(base) if between.len() == LISTED_COMMITS_LIMIT => self.count_between(base, tip),
+            _ => between.into_iter().try_fold(0, |count, id| Ok(count + usize::from(!self.is_promotion(id)?))),
+        }
     }
 
     /// Counts the commits reachable from `tip` and not from `base`.
@@ -147,8 +177,7 @@ impl Repo {
         let mut foreign = Vec::new();
         for id in walk.take(LISTED_COMMITS_LIMIT) {
             let id = id.map_err(Error::library("walk commits"))?;
-            let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
-            if !has_trailer(commit.message_bytes(), PROMOTION_TRAILER) {
+            if !self.is_promotion(id)? {
                 foreign.push(self.summary_of(id)?);
             }
         }
@@ -242,6 +271,22 @@ impl Repo {
         self.inner
             .diff_tree_to_tree(old.as_ref(), Some(&tree(tip)?), Some(&mut options))
             .map_err(Error::library("compare two trees"))
+    }
+
+    fn walk_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Revwalk<'_>> {
+        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
+        walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(Error::library("sort commits"))?;
+        walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
+        if let Some(base) = base {
+            walk.hide(oid(base)?).map_err(Error::library("walk commits"))?;
+        }
+        Ok(walk)
+    }
+
+    /// Answers whether cascade made a commit for a promotion, by its trailer.
+    fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
+        let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+        Ok(has_trailer(commit.message_bytes(), PROMOTION_TRAILER))
     }
 
     fn summary_of(&self, id: git2::Oid) -> Result<CommitSummary> {

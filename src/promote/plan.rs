@@ -50,11 +50,8 @@ pub async fn preview(ctx: &Context, environment: &str) -> Result<Preview> {
     let preview = ctx.git.run(move |repo| {
         let source = repo.existing_branch_tip(&source_branch)?;
         let tip = repo.branch_tip(&branch)?;
-        let commits = repo.commits_between(tip, source, git::history::LISTED_COMMITS_LIMIT)?;
-        let commit_count = match tip {
-            Some(tip) => repo.count_between(tip, source)?,
-            None => commits.len(),
-        };
+        let commits = repo.news_between(tip, source, git::history::LISTED_COMMITS_LIMIT)?;
+        let commit_count = repo.count_news(tip, source)?;
         let foreign = match tip {
             Some(tip) => repo.foreign_commits(tip, source, vetted)?,
             None => Vec::new(),
@@ -178,7 +175,7 @@ impl Planner {
 
     fn finish(&mut self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<Planned> {
         let source = self.promotion.source;
-        let commits = repo.commits_between(tip, source, SUBJECTS_LIMIT + 1)?;
+        let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
         let candidate = repo.build_commit(&NewCommit {
             tree,
             parents: tip.into_iter().chain([source]).collect(),

@@ -120,7 +120,7 @@ fn status_of_a_waiting_promotion_says_who_and_how() {
       ▼ up to date
       ✓ staging      staging [COMM.]                     promoted [AGE]
       │
-      ▼ 2 to promote
+      ▼ 1 to promote
       ? production   main [COMM.]                        never promoted
           promotion [ID] is waiting, asked for by Ada [AGE]
           needs 1 approval of candidate [COMMIT..]

@@ -13,8 +13,6 @@ use rustix::fs::FileType;
 
 use super::attributes::{Attributes, Conversion};
 use super::{Change, ChangeKind, SaveRequest};
-use crate::base::Clock as _;
-use crate::base::clock::SystemClock;
 use crate::git::beneath::{self, Beneath, FileStat, Place};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Op};
@@ -107,7 +105,7 @@ impl<'a> Scan<'a> {
             seen: HashSet::new(),
             dirs: HashMap::new(),
             converted: Vec::new(),
-            started_s: SystemClock.now().as_second(),
+            started_s: request.now_seconds,
         })
     }
 
