@@ -29,8 +29,6 @@ const LIMITED_LOOK_EVERY: Duration = Duration::from_secs(60);
 const SHORTEST_BEAT: Duration = Duration::from_secs(1);
 /// Pauses after saves that failed.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(60) };
-/// Longest time that stopping waits for events that are under way.
-const CATCH_UP_LIMIT: Duration = Duration::from_secs(2);
 /// Most paths that are listed as set aside.
 const SET_ASIDE_LIMIT_PATHS: usize = 100;
 
@@ -95,12 +93,8 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
             () = &mut stop => break,
         }
     }
-    if watcher.source.catch_up(CATCH_UP_LIMIT).await.is_err() {
-        watcher.note_everything();
-    }
-    while let Ok(told) = hints.try_recv() {
-        watcher.hinted(Some(told))?;
-    }
+    // The last events may not have come yet.
+    watcher.note_everything();
     Ok(watcher.finish().await)
 }
 
@@ -124,7 +118,7 @@ impl<'a> Watcher<'a> {
         let (git_dir, common_dir, excludes_file) = prepared.await?;
         let spec = &ctx.config.sandbox;
         let rules = Arc::new(Rules::load(ctx.git.root(), &common_dir, &spec.exclude, excludes_file.as_deref())?);
-        let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules))?;
+        let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules), spec.settle.0)?;
         tracing::info!(directories = source.watched_directories(), branch = spec.branch, "watching");
         let watcher = Self {
             ctx,

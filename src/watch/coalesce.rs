@@ -16,9 +16,6 @@ use notify::{
     WatchPathConfig, Watcher, WatcherKind,
 };
 
-/// How long events are held to be merged: the debouncer's timeout and the length of a slot.
-pub(super) const SLOT: Duration = Duration::from_millis(100);
-
 /// What an event says about its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -81,6 +78,7 @@ pub(super) struct Coalescing(RecommendedWatcher);
 struct Rewriting<F> {
     inner: F,
     started: Instant,
+    slot: Duration,
     overflowed: Option<u128>,
 }
 
@@ -93,7 +91,7 @@ impl<F: EventHandler> Rewriting<F> {
 
 impl<F: EventHandler> EventHandler for Rewriting<F> {
     fn handle_event(&mut self, event: Result<Event>) {
-        let slot = self.started.elapsed().as_millis() / SLOT.as_millis();
+        let slot = self.started.elapsed().as_millis() / self.slot.as_millis().max(1);
         match event {
             Ok(event) if self.is_repeated(&event, slot) => {}
             Ok(event) => {
@@ -106,8 +104,10 @@ impl<F: EventHandler> EventHandler for Rewriting<F> {
 }
 
 impl Watcher for Coalescing {
+    /// The slot's length comes as the poll interval, which no platform's own watcher looks at.
     fn new<F: EventHandler>(inner: F, config: Config) -> Result<Self> {
-        RecommendedWatcher::new(Rewriting { inner, started: Instant::now(), overflowed: None }, config).map(Self)
+        let slot = config.poll_interval().unwrap_or_default();
+        RecommendedWatcher::new(Rewriting { inner, started: Instant::now(), slot, overflowed: None }, config).map(Self)
     }
 
     fn watch(&mut self, path: &Path, recursive_mode: RecursiveMode) -> Result<()> {

@@ -50,14 +50,6 @@ pub enum Error {
         /// Why not.
         source: notify::Error,
     },
-    /// The events written so far did not all arrive in time.
-    #[error("the events of {} did not arrive within {waited_ms} ms", .path.display())]
-    Behind {
-        /// The marker file that was waited for.
-        path: PathBuf,
-        /// How long it was waited for.
-        waited_ms: u128,
-    },
 }
 
 impl Error {
@@ -72,18 +64,28 @@ impl Error {
     }
 }
 
+/// Tells the kernel's limits on watches and on watchers from everything else that may be wrong.
+fn is_limit(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::MaxFilesWatch => true,
+        notify::ErrorKind::Io(source) => source.raw_os_error() == Some(libc::EMFILE),
+        _ => false,
+    }
+}
+
 impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Pattern { .. } => ErrorKind::Config,
-            Self::Io { .. } | Self::Watch { .. } | Self::Behind { .. } => ErrorKind::Unavailable,
+            Self::Io { .. } | Self::Watch { .. } => ErrorKind::Unavailable,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Watch { .. } => Some(source::RAISE_LIMITS.to_owned()),
-            Self::Pattern { .. } | Self::Io { .. } | Self::Behind { .. } => None,
+            Self::Watch { source, .. } if is_limit(source) => Some(source::RAISE_LIMITS.to_owned()),
+            Self::Watch { .. } => Some("look whether the directory is still there and may be read".to_owned()),
+            Self::Pattern { .. } | Self::Io { .. } => None,
         }
     }
 }

@@ -1,20 +1,19 @@
 //! The kernel's events → hints about paths of one checkout.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use notify::event::EventKindMask;
 use notify::{ErrorKind, PathOp, RecursiveMode, WatchPathConfig};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
-use super::coalesce::{Class, Coalescing, SLOT};
+use super::coalesce::{Class, Coalescing};
 use super::rules::{as_path, beneath, parent};
 use super::{Error, Rules};
 
@@ -25,13 +24,15 @@ pub const HINT_CAPACITY: usize = 8192;
 pub(super) const RAISE_LIMITS: &str = "raise the limits: `sudo sysctl fs.inotify.max_user_watches=1048576 \
      fs.inotify.max_user_instances=1024`";
 
-/// How often the debouncer's thread looks; it wakes up for nothing while all is quiet, so this is what idling costs.
-const TICK: Duration = SLOT;
+/// Events are held this long to be merged, and the debouncer's thread looks this often. It does so while all is quiet
+/// too, which is all that an idle watcher costs: twice a second 0.01 % of a core, ten times a second 0.05 %.
+const SLOT_MAX: Duration = Duration::from_millis(500);
+const SLOT_MIN: Duration = Duration::from_millis(20);
+/// So many slots fit into the time that a path must be quiet: whoever waits for that hears of the event long before.
+const SLOTS_PER_SETTLE: u32 = 6;
 
 /// When this many directories go in one tick, starting over is cheaper than taking watches back one by one.
 const MAX_UNWATCHED_PER_TICK: usize = 32;
-
-const COOKIE_PREFIX: &str = "cascade-cookie-";
 
 /// What in git's directory tells where HEAD is and whether an operation is under way.
 const REPOSITORY_NAMES: [&[u8]; 7] =
@@ -65,8 +66,8 @@ pub struct Told {
 /// Watches one checkout until it is dropped.
 ///
 /// Only directories that the rules do not exclude are watched, one by one, so an excluded tree costs
-/// nothing. Symbolic links are not followed. A path is hinted 100 to 300 ms after its event (and says when
-/// that was), and again about every 100 ms while it goes on changing; reading files hints nothing.
+/// nothing. Symbolic links are not followed. A path is hinted one to three slots after its event (and says when
+/// that was), and again about every slot while it goes on changing; reading files hints nothing.
 #[derive(Debug)]
 pub struct Source {
     shared: Arc<Shared>,
@@ -78,9 +79,8 @@ struct Shared {
     root_id: Id,
     git_dir: PathBuf,
     rules: Arc<Rules>,
+    slot: Duration,
     state: Mutex<State>,
-    cookies: Mutex<HashMap<PathBuf, oneshot::Sender<()>>>,
-    next_cookie: AtomicU64,
 }
 
 /// Device and inode: which directory it is, whatever its name.
@@ -104,7 +104,6 @@ struct Afterwards {
     overflow: bool,
     unwatched: usize,
     rules_changed: BTreeSet<Vec<u8>>,
-    cookies: Vec<PathBuf>,
 }
 
 /// Whether the files found while watches are set are news.
@@ -116,13 +115,19 @@ enum Found {
 
 impl Source {
     /// Watches the checkout at `root` and the repository's state in `git_dir` (HEAD is there; for a
-    /// linked worktree that is not the common directory).
+    /// linked worktree that is not the common directory) for a caller that waits until a path is quiet for `settle`:
+    /// a slot is a sixth of it, between 20 and 500 ms.
     ///
     /// When this returns, every directory is watched: what is looked up from now on misses nothing. What
     /// was there before is not hinted. [`Error::Io`] when a directory cannot be found, [`Error::Watch`]
     /// when the root or `git_dir` cannot be watched; any other directory that cannot is a
     /// [`Hint::Failed`].
-    pub fn start(root: &Path, git_dir: &Path, rules: Arc<Rules>) -> Result<(Self, mpsc::Receiver<Told>), Error> {
+    pub fn start(
+        root: &Path,
+        git_dir: &Path,
+        rules: Arc<Rules>,
+        settle: Duration,
+    ) -> Result<(Self, mpsc::Receiver<Told>), Error> {
         let root = root.canonicalize().map_err(Error::io("find", root))?;
         let git_dir = git_dir.canonicalize().map_err(Error::io("find", git_dir))?;
         let root_id = fs::metadata(&root).map(|found| id_of(&found)).map_err(Error::io("look at", &root))?;
@@ -135,11 +140,9 @@ impl Source {
             root_id,
             git_dir,
             rules,
+            slot: (settle / SLOTS_PER_SETTLE).clamp(SLOT_MIN, SLOT_MAX),
             state: Mutex::new(state),
-            cookies: Mutex::default(),
-            next_cookie: AtomicU64::new(0),
         });
-        shared.remove_old_cookies();
         shared.watch_all(&mut shared.state())?;
         Ok((Self { shared }, hints))
     }
@@ -154,17 +157,6 @@ impl Source {
     #[must_use]
     pub fn is_limited(&self) -> bool {
         self.shared.state().limited
-    }
-
-    /// Waits until the hints of everything that happened before the call are in the channel.
-    ///
-    /// It writes a marker file into `git_dir`, awaits its event, and does so once more: an event may be
-    /// held back for one slot behind a later event of the same path, and the second marker is written
-    /// at least one slot after the first, so nothing older can come behind it. Takes about 0.3 s.
-    /// [`Error::Behind`] when the events do not arrive within `timeout` (each marker).
-    pub async fn catch_up(&self, timeout: Duration) -> Result<(), Error> {
-        self.shared.see_cookie(timeout).await?;
-        self.shared.see_cookie(timeout).await
     }
 }
 
@@ -222,8 +214,6 @@ impl Shared {
         if after.repository {
             state.out.send(Hint::Repository);
         }
-        let mut waiting = self.cookies();
-        after.cookies.iter().filter_map(|cookie| waiting.remove(cookie)).for_each(tell);
     }
 
     /// Makes a new watcher: after an overflow nobody knows which watches and directories still match.
@@ -233,8 +223,6 @@ impl Shared {
             state.out.send(Hint::Failed(error_chain(&error)));
         }
         state.out.send(Hint::Rescan);
-        // Their events went with the old watcher; the Rescan covers whatever else did.
-        self.cookies().drain().map(|(_, waiting)| waiting).for_each(tell);
     }
 
     fn watch_all(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
@@ -249,7 +237,8 @@ impl Shared {
             }
         };
         let config = notify::Config::default().with_event_kinds(EventKindMask::CORE).with_follow_symlinks(false);
-        let mut debouncer = new_debouncer_opt::<_, Coalescing, _>(SLOT, Some(TICK), deliver, NoCache::new(), config)
+        let (slot, config) = (self.slot, config.with_poll_interval(self.slot));
+        let mut debouncer = new_debouncer_opt::<_, Coalescing, _>(slot, Some(slot), deliver, NoCache::new(), config)
             .map_err(Error::watch(&self.root))?;
         for needed in [&self.git_dir, &self.root] {
             debouncer.watch(needed, RecursiveMode::NonRecursive).map_err(Error::watch(needed))?;
@@ -284,11 +273,7 @@ impl Shared {
     }
 
     fn git_event(&self, after: &mut Afterwards, path: &Path) {
-        let name = path.file_name().unwrap_or_default().as_bytes();
-        if name.starts_with(COOKIE_PREFIX.as_bytes()) {
-            after.cookies.push(path.to_owned());
-        }
-        after.repository |= REPOSITORY_NAMES.contains(&name);
+        after.repository |= REPOSITORY_NAMES.contains(&path.file_name().unwrap_or_default().as_bytes());
     }
 
     fn changed(&self, state: &mut State, after: &mut Afterwards, path: &[u8], class: Class) {
@@ -424,51 +409,8 @@ impl Shared {
         found.is_dir().then(|| id_of(&found))
     }
 
-    async fn see_cookie(&self, timeout: Duration) -> Result<(), Error> {
-        let number = self.next_cookie.fetch_add(1, Ordering::Relaxed);
-        let path = self.git_dir.join(format!("{COOKIE_PREFIX}{}-{number}", std::process::id()));
-        let (sender, seen) = oneshot::channel();
-        self.cookies().insert(path.clone(), sender);
-        // Dropped on every way out, also when the caller stops waiting.
-        let cookie = Cookie { shared: self, path };
-        tokio::fs::write(&cookie.path, b"").await.map_err(Error::io("write", &cookie.path))?;
-        match tokio::time::timeout(timeout, seen).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Error::Behind { path: cookie.path.clone(), waited_ms: timeout.as_millis() }),
-        }
-    }
-
-    /// A killed process leaves its marker behind. One that is in use may go too: it is its event that counts.
-    fn remove_old_cookies(&self) {
-        let Ok(entries) = fs::read_dir(&self.git_dir) else { return };
-        for entry in entries.flatten() {
-            if entry.file_name().as_bytes().starts_with(COOKIE_PREFIX.as_bytes()) {
-                // An empty file too many in git's directory is no harm.
-                let _ = fs::remove_file(entry.path());
-            }
-        }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn cookies(&self) -> MutexGuard<'_, HashMap<PathBuf, oneshot::Sender<()>>> {
-        self.cookies.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Removes a marker file and its waiting place.
-struct Cookie<'a> {
-    shared: &'a Shared,
-    path: PathBuf,
-}
-
-impl Drop for Cookie<'_> {
-    fn drop(&mut self) {
-        self.shared.cookies().remove(&self.path);
-        // What stays is removed at the next start.
-        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -497,11 +439,6 @@ impl Outbox {
             spare.send(Told { hint: Hint::Rescan, at });
         }
     }
-}
-
-fn tell(waiting: oneshot::Sender<()>) {
-    // Whoever stopped waiting does not want to know.
-    let _ = waiting.send(());
 }
 
 fn id_of(found: &Metadata) -> Id {
@@ -536,14 +473,19 @@ fn error_chain(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(20);
+    const SETTLE: Duration = Duration::from_millis(120);
 
     struct Watched {
         dir: tempfile::TempDir,
         source: Source,
         hints: mpsc::Receiver<Told>,
+        marks: usize,
     }
 
     impl Watched {
@@ -555,8 +497,8 @@ mod tests {
             let git_dir = dir.path().join(".git");
             let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
             let rules = Arc::new(Rules::load(dir.path(), &git_dir, &exclude, None).unwrap());
-            let (source, hints) = Source::start(dir.path(), &git_dir, rules).unwrap();
-            Self { dir, source, hints }
+            let (source, hints) = Source::start(dir.path(), &git_dir, rules, SETTLE).unwrap();
+            Self { dir, source, hints, marks: 0 }
         }
 
         fn path(&self, path: &str) -> PathBuf {
@@ -567,10 +509,30 @@ mod tests {
             write(self.dir.path(), path, "new");
         }
 
-        /// Everything that was hinted because of what happened so far.
+        /// Everything that was told because of what happened so far.
+        ///
+        /// An event may be held back for one slot behind a later event of the same path. So the second mark is
+        /// made after the first was told: nothing older can come behind it.
+        async fn all_told(&mut self) -> Vec<Told> {
+            let mut all = Vec::new();
+            for _ in 0..2 {
+                self.marks += 1;
+                let mark = format!("mark {}", self.marks);
+                self.write(&mark);
+                loop {
+                    let told = tokio::time::timeout(PATIENCE, self.hints.recv()).await.unwrap().unwrap();
+                    match &told.hint {
+                        Hint::Path(path) if path == mark.as_bytes() => break,
+                        Hint::Path(path) if path.starts_with(b"mark ") => {}
+                        _ => all.push(told),
+                    }
+                }
+            }
+            all
+        }
+
         async fn caught_up(&mut self) -> Vec<Hint> {
-            self.source.catch_up(PATIENCE).await.unwrap();
-            std::iter::from_fn(|| self.hints.try_recv().ok()).map(|told| told.hint).collect()
+            self.all_told().await.into_iter().map(|told| told.hint).collect()
         }
 
         async fn paths(&mut self) -> BTreeSet<String> {
@@ -610,7 +572,6 @@ mod tests {
         fs::rename(watched.path("from"), watched.path("a/to")).unwrap();
         assert_eq!(watched.paths().await, set(["a/modified", "a/to", "created", "deleted", "from"]));
         assert_eq!(watched.caught_up().await, []);
-        assert_eq!(fs::read_dir(watched.path(".git")).unwrap().count(), 0, "markers are removed");
     }
 
     #[tokio::test]
@@ -619,10 +580,10 @@ mod tests {
         let before = Instant::now();
         watched.write("a");
         let after = Instant::now();
-        watched.source.catch_up(PATIENCE).await.unwrap();
-        let told = watched.hints.try_recv().unwrap();
-        assert!((before..after + SLOT).contains(&told.at), "{:?} after it", told.at.duration_since(after));
-        assert!(told.at < Instant::now() - SLOT, "what was held back for a slot is older than that");
+        let told = watched.all_told().await.remove(0);
+        let slot = watched.source.shared.slot;
+        assert!((before..after + slot).contains(&told.at), "{:?} after it", told.at.duration_since(after));
+        assert!(told.at < Instant::now() - slot, "what was held back for a slot is older than that");
     }
 
     #[tokio::test]
@@ -724,7 +685,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_never_gets_quiet_is_hinted_all_the_time() {
         let mut watched = Watched::with(&["rewritten", "replaced"], &[]);
-        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stop = Arc::new(AtomicBool::new(false));
         let (root, stopped) = (watched.dir.path().to_owned(), stop.clone());
         let writer = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
@@ -749,14 +710,16 @@ mod tests {
         for n in 0..HINT_CAPACITY + 500 {
             fs::write(watched.path(&format!("many/{n}")), "").unwrap();
         }
-        watched.source.catch_up(PATIENCE).await.unwrap();
-        let mut hints = Vec::new();
-        while let Ok(told) = watched.hints.try_recv() {
-            hints.push(told.hint);
+        while watched.hints.len() <= HINT_CAPACITY {
+            tokio::time::sleep(watched.source.shared.slot).await;
         }
-        assert_eq!(hints.last(), Some(&Hint::Rescan));
+        let mut last = None;
+        while let Ok(told) = watched.hints.try_recv() {
+            last = Some(told.hint);
+        }
+        assert_eq!(last, Some(Hint::Rescan));
         watched.write("after");
-        assert_eq!(watched.paths().await, set(["after"]));
+        assert!(watched.paths().await.contains("after"));
     }
 
     #[tokio::test]

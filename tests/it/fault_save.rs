@@ -16,9 +16,10 @@ impl Foreground {
         let mut command: Command = watched.command(env!("CARGO_BIN_EXE_cascade"), &["start", "--foreground"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        let is_watching =
-            || watched.cascade(&["status", "--json"]).json()["sandbox"]["state"].as_str() == Some("watching");
-        watched.until("watching", is_watching);
+        watched.until("watching", || {
+            let sandbox = watched.cascade(&["status", "--json"]).json()["sandbox"].clone();
+            sandbox["state"] == "watching" && sandbox["reason"].is_null()
+        });
         Self(child)
     }
 
