@@ -85,6 +85,11 @@ impl Beneath {
         Err(Errno::AGAIN.into())
     }
 
+    /// Forgets the directory that was opened last: it may be removed.
+    pub fn forget(&self) {
+        *self.recent.borrow_mut() = None;
+    }
+
     /// Finds what is in the way of `path`; none when the way is free by now.
     fn obstacle(&self, path: &[u8]) -> io::Result<Option<Place>> {
         let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);

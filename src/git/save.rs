@@ -8,6 +8,8 @@ mod attributes;
 mod commit;
 mod lock;
 mod publish;
+mod pull;
+mod replace;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use git2::{Oid, Status, StatusOptions};
 
 use self::publish::{Moved, Publication};
+pub use self::pull::{PullAnswer, PullRequest, Pulled};
 use self::scan::{Findings, Scan};
 use super::beneath::Beneath;
 use super::branch::object_id;
@@ -235,7 +238,16 @@ impl Repo {
         let written = scan.base.write(&edits, &mut scan.pack)?;
         let changes: Vec<Change> = scan.found.changes.values().map(|(change, _)| change.clone()).collect();
         let message = (request.message)(&changes);
-        let draft = commit::Draft { tree: written.root, parent, message: &message, request };
+        let draft = commit::Draft {
+            branch: request.branch,
+            tree: written.root,
+            parent,
+            merged: None,
+            message: &message,
+            author: request.author.as_ref(),
+            now_seconds: request.now_seconds,
+            offset_minutes: request.offset_minutes,
+        };
         let ops = scan.found.changes.iter().map(|(path, (change, op))| (path.as_slice(), (change.kind, op)));
         let publication = Publication::new(self, &draft, ops, &written.dirs);
         match publication.run(scan.pack, &odb)? {

@@ -1,8 +1,7 @@
-//! Writing the commit of a save.
+//! Writing the commit of a save or of a merge.
 
 use git2::{ObjectType, Odb, Oid};
 
-use super::SaveRequest;
 use crate::git::error::{Error, Result};
 use crate::git::pack::PackWriter;
 use crate::git::program::Program;
@@ -13,10 +12,19 @@ const FALLBACK: (&str, &str) = ("cascade", "cascade@localhost");
 
 /// Everything that goes into a commit.
 pub(super) struct Draft<'a> {
+    /// Short name of the branch that it is for.
+    pub branch: &'a str,
     pub tree: Oid,
+    /// The branch's tip.
     pub parent: Oid,
+    /// What is merged in.
+    pub merged: Option<Oid>,
     pub message: &'a str,
-    pub request: &'a SaveRequest<'a>,
+    /// Default: `user.name` and `user.email`, else cascade itself.
+    pub author: Option<&'a (String, String)>,
+    /// The commit's time, seconds since the epoch, and its distance from UTC, minutes.
+    pub now_seconds: i64,
+    pub offset_minutes: i32,
 }
 
 impl Draft<'_> {
@@ -45,8 +53,10 @@ impl Draft<'_> {
     fn signed(&self, repo: &Repo) -> Result<Oid> {
         let (name, email) = self.author(repo);
         let date = format!("@{}", self.date());
-        let (tree, parent) = (self.tree.to_string(), self.parent.to_string());
-        let mut git = Program::durable(repo.root(), ["commit-tree", "-S", "-p", &parent, &tree]);
+        let mut arguments = vec!["commit-tree".to_owned(), "-S".to_owned()];
+        arguments.extend(self.parents().flat_map(|parent| ["-p".to_owned(), parent.to_string()]));
+        arguments.push(self.tree.to_string());
+        let mut git = Program::durable(repo.root(), arguments);
         for role in ["AUTHOR", "COMMITTER"] {
             git = git.env(&format!("GIT_{role}_NAME"), &name).env(&format!("GIT_{role}_EMAIL"), &email);
             git = git.env(&format!("GIT_{role}_DATE"), &date);
@@ -62,8 +72,13 @@ impl Draft<'_> {
     fn bytes(&self, repo: &Repo) -> Vec<u8> {
         let (name, email) = self.author(repo);
         let who = format!("{name} <{email}> {}", self.date());
-        format!("tree {}\nparent {}\nauthor {who}\ncommitter {who}\n\n{}", self.tree, self.parent, self.clean_message())
-            .into_bytes()
+        let parents: String = self.parents().map(|parent| format!("parent {parent}\n")).collect();
+        let text = format!("tree {}\n{parents}author {who}\ncommitter {who}\n\n{}", self.tree, self.clean_message());
+        text.into_bytes()
+    }
+
+    fn parents(&self) -> impl Iterator<Item = Oid> {
+        std::iter::once(self.parent).chain(self.merged)
     }
 
     fn clean_message(&self) -> String {
@@ -73,7 +88,7 @@ impl Draft<'_> {
     }
 
     fn author(&self, repo: &Repo) -> (String, String) {
-        let asked = self.request.author.clone();
+        let asked = self.author.cloned();
         let configured = || {
             let signature = repo.inner.signature().ok()?;
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -85,10 +100,10 @@ impl Draft<'_> {
     }
 
     fn date(&self) -> String {
-        let minutes = self.request.offset_minutes;
+        let minutes = self.offset_minutes;
         let sign = if minutes < 0 { '-' } else { '+' };
         let minutes = minutes.unsigned_abs();
-        format!("{} {sign}{:02}{:02}", self.request.now_seconds.max(0), minutes / 60, minutes % 60)
+        format!("{} {sign}{:02}{:02}", self.now_seconds.max(0), minutes / 60, minutes % 60)
     }
 }
 

@@ -60,13 +60,18 @@ impl<'a> Publication<'a> {
             };
             all.insert(path, op.clone());
         }
-        let reference = format!("refs/heads/{}", draft.request.branch);
+        let reference = format!("refs/heads/{}", draft.branch);
         Self { repo, draft, reference, ops: all, counts, dirs }
     }
 
-    /// Makes the objects durable, then moves branch and index.
+    /// Makes the commit and all other objects durable, then moves branch and index.
     pub fn run(&self, pack: PackWriter, odb: &Odb<'_>) -> Result<Moved> {
         let (commit, pack) = self.draft.add_to(self.repo, pack, odb)?;
+        self.run_to(commit, pack, odb)
+    }
+
+    /// The same for a commit that there is already.
+    pub fn run_to(&self, commit: Oid, pack: PackWriter, odb: &Odb<'_>) -> Result<Moved> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let (ops, counts, dirs) = (&self.ops, &self.counts, self.dirs);
         // The disk syncs the pack while the processor patches the index.
@@ -98,7 +103,7 @@ impl<'a> Publication<'a> {
 
     /// Answers whether the branch is still checked out, and where it was.
     fn is_current(&self) -> Result<bool> {
-        let expected = Head::Branch { name: self.draft.request.branch.to_owned(), commit: self.draft.parent };
+        let expected = Head::Branch { name: self.draft.branch.to_owned(), commit: self.draft.parent };
         Ok(self.repo.operation().is_none() && self.repo.head()? == expected)
     }
 

@@ -1,0 +1,362 @@
+//! Bringing in what others pushed to the sandbox's branch: three-way, and the sandbox wins.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use git2::{Delta, ObjectType, Odb, Oid};
+
+use super::ChangeKind;
+use super::commit::Draft;
+use super::publish::{Moved, Publication};
+use super::replace::{Refusal, Replaced, Replacement, stat_of};
+use super::scan::Scan;
+use super::{Change, Hints, SaveRequest};
+use crate::base::id::ObjectId;
+use crate::git::beneath::{Beneath, FileStat};
+use crate::git::branch::{object_id, oid};
+use crate::git::error::{Error, Result};
+use crate::git::index::{Content, Op};
+use crate::git::pack::PackWriter;
+use crate::git::program::Program;
+use crate::git::repo::Repo;
+use crate::git::tree::{BaseTree, Edit, MODE_GITLINK, MODE_LINK, MODE_TREE, split};
+
+/// Larger files are not merged line by line: the sandbox's stays.
+const MERGED_LIMIT_BYTES: usize = 8 << 20;
+
+/// A wish to bring in a commit.
+pub struct PullRequest<'a> {
+    /// Short name of the branch; nothing happens while `HEAD` is elsewhere.
+    pub branch: &'a str,
+    /// What others made of it.
+    pub theirs: ObjectId,
+    /// Answers whether a path (and whether it is a directory) is never saved.
+    pub excluded: &'a dyn Fn(&[u8], bool) -> bool,
+    /// Answers the message of the merge from the paths of which an edit by others lost.
+    pub message: &'a dyn Fn(&[Vec<u8>]) -> String,
+    /// The commit's time, seconds since the epoch.
+    pub now_seconds: i64,
+}
+
+/// What became of the wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PullAnswer {
+    /// The branch has that commit.
+    Nothing,
+    /// The branch, the index and the files have what others made.
+    Pulled(Pulled),
+    /// These paths changed and are not saved yet, or something is in the way of them: nothing was done.
+    Busy {
+        /// The paths.
+        paths: Vec<Vec<u8>>,
+    },
+    /// The user is doing something that this would disturb.
+    Paused {
+        /// What, for people.
+        reason: String,
+    },
+}
+
+/// What was brought in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The branch's new tip.
+    pub commit: Oid,
+    /// The tip before it.
+    pub parent: Oid,
+    /// What changed in the working tree, sorted by path.
+    pub changes: Vec<Change>,
+    /// Where the sandbox won: what others made of these paths is in their commit only.
+    pub lost: Vec<Vec<u8>>,
+}
+
+/// What a merge makes of our tree.
+#[derive(Default)]
+struct Merged {
+    edits: BTreeMap<Vec<u8>, Edit>,
+    lost: Vec<Vec<u8>>,
+}
+
+impl Repo {
+    /// Merges `theirs` into the sandbox's branch and brings the changed files into the working tree.
+    ///
+    /// Where nothing was saved since `theirs` was forked the branch moves forward to it, else there is a merge of both.
+    /// Where both changed a line, or one deleted what the other changed, the sandbox wins. Only files that are as the
+    /// commit has them are touched, each in one step, and put back if anything goes wrong; what the user staged of
+    /// other paths stays staged.
+    ///
+    /// # Errors
+    /// The two have no common commit; what the file system or git refuse. Then neither files nor branch have changed.
+    pub fn pull(&self, request: &PullRequest<'_>) -> Result<PullAnswer> {
+        let ours = match self.stand(request.branch)? {
+            Ok(ours) => ours,
+            Err(reason) => return Ok(PullAnswer::Paused { reason }),
+        };
+        let (ours_id, theirs) = (object_id(ours)?, oid(request.theirs)?);
+        if self.is_ancestor(request.theirs, ours_id)? {
+            return Ok(PullAnswer::Nothing);
+        }
+        let is_forward = self.is_ancestor(ours_id, request.theirs)?;
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let mut pack = PackWriter::new(&self.common_dir().join("objects"));
+        let merged = match is_forward {
+            true => Merged { edits: self.edits_between(ours, theirs)?, lost: Vec::new() },
+            false => self.merged(ours, theirs, &mut pack)?,
+        };
+        let message = (request.message)(&merged.lost);
+        let draft = Draft {
+            branch: request.branch,
+            tree: Oid::ZERO_SHA1,
+            parent: ours,
+            merged: Some(theirs),
+            message: &message,
+            author: None,
+            now_seconds: request.now_seconds,
+            offset_minutes: 0,
+        };
+        Pull { repo: self, odb: &odb, request, forward: is_forward.then_some(theirs), draft }.run(merged, pack)
+    }
+
+    /// Answers what turns the tree of one commit into that of another.
+    fn edits_between(&self, from: Oid, to: Oid) -> Result<BTreeMap<Vec<u8>, Edit>> {
+        let tree = |commit| {
+            let tree = self.inner.find_tree(self.base_tree(commit)?);
+            tree.map_err(Error::library("read a tree"))
+        };
+        self.tree_edits(&tree(from)?, &tree(to)?)
+    }
+
+    fn tree_edits(&self, from: &git2::Tree<'_>, to: &git2::Tree<'_>) -> Result<BTreeMap<Vec<u8>, Edit>> {
+        let mut options = git2::DiffOptions::new();
+        options.include_typechange(true).skip_binary_check(true);
+        let diff = self.inner.diff_tree_to_tree(Some(from), Some(to), Some(&mut options));
+        let diff = diff.map_err(Error::library("compare two trees"))?;
+        let edit = |delta: git2::DiffDelta<'_>| {
+            let (old, new) = (delta.old_file(), delta.new_file());
+            let path = new.path_bytes().or_else(|| old.path_bytes()).unwrap_or_default().to_vec();
+            let gone = delta.status() == Delta::Deleted;
+            (path, (!gone).then(|| (u32::from(new.mode()), new.id())))
+        };
+        Ok(diff.deltas().map(edit).collect())
+    }
+
+    /// Merges two commits: git's way where that is clean, else path by path, ours first.
+    fn merged(&self, ours: Oid, theirs: Oid, pack: &mut PackWriter) -> Result<Merged> {
+        let base = self.inner.merge_base(ours, theirs).map_err(|_| Error::Integrity {
+            what: "what others pushed".to_owned(),
+            reason: "it has no commit in common with the sandbox: bring the two together with git".to_owned(),
+        })?;
+        match self.merge_trees(object_id(ours)?, object_id(theirs)?) {
+            Ok(tree) => {
+                let tree = self.inner.find_tree(oid(tree)?).map_err(Error::library("read the merged tree"))?;
+                let own = self.inner.find_tree(self.base_tree(ours)?).map_err(Error::library("read a tree"))?;
+                Ok(Merged { edits: self.tree_edits(&own, &tree)?, lost: Vec::new() })
+            }
+            Err(Error::MergeConflict { .. }) => {
+                let (own, other) = (self.edits_between(base, ours)?, self.edits_between(base, theirs)?);
+                let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+                let (base, ours) = (self.base_tree(base)?, self.base_tree(ours)?);
+                let mut merge = PathMerge {
+                    odb: &odb,
+                    base: BaseTree::new(&odb, base),
+                    ours: BaseTree::new(&odb, ours),
+                    own: &own,
+                    pack,
+                };
+                other.iter().try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// A merge path by path.
+struct PathMerge<'m> {
+    odb: &'m Odb<'m>,
+    base: BaseTree<'m>,
+    ours: BaseTree<'m>,
+    /// What the sandbox changed since the base.
+    own: &'m BTreeMap<Vec<u8>, Edit>,
+    pack: &'m mut PackWriter,
+}
+
+impl PathMerge<'_> {
+    /// Decides about one path that others made `theirs` of.
+    fn path(&mut self, mut merged: Merged, path: &[u8], theirs: Edit) -> Result<Merged> {
+        match self.own.get(path) {
+            Some(ours) if *ours == theirs => {}
+            Some(ours) => match self.content(path, *ours, theirs)? {
+                Some((edit, is_whole)) => {
+                    if Some(edit) != *ours {
+                        merged.edits.insert(path.to_vec(), Some(edit));
+                    }
+                    if !is_whole {
+                        merged.lost.push(path.to_vec());
+                    }
+                }
+                None => merged.lost.push(path.to_vec()),
+            },
+            None if theirs.is_some() && self.is_in_the_way(path)? => merged.lost.push(path.to_vec()),
+            None => {
+                merged.edits.insert(path.to_vec(), theirs);
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Answers whether the sandbox has a directory at `path`, or a file where a directory of it would have to be.
+    fn is_in_the_way(&mut self, path: &[u8]) -> Result<bool> {
+        if self.ours.find(path)?.is_some_and(|entry| entry.mode == MODE_TREE) {
+            return Ok(true);
+        }
+        let mut dir = split(path).0;
+        while !dir.is_empty() {
+            if self.ours.find(dir)?.is_some_and(|entry| entry.mode != MODE_TREE) {
+                return Ok(true);
+            }
+            dir = split(dir).0;
+        }
+        Ok(false)
+    }
+
+    /// Merges two versions of a file; answers the content and whether all that others changed is in it. None where there
+    /// is nothing to merge by lines.
+    fn content(&mut self, path: &[u8], ours: Edit, theirs: Edit) -> Result<Option<((u32, Oid), bool)>> {
+        let (Some(ours), Some(theirs)) = (ours, theirs) else { return Ok(None) };
+        let base = self.base.find(path)?.map(|entry| (entry.mode, entry.oid));
+        let is_file = |(mode, _): (u32, Oid)| !matches!(mode, MODE_LINK | MODE_GITLINK | MODE_TREE);
+        if !is_file(ours) || !is_file(theirs) || base.is_some_and(|base| !is_file(base)) {
+            return Ok(None);
+        }
+        let mode = if base.is_none_or(|base| base.0 != ours.0) { ours.0 } else { theirs.0 };
+        let read = |oid: Oid| Ok(self.odb.read(oid).map_err(Error::library("read a blob"))?.data().to_vec());
+        let old = base.map(|base| read(base.1)).transpose()?.unwrap_or_default();
+        let Some((text, is_whole)) = merge_lines(&old, &read(ours.1)?, &read(theirs.1)?)? else { return Ok(None) };
+        let oid = self.pack.add(ObjectType::Blob, &text)?;
+        Ok(Some(((mode, oid), is_whole)))
+    }
+}
+
+/// Merges line by line with git's own algorithm, ours where both changed; none for what is no text.
+fn merge_lines(base: &[u8], ours: &[u8], theirs: &[u8]) -> Result<Option<(Vec<u8>, bool)>> {
+    if [base, ours, theirs].iter().any(|text| text.len() > MERGED_LIMIT_BYTES || text.contains(&0)) {
+        return Ok(None);
+    }
+    let place = tempfile::tempdir().map_err(Error::io("make a directory in", std::env::temp_dir()))?;
+    for (name, text) in [("base", base), ("ours", ours), ("theirs", theirs)] {
+        let file = place.path().join(name);
+        std::fs::write(&file, text).map_err(Error::io("write", file))?;
+    }
+    let merge = |place: &Path, option: &[&str]| {
+        let arguments = [&["merge-file", "-p", "-q"], option, &["ours", "base", "theirs"]].concat();
+        Program::at(place, arguments).run()
+    };
+    let plain = merge(place.path(), &[])?;
+    match plain.status.code() {
+        Some(0) => Ok(Some((plain.stdout, true))),
+        // The number of conflicts.
+        Some(1..=127) => Ok(Some((merge(place.path(), &["--ours"])?.stdout, false))),
+        _ => Err(plain.failure()),
+    }
+}
+
+/// A merge that is decided and has to reach files, index and branch.
+struct Pull<'p> {
+    repo: &'p Repo,
+    odb: &'p Odb<'p>,
+    request: &'p PullRequest<'p>,
+    /// The commit that the branch moves forward to; none: a merge is made.
+    forward: Option<Oid>,
+    draft: Draft<'p>,
+}
+
+impl Pull<'_> {
+    fn run(mut self, merged: Merged, mut pack: PackWriter) -> Result<PullAnswer> {
+        let beneath = Beneath::open(self.repo.root()).map_err(Error::io("open", self.repo.root()))?;
+        let mut base = BaseTree::new(self.odb, self.repo.base_tree(self.draft.parent)?);
+        let skipped = self.repo.skip_worktree()?;
+        if let Some(path) = merged.edits.keys().find(|path| skipped.contains(*path)) {
+            let reason = format!(
+                "what others pushed changes `{}`, which this sparse checkout leaves out: bring it in with `git pull`",
+                crate::base::escape::shown(path)
+            );
+            return Ok(PullAnswer::Paused { reason });
+        }
+        let stats: BTreeMap<&[u8], Option<FileStat>> =
+            merged.edits.keys().map(|path| (path.as_slice(), stat_of(&beneath, path))).collect();
+        let unsaved = self.unsaved(&beneath, merged.edits.keys())?;
+        if !unsaved.is_empty() {
+            return Ok(PullAnswer::Busy { paths: unsaved });
+        }
+        let mut replacements = Vec::new();
+        for (path, edit) in &merged.edits {
+            let from = stats.get(path.as_slice()).copied().flatten();
+            // What is there without being tracked is ignored: it stays, and is saved from now on.
+            let is_ignored = from.is_some() && base.find(path)?.is_none();
+            if !is_ignored && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
+                replacements.push(Replacement { path: path.clone(), from, to: *edit });
+            }
+        }
+        let written = base.write(&merged.edits, &mut pack)?;
+        self.draft.tree = written.root;
+        let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {
+            Ok(replaced) => replaced,
+            Err(Refusal::Changed(path)) => return Ok(PullAnswer::Busy { paths: vec![path] }),
+            Err(Refusal::Failed(error)) => return Err(error),
+        };
+        let ops = self.ops(&mut base, &merged.edits, &replaced)?;
+        let each = ops.iter().map(|(change, op)| (change.path.as_slice(), (change.kind, op)));
+        let publication = Publication::new(self.repo, &self.draft, each, &written.dirs);
+        let moved = match self.forward {
+            Some(commit) => publication.run_to(commit, pack, self.odb)?,
+            None => publication.run(pack, self.odb)?,
+        };
+        let Moved::To(commit) = moved else { return Ok(PullAnswer::Busy { paths: Vec::new() }) };
+        replaced.keep();
+        let changes = ops.into_iter().map(|(change, _)| change).collect();
+        Ok(PullAnswer::Pulled(Pulled { commit, parent: self.draft.parent, changes, lost: merged.lost }))
+    }
+
+    /// Answers which of the paths are not as the commit has them.
+    fn unsaved<'e>(&self, beneath: &Beneath, paths: impl Iterator<Item = &'e Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let request = SaveRequest {
+            branch: self.request.branch,
+            hints: Hints::Everything,
+            max_file_bytes: u64::MAX,
+            excluded: self.request.excluded,
+            message: &|_| String::new(),
+            author: None,
+            now_seconds: self.request.now_seconds,
+            offset_minutes: 0,
+        };
+        let tree = self.repo.base_tree(self.draft.parent)?;
+        let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?;
+        scan.run(paths.map(Vec::as_slice))?;
+        let found = scan.found;
+        let changed = found.changes.into_keys().chain(found.absent.into_keys());
+        Ok(changed.chain(found.set_aside.into_keys()).chain(found.unsettled).collect())
+    }
+
+    /// Answers what becomes of each path in the index.
+    fn ops(
+        &self,
+        base: &mut BaseTree<'_>,
+        edits: &BTreeMap<Vec<u8>, Edit>,
+        replaced: &Replaced<'_>,
+    ) -> Result<Vec<(Change, Op)>> {
+        let mut ops = Vec::new();
+        for (path, edit) in edits {
+            let stat = replaced.stat(path);
+            let kind = match (base.find(path)?, edit) {
+                (_, None) => ChangeKind::Deleted,
+                (None, Some(_)) => ChangeKind::Added,
+                (Some(entry), Some((_, oid))) if entry.oid == *oid => ChangeKind::ModeChanged,
+                (Some(_), Some(_)) => ChangeKind::Modified,
+            };
+            let bytes = stat.map_or(0, |stat| stat.size);
+            let op = edit.map_or(Op::Drop, |(mode, oid)| Op::Put(Content { mode, oid, stat, recent: true }));
+            ops.push((Change { path: path.clone(), kind, bytes }, op));
+        }
+        Ok(ops)
+    }
+}
