@@ -9,6 +9,8 @@ mod commit;
 mod lock;
 mod publish;
 mod pull;
+#[cfg(test)]
+mod pull_tests;
 mod replace;
 mod scan;
 #[cfg(test)]

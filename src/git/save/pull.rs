@@ -98,11 +98,11 @@ impl Repo {
         }
         let is_forward = self.is_ancestor(ours_id, request.theirs)?;
         let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
-        let mut pack = PackWriter::new(&self.common_dir().join("objects"));
         let merged = match is_forward {
             true => Merged { edits: self.edits_between(ours, theirs)?, lost: Vec::new() },
-            false => self.merged(ours, theirs, &mut pack)?,
+            false => self.merged(ours, theirs)?,
         };
+        odb.refresh().map_err(Error::library("look for new packs"))?;
         let message = (request.message)(&merged.lost);
         let draft = Draft {
             branch: request.branch,
@@ -114,7 +114,7 @@ impl Repo {
             now_seconds: request.now_seconds,
             offset_minutes: 0,
         };
-        Pull { repo: self, odb: &odb, request, forward: is_forward.then_some(theirs), draft }.run(merged, pack)
+        Pull { repo: self, odb: &odb, request, forward: is_forward.then_some(theirs), draft }.run(merged)
     }
 
     /// Answers what turns the tree of one commit into that of another.
@@ -141,7 +141,7 @@ impl Repo {
     }
 
     /// Merges two commits: git's way where that is clean, else path by path, ours first.
-    fn merged(&self, ours: Oid, theirs: Oid, pack: &mut PackWriter) -> Result<Merged> {
+    fn merged(&self, ours: Oid, theirs: Oid) -> Result<Merged> {
         let base = self.inner.merge_base(ours, theirs).map_err(|_| Error::Integrity {
             what: "what others pushed".to_owned(),
             reason: "it has no commit in common with the sandbox: bring the two together with git".to_owned(),
@@ -156,14 +156,13 @@ impl Repo {
                 let (own, other) = (self.edits_between(base, ours)?, self.edits_between(base, theirs)?);
                 let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
                 let (base, ours) = (self.base_tree(base)?, self.base_tree(ours)?);
-                let mut merge = PathMerge {
-                    odb: &odb,
-                    base: BaseTree::new(&odb, base),
-                    ours: BaseTree::new(&odb, ours),
-                    own: &own,
-                    pack,
-                };
-                other.iter().try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))
+                let (base, ours) = (BaseTree::new(&odb, base), BaseTree::new(&odb, ours));
+                let pack = PackWriter::new(&self.common_dir().join("objects"));
+                let mut merge = PathMerge { odb: &odb, base, ours, own: &own, pack };
+                let merged =
+                    other.iter().try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))?;
+                merge.pack.finish()?;
+                Ok(merged)
             }
             Err(other) => Err(other),
         }
@@ -177,7 +176,8 @@ struct PathMerge<'m> {
     ours: BaseTree<'m>,
     /// What the sandbox changed since the base.
     own: &'m BTreeMap<Vec<u8>, Edit>,
-    pack: &'m mut PackWriter,
+    /// The contents that are neither ours nor theirs.
+    pack: PackWriter,
 }
 
 impl PathMerge<'_> {
@@ -271,7 +271,7 @@ struct Pull<'p> {
 }
 
 impl Pull<'_> {
-    fn run(mut self, merged: Merged, mut pack: PackWriter) -> Result<PullAnswer> {
+    fn run(mut self, merged: Merged) -> Result<PullAnswer> {
         let beneath = Beneath::open(self.repo.root()).map_err(Error::io("open", self.repo.root()))?;
         let mut base = BaseTree::new(self.odb, self.repo.base_tree(self.draft.parent)?);
         let skipped = self.repo.skip_worktree()?;
@@ -297,6 +297,7 @@ impl Pull<'_> {
                 replacements.push(Replacement { path: path.clone(), from, to: *edit });
             }
         }
+        let mut pack = PackWriter::new(&self.repo.common_dir().join("objects"));
         let written = base.write(&merged.edits, &mut pack)?;
         self.draft.tree = written.root;
         let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {

@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use super::*;
 
-struct Checkout {
-    dir: tempfile::TempDir,
-    repo: Repo,
+pub(super) struct Checkout {
+    pub dir: tempfile::TempDir,
+    pub repo: Repo,
 }
 
 impl Checkout {
     /// Makes a repository with a few files, committed on `develop`.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         run(dir.path(), &["init", "-q", "-b", "develop"]);
         for (key, value) in [("user.name", "T"), ("user.email", "t@localhost"), ("core.autocrlf", "false")] {
@@ -30,21 +30,21 @@ impl Checkout {
         this
     }
 
-    fn path(&self, path: impl AsRef<[u8]>) -> PathBuf {
+    pub fn path(&self, path: impl AsRef<[u8]>) -> PathBuf {
         self.dir.path().join(OsStr::from_bytes(path.as_ref()))
     }
 
-    fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) {
+    pub fn write(&self, path: impl AsRef<[u8]>, content: impl AsRef<[u8]>) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
-    fn git(&self, args: &[&str]) -> String {
+    pub fn git(&self, args: &[&str]) -> String {
         run(self.dir.path(), args)
     }
 
-    fn try_save(&self, hints: Hints) -> Result<SaveAnswer> {
+    pub fn try_save(&self, hints: Hints) -> Result<SaveAnswer> {
         self.save_with(hints, &|changes| format!("Save {}", changes.len()))
     }
 
@@ -61,7 +61,7 @@ impl Checkout {
         })
     }
 
-    fn save(&self, paths: &[&str]) -> Saved {
+    pub fn save(&self, paths: &[&str]) -> Saved {
         saved(self.try_save(hints(paths)).unwrap())
     }
 
@@ -69,7 +69,7 @@ impl Checkout {
         self.git(&["show", &format!("HEAD:{path}")])
     }
 
-    fn check_clean(&self) {
+    pub fn check_clean(&self) {
         assert_eq!(self.git(&["status", "--porcelain"]), "");
         let fsck = command(self.dir.path(), &["fsck", "--strict", "--no-dangling"]).output().unwrap();
         assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
@@ -82,7 +82,7 @@ fn command(root: &Path, args: &[&str]) -> Command {
     command
 }
 
-fn run(root: &Path, args: &[&str]) -> String {
+pub(super) fn run(root: &Path, args: &[&str]) -> String {
     let output = command(root, args).output().unwrap();
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
@@ -529,17 +529,17 @@ fn linked_worktree_saves_on_its_own_branch() {
 }
 
 /// A small generator of reproducible choices.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
+    pub fn roll(&mut self, sides: usize) -> usize {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as usize % sides
     }
 }
 
 /// Does something to the working tree and answers the path.
-fn random_edit(at: &Checkout, dice: &mut Dice) -> String {
+pub(super) fn random_edit(at: &Checkout, dice: &mut Dice) -> String {
     let names = ["a", "b", "a.b", "a-b", "dir", "one", "c0"];
     let depth = 1 + dice.roll(3);
     let path = (0..depth).map(|_| names[dice.roll(names.len())]).collect::<Vec<_>>().join("/");

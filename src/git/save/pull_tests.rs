@@ -1,0 +1,263 @@
+use super::tests::{Checkout, Dice, random_edit, run};
+use super::*;
+use crate::base::id::ObjectId;
+use crate::git::branch::{object_id, oid};
+
+/// A checkout and somebody else's clone of it.
+struct Pair {
+    at: Checkout,
+    other: Checkout,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let (at, dir) = (Checkout::new(), tempfile::tempdir().unwrap());
+        run(dir.path(), &["clone", "-q", at.dir.path().to_str().unwrap(), "."]);
+        for (key, value) in [("user.name", "O"), ("user.email", "o@localhost"), ("core.autocrlf", "false")] {
+            run(dir.path(), &["config", key, value]);
+        }
+        Self { at, other: Checkout { repo: Repo::open(dir.path()).unwrap(), dir } }
+    }
+
+    fn theirs(&self, path: &str, content: &str) {
+        self.other.write(path, content);
+    }
+
+    fn ours(&self, path: &str, content: &str) {
+        self.at.write(path, content);
+        self.at.save(&[path]);
+    }
+
+    /// Commits what the other did and fetches it.
+    fn push(&self) -> ObjectId {
+        self.other.git(&["add", "-A"]);
+        self.other.git(&["commit", "-q", "--allow-empty", "-m", "theirs"]);
+        self.at.git(&["fetch", "-q", self.other.dir.path().to_str().unwrap(), "develop"]);
+        self.at.git(&["rev-parse", "FETCH_HEAD"]).trim().parse().unwrap()
+    }
+
+    fn pull(&self, theirs: ObjectId) -> PullAnswer {
+        let request = PullRequest {
+            branch: "develop",
+            theirs,
+            excluded: &|path, _| path.ends_with(b".log"),
+            message: &|lost| format!("Bring in what others made\n\nlost: {}", lost.len()),
+            now_seconds: 1_700_000_000,
+        };
+        self.at.repo.pull(&request).unwrap()
+    }
+
+    #[track_caller]
+    fn pulled(&self) -> Pulled {
+        let theirs = self.push();
+        match self.pull(theirs) {
+            PullAnswer::Pulled(pulled) => {
+                assert!(self.at.repo.is_ancestor(theirs, object_id(pulled.commit).unwrap()).unwrap());
+                self.at.check_clean();
+                pulled
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn read(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.at.path(path)).ok()
+    }
+}
+
+fn names(paths: &[Vec<u8>]) -> Vec<String> {
+    paths.iter().map(|path| String::from_utf8(path.clone()).unwrap()).collect()
+}
+
+#[test]
+fn without_own_saves_the_branch_moves_forward_with_its_files() {
+    let pair = Pair::new();
+    pair.theirs("one", "new");
+    pair.theirs("new/deep/er/file", "added");
+    std::fs::remove_file(pair.other.path("dir/deep/c")).unwrap();
+    let theirs = pair.push();
+    let PullAnswer::Pulled(pulled) = pair.pull(theirs) else { panic!() };
+    assert_eq!(pulled.commit, oid(theirs).unwrap());
+    assert_eq!((pair.read("one").as_deref(), pair.read("new/deep/er/file").as_deref()), (Some("new"), Some("added")));
+    assert!(!pair.at.path("dir/deep").exists(), "directories that are empty go");
+    pair.at.check_clean();
+    assert_eq!(pair.pull(theirs), PullAnswer::Nothing);
+}
+
+#[test]
+fn both_sides_are_merged_and_both_histories_kept() {
+    let pair = Pair::new();
+    pair.ours("two", "mine");
+    pair.theirs("one", "theirs");
+    let pulled = pair.pulled();
+    assert_eq!((pair.read("one").as_deref(), pair.read("two").as_deref()), (Some("theirs"), Some("mine")));
+    assert_eq!(pair.at.git(&["rev-list", "--count", "--merges", "-1", "HEAD"]).trim(), "1");
+    assert_eq!((pulled.lost, pulled.changes.len()), (Vec::<Vec<u8>>::new(), 1));
+    pair.at.git(&["fsck", "--strict"]);
+}
+
+#[test]
+fn of_a_line_that_both_changed_the_sandbox_wins_and_the_rest_is_merged() {
+    let pair = Pair::new();
+    let text = |first: &str, last: &str| format!("{first}\n2\n3\n4\n5\n6\n7\n8\n{last}\n");
+    pair.ours("text", &text("1", "9"));
+    pair.other.git(&["pull", "-q"]);
+    pair.ours("text", &text("mine", "9"));
+    pair.theirs("text", &text("theirs", "their end"));
+    let pulled = pair.pulled();
+    assert_eq!(pair.read("text"), Some(text("mine", "their end")));
+    assert_eq!(names(&pulled.lost), ["text"]);
+    assert!(pair.at.git(&["log", "-1", "--format=%B"]).contains("lost: 1"));
+}
+
+#[test]
+fn deletions_against_edits_end_as_the_sandbox_has_them() {
+    let pair = Pair::new();
+    pair.ours("one", "edited");
+    std::fs::remove_file(pair.at.path("two")).unwrap();
+    pair.at.save(&["two"]);
+    std::fs::remove_file(pair.other.path("one")).unwrap();
+    pair.theirs("two", "edited by them");
+    pair.theirs("dir/a", "and this comes in");
+    let pulled = pair.pulled();
+    assert_eq!((pair.read("one").as_deref(), pair.read("two")), (Some("edited"), None));
+    assert_eq!(pair.read("dir/a").as_deref(), Some("and this comes in"));
+    assert_eq!(names(&pulled.lost), ["one", "two"]);
+}
+
+#[test]
+fn a_directory_of_the_sandbox_is_not_replaced_by_a_file_of_others() {
+    let pair = Pair::new();
+    pair.ours("place/file", "mine");
+    pair.theirs("place", "a file");
+    pair.theirs("other/e", "comes in");
+    let pulled = pair.pulled();
+    assert_eq!((pair.read("place/file").as_deref(), pair.read("other/e").as_deref()), (Some("mine"), Some("comes in")));
+    assert_eq!(names(&pulled.lost), ["place"]);
+}
+
+#[test]
+fn files_directories_modes_and_links_change_as_others_changed_them() {
+    let pair = Pair::new();
+    let other = |path: &str| pair.other.path(path);
+    std::fs::remove_dir_all(other("dir")).unwrap();
+    pair.theirs("dir", "now a file");
+    std::fs::remove_file(other("one")).unwrap();
+    pair.theirs("one/inside", "now a directory");
+    std::os::unix::fs::symlink("one/inside", other("link")).unwrap();
+    pair.theirs("run", "#!/bin/sh\n");
+    std::fs::set_permissions(other("run"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    pair.pulled();
+    assert_eq!(
+        (pair.read("dir").as_deref(), pair.read("one/inside").as_deref()),
+        (Some("now a file"), Some("now a directory"))
+    );
+    assert_eq!(std::fs::read_link(pair.at.path("link")).unwrap().to_str(), Some("one/inside"));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(pair.at.path("run")).unwrap().permissions());
+    assert_eq!(mode & 0o111, 0o111);
+}
+
+#[test]
+fn unsaved_work_at_a_changed_path_stops_it_and_elsewhere_it_is_left_alone() {
+    let pair = Pair::new();
+    pair.theirs("one", "theirs");
+    pair.theirs("dir/a", "theirs");
+    let theirs = pair.push();
+    pair.at.write("one", "unsaved");
+    pair.at.write("untracked", "unsaved");
+    let tip = pair.at.git(&["rev-parse", "HEAD"]);
+    let PullAnswer::Busy { paths } = pair.pull(theirs) else { panic!() };
+    assert_eq!(names(&paths), ["one"]);
+    assert_eq!((pair.at.git(&["rev-parse", "HEAD"]), pair.read("dir/a").as_deref()), (tip, Some("dir/a")));
+    pair.at.save(&["one"]);
+    let PullAnswer::Pulled(pulled) = pair.pull(theirs) else { panic!() };
+    assert_eq!(names(&pulled.lost), ["one"]);
+    assert_eq!((pair.read("one").as_deref(), pair.read("dir/a").as_deref()), (Some("unsaved"), Some("theirs")));
+    assert_eq!(pair.at.git(&["status", "--porcelain"]), "?? untracked\n");
+}
+
+#[test]
+fn a_file_written_at_the_very_last_moment_is_put_back_with_all_others() {
+    let pair = Pair::new();
+    pair.theirs("dir/a", "theirs");
+    pair.theirs("one", "theirs");
+    pair.theirs("zzz", "theirs");
+    let theirs = pair.push();
+    let request = PullRequest {
+        branch: "develop",
+        theirs,
+        excluded: &|_, _| false,
+        // The message is composed before the files are looked at, so this comes between nothing and everything.
+        message: &|_| {
+            pair.at.write("one", "in between");
+            String::new()
+        },
+        now_seconds: 1_700_000_000,
+    };
+    assert!(matches!(pair.at.repo.pull(&request).unwrap(), PullAnswer::Busy { .. }));
+    assert_eq!((pair.read("dir/a").as_deref(), pair.read("one").as_deref()), (Some("dir/a"), Some("in between")));
+    assert_eq!(pair.read("zzz"), None);
+}
+
+#[test]
+fn what_the_user_staged_elsewhere_stays_staged_and_ignored_files_are_not_overwritten() {
+    let pair = Pair::new();
+    pair.ours(".gitignore", "*.log\n");
+    pair.theirs("build.log", "theirs");
+    pair.theirs("one", "theirs");
+    pair.other.git(&["add", "-f", "build.log"]);
+    let theirs = pair.push();
+    pair.at.write("build.log", "mine");
+    pair.at.write("staged", "staged");
+    pair.at.git(&["add", "staged"]);
+    assert!(matches!(pair.pull(theirs), PullAnswer::Pulled(_)));
+    assert_eq!((pair.read("build.log").as_deref(), pair.read("one").as_deref()), (Some("mine"), Some("theirs")));
+    assert_eq!(pair.at.git(&["status", "--porcelain"]), " M build.log\nA  staged\n");
+}
+
+#[test]
+fn files_come_in_with_the_line_ends_that_the_attributes_ask_for() {
+    let pair = Pair::new();
+    pair.ours(".gitattributes", "*.txt text eol=crlf\n");
+    pair.other.git(&["pull", "-q"]);
+    pair.theirs("note.txt", "a\r\nb\r\n");
+    pair.pulled();
+    assert_eq!(pair.read("note.txt").as_deref(), Some("a\r\nb\r\n"));
+    assert_eq!(pair.at.git(&["show", "HEAD:note.txt"]), "a\nb\n");
+}
+
+#[test]
+fn histories_without_a_common_commit_are_not_mixed() {
+    let (pair, stranger) = (Pair::new(), Pair::new());
+    stranger.at.git(&["commit", "-q", "--amend", "-m", "another beginning"]);
+    pair.at.git(&["fetch", "-q", stranger.at.dir.path().to_str().unwrap(), "develop"]);
+    let theirs: ObjectId = pair.at.git(&["rev-parse", "FETCH_HEAD"]).trim().parse().unwrap();
+    let request =
+        PullRequest { branch: "develop", theirs, excluded: &|_, _| false, message: &|_| String::new(), now_seconds: 0 };
+    assert!(matches!(pair.at.repo.pull(&request), Err(Error::Integrity { .. })));
+}
+
+#[test]
+fn after_random_edits_of_both_sides_nothing_of_the_sandbox_is_missing() {
+    let mut dice = Dice(7);
+    for _ in 0..12 {
+        let pair = Pair::new();
+        for _ in 0..6 {
+            random_edit(&pair.at, &mut dice);
+            random_edit(&pair.other, &mut dice);
+        }
+        let _ = pair.at.try_save(Hints::Everything).unwrap();
+        let before = pair.at.git(&["ls-files", "-s"]);
+        let tip = pair.at.git(&["rev-parse", "HEAD"]);
+        pair.pulled();
+        // What the sandbox changed since the fork is there, unless it is a text that was merged by lines.
+        let own = pair.at.git(&["diff", "--name-only", "-z", "HEAD^2...HEAD^1"]);
+        let touched_by_both = pair.at.git(&["diff", "--name-only", "-z", "HEAD^1...HEAD^2"]);
+        for path in own.split('\0').filter(|path| !path.is_empty()) {
+            if !touched_by_both.split('\0').any(|other| other == path) {
+                let difference = pair.at.git(&["diff", "--name-only", tip.trim(), "HEAD", "--", path]);
+                assert_eq!(difference, "", "{path}\n{before}");
+            }
+        }
+    }
+}
