@@ -10,7 +10,7 @@ use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::context::Context;
-use crate::git::CommitSummary;
+use crate::git::{CommitSummary, FileChange};
 use crate::promote::{self, Finding};
 use crate::store::{ApprovalRecord, JournalEntry, Promotion};
 
@@ -38,18 +38,56 @@ struct Document {
     journal: Vec<JournalEntry>,
 }
 
-/// Shows one promotion.
+/// A commit: a save, or what others pushed.
+#[derive(Debug, Serialize)]
+struct CommitDocument {
+    #[serde(flatten)]
+    summary: CommitSummary,
+    message: String,
+    files: Vec<FileChange>,
+}
+
+/// Shows one promotion or one commit.
 ///
 /// # Errors
-/// No promotion, or several, begin with the id; the store or the repository cannot be read.
+/// No promotion and no commit, or several, begin with the id; the store or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Show) -> Outcome {
     let ctx = shell.context().await?;
-    let promotion = ctx.store.promotion(&args.id).await?;
+    let promotion = match ctx.store.promotion(&args.id).await {
+        Ok(promotion) => promotion,
+        Err(unknown) => {
+            let digits = args.id.clone();
+            let commit = ctx.git.run(move |repo| Ok(repo.commit_named(&digits))).await?;
+            return show_commit(shell, &ctx, commit.ok_or(unknown)?).await;
+        }
+    };
     let document = gather(&ctx, &promotion).await?;
     if shell.ui.is_json() {
         return shell.ui.json(&document);
     }
     print(&shell.ui, &document, ctx.now());
+    Ok(())
+}
+
+async fn show_commit(shell: &Shell, ctx: &Context, commit: ObjectId) -> Outcome {
+    let document = ctx.git.run(move |repo| {
+        let (message, parent) = repo.message(commit)?;
+        Ok(CommitDocument { summary: repo.summary(commit)?, message, files: repo.file_changes(parent, commit)? })
+    });
+    let document = document.await?;
+    if shell.ui.is_json() {
+        return shell.ui.json(&document);
+    }
+    let ui = &shell.ui;
+    ui.heading(&format!("commit {}", document.summary.id));
+    labelled(ui, "by", &document.summary.author);
+    let at = document.summary.at;
+    labelled(ui, "made", &format!("{} ({})", words::moment(at), words::age(ctx.now(), at)));
+    document.message.lines().for_each(|line| ui.line(&format!("  {line}")));
+    ui.heading(&count(document.files.len(), "file"));
+    for file in &document.files {
+        ui.line(&format!("  {} {} (+{} -{})", file.status, file.path, file.insertions, file.deletions));
+    }
     Ok(())
 }
 

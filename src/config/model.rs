@@ -55,6 +55,10 @@ pub struct Sandbox {
     pub max_file_size: ByteSize,
     /// Push every save to the remote. Default `true`.
     pub push: bool,
+    /// Bring in what others push to the branch; where both changed a line, the sandbox wins. Default `true`.
+    pub pull: bool,
+    /// Pause between two looks at the remote, besides those that a refused push causes. Default `1m`.
+    pub pull_every: Span,
 }
 
 /// A named place in the pipeline.
@@ -213,19 +217,22 @@ pub enum AlertEvent {
     Paused,
     /// A push was stopped because it carries a secret.
     SecretFound,
+    /// Others pushed an edit that lost against the sandbox's, or moved the remote's branch back.
+    Conflict,
     /// A health check changed its answer.
     Health,
 }
 
 impl AlertEvent {
     /// Every event, in the order of the reference.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Promoted,
         Self::AwaitingApproval,
         Self::Failed,
         Self::RolledBack,
         Self::Paused,
         Self::SecretFound,
+        Self::Conflict,
         Self::Health,
     ];
 }
@@ -303,6 +310,8 @@ impl Default for Sandbox {
             exclude: Vec::new(),
             max_file_size: ByteSize(50 << 20),
             push: true,
+            pull: true,
+            pull_every: Span::seconds(60),
         }
     }
 }

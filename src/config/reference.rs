@@ -176,6 +176,8 @@ mod tests {
         | `sandbox.exclude` | list of text | none | Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. |
         | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported. |
         | `sandbox.push` | true, false | `true` | Push every save to the remote. |
+        | `sandbox.pull` | true, false | `true` | Bring in what others push to the branch; where both changed a line, the sandbox wins. |
+        | `sandbox.pull_every` | duration | `1m` | Pause between two looks at the remote, besides those that a refused push causes. |
         | `remote` | text | `origin` | Name of the git remote that branches are pushed to; nothing is pushed where it does not exist. |
         | `environments` | names with keys | none | The environments, in promotion order. |
         | `environments.<name>.from` | text | required | Where candidates come from: the sandbox's branch or the name of another environment. |
@@ -206,7 +208,7 @@ mod tests {
         | `health.checks` | list of text | none | Checks that are asked in each round. |
         | `notify` | keys | see below | Who is told about what. |
         | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
-        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `health` | all of them | Events that are worth a notification. |
+        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth a notification. |
         ");
     }
 

@@ -52,7 +52,7 @@ health: 3
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
-    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push)
+    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every)
     cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, checks, verify, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
@@ -65,8 +65,8 @@ health: 3
     cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline)
     cascade-sync.yaml:21:37: checks.site.status: expected a whole number up to 65535, found the number `70000`
     cascade-sync.yaml:21:55: checks.site.successes: expected a whole number, 0 or more, found the number `-1`
-    cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, health)
-    cascade-sync.yaml:23:24: notify.on[2]: `7` is not one of the choices (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, health)
+    cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
+    cascade-sync.yaml:23:24: notify.on[2]: `7` is not one of the choices (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
     cascade-sync.yaml:24:9: health: expected keys with values, found the number `3`
     ");
 }

@@ -7,7 +7,7 @@ use super::error::{Error, Result};
 use super::program::Program;
 use super::repo::Repo;
 use crate::base::Timestamp;
-use crate::base::escape::shown;
+use crate::base::escape::{shown, shown_lines};
 use crate::base::id::ObjectId;
 
 /// The trailer that marks a commit which cascade made for a promotion.
@@ -190,6 +190,25 @@ impl Repo {
     /// The commit is missing.
     pub fn summary(&self, commit: ObjectId) -> Result<CommitSummary> {
         self.summary_of(oid(commit)?)
+    }
+
+    /// Finds the commit whose name begins with these hexadecimal digits (at least four); nothing where there is none,
+    /// or more than one.
+    #[must_use]
+    pub fn commit_named(&self, digits: &str) -> Option<ObjectId> {
+        let is_name = digits.len() >= 4 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let found = is_name.then(|| self.inner.find_commit_by_prefix(digits).ok()).flatten()?;
+        object_id(found.id()).ok()
+    }
+
+    /// Answers a commit's whole message, escaped, and its first parent.
+    ///
+    /// # Errors
+    /// The commit is missing.
+    pub fn message(&self, commit: ObjectId) -> Result<(String, Option<ObjectId>)> {
+        let found = self.inner.find_commit(oid(commit)?).map_err(Error::library("read a commit"))?;
+        let parent = found.parent_id(0).ok().map(object_id).transpose()?;
+        Ok((shown_lines(found.message_bytes()), parent))
     }
 
     /// Compares the trees of two commits (nothing: the empty tree).

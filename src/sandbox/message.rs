@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
+use crate::base::id::ObjectId;
 use crate::base::units::ByteSize;
 use crate::git::{Change, ChangeKind};
 
@@ -16,6 +17,9 @@ const NAME_LIMIT_CHARS: usize = 300;
 
 /// The trailer that names the batch of a save.
 pub const BATCH_TRAILER: &str = "Cascade-Batch";
+
+/// The trailer that names what a merge brought in.
+pub const MERGED_TRAILER: &str = "Cascade-Merged";
 
 /// Composes the message for `changes` of `project`, saved at `at_ms` (which tells equal batches apart).
 ///
@@ -51,6 +55,24 @@ pub fn subject(changes: &[Change]) -> String {
             }
         }
     }
+}
+
+/// Composes the message of a merge with what others pushed as `theirs`; `lost` are the paths where their edits lost.
+#[must_use]
+pub fn compose_merge(remote: &str, branch: &str, theirs: ObjectId, lost: &[Vec<u8>]) -> String {
+    let mut text = format!("Bring in {} from {}\n\n", theirs.short(), shown(format!("{remote}/{branch}").as_bytes()));
+    if !lost.is_empty() {
+        text.push_str("Both sides had changed these; what the sandbox has was kept:\n");
+        for path in lost.iter().take(LISTED_LIMIT_CHANGES) {
+            text.push_str(&format!("  {}\n", ending(&shown(path), NAME_LIMIT_CHARS)));
+        }
+        if lost.len() > LISTED_LIMIT_CHANGES {
+            text.push_str(&format!("and {} more\n", lost.len() - LISTED_LIMIT_CHANGES));
+        }
+        text.push('\n');
+    }
+    text.push_str(&format!("{MERGED_TRAILER}: {theirs}\n"));
+    text
 }
 
 fn verb(changes: &[Change]) -> &'static str {

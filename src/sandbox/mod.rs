@@ -7,6 +7,7 @@
 mod board;
 mod health;
 pub mod message;
+mod pull;
 mod push;
 mod watcher;
 
@@ -21,6 +22,12 @@ use crate::{git, store, watch};
 
 /// Is told each tip of the sandbox's branch once it may be promoted: pushed, or saved where nothing is pushed.
 pub type Follower = Arc<dyn Fn(ObjectId) + Send + Sync>;
+
+/// Answers whether a path is not the sandbox's business: what is tracked stays so, whatever the .gitignore files say;
+/// the configured excludes are final.
+fn is_never_saved(rules: &watch::Rules, repo: &git::Repo, path: &[u8], is_dir: bool) -> bool {
+    rules.configured(path, is_dir) || rules.is_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(true)
+}
 
 /// Why the watcher ended or did not begin.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::Follower;
 use super::board::Board;
@@ -20,10 +20,15 @@ use crate::git::{Error, Lease};
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(300) };
 /// Pause after a push that somebody must do something about, unless a new save comes.
 const REFUSED_PAUSE: Duration = Duration::from_secs(300);
+/// The remote is not looked at more often than this.
+const SHORTEST_PULL_PAUSE: Duration = Duration::from_secs(1);
 /// Longest time that stopping waits for the last push.
 pub(super) const LAST_PUSH_LIMIT: Duration = Duration::from_secs(10);
 
-/// The task that pushes; only the newest commit counts.
+/// Tells what others pushed and the sandbox lacks.
+pub(super) type Theirs = watch::Receiver<Option<ObjectId>>;
+
+/// The task that pushes, and looks what others pushed; only the newest commit counts.
 pub(super) struct Pusher {
     wishes: watch::Sender<Option<ObjectId>>,
     task: JoinHandle<()>,
@@ -35,23 +40,26 @@ struct Work {
     board: Board,
     follower: Follower,
     wishes: watch::Receiver<Option<ObjectId>>,
+    theirs: watch::Sender<Option<ObjectId>>,
     failures: u32,
     problem: Option<String>,
 }
 
 impl Pusher {
-    /// Starts the task; it does nothing until a commit is offered.
-    pub fn start(ctx: &Context, board: &Board, follower: &Follower) -> Self {
+    /// Starts the task; it pushes nothing until a commit is offered.
+    pub fn start(ctx: &Context, board: &Board, follower: &Follower) -> (Self, Theirs) {
         let (wishes, receiver) = watch::channel(None);
+        let (theirs, told) = watch::channel(None);
         let work = Work {
             ctx: ctx.clone(),
             board: board.clone(),
             follower: follower.clone(),
             wishes: receiver,
+            theirs,
             failures: 0,
             problem: None,
         };
-        Self { wishes, task: tokio::spawn(work.run()) }
+        (Self { wishes, task: tokio::spawn(work.run()) }, told)
     }
 
     /// Wishes that `commit`, the branch's new tip, gets to the remote; returns at once.
@@ -72,9 +80,64 @@ impl Pusher {
 
 impl Work {
     async fn run(mut self) {
-        while self.wishes.changed().await.is_ok() {
-            self.push_newest().await;
+        let spec = &self.ctx.config.sandbox;
+        let (pulls, pause) = (spec.pull, spec.pull_every.0.max(SHORTEST_PULL_PAUSE));
+        let mut looks = tokio::time::interval(pause);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                changed = self.wishes.changed() => match changed {
+                    Ok(()) => self.push_newest().await,
+                    Err(_) => return,
+                },
+                _ = looks.tick(), if pulls => if let Err(problem) = self.look_at_remote().await {
+                    tracing::debug!(%problem, "the remote was not looked at");
+                },
+            }
         }
+    }
+
+    /// Fetches what others pushed to the branch, and tells it where the sandbox lacks it; answers whether it does.
+    async fn look_at_remote(&self) -> Result<bool, Error> {
+        let (remote, branch) = (self.ctx.config.remote.clone(), self.ctx.config.sandbox.branch.clone());
+        let looked = self.ctx.git.run(move |repo| {
+            if !repo.has_remote(&remote) {
+                return Ok((None, false));
+            }
+            let known = repo.tracking_tip(&remote, &branch)?;
+            let Some(theirs) = repo.remote_tip(&remote, &branch)? else { return Ok((None, false)) };
+            if known != Some(theirs) {
+                repo.fetch(&remote, &branch)?;
+            }
+            let is_rewritten = known.map(|known| repo.is_ancestor(known, theirs)).transpose()? == Some(false);
+            let ours = repo.existing_branch_tip(&branch)?;
+            Ok(((!repo.is_ancestor(theirs, ours)?).then_some(theirs), is_rewritten))
+        });
+        let (theirs, is_rewritten) = looked.await?;
+        if is_rewritten {
+            self.tell_of_rewriting().await;
+        }
+        if theirs.is_some() {
+            self.theirs.send_replace(theirs);
+        }
+        Ok(theirs.is_some())
+    }
+
+    async fn tell_of_rewriting(&self) {
+        let (remote, branch) = (&self.ctx.config.remote, &self.ctx.config.sandbox.branch);
+        let body = format!(
+            "somebody moved {remote}/{branch} back or aside: what the sandbox has stays, and is merged with it"
+        );
+        tracing::warn!("{body}");
+        self.ctx
+            .tell(AlertEvent::Conflict, format!("{}: the remote was rewritten", self.ctx.config.project), body)
+            .await;
+    }
+
+    /// Answers whether a push failed only because others were first, and what they pushed is about to be brought in.
+    async fn is_being_brought_in(&self, error: &Error) -> bool {
+        let is_behind = error.kind() == ErrorKind::Superseded && self.ctx.config.sandbox.pull;
+        is_behind && self.look_at_remote().await.unwrap_or(false)
     }
 
     /// Pushes until the newest commit is there; when nobody wishes any more, one try is the last.
@@ -83,7 +146,9 @@ impl Work {
             let Some(commit) = *self.wishes.borrow_and_update() else { return };
             let Err(error) = self.push(commit).await else { return self.succeeded(commit).await };
             let is_transient = error.kind().is_transient();
-            self.failed(commit, &error).await;
+            if !self.is_being_brought_in(&error).await {
+                self.failed(commit, &error).await;
+            }
             let pause = if is_transient { RETRY.wait(self.failures, jitter()) } else { REFUSED_PAUSE };
             if !self.pause(pause, is_transient).await {
                 // A save made during the pause still deserves its try.

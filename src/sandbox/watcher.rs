@@ -6,11 +6,13 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::board::Board;
-use super::push::{Pusher, jitter, unpushed};
+use super::pull::Puller;
+use super::push::{Pusher, Theirs, jitter, unpushed};
 use super::{Error, Follower, health, message};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
@@ -48,6 +50,7 @@ struct Watcher<'a> {
     source: Source,
     batcher: Batcher,
     pusher: Pusher,
+    puller: Puller,
     /// Why nothing is saved now, in the words that people were told.
     stopped_by: Option<String>,
     /// Paths that were hinted during a pause: what follows it looks at everything.
@@ -76,7 +79,7 @@ impl Drop for Ending {
 /// The checkout cannot be watched, or is no longer there.
 pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follower) -> Result<Summary, Error> {
     let mut stop = pin!(stop);
-    let (mut watcher, mut hints) = Watcher::start(ctx, &follower).await?;
+    let (mut watcher, mut hints, mut theirs) = Watcher::start(ctx, &follower).await?;
     watcher.save(everything()).await;
     watcher.board.beat().await;
     let _health = Ending(tokio::spawn(health::run(ctx.clone())));
@@ -87,6 +90,7 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
         tokio::select! {
             told = hints.recv() => watcher.hinted(told)?,
             () = tokio::time::sleep(watcher.wait()) => watcher.save_due().await,
+            Ok(()) = theirs.changed() => watcher.bring_in(*theirs.borrow_and_update()).await,
             _ = beats.tick() => watcher.beat().await,
             _ = looks.tick() => watcher.look_at_everything(),
             _ = limited_looks.tick() => if watcher.source.is_limited() { watcher.note_everything() },
@@ -109,7 +113,7 @@ fn everything() -> Batch {
 }
 
 impl<'a> Watcher<'a> {
-    async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, tokio::sync::mpsc::Receiver<Told>), Error> {
+    async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, mpsc::Receiver<Told>, Theirs), Error> {
         let board = Board::new(ctx).await?;
         let prepared = ctx.git.run(|repo| {
             repo.recover_save()?;
@@ -120,12 +124,14 @@ impl<'a> Watcher<'a> {
         let rules = Arc::new(Rules::load(ctx.git.root(), &common_dir, &spec.exclude, excludes_file.as_deref())?);
         let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules), spec.settle.0)?;
         tracing::info!(directories = source.watched_directories(), branch = spec.branch, "watching");
+        let (pusher, theirs) = Pusher::start(ctx, &board, follower);
         let watcher = Self {
             ctx,
+            puller: Puller::new(ctx, &board, &rules),
             rules,
             source,
             batcher: Batcher::new(spec.settle.0, spec.batch_window.0),
-            pusher: Pusher::start(ctx, &board, follower),
+            pusher,
             board,
             stopped_by: None,
             owed: 0,
@@ -134,7 +140,7 @@ impl<'a> Watcher<'a> {
             tip: None,
             summary: Summary::default(),
         };
-        Ok((watcher, hints))
+        Ok((watcher, hints, theirs))
     }
 
     fn now_ms(&self) -> i64 {
@@ -193,8 +199,22 @@ impl<'a> Watcher<'a> {
         if self.stopped_by.is_some() && self.failures == 0 {
             self.save(everything()).await;
         }
+        self.bring_in_what_waits().await;
         self.look_at_tip().await;
         self.board.beat().await;
+    }
+
+    /// Brings in what others pushed, and lets it be pushed together with what is saved here.
+    async fn bring_in(&mut self, theirs: Option<ObjectId>) {
+        self.puller.want(theirs);
+        self.bring_in_what_waits().await;
+        self.look_at_tip().await;
+    }
+
+    async fn bring_in_what_waits(&mut self) {
+        if self.stopped_by.is_none() {
+            self.puller.bring_in().await;
+        }
     }
 
     async fn save(&mut self, batch: Batch) {
@@ -215,6 +235,7 @@ impl<'a> Watcher<'a> {
             }
             Err(error) => self.failed(batch, &error).await,
         }
+        self.bring_in_what_waits().await;
         self.look_at_tip().await;
     }
 
@@ -222,14 +243,11 @@ impl<'a> Watcher<'a> {
     async fn ask_git(&self, hints: Hints) -> Result<SaveAnswer, crate::git::Error> {
         let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
         let work = move |repo: &crate::git::Repo| {
-            // What is tracked stays so, whatever the .gitignore files say; the configured excludes are final.
-            let is_ignored =
-                |path: &[u8], is_dir| rules.is_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(true);
             repo.save(&SaveRequest {
                 branch: &config.sandbox.branch,
                 hints,
                 max_file_bytes: config.sandbox.max_file_size.0,
-                excluded: &|path, is_dir| rules.configured(path, is_dir) || is_ignored(path, is_dir),
+                excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
                 message: &|changes: &[Change]| message::compose(&config.project, changes, now.as_millisecond()),
                 author: None,
                 now_seconds: now.as_second(),

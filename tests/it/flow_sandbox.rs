@@ -123,20 +123,78 @@ fn saves_go_on_without_the_remote_and_reach_it_when_it_is_back() {
     watched.until_pushed();
 }
 
+/// Somebody else's clone of the remote.
+struct Other<'a>(&'a Watched);
+
+impl<'a> Other<'a> {
+    fn of(watched: &'a Watched) -> Self {
+        watched.until_pushed();
+        watched.git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../other"]);
+        Self(watched)
+    }
+
+    fn push(&self, path: &str, content: &str) -> String {
+        std::fs::write(self.0.base().join("other").join(path), content).unwrap();
+        let other = |words: &[&str]| self.0.git(&[&["-C", "../other"], words].concat());
+        other(&["add", "--all"]);
+        other(&["commit", "--quiet", "-m", "theirs"]);
+        other(&["push", "--quiet", "origin", "develop"]);
+        other(&["rev-parse", "HEAD"])
+    }
+}
+
 #[test]
-fn commits_of_others_on_the_remote_are_never_overwritten() {
-    let watched = Watched::started();
-    watched.until_pushed();
-    watched.git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../other"]);
-    let other = |words: &[&str]| watched.git(&[&["-C", "../other"], words].concat());
-    other(&["commit", "--quiet", "--allow-empty", "-m", "theirs"]);
-    other(&["push", "--quiet", "origin", "develop"]);
+fn where_pulling_is_off_commits_of_others_are_told_and_never_overwritten() {
+    let watched = Watched::ready("200ms", "");
+    let config = watched.read("cascade-sync.yaml").replace("settle: 200ms", "settle: 200ms, pull: false");
+    watched.write("cascade-sync.yaml", config);
+    watched.start();
+    Other::of(&watched).push("theirs", "x\n");
     watched.write("mine", "x\n");
     watched.until_saved("develop", "mine", "x");
     watched.until("a word on what to do", || watched.log().contains("git pull --rebase origin develop"));
     watched.git(&["pull", "--quiet", "--rebase", "origin", "develop"]);
     watched.until_pushed();
     assert!(watched.git(&["log", "--format=%s", "origin/develop"]).contains("theirs"));
+}
+
+#[test]
+fn what_others_pushed_comes_in_before_a_save_is_pushed() {
+    let watched = Watched::started();
+    let theirs = Other::of(&watched).push("theirs", "from afar\n");
+    watched.write("mine", "x\n");
+    watched.until_saved("origin/develop", "mine", "x");
+    assert_eq!(watched.read("theirs"), "from afar\n");
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
+    watched.git(&["merge-base", "--is-ancestor", &theirs, "develop"]);
+}
+
+#[test]
+fn what_others_pushed_comes_in_without_any_save() {
+    let watched = Watched::ready("200ms", "");
+    let config = watched.read("cascade-sync.yaml").replace("settle: 200ms", "settle: 200ms, pull_every: 1s");
+    watched.write("cascade-sync.yaml", config);
+    watched.start();
+    let theirs = Other::of(&watched).push("theirs", "from afar\n");
+    watched.until("their file", || watched.root().join("theirs").exists());
+    watched.until("their commit", || watched.git(&["rev-parse", "develop"]) == theirs);
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn an_edit_of_others_that_loses_is_told_and_can_be_looked_at() {
+    let watched = Watched::started();
+    watched.write("page", "first\n");
+    watched.until_saved("develop", "page", "first");
+    let theirs = Other::of(&watched).push("page", "theirs\n");
+    watched.write("page", "mine\n");
+    watched.until_saved("origin/develop", "page", "mine");
+    assert_eq!(watched.read("page"), "mine\n");
+    let word = format!("theirs: cascade show {}", &theirs[..10]);
+    assert!(watched.log().contains(&word), "{}", watched.log());
+    let shown = watched.cascade(&["show", &theirs[..10]]).expect_code(0).stdout;
+    assert!(shown.contains(&theirs) && shown.contains("M page"), "{shown}");
+    assert!(watched.git(&["log", "-1", "--merges", "--format=%B", "develop"]).contains("was kept:\n  page\n"));
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! Bringing in what others pushed, between two saves.
+
+use std::sync::Arc;
+
+use super::board::Board;
+use super::message;
+use crate::base::escape::shown;
+use crate::base::id::ObjectId;
+use crate::base::units::count;
+use crate::config::AlertEvent;
+use crate::context::Context;
+use crate::git::{PullAnswer, PullRequest, Pulled};
+use crate::watch::Rules;
+
+/// Most paths that an alert names.
+const NAMED_LIMIT_PATHS: usize = 10;
+
+/// Brings in commits of others, and says what became of it.
+pub(super) struct Puller {
+    ctx: Context,
+    board: Board,
+    rules: Arc<Rules>,
+    /// What is still to be brought in.
+    wanted: Option<ObjectId>,
+    /// Why it was not, in the words that people were told.
+    problem: Option<String>,
+}
+
+impl Puller {
+    pub fn new(ctx: &Context, board: &Board, rules: &Arc<Rules>) -> Self {
+        Self { ctx: ctx.clone(), board: board.clone(), rules: Arc::clone(rules), wanted: None, problem: None }
+    }
+
+    /// Notes what others have pushed.
+    pub fn want(&mut self, theirs: Option<ObjectId>) {
+        self.wanted = theirs;
+    }
+
+    /// Brings in what is wanted, if anything is; answers whether files changed. What does not work now stays wanted.
+    pub async fn bring_in(&mut self) -> bool {
+        let Some(theirs) = self.wanted else { return false };
+        match self.ask_git(theirs).await {
+            Ok(PullAnswer::Pulled(pulled)) => {
+                self.done(theirs, &pulled).await;
+                return true;
+            }
+            Ok(PullAnswer::Nothing) => self.settled().await,
+            // The save that follows makes room; if it does not, the next one may.
+            Ok(PullAnswer::Busy { paths }) => {
+                tracing::debug!(
+                    theirs = theirs.short(),
+                    paths = paths.len(),
+                    "not brought in yet: files are being changed"
+                );
+            }
+            Ok(PullAnswer::Paused { reason }) => self.failed(reason, false).await,
+            Err(error) => self.failed(error.to_string(), true).await,
+        }
+        false
+    }
+
+    async fn ask_git(&self, theirs: ObjectId) -> Result<PullAnswer, crate::git::Error> {
+        let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
+        let pull = move |repo: &crate::git::Repo| {
+            let spec = &config.sandbox;
+            repo.pull(&PullRequest {
+                branch: &spec.branch,
+                theirs,
+                excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
+                message: &|lost| message::compose_merge(&config.remote, &spec.branch, theirs, lost),
+                now_seconds: now.as_second(),
+            })
+        };
+        self.ctx.git.run(pull).await
+    }
+
+    async fn done(&mut self, theirs: ObjectId, pulled: &Pulled) {
+        let files = count(pulled.changes.len(), "file");
+        let commit = pulled.commit.to_string();
+        tracing::info!(commit = commit.get(..10), theirs = theirs.short(), "brought in what others pushed: {files}");
+        self.settled().await;
+        if pulled.lost.is_empty() {
+            return;
+        }
+        let named = pulled.lost.iter().take(NAMED_LIMIT_PATHS).map(|path| shown(path));
+        let names = named.collect::<Vec<_>>().join(", ");
+        let title = format!("{}: the sandbox's version was kept", self.ctx.config.project);
+        let kept = count(pulled.lost.len(), "file");
+        let body = format!("{kept} that others had changed too ({names}); theirs: cascade show {}", theirs.short());
+        tracing::warn!("{body}");
+        self.ctx.tell(AlertEvent::Conflict, title, body).await;
+    }
+
+    async fn settled(&mut self) {
+        self.wanted = None;
+        if self.problem.take().is_some() {
+            self.board.change(|record| record.push_problem = None).await;
+        }
+    }
+
+    async fn failed(&mut self, reason: String, is_alarming: bool) {
+        let problem = format!("what others pushed is not brought in: {reason}");
+        if self.problem.as_ref() == Some(&problem) {
+            return;
+        }
+        tracing::warn!(problem, "not pulled");
+        let stored = Some(problem.clone());
+        self.board.change(|record| record.push_problem = stored).await;
+        if is_alarming {
+            let title = format!("{}: saves are not pushed", self.ctx.config.project);
+            self.ctx.tell(AlertEvent::Paused, title, problem.clone()).await;
+        }
+        self.problem = Some(problem);
+    }
+}
