@@ -98,6 +98,16 @@ pub enum Command {
     Show(Show),
     /// Show what a promotion to ENV would change in its files
     Diff(Diff),
+    /// List the saves, the newest first: all, or those that changed PATH
+    Saves(Saves),
+    /// Bring the files of a save back to what they were before it, as a new save
+    ///
+    /// Without SAVE the last commit is undone; a second `undo` takes the first one back. Nothing is rewritten.
+    Undo(Undo),
+    /// Bring files, directories or everything back to an earlier moment, as a new save
+    ///
+    /// What is not saved yet is saved first, so every state can be brought back again. Nothing is rewritten.
+    Rewind(Rewind),
     /// Show the log of this checkout's watcher
     Logs(Logs),
     /// Do the work of a git hook (installed by `cascade init`)
@@ -130,6 +140,42 @@ pub struct Status {
     /// Keep showing, and follow changes until Ctrl-C
     #[arg(long)]
     pub watch: bool,
+}
+
+/// Options of `saves`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Saves {
+    /// A file or directory
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+    /// List at most N of them
+    #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 20)]
+    pub lines: usize,
+}
+
+/// Options of `undo`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Undo {
+    /// The save, by the beginning of its commit's name [default: the last one]
+    #[arg(value_name = "SAVE")]
+    pub save: Option<String>,
+    /// Print what would change and stop there
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `rewind`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Rewind {
+    /// Files and directories [default: everything]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// When: "10 minutes ago", 2h, yesterday, 10:30, "2026-11-21 10:00", or a commit
+    #[arg(long, value_name = "WHEN")]
+    pub to: String,
+    /// Print what would change and stop there
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Options of `health`.

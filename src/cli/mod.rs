@@ -16,11 +16,14 @@ mod hook;
 mod init;
 mod logs;
 mod man;
+mod moment;
 mod picture;
 mod plan;
 mod progress;
 mod promote;
+mod rewind;
 mod rollback;
+mod saves;
 mod service;
 mod show;
 mod standing;
@@ -207,6 +210,9 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::History(args) => history::run(shell, &args).await,
         Command::Show(args) => show::run(shell, &args).await,
         Command::Diff(args) => diff::run(shell, &args).await,
+        Command::Saves(args) => saves::run(shell, &args).await,
+        Command::Undo(args) => rewind::undo(shell, &args).await,
+        Command::Rewind(args) => rewind::rewind(shell, &args).await,
         Command::Demo(args) => demo::run(shell, &args).await,
     }
 }

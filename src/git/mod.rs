@@ -28,5 +28,8 @@ pub use handle::Git;
 pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
-pub use save::{Change, ChangeKind, Hints, PullAnswer, PullRequest, Pulled, SaveAnswer, SaveRequest, Saved, SetAside};
+pub use save::{
+    Change, ChangeKind, Hints, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer, RestoreRequest, SaveAnswer,
+    SaveRequest, Saved, SetAside,
+};
 pub use setup::Setup;

@@ -12,9 +12,11 @@ mod pull;
 #[cfg(test)]
 mod pull_tests;
 mod replace;
+mod restore;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -22,6 +24,7 @@ use git2::{Oid, Status, StatusOptions};
 
 use self::publish::{Moved, Publication};
 pub use self::pull::{PullAnswer, PullRequest, Pulled};
+pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
 use super::beneath::Beneath;
 use super::branch::object_id;

@@ -27,7 +27,14 @@ pub const MERGED_TRAILER: &str = "Cascade-Merged";
 /// Names are escaped: besides line breaks there are no control characters.
 #[must_use]
 pub fn compose(project: &str, changes: &[Change], at_ms: i64) -> String {
-    let mut text = format!("{}\n\n", subject(changes));
+    compose_with(&subject(changes), project, changes, at_ms)
+}
+
+/// Composes the message with another first line, which is escaped and cut to [`SUBJECT_LIMIT_CHARS`].
+#[must_use]
+pub fn compose_with(subject: &str, project: &str, changes: &[Change], at_ms: i64) -> String {
+    let subject: String = shown(subject.as_bytes()).chars().take(SUBJECT_LIMIT_CHARS).collect();
+    let mut text = format!("{subject}\n\n");
     for change in changes.iter().take(LISTED_LIMIT_CHANGES) {
         text.push_str(&listed(change));
     }

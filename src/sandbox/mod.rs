@@ -9,11 +9,13 @@ mod health;
 pub mod message;
 mod pull;
 mod push;
+mod restore;
 mod watcher;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use restore::{restore, save_now};
 pub use watcher::{Summary, run};
 
 use crate::base::id::ObjectId;

@@ -10,6 +10,7 @@ mod fault_save;
 mod flow_auto;
 mod flow_people;
 mod flow_promote;
+mod flow_rewind;
 mod flow_sandbox;
 mod licences;
 mod readme;

@@ -5,17 +5,13 @@ use std::path::Path;
 
 use git2::{Delta, ObjectType, Odb, Oid};
 
-use super::ChangeKind;
+use super::Change;
 use super::commit::Draft;
-use super::publish::{Moved, Publication};
-use super::replace::{Refusal, Replaced, Replacement, stat_of};
-use super::scan::Scan;
-use super::{Change, Hints, SaveRequest};
+use super::transfer::{Transfer, Transferred};
+use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::git::beneath::{Beneath, FileStat};
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
-use crate::git::index::{Content, Op};
 use crate::git::pack::PackWriter;
 use crate::git::program::Program;
 use crate::git::repo::Repo;
@@ -114,11 +110,24 @@ impl Repo {
             now_seconds: request.now_seconds,
             offset_minutes: 0,
         };
-        Pull { repo: self, odb: &odb, request, forward: is_forward.then_some(theirs), draft }.run(merged)
+        let forward = is_forward.then_some(theirs);
+        let transfer = Transfer { repo: self, odb: &odb, excluded: request.excluded, forward, draft };
+        Ok(match transfer.run(&merged.edits)? {
+            Transferred::Done { commit, changes } => {
+                PullAnswer::Pulled(Pulled { commit, parent: ours, changes, lost: merged.lost })
+            }
+            Transferred::Busy { paths } => PullAnswer::Busy { paths },
+            Transferred::LeftOut { path } => PullAnswer::Paused {
+                reason: format!(
+                    "what others pushed changes `{}`, which this sparse checkout leaves out: bring it in with `git pull`",
+                    shown(&path)
+                ),
+            },
+        })
     }
 
     /// Answers what turns the tree of one commit into that of another.
-    fn edits_between(&self, from: Oid, to: Oid) -> Result<BTreeMap<Vec<u8>, Edit>> {
+    pub(super) fn edits_between(&self, from: Oid, to: Oid) -> Result<BTreeMap<Vec<u8>, Edit>> {
         let tree = |commit| {
             let tree = self.inner.find_tree(self.base_tree(commit)?);
             tree.map_err(Error::library("read a tree"))
@@ -257,107 +266,5 @@ fn merge_lines(base: &[u8], ours: &[u8], theirs: &[u8]) -> Result<Option<(Vec<u8
         // The number of conflicts.
         Some(1..=127) => Ok(Some((merge(place.path(), &["--ours"])?.stdout, false))),
         _ => Err(plain.failure()),
-    }
-}
-
-/// A merge that is decided and has to reach files, index and branch.
-struct Pull<'p> {
-    repo: &'p Repo,
-    odb: &'p Odb<'p>,
-    request: &'p PullRequest<'p>,
-    /// The commit that the branch moves forward to; none: a merge is made.
-    forward: Option<Oid>,
-    draft: Draft<'p>,
-}
-
-impl Pull<'_> {
-    fn run(mut self, merged: Merged) -> Result<PullAnswer> {
-        let beneath = Beneath::open(self.repo.root()).map_err(Error::io("open", self.repo.root()))?;
-        let mut base = BaseTree::new(self.odb, self.repo.base_tree(self.draft.parent)?);
-        let skipped = self.repo.skip_worktree()?;
-        if let Some(path) = merged.edits.keys().find(|path| skipped.contains(*path)) {
-            let reason = format!(
-                "what others pushed changes `{}`, which this sparse checkout leaves out: bring it in with `git pull`",
-                crate::base::escape::shown(path)
-            );
-            return Ok(PullAnswer::Paused { reason });
-        }
-        let stats: BTreeMap<&[u8], Option<FileStat>> =
-            merged.edits.keys().map(|path| (path.as_slice(), stat_of(&beneath, path))).collect();
-        let unsaved = self.unsaved(&beneath, merged.edits.keys())?;
-        if !unsaved.is_empty() {
-            return Ok(PullAnswer::Busy { paths: unsaved });
-        }
-        let mut replacements = Vec::new();
-        for (path, edit) in &merged.edits {
-            let from = stats.get(path.as_slice()).copied().flatten();
-            // What is there without being tracked is ignored: it stays, and is saved from now on.
-            let is_ignored = from.is_some() && base.find(path)?.is_none();
-            if !is_ignored && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
-                replacements.push(Replacement { path: path.clone(), from, to: *edit });
-            }
-        }
-        let mut pack = PackWriter::new(&self.repo.common_dir().join("objects"));
-        let written = base.write(&merged.edits, &mut pack)?;
-        self.draft.tree = written.root;
-        let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {
-            Ok(replaced) => replaced,
-            Err(Refusal::Changed(path)) => return Ok(PullAnswer::Busy { paths: vec![path] }),
-            Err(Refusal::Failed(error)) => return Err(error),
-        };
-        let ops = self.ops(&mut base, &merged.edits, &replaced)?;
-        let each = ops.iter().map(|(change, op)| (change.path.as_slice(), (change.kind, op)));
-        let publication = Publication::new(self.repo, &self.draft, each, &written.dirs);
-        let moved = match self.forward {
-            Some(commit) => publication.run_to(commit, pack, self.odb)?,
-            None => publication.run(pack, self.odb)?,
-        };
-        let Moved::To(commit) = moved else { return Ok(PullAnswer::Busy { paths: Vec::new() }) };
-        replaced.keep();
-        let changes = ops.into_iter().map(|(change, _)| change).collect();
-        Ok(PullAnswer::Pulled(Pulled { commit, parent: self.draft.parent, changes, lost: merged.lost }))
-    }
-
-    /// Answers which of the paths are not as the commit has them.
-    fn unsaved<'e>(&self, beneath: &Beneath, paths: impl Iterator<Item = &'e Vec<u8>>) -> Result<Vec<Vec<u8>>> {
-        let request = SaveRequest {
-            branch: self.request.branch,
-            hints: Hints::Everything,
-            max_file_bytes: u64::MAX,
-            excluded: self.request.excluded,
-            message: &|_| String::new(),
-            author: None,
-            now_seconds: self.request.now_seconds,
-            offset_minutes: 0,
-        };
-        let tree = self.repo.base_tree(self.draft.parent)?;
-        let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?;
-        scan.run(paths.map(Vec::as_slice))?;
-        let found = scan.found;
-        let changed = found.changes.into_keys().chain(found.absent.into_keys());
-        Ok(changed.chain(found.set_aside.into_keys()).chain(found.unsettled).collect())
-    }
-
-    /// Answers what becomes of each path in the index.
-    fn ops(
-        &self,
-        base: &mut BaseTree<'_>,
-        edits: &BTreeMap<Vec<u8>, Edit>,
-        replaced: &Replaced<'_>,
-    ) -> Result<Vec<(Change, Op)>> {
-        let mut ops = Vec::new();
-        for (path, edit) in edits {
-            let stat = replaced.stat(path);
-            let kind = match (base.find(path)?, edit) {
-                (_, None) => ChangeKind::Deleted,
-                (None, Some(_)) => ChangeKind::Added,
-                (Some(entry), Some((_, oid))) if entry.oid == *oid => ChangeKind::ModeChanged,
-                (Some(_), Some(_)) => ChangeKind::Modified,
-            };
-            let bytes = stat.map_or(0, |stat| stat.size);
-            let op = edit.map_or(Op::Drop, |(mode, oid)| Op::Put(Content { mode, oid, stat, recent: true }));
-            ops.push((Change { path: path.clone(), kind, bytes }, op));
-        }
-        Ok(ops)
     }
 }

@@ -1,0 +1,133 @@
+//! Bringing a change into branch, index and files at once, without touching what the user is writing.
+
+use std::collections::BTreeMap;
+
+use git2::{Odb, Oid};
+
+use super::commit::Draft;
+use super::publish::{Moved, Publication};
+use super::replace::{Refusal, Replaced, Replacement, stat_of};
+use super::scan::Scan;
+use super::{Change, ChangeKind, Hints, SaveRequest};
+use crate::git::beneath::{Beneath, FileStat};
+use crate::git::error::{Error, Result};
+use crate::git::index::{Content, Op};
+use crate::git::pack::PackWriter;
+use crate::git::repo::Repo;
+use crate::git::tree::{BaseTree, Edit, MODE_GITLINK};
+
+/// A change that has to reach files, index and branch together.
+pub(super) struct Transfer<'p> {
+    pub repo: &'p Repo,
+    pub odb: &'p Odb<'p>,
+    /// Answers whether a path (and whether it is a directory) is never saved.
+    pub excluded: &'p dyn Fn(&[u8], bool) -> bool,
+    /// The commit that the branch moves forward to; none: one is made of the draft.
+    pub forward: Option<Oid>,
+    /// Its tree is found out.
+    pub draft: Draft<'p>,
+}
+
+/// What became of it.
+pub(super) enum Transferred {
+    Done {
+        commit: Oid,
+        changes: Vec<Change>,
+    },
+    /// These paths are not as the commit has them, or something is in their way; none: the branch moved. Nothing was done.
+    Busy {
+        paths: Vec<Vec<u8>>,
+    },
+    /// The sparse checkout leaves this path out. Nothing was done.
+    LeftOut {
+        path: Vec<u8>,
+    },
+}
+
+impl Transfer<'_> {
+    /// Brings files, index and branch from the draft's parent to what `edits` make of it, or does nothing.
+    pub fn run(mut self, edits: &BTreeMap<Vec<u8>, Edit>) -> Result<Transferred> {
+        let beneath = Beneath::open(self.repo.root()).map_err(Error::io("open", self.repo.root()))?;
+        let mut base = BaseTree::new(self.odb, self.repo.base_tree(self.draft.parent)?);
+        let skipped = self.repo.skip_worktree()?;
+        if let Some(path) = edits.keys().find(|path| skipped.contains(*path)) {
+            return Ok(Transferred::LeftOut { path: path.clone() });
+        }
+        let stats: BTreeMap<&[u8], Option<FileStat>> =
+            edits.keys().map(|path| (path.as_slice(), stat_of(&beneath, path))).collect();
+        let unsaved = self.unsaved(&beneath, edits.keys())?;
+        if !unsaved.is_empty() {
+            return Ok(Transferred::Busy { paths: unsaved });
+        }
+        let mut replacements = Vec::new();
+        for (path, edit) in edits {
+            let from = stats.get(path.as_slice()).copied().flatten();
+            // What is there without being tracked is ignored: it stays, and is saved from now on.
+            let is_ignored = from.is_some() && base.find(path)?.is_none();
+            if !is_ignored && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
+                replacements.push(Replacement { path: path.clone(), from, to: *edit });
+            }
+        }
+        let mut pack = PackWriter::new(&self.repo.common_dir().join("objects"));
+        let written = base.write(edits, &mut pack)?;
+        self.draft.tree = written.root;
+        let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {
+            Ok(replaced) => replaced,
+            Err(Refusal::Changed(path)) => return Ok(Transferred::Busy { paths: vec![path] }),
+            Err(Refusal::Failed(error)) => return Err(error),
+        };
+        let ops = self.ops(&mut base, edits, &replaced)?;
+        let each = ops.iter().map(|(change, op)| (change.path.as_slice(), (change.kind, op)));
+        let publication = Publication::new(self.repo, &self.draft, each, &written.dirs);
+        let moved = match self.forward {
+            Some(commit) => publication.run_to(commit, pack, self.odb)?,
+            None => publication.run(pack, self.odb)?,
+        };
+        let Moved::To(commit) = moved else { return Ok(Transferred::Busy { paths: Vec::new() }) };
+        replaced.keep();
+        Ok(Transferred::Done { commit, changes: ops.into_iter().map(|(change, _)| change).collect() })
+    }
+
+    /// Answers which of the paths are not as the commit has them.
+    fn unsaved<'e>(&self, beneath: &Beneath, paths: impl Iterator<Item = &'e Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let request = SaveRequest {
+            branch: self.draft.branch,
+            hints: Hints::Everything,
+            max_file_bytes: u64::MAX,
+            excluded: self.excluded,
+            message: &|_| String::new(),
+            author: None,
+            now_seconds: self.draft.now_seconds,
+            offset_minutes: 0,
+        };
+        let tree = self.repo.base_tree(self.draft.parent)?;
+        let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?;
+        scan.run(paths.map(Vec::as_slice))?;
+        let found = scan.found;
+        let changed = found.changes.into_keys().chain(found.absent.into_keys());
+        Ok(changed.chain(found.set_aside.into_keys()).chain(found.unsettled).collect())
+    }
+
+    /// Answers what becomes of each path in the index.
+    fn ops(
+        &self,
+        base: &mut BaseTree<'_>,
+        edits: &BTreeMap<Vec<u8>, Edit>,
+        replaced: &Replaced<'_>,
+    ) -> Result<Vec<(Change, Op)>> {
+        let mut ops = Vec::new();
+        for (path, edit) in edits {
+            let stat = replaced.stat(path);
+            let kind = match (base.find(path)?, edit) {
+                (_, None) => ChangeKind::Deleted,
+                (None, Some(_)) => ChangeKind::Added,
+                (Some(entry), Some((_, oid))) if entry.oid == *oid => ChangeKind::ModeChanged,
+                (Some(_), Some(_)) => ChangeKind::Modified,
+            };
+            let bytes = stat.map_or(0, |stat| stat.size);
+            let op = edit.map_or(Op::Drop, |(mode, oid)| Op::Put(Content { mode, oid, stat, recent: true }));
+            ops.push((Change { path: path.clone(), kind, bytes }, op));
+        }
+        Ok(ops)
+    }
+}

@@ -1,0 +1,108 @@
+//! Going back in time: every save can be brought back, and nothing is rewritten.
+
+use std::process::Command;
+
+use crate::support::watched::Watched;
+use crate::support::{Output, output};
+
+/// A checkout with three commits of two files, at ten o'clock, a quarter past and half past.
+fn history() -> Watched {
+    let watched = Watched::ready("50ms", "");
+    for (minute, content) in [("00", "one"), ("15", "two"), ("30", "three")] {
+        watched.write("dir/page", format!("{content}\n"));
+        watched.write(&format!("dir/only {content}"), "x\n");
+        watched.git(&["add", "--all"]);
+        let date = format!("2026-01-05T10:{minute}:00Z");
+        let mut command: Command = watched.command("git", &["commit", "--quiet", "-m", content]);
+        command.env("GIT_COMMITTER_DATE", &date).env("GIT_AUTHOR_DATE", &date);
+        output(command, b"").expect_code(0);
+    }
+    watched
+}
+
+fn files(output: &Output) -> Vec<String> {
+    let files = output.json()["files"].as_array().unwrap().clone();
+    files
+        .iter()
+        .map(|file| format!("{} {}", file["status"].as_str().unwrap(), file["path"].as_str().unwrap()))
+        .collect()
+}
+
+#[test]
+fn saves_are_listed_for_everything_a_directory_and_a_file() {
+    let watched = history();
+    let subjects = |words: &[&str]| -> Vec<String> {
+        let listed = watched.cascade(&[&["saves", "--json"], words].concat()).expect_code(0).json();
+        listed.as_array().unwrap().iter().map(|save| save["subject"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(subjects(&["-n", "2"]), ["three", "two"]);
+    assert_eq!(subjects(&["dir"]), ["three", "two", "one"]);
+    assert_eq!(subjects(&["dir/only two"]), ["two"]);
+    watched.cascade(&["saves", "../elsewhere"]).expect_code(2);
+}
+
+#[test]
+fn a_path_goes_back_to_a_moment_and_forward_again() {
+    let watched = history();
+    let tip = watched.git(&["rev-parse", "HEAD"]);
+    let moment = ["rewind", "dir/page", "--to", "2026-01-05T10:20:00Z"];
+    let planned = watched.cascade(&[&moment[..], &["--dry-run", "--json"]].concat()).expect_code(0);
+    assert_eq!(files(&planned), ["M dir/page"]);
+    assert_eq!((watched.read("dir/page").as_str(), watched.git(&["rev-parse", "HEAD"])), ("three\n", tip.clone()));
+    watched.cascade(&moment).expect_code(0);
+    assert_eq!((watched.read("dir/page").as_str(), watched.read("dir/only three").as_str()), ("two\n", "x\n"));
+    assert_eq!(watched.git(&["rev-parse", "HEAD^"]), tip);
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
+    watched.cascade(&["undo"]).expect_code(0);
+    assert_eq!(watched.read("dir/page"), "three\n");
+    assert_eq!(watched.git(&["rev-parse", "HEAD^{tree}"]), watched.git(&["rev-parse", &format!("{tip}^{{tree}}")]));
+}
+
+#[test]
+fn everything_goes_back_to_a_commit_and_what_was_not_saved_is_saved_first() {
+    let watched = history();
+    let first = watched.git(&["rev-parse", "HEAD~2"]);
+    watched.write("dir/page", "not saved\n");
+    watched.write("new", "not saved\n");
+    let done = watched.cascade(&["rewind", "--to", &first[..10], "--json"]).expect_code(0);
+    assert_eq!(files(&done), ["D dir/only three", "D dir/only two", "M dir/page", "D new"]);
+    assert_eq!(watched.git(&["rev-parse", "HEAD^{tree}"]), watched.git(&["rev-parse", &format!("{first}^{{tree}}")]));
+    assert_eq!(watched.at("HEAD^", "new").as_deref(), Some("not saved"));
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
+fn an_older_save_is_undone_only_where_nothing_was_built_upon_it() {
+    let watched = history();
+    let second = watched.git(&["rev-parse", "HEAD^"]);
+    let refused = watched.cascade(&["undo", &second[..10]]).expect_code(5);
+    assert!(refused.stderr.contains("dir/page") && refused.stderr.contains("cascade rewind"), "{refused:#?}");
+    watched.write("other", "x\n");
+    watched.commit("four");
+    let third = watched.git(&["rev-parse", "HEAD^"]);
+    let done = watched.cascade(&["undo", &third[..10], "--json"]).expect_code(0);
+    assert_eq!(files(&done), ["D dir/only three", "M dir/page"]);
+    assert_eq!((watched.read("dir/page").as_str(), watched.read("other").as_str()), ("two\n", "x\n"));
+}
+
+#[test]
+fn moments_and_commits_that_do_not_exist_are_refused_with_examples() {
+    let watched = history();
+    let refused = watched.cascade(&["rewind", "--to", "soon"]).expect_code(2);
+    assert!(refused.stderr.contains("10 minutes ago") && refused.stderr.contains("hint:"), "{refused:#?}");
+    watched.cascade(&["rewind", "--to", "2001-01-01"]).expect_code(2);
+    watched.cascade(&["undo", "0123456789"]).expect_code(2);
+}
+
+#[test]
+fn a_running_watcher_makes_no_save_of_what_was_brought_back_and_pushes_it() {
+    let watched = history();
+    watched.start();
+    watched.until_pushed();
+    watched.cascade(&["rewind", "dir/page", "--to", "2026-01-05T10:00:00Z"]).expect_code(0);
+    let tip = watched.git(&["rev-parse", "develop"]);
+    watched.until_pushed();
+    watched.stop();
+    assert_eq!(watched.git(&["rev-parse", "develop"]), tip);
+    assert_eq!(watched.read("dir/page"), "one\n");
+}
