@@ -129,8 +129,8 @@ impl<'a> Index<'a> {
         })
     }
 
-    /// Answers the index with `patch` applied; entries of other paths stay as they are.
-    pub fn patched(&self, patch: &Patch<'_>) -> Vec<u8> {
+    /// Answers the index with `patch` applied, without its checksum; entries of other paths stay as they are.
+    pub fn patched(&self, patch: &Patch<'_>) -> Unsealed {
         let mut writer = Writer::starting(&self.bytes[..12], self.bytes.len() + patch.ops.len() * 128);
         let moved = self.patch_entries(patch, &mut writer);
         let mut out = writer.finish(self.bytes);
@@ -148,9 +148,7 @@ impl<'a> Index<'a> {
                 _ => {}
             }
         }
-        let checksum: [u8; 20] = if self.unsigned { [0; 20] } else { Sha1::digest(&out).into() };
-        out.extend_from_slice(&checksum);
-        out
+        Unsealed { bytes: out, unsigned: self.unsigned }
     }
 
     /// Copies the entries with the operations applied; answers whether the set of paths changed.
@@ -186,6 +184,19 @@ impl<'a> Index<'a> {
             }
         }
         put != replaced || dropped != replaced
+    }
+}
+
+/// An index whose checksum is still to come: computing it takes as long as everything else.
+pub(super) struct Unsealed {
+    pub bytes: Vec<u8>,
+    unsigned: bool,
+}
+
+impl Unsealed {
+    /// Answers what stands at the end of the file.
+    pub fn checksum(&self) -> [u8; 20] {
+        if self.unsigned { [0; 20] } else { Sha1::digest(&self.bytes).into() }
     }
 }
 
@@ -447,6 +458,7 @@ mod tests {
         let patch =
             Patch { ops: &ops, dirs: &dirs, counts: &counts, index_mtime: (i64::MAX, 0), unchanged: &|_, _, _| true };
         let patched = Index::parse(&bytes).unwrap().patched(&patch);
+        let patched = [&patched.bytes[..], &patched.checksum()].concat();
         let old = git(dir.path(), &["ls-files", "-s", "-z"], b"");
         std::fs::write(&index, &patched).unwrap();
         let listed = git(dir.path(), &["ls-files", "-s", "-z"], b"");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use git2::Oid;
 
 use crate::git::error::{Error, Result};
+use crate::git::index::Unsealed;
 use crate::git::repo::{Head, Repo};
 
 /// What every new index is called while it is not in place; the commit it belongs to follows, and the process.
@@ -51,10 +52,20 @@ impl NewIndex {
         Ok(new)
     }
 
-    /// Writes the index's content, instead of what was written before.
+    /// Writes a whole index, instead of what was written before.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.file.rewind().and_then(|()| self.file.set_len(0)).and_then(|()| self.file.write_all(bytes));
         written.map_err(Error::io("write", &self.own))
+    }
+
+    /// The same for an index without its checksum, which is computed while the rest is written.
+    pub fn write_unsealed(&mut self, index: &Unsealed) -> Result<()> {
+        let checksum = std::thread::scope(|scope| {
+            let checksum = scope.spawn(|| index.checksum());
+            self.write(&index.bytes).map(|()| checksum.join())
+        });
+        let checksum = checksum?.map_err(|_| Error::Lost("computing the index's checksum".to_owned()))?;
+        self.file.write_all(&checksum).map_err(Error::io("write", &self.own))
     }
 
     /// Takes git's lock on the index.
@@ -96,8 +107,15 @@ impl NewIndex {
             let copied = self.file.rewind().and_then(|()| io::copy(&mut self.file, lock));
             copied.map_err(Error::io("write", &path))?;
         }
+        // Freeing the old index of a large repository takes as long as moving a branch: not while others wait.
+        let old = self.own.with_extension("old");
+        let is_kept = std::fs::hard_link(&self.index, &old).is_ok();
         std::fs::rename(path, &self.index).map_err(Error::io("move the new index into place at", &self.index))?;
         self.lock = None;
+        if is_kept {
+            // What a dying process leaves of it is cleared away like everything else of its name.
+            std::thread::spawn(move || std::fs::remove_file(old));
+        }
         Ok(())
     }
 }
@@ -127,7 +145,7 @@ pub(super) fn recover(repo: &Repo) -> Result<()> {
 
 fn commit_of(name: &[u8]) -> Option<Oid> {
     let rest = name.strip_prefix(PREFIX.as_bytes())?;
-    let commit = rest.split(|byte| *byte == b'-').next()?;
+    let commit = rest.split(|byte| matches!(byte, b'-' | b'.')).next()?;
     Oid::from_str(std::str::from_utf8(commit).ok()?).ok()
 }
 

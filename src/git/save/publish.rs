@@ -12,7 +12,7 @@ use super::commit::Draft;
 use super::lock::NewIndex;
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
-use crate::git::index::{Index, Op, Patch};
+use crate::git::index::{Index, Op, Patch, Unsealed};
 use crate::git::pack::PackWriter;
 use crate::git::program::Program;
 use crate::git::repo::{Head, Repo};
@@ -40,7 +40,7 @@ struct Prepared {
     /// The old one's stat; none when there was none.
     from: Option<FileStat>,
     /// None when the git program must make it.
-    bytes: Option<Vec<u8>>,
+    index: Option<Unsealed>,
 }
 
 impl<'a> Publication<'a> {
@@ -75,25 +75,24 @@ impl<'a> Publication<'a> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let (ops, counts, dirs) = (&self.ops, &self.counts, self.dirs);
         // The disk syncs the pack while the processor patches the index.
-        let (prepared, packed) = std::thread::scope(|scope| {
-            let patching = scope.spawn(move || prepare(root, git_dir, ops, counts, dirs));
+        let (written, packed) = std::thread::scope(|scope| {
+            let writing = scope.spawn(move || {
+                let mut index = NewIndex::create(git_dir, commit)?;
+                let prepared = prepare(root, git_dir, ops, counts, dirs)?;
+                prepared.index.as_ref().map(|prepared| index.write_unsealed(prepared)).transpose()?;
+                Ok((index, prepared))
+            });
             let packed = pack.finish();
-            (patching.join(), packed)
+            (writing.join(), packed)
         });
         packed?;
-        let prepared = prepared.map_err(|_| Error::Lost("patching the index".to_owned()))??;
+        let (mut index, prepared) = written.map_err(|_| Error::Lost("patching the index".to_owned()))??;
         odb.refresh().map_err(Error::library("look for new packs"))?;
-        let mut index = NewIndex::create(git_dir, commit)?;
-        if let Some(bytes) = &prepared.bytes {
-            index.write(bytes)?;
-        }
         index.lock()?;
         if !self.is_current()? {
             return Ok(Moved::Superseded);
         }
-        if let Some(bytes) = self.newer_bytes(&prepared, commit)? {
-            index.write(&bytes)?;
-        }
+        self.renew(&mut index, &prepared, commit)?;
         if !self.move_reference(commit)? {
             return Ok(Moved::Superseded);
         }
@@ -107,15 +106,18 @@ impl<'a> Publication<'a> {
         Ok(self.repo.operation().is_none() && self.repo.head()? == expected)
     }
 
-    /// Answers the new index where it could not be prepared, or where somebody wrote the old one meanwhile.
-    fn newer_bytes(&self, prepared: &Prepared, commit: Oid) -> Result<Option<Vec<u8>>> {
+    /// Writes the new index again where it could not be prepared, or where somebody wrote the old one meanwhile.
+    fn renew(&self, index: &mut NewIndex, prepared: &Prepared, commit: Oid) -> Result<()> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let is_current = prepared.from == index_stat(git_dir)?;
-        if is_current && prepared.bytes.is_some() {
-            return Ok(None);
+        if is_current && prepared.index.is_some() {
+            return Ok(());
         }
-        let again = if is_current { None } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)?.bytes };
-        again.map_or_else(|| self.index_by_program(commit), Ok).map(Some)
+        let again = if is_current { None } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)?.index };
+        match again {
+            Some(again) => index.write_unsealed(&again),
+            None => index.write(&self.index_by_program(commit)?),
+        }
     }
 
     /// Moves the branch by compare-and-swap and reads it back; false when somebody else moved it.
@@ -200,7 +202,7 @@ fn prepare(
     dirs: &BTreeMap<Vec<u8>, DirChange>,
 ) -> Result<Prepared> {
     let path = git_dir.join("index");
-    let Some(from) = index_stat(git_dir)? else { return Ok(Prepared { from: None, bytes: None }) };
+    let Some(from) = index_stat(git_dir)? else { return Ok(Prepared { from: None, index: None }) };
     let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
     let top = File::open(root).map_err(Error::io("open", root))?;
     let unchanged = |name: &[u8], ctime, mtime| {
@@ -209,7 +211,7 @@ fn prepare(
             .is_ok_and(|stat| word(stat.ctime) == ctime && word(stat.mtime) == mtime)
     };
     let patch = Patch { ops, counts, dirs, index_mtime: from.mtime, unchanged: &unchanged };
-    Ok(Prepared { from: Some(from), bytes: Index::parse(&bytes).map(|index| index.patched(&patch)) })
+    Ok(Prepared { from: Some(from), index: Index::parse(&bytes).map(|index| index.patched(&patch)) })
 }
 
 fn index_stat(git_dir: &Path) -> Result<Option<FileStat>> {
