@@ -15,6 +15,9 @@ const FIXED_EXTENDED_BYTES: usize = 64;
 const FLAG_EXTENDED: u16 = 0x4000;
 const FLAG_ASSUME_VALID: u16 = 0x8000;
 const EXTENDED_SKIP_WORKTREE: u16 = 0x4000;
+const EXTENDED_INTENT_TO_ADD: u16 = 0x2000;
+/// Where an entry keeps the name of its blob.
+const OID_OFFSET: usize = 40;
 /// Where an entry keeps the file's size.
 const SIZE_OFFSET: usize = 36;
 /// Most nested directories in the cache of trees.
@@ -30,13 +33,16 @@ pub(super) struct Index<'a> {
     unsigned: bool,
 }
 
-/// What becomes of a path in the index.
+/// What becomes of a path in the index, unless the user has staged something else there.
 #[derive(Debug, Clone)]
 pub(super) enum Op {
     /// The path has this content.
     Put(Content),
     /// The path is gone.
-    Drop,
+    Drop {
+        /// What the parent commit has there.
+        before: Option<Oid>,
+    },
 }
 
 /// A file as it was saved.
@@ -46,6 +52,8 @@ pub(super) struct Content {
     pub mode: u32,
     /// The blob.
     pub oid: Oid,
+    /// What the parent commit has there.
+    pub before: Option<Oid>,
     /// The file as it was read; none makes git look at the file again.
     pub stat: Option<FileStat>,
     /// Whether the file is so young that it may change again without its times telling: git shall compare it.
@@ -78,7 +86,11 @@ struct Entry<'a> {
 /// What happens at a place in the order of the index.
 enum Step<'a> {
     Put(&'a Content),
-    Drop,
+    Drop {
+        before: Option<Oid>,
+    },
+    /// A file where a directory of the new path has to be.
+    MakeRoom,
     /// Everything that begins with the key goes: a file has taken a directory's place.
     DropBelow,
 }
@@ -151,6 +163,16 @@ impl<'a> Index<'a> {
         Unsealed { bytes: out, unsigned: self.unsigned }
     }
 
+    /// Answers whether the user has staged something at an entry: neither what the parent commit has nor what is saved.
+    ///
+    /// A conflict is none of it, and neither is the mere intent to add a file: the save settles both.
+    fn is_staged(&self, entry: &Entry<'_>, before: Option<Oid>, after: Option<Oid>) -> bool {
+        let oid =
+            self.bytes.get(entry.range.start + OID_OFFSET..).and_then(|bytes| Oid::from_bytes(bytes.get(..20)?).ok());
+        let is_settled = oid == before || oid == after;
+        !is_settled && !entry.is_conflict() && entry.extended & EXTENDED_INTENT_TO_ADD == 0
+    }
+
     /// Copies the entries with the operations applied; answers whether the set of paths changed.
     fn patch_entries(&self, patch: &Patch<'_>, writer: &mut Writer) -> bool {
         let steps = steps(patch.ops);
@@ -159,11 +181,16 @@ impl<'a> Index<'a> {
         let (mut put, mut replaced, mut dropped) = (0, 0, 0);
         for entry in self.iter() {
             while let Some((key, step)) = steps.next_if(|(key, _)| key.as_slice() <= entry.name) {
+                let here = key == entry.name;
                 match step {
                     Step::DropBelow => below = Some(key),
-                    Step::Drop => exact = key,
+                    Step::MakeRoom => exact = key,
+                    Step::Drop { before } if here && self.is_staged(&entry, *before, None) => {}
+                    Step::Drop { .. } => exact = key,
+                    Step::Put(file) if here && self.is_staged(&entry, file.before, Some(file.oid)) => {}
+                    // The user took it out of the index.
+                    Step::Put(file) if !here && exact != key.as_slice() && file.before.is_some() => {}
                     Step::Put(file) => {
-                        let here = key == entry.name;
                         writer.put(self.bytes, key, file, if here { entry.flags & FLAG_ASSUME_VALID } else { 0 });
                         exact = key;
                         put += 1;
@@ -178,7 +205,9 @@ impl<'a> Index<'a> {
             }
         }
         for (key, step) in steps {
-            if let Step::Put(file) = step {
+            if let Step::Put(file) = step
+                && file.before.is_none()
+            {
                 writer.put(self.bytes, key, file, 0);
                 put += 1;
             }
@@ -274,12 +303,15 @@ fn stat_words(file: &Content) -> [u32; 10] {
 fn steps<'p>(ops: &'p BTreeMap<&[u8], Op>) -> BTreeMap<Vec<u8>, Step<'p>> {
     let mut steps = BTreeMap::new();
     for (path, op) in ops {
-        let Op::Put(file) = op else {
-            steps.insert(path.to_vec(), Step::Drop);
-            continue;
+        let file = match op {
+            Op::Drop { before } => {
+                steps.insert(path.to_vec(), Step::Drop { before: *before });
+                continue;
+            }
+            Op::Put(file) => file,
         };
         for (slash, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            steps.entry(path[..slash].to_vec()).or_insert(Step::Drop);
+            steps.entry(path[..slash].to_vec()).or_insert(Step::MakeRoom);
         }
         steps.insert([*path, b"/"].concat(), Step::DropBelow);
         steps.insert(path.to_vec(), Step::Put(file));
@@ -449,8 +481,17 @@ mod tests {
         let update = ["update-index", "--index-version", version, "-z", "--index-info"];
         let made: String = entries.iter().map(|(path, stage)| info(path, *stage)).collect();
         git(dir.path(), &update, made.as_bytes());
-        let put = Op::Put(Content { mode: 0o100_755, oid: Oid::from_str(BLOB).unwrap(), stat: None, recent: false });
-        let mut ops: BTreeMap<&[u8], Op> = drops.iter().map(|path| (path.as_bytes(), Op::Drop)).collect();
+        let put = Op::Put(Content {
+            mode: 0o100_755,
+            oid: Oid::from_str(BLOB).unwrap(),
+            before: None,
+            stat: None,
+            recent: false,
+        });
+        let mut ops: BTreeMap<&[u8], Op> = drops
+            .iter()
+            .map(|path| (path.as_bytes(), Op::Drop { before: Some(Oid::from_str(BLOB).unwrap()) }))
+            .collect();
         ops.extend(puts.iter().map(|path| (path.as_bytes(), put.clone())));
         let index = dir.path().join(".git/index");
         let bytes = std::fs::read(&index).unwrap();

@@ -306,10 +306,10 @@ impl Repo {
             return Ok(());
         }
         let skipped = self.skip_worktree()?;
-        for path in std::mem::take(&mut scan.found.absent).into_keys() {
+        for (path, entry) in std::mem::take(&mut scan.found.absent) {
             if !skipped.contains(&path) {
                 // What has taken its place below it, or what it is below of, is noted by its own path.
-                scan.delete(path);
+                scan.delete(path, Some(entry.oid));
             }
         }
         Ok(())
@@ -343,7 +343,7 @@ impl std::fmt::Debug for SaveRequest<'_> {
 fn edit_of(op: &Op) -> Edit {
     match op {
         Op::Put(content) => Some((content.mode, content.oid)),
-        Op::Drop => None,
+        Op::Drop { .. } => None,
     }
 }
 

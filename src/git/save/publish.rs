@@ -159,11 +159,11 @@ impl<'a> Publication<'a> {
     /// Answers the operations as `git update-index --index-info` reads them.
     fn index_info(&self) -> Vec<u8> {
         let mut lines = Vec::new();
-        let gone_first = self.ops.iter().filter(|(_, op)| matches!(op, Op::Drop));
+        let gone_first = self.ops.iter().filter(|(_, op)| matches!(op, Op::Drop { .. }));
         for (path, op) in gone_first.chain(self.ops.iter().filter(|(_, op)| matches!(op, Op::Put(_)))) {
             let (mode, oid) = match op {
                 Op::Put(content) => (content.mode, content.oid),
-                Op::Drop => (0, Oid::ZERO_SHA1),
+                Op::Drop { .. } => (0, Oid::ZERO_SHA1),
             };
             lines.extend_from_slice(format!("{mode:o} {oid}\t").as_bytes());
             lines.extend_from_slice(path);

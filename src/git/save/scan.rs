@@ -425,7 +425,8 @@ impl<'a> Scan<'a> {
         let kind = match &candidate.tracked {
             Some(entry) if entry.mode == MODE_TREE => {
                 for file in self.base.files_below(path)? {
-                    self.delete(file);
+                    let before = self.base.find(&file)?.map(|entry| entry.oid);
+                    self.delete(file, before);
                 }
                 ChangeKind::Added
             }
@@ -438,16 +439,17 @@ impl<'a> Scan<'a> {
         };
         let recent = stat.ctime.0.max(stat.mtime.0) + 1 >= self.started_s;
         let change = Change { path: path.to_vec(), kind, bytes: stat.size };
-        let op = Op::Put(Content { mode, oid, stat: Some(*stat), recent });
+        let before = candidate.tracked.as_ref().filter(|entry| entry.mode != MODE_TREE).map(|entry| entry.oid);
+        let op = Op::Put(Content { mode, oid, before, stat: Some(*stat), recent });
         self.found.changes.insert(path.to_vec(), (change, op));
         Ok(())
     }
 
-    /// Notes that a tracked file is deleted.
-    pub fn delete(&mut self, path: Vec<u8>) {
+    /// Notes that a tracked file, whose content was `before`, is deleted.
+    pub fn delete(&mut self, path: Vec<u8>, before: Option<Oid>) {
         self.found.absent.remove(&path);
         let change = Change { path: path.clone(), kind: ChangeKind::Deleted, bytes: 0 };
-        self.found.changes.insert(path, (change, Op::Drop));
+        self.found.changes.insert(path, (change, Op::Drop { before }));
     }
 
     fn set_aside(&mut self, path: &[u8], reason: &str) {

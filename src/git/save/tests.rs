@@ -188,6 +188,27 @@ fn staged_work_on_other_paths_stays_staged() {
 }
 
 #[test]
+fn what_the_user_staged_of_a_saved_path_is_kept_as_it_is() {
+    let at = Checkout::new();
+    at.write("one", "staged");
+    at.git(&["add", "one"]);
+    at.write("one", "newer");
+    at.git(&["rm", "-q", "--cached", "two"]);
+    at.write("two", "newer");
+    at.write("meant", "new");
+    at.git(&["add", "-N", "meant"]);
+    at.save(&["one", "two", "meant"]);
+    assert_eq!([at.blob("one"), at.blob("two"), at.blob("meant")], ["newer", "newer", "new"]);
+    assert_eq!(at.git(&["show", ":one"]), "staged");
+    assert_eq!(at.git(&["status", "--porcelain"]), "MM one\nD  two\n?? two\n");
+    at.git(&["commit", "-qm", "what was staged"]);
+    assert_eq!(at.blob("one"), "staged");
+    at.save(&["one", "two"]);
+    assert_eq!([at.blob("one"), at.blob("two")], ["newer", "newer"]);
+    at.check_clean();
+}
+
+#[test]
 fn everything_finds_staged_and_new_work() {
     let at = Checkout::new();
     at.write("two", "staged");
@@ -199,7 +220,7 @@ fn everything_finds_staged_and_new_work() {
     let saved = saved(at.try_save(Hints::Everything).unwrap());
     assert_eq!(saved.changes.len(), 3);
     assert_eq!(at.blob("two"), "staged and edited");
-    assert_eq!(at.git(&["status", "--porcelain"]), "?? x.tmp\n");
+    assert_eq!(at.git(&["status", "--porcelain"]), "MM two\n?? x.tmp\n");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Op};
 use crate::git::pack::PackWriter;
 use crate::git::repo::Repo;
-use crate::git::tree::{BaseTree, Edit, MODE_GITLINK};
+use crate::git::tree::{BaseTree, Edit, MODE_GITLINK, MODE_TREE};
 
 /// A change that has to reach files, index and branch together.
 pub(super) struct Transfer<'p> {
@@ -118,14 +118,19 @@ impl Transfer<'_> {
         let mut ops = Vec::new();
         for (path, edit) in edits {
             let stat = replaced.stat(path);
-            let kind = match (base.find(path)?, edit) {
+            let entry = base.find(path)?.filter(|entry| entry.mode != MODE_TREE);
+            let before = entry.as_ref().map(|entry| entry.oid);
+            let kind = match (entry, edit) {
                 (_, None) => ChangeKind::Deleted,
                 (None, Some(_)) => ChangeKind::Added,
                 (Some(entry), Some((_, oid))) if entry.oid == *oid => ChangeKind::ModeChanged,
                 (Some(_), Some(_)) => ChangeKind::Modified,
             };
             let bytes = stat.map_or(0, |stat| stat.size);
-            let op = edit.map_or(Op::Drop, |(mode, oid)| Op::Put(Content { mode, oid, stat, recent: true }));
+            let op = match edit {
+                None => Op::Drop { before },
+                Some((mode, oid)) => Op::Put(Content { mode: *mode, oid: *oid, before, stat, recent: true }),
+            };
             ops.push((Change { path: path.clone(), kind, bytes }, op));
         }
         Ok(ops)
