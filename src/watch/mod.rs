@@ -9,6 +9,7 @@
 pub mod batch;
 mod coalesce;
 mod glob;
+pub mod limits;
 pub mod rules;
 pub mod source;
 
@@ -17,7 +18,7 @@ use std::path::PathBuf;
 
 pub use batch::{Batch, Batcher};
 pub use rules::Rules;
-pub use source::{Hint, Source, Told};
+pub use source::{COOKIE_PREFIX, Hint, Source, Told};
 
 use crate::base::{ErrorKind, Kinded};
 

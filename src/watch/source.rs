@@ -31,7 +31,8 @@ const TICK: Duration = SLOT;
 /// When this many directories go in one tick, starting over is cheaper than taking watches back one by one.
 const MAX_UNWATCHED_PER_TICK: usize = 32;
 
-const COOKIE_PREFIX: &str = "cascade-cookie-";
+/// What the marker files are called that are written to learn that all events have come.
+pub const COOKIE_PREFIX: &str = "cascade-cookie-";
 
 /// What in git's directory tells where HEAD is and whether an operation is under way.
 const REPOSITORY_NAMES: [&[u8]; 7] =
