@@ -104,18 +104,12 @@ impl Repo {
         Err(Error::Integrity { what: "what the branches contain".to_owned(), reason: output.message() })
     }
 
-    /// Answers the newest of some branches' tips by the time of the commit; branches that do not exist are passed over.
-    ///
-    /// # Errors
-    /// A branch or its tip is unreadable.
-    pub fn newest_tip(&self, branches: &[String]) -> Result<Option<CommitSummary>> {
-        let mut newest: Option<CommitSummary> = None;
-        for branch in branches {
-            let Some(tip) = self.branch_tip(branch)? else { continue };
-            let tip = self.summary_of(oid(tip)?)?;
-            newest = newest.filter(|newest| newest.at >= tip.at).or(Some(tip));
-        }
-        Ok(newest)
+    /// Answers the newest of some branches' tips by the time of the commit; branches that do not exist or cannot be
+    /// read are passed over.
+    #[must_use]
+    pub fn newest_tip(&self, branches: &[String]) -> Option<CommitSummary> {
+        let tips = branches.iter().filter_map(|branch| self.branch_tip(branch).ok()?);
+        tips.filter_map(|tip| self.summary_of(oid(tip).ok()?).ok()).max_by_key(|tip| tip.at)
     }
 
     /// Lists the commits reachable from `tip` and not from `base`, newest first, up to `limit`.

@@ -65,7 +65,8 @@ impl Repo {
 #[must_use]
 pub fn judged(question: &'static str, lock: &GitLock) -> Diagnosis {
     let path = lock.path.to_string_lossy();
-    let age = Span::seconds(lock.age.as_secs());
+    let seconds = lock.age.as_secs();
+    let age = Span::seconds(if seconds < 60 { seconds } else { seconds - seconds % 60 });
     let there = format!("{} is there for {age}", shown(path.as_bytes()));
     if let Some(user) = lock.users.as_ref().and_then(|users| users.first()) {
         let needed = format!("{there}: {} (process {}) may need it", user.name, user.pid);

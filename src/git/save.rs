@@ -19,7 +19,7 @@ use git2::{Oid, Status, StatusOptions};
 
 pub use self::lock::DeadSave;
 pub(super) use self::mend::PLACE_PREFIX as INDEX_PLACE_PREFIX;
-pub use self::mend::{IndexDamage, Rebuilt};
+pub use self::mend::{IndexDamage, Obstacle, Rebuilt};
 use self::publish::{Moved, Publication};
 use self::scan::{Findings, Scan};
 use super::beneath::Beneath;

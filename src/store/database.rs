@@ -1,5 +1,7 @@
 //! Opening the database, and what all its tables share.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -23,6 +25,9 @@ pub struct Store {
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA journal_size_limit = 4194304; PRAGMA foreign_keys = ON;";
 
+/// What every database of SQLite's begins with.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+
 impl Store {
     /// Opens the database in `home`, creating it and bringing its schema up to date.
     ///
@@ -31,6 +36,7 @@ impl Store {
     pub async fn open(home: &Home, project: &ProjectHome) -> Result<Self> {
         project.create().map_err(|source| Error::Home { path: home.root().to_owned(), source })?;
         let path = home.database();
+        require_database(&path).map_err(open_error(&path))?;
         let pool = connect(&path).await.map_err(open_error(&path))?;
         migrate(&pool, &path).await?;
         Ok(Self { pool, project: project.key().to_owned() })
@@ -58,6 +64,19 @@ impl Store {
     /// Writes everything out and closes the connections.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// Refuses a file that is something else: the pool would try again for half a minute, and then not say why.
+fn require_database(path: &Path) -> io::Result<()> {
+    let mut start = Vec::new();
+    match File::open(path).and_then(|file| file.take(SQLITE_MAGIC.len() as u64).read_to_end(&mut start)) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(refused) => Err(refused),
+        // An empty file is a database that nothing was written to yet.
+        Ok(0) => Ok(()),
+        Ok(_) if start == SQLITE_MAGIC => Ok(()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a SQLite database")),
     }
 }
 

@@ -108,7 +108,7 @@ async fn database(home: &Home, project: &ProjectHome) -> (Diagnosis, Option<Stor
 async fn clock(git: &Git, config: Option<&Config>, store: Option<&Store>, now: Timestamp) -> Diagnosis {
     let branches: Vec<String> =
         config.map(|config| config.branches().into_iter().map(str::to_owned).collect()).unwrap_or_default();
-    let commit = match git.run(move |repo| repo.newest_tip(&branches)).await {
+    let commit = match git.run(move |repo| Ok(repo.newest_tip(&branches))).await {
         Ok(commit) => commit,
         Err(problem) => return of_error(CLOCK, &problem),
     };

@@ -10,7 +10,7 @@ use crate::base::units::count;
 use crate::base::{Diagnosis, Timestamp, Verdict};
 use crate::config::Config;
 use crate::git::leftover::Leftover;
-use crate::git::save::{DeadSave, IndexDamage};
+use crate::git::save::{DeadSave, IndexDamage, Obstacle};
 use crate::git::setup::FoundHook;
 use crate::git::{Git, Head, Repo, Setup, locks, version};
 use crate::watch::COOKIE_PREFIX;
@@ -99,7 +99,7 @@ fn index(repo: &Repo, mode: Mode) -> Diagnosis {
         Ok(Some(damage)) => damage,
         Err(problem) => return of_error(INDEX, &problem),
     };
-    if let Some(obstacle) = &damage.obstacle {
+    if let Some(obstacle) = damage.obstacle {
         return by_hand(repo, &damage, obstacle);
     }
     if mode == Mode::Look {
@@ -119,14 +119,23 @@ fn index(repo: &Repo, mode: Mode) -> Diagnosis {
     }
 }
 
-fn by_hand(repo: &Repo, damage: &IndexDamage, obstacle: &str) -> Diagnosis {
+fn by_hand(repo: &Repo, damage: &IndexDamage, obstacle: Obstacle) -> Diagnosis {
     let path = repo.git_dir().join("index").to_string_lossy().into_owned();
     let (index, kept) = (shell_word(&path), shell_word(&format!("{path}.broken")));
-    let advice = format!(
-        "make it again from the commit, and what a sparse checkout leaves out with it: `mv {index} {kept} && git \
-         read-tree HEAD && git sparse-checkout reapply` (the last step for sparse checkouts only)"
-    );
-    Diagnosis::problem(INDEX, format!("{}; it is not made again: {obstacle}", damage.reason), advice)
+    let again = format!("mv {index} {kept} && git read-tree HEAD");
+    let (why, advice) = match obstacle {
+        Obstacle::Operation(operation) => (
+            format!("a {operation} is in progress"),
+            format!("`{again}`, then add again what was staged and go on with the {operation}"),
+        ),
+        Obstacle::Sparse => ("the checkout is sparse".to_owned(), format!("`{again} && git sparse-checkout reapply`")),
+        Obstacle::NoCommit => ("HEAD has no commit".to_owned(), format!("`mv {index} {kept}`, then `git add` again")),
+        Obstacle::Unproven => (
+            "whether it is broken is not proved".to_owned(),
+            format!("if `git status` with the git that wrote it says so too: `{again}`"),
+        ),
+    };
+    Diagnosis::problem(INDEX, format!("{}; not made again, because {why}", damage.reason), advice)
 }
 
 fn leftovers(repo: &Repo, mode: Mode, now: Timestamp) -> Diagnosis {
@@ -155,8 +164,23 @@ fn whole(repo: &Repo, branches: Option<Vec<String>>) -> Diagnosis {
     let branches = branches.unwrap_or_else(current);
     match health::complete(repo, &branches) {
         Ok(detail) => Diagnosis::ok(QUESTION, detail),
-        Err(problem) => of_error(QUESTION, &problem),
+        Err(problem) => {
+            let found = of_error(QUESTION, &problem);
+            let is_told = found.advice.is_some() || found.verdict == Verdict::Unknown;
+            if is_told { found } else { found.advise(reference_advice(repo, branches.first())) }
+        }
     }
+}
+
+/// Answers how to set right what says where branches are; git's own commands refuse to work without `HEAD`.
+fn reference_advice(repo: &Repo, sandbox: Option<&String>) -> String {
+    let branch = sandbox.map_or_else(|| "main".to_owned(), |branch| shown(branch.as_bytes()));
+    if repo.head().is_err() {
+        let path = shell_word(&repo.git_dir().join("HEAD").to_string_lossy());
+        return format!("say again which branch is checked out: `echo 'ref: refs/heads/{branch}' > {path}`");
+    }
+    "`git fsck` names what is damaged; where a branch was tell `git reflog show BRANCH`, `cascade history` and the remote"
+        .to_owned()
 }
 
 fn hooks(repo: &Repo) -> Diagnosis {

@@ -28,7 +28,21 @@ pub struct IndexDamage {
     /// What, for people.
     pub reason: String,
     /// Why it is not made again now; nothing where it can be.
-    pub obstacle: Option<String>,
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why an index is not made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The user is in the middle of this operation, whose state is in the index too.
+    Operation(&'static str),
+    /// The checkout is sparse: a new index would not say which files are left out on purpose, and they would look
+    /// deleted.
+    Sparse,
+    /// `HEAD` has no commit to make it from.
+    NoCommit,
+    /// Git cannot read it, which proves nothing: it may be a form that only another git knows.
+    Unproven,
 }
 
 /// An index that was made again.
@@ -50,11 +64,11 @@ impl Repo {
         if let Some(flaw) = flaw(&bytes) {
             return Ok(Some(IndexDamage { reason: flaw.to_owned(), obstacle: self.rebuild_obstacle() }));
         }
-        // Whatever else git may find wrong, it proves nothing to us: it may be a form that only another git knows.
+        // Without it git does not even look at the index.
+        self.head()?;
         let read = Program::new(self, ["ls-files", "--unmerged", "-z"]).env("GIT_OPTIONAL_LOCKS", "0").run()?;
-        let obstacle = || Some("only git itself can tell whether it is broken".to_owned());
-        let damage = || IndexDamage { reason: format!("git cannot read it: {}", read.message()), obstacle: obstacle() };
-        Ok((!read.status.success()).then(damage))
+        let reason = || format!("git cannot read it: {}", read.message());
+        Ok((!read.status.success()).then(|| IndexDamage { reason: reason(), obstacle: Some(Obstacle::Unproven) }))
     }
 
     /// Makes an index that is provably broken again from the commit at `HEAD`, under git's own lock; the broken one is
@@ -85,14 +99,12 @@ impl Repo {
         Ok(Some(Rebuilt { commit, kept }))
     }
 
-    fn rebuild_obstacle(&self) -> Option<String> {
+    fn rebuild_obstacle(&self) -> Option<Obstacle> {
         let is_sparse = self.inner.config().and_then(|config| config.get_bool("core.sparseCheckout")).unwrap_or(false);
         match self.operation() {
-            Some(operation) => Some(format!("a {operation} is in progress")),
-            // A new index would not say which files are left out on purpose: they would look deleted.
-            None if is_sparse => Some("the checkout is sparse".to_owned()),
-            None if self.head_commit().is_err() => Some("HEAD has no commit to make it from".to_owned()),
-            None => None,
+            Some(operation) => Some(Obstacle::Operation(operation)),
+            None if is_sparse => Some(Obstacle::Sparse),
+            None => self.head_commit().is_err().then_some(Obstacle::NoCommit),
         }
     }
 
