@@ -69,13 +69,15 @@ fn print(shell: &Shell, document: &Document) {
     let rows: Vec<Vec<Cell>> = document.diagnoses.iter().map(row).collect();
     shell.ui.table(&rows);
     // In full: a table is cut at the edge of the terminal, and a command that is cut cannot be copied.
-    let advised = document.diagnoses.iter().filter(|diagnosis| diagnosis.advice.is_some()).peekable();
-    for (number, diagnosis) in advised.enumerate() {
+    let worth_it = |found: &&Diagnosis| found.verdict != Verdict::Ok || found.advice.is_some();
+    for (number, found) in document.diagnoses.iter().filter(worth_it).enumerate() {
         if number == 0 {
             shell.ui.line("");
         }
-        let advice = diagnosis.advice.as_deref().unwrap_or_default();
-        shell.ui.line(&format!("{}: {}\n  → {advice}", diagnosis.question, diagnosis.detail));
+        shell.ui.line(&format!("{}: {}", found.question, found.detail));
+        if let Some(advice) = &found.advice {
+            shell.ui.line(&format!("  → {advice}"));
+        }
     }
 }
 

@@ -95,6 +95,9 @@ impl Repo {
     /// # Errors
     /// [`Error::Integrity`] names the first object that is missing or cannot be walked.
     pub fn require_complete(&self, commits: &[ObjectId]) -> Result<()> {
+        if commits.is_empty() {
+            return Ok(());
+        }
         let arguments = ["rev-list", "--objects", "--quiet", "--no-walk=unsorted", "--exclude-promisor-objects"];
         let commits = commits.iter().map(ToString::to_string);
         let output = Program::new(self, arguments.map(str::to_owned).into_iter().chain(commits)).run()?;

@@ -68,12 +68,14 @@ pub fn judged(question: &'static str, lock: &GitLock) -> Diagnosis {
     let seconds = lock.age.as_secs();
     let age = Span::seconds(if seconds < 60 { seconds } else { seconds - seconds % 60 });
     let there = format!("{} is there for {age}", shown(path.as_bytes()));
+    let remove = format!("when no git command runs in this repository: `rm {}`", shell_word(&path));
     if let Some(user) = lock.users.as_ref().and_then(|users| users.first()) {
         let needed = format!("{there}: {} (process {}) may need it", user.name, user.pid);
         return if lock.age < HELD_LIMIT {
             Diagnosis::ok(question, needed)
         } else {
-            Diagnosis::problem(question, needed, format!("see what it waits for; end it with `kill {}`", user.pid))
+            let end = format!("see what it waits for, end it if it hangs (`kill {}`)", user.pid);
+            Diagnosis::problem(question, needed, format!("{end}; {remove}"))
         };
     }
     if lock.age < YOUNG_LIMIT {
@@ -84,8 +86,7 @@ pub fn judged(question: &'static str, lock: &GitLock) -> Diagnosis {
         Some(_) => "no process that can be seen has it open",
         None => "whether a process has it open cannot be seen here",
     };
-    let command = format!("when no git command runs in this repository: `rm {}`", shell_word(&path));
-    Diagnosis::problem(question, format!("{there}: {nobody}"), command)
+    Diagnosis::problem(question, format!("{there}: {nobody}"), remove)
 }
 
 fn collect(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -96,6 +96,15 @@ fn git_that_is_missing_or_too_old_is_named() {
 }
 
 #[test]
+fn a_repository_without_commits_and_configuration_can_be_asked() {
+    let sandbox = Sandbox::empty();
+    sandbox.git(&["init", "--quiet"]);
+    check(&sandbox, &[], "repository", (1, "ok"));
+    check(&sandbox, &[], "index", (1, "ok"));
+    assert!(check(&sandbox, &[], "configuration", (1, "problem")).contains("cascade init"));
+}
+
+#[test]
 fn outside_a_checkout_the_machine_is_asked_all_the_same() {
     let answer = Sandbox::empty().cascade(&["doctor", "--json"]).expect_code(1);
     assert!(asked(&answer, "repository")["detail"].as_str().unwrap().contains("not inside a git repository"));
@@ -310,12 +319,16 @@ fn a_database_that_is_damaged_is_told_with_the_way_out() {
     pipeline.cascade(&["status"]).expect_code(0);
     assert!(check(&pipeline, &[], "database", (0, "ok")).starts_with("whole"));
     let path = pipeline.base().join("cascade/cascade.db");
+    // Closing writes the log out into the file: what is damaged afterwards is not in it any more.
+    let (home, project) = project_home(&pipeline);
+    report(&home, &project, &SandboxRecord::begun("develop", SystemClock.now()));
+    assert!(!path.with_extension("db-wal").exists());
     let mut bytes = fs::read(&path).unwrap();
     let length = bytes.len();
     bytes[length - 4_096..].fill(0xff);
     fs::write(&path, &bytes).unwrap();
     let told = check(&pipeline, &[], "database", (1, "problem"));
-    assert!(told.contains("cascade.db.broken") && told.contains("in git and stays"), "{told}");
+    assert!(told.contains("/cascade.db* ") && told.contains("in git and stays"), "{told}");
     fs::write(&path, "something else entirely").unwrap();
     let told = check(&pipeline, &[], "database", (1, "problem"));
     assert!(told.contains("it is not a SQLite database"), "{told}");

@@ -86,11 +86,13 @@ async fn database(home: &Home, project: &ProjectHome) -> (Diagnosis, Option<Stor
         return (Diagnosis::ok(DATABASE, "nothing is recorded yet"), None);
     }
     let aside = |detail: String| {
-        let path = path.to_string_lossy();
-        let command = format!("mv {} {}", shell_word(&path), shell_word(&format!("{path}.broken")));
+        // With its write-ahead log, which must not be taken for a new database's.
+        let (path, kept) = (path.to_string_lossy(), home.root().join("broken").to_string_lossy().into_owned());
+        let kept = shell_word(&kept);
         let advice = format!(
-            "stop the watcher, then move it aside: `{command}`; what environments contain is in git and stays, history \
-             and approvals are lost"
+            "stop the watcher, then move it aside: `mkdir {kept} && mv {}* {kept}/`; what environments contain is in \
+             git and stays, history and approvals are lost",
+            shell_word(&path)
         );
         Diagnosis::problem(DATABASE, detail, advice)
     };
