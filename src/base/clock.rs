@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 /// A moment, in whole milliseconds since the Unix epoch.
 pub use jiff::Timestamp;
 
+/// Clocks of well-kept machines do not differ by more.
+const CLOCK_DIFFERENCE_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
+
 /// A source of the current time.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Answers the current moment, cut to whole milliseconds (what the store keeps).
@@ -52,9 +55,26 @@ pub fn from_ms(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
 }
 
+/// Answers by how much a clock is behind a moment that has certainly passed; nothing where it is not, or by no more
+/// than other machines' clocks may be ahead of it.
+#[must_use]
+pub fn behind(now: Timestamp, passed: Timestamp) -> Option<std::time::Duration> {
+    let behind_ms = u64::try_from(passed.as_millisecond() - now.as_millisecond()).ok()?;
+    let behind = std::time::Duration::from_millis(behind_ms);
+    (behind > CLOCK_DIFFERENCE_LIMIT).then_some(behind)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_is_behind_when_it_is_before_what_has_happened() {
+        let at = from_ms;
+        assert_eq!(behind(at(10_000_000), at(9_000_000)), None);
+        assert_eq!(behind(at(0), at(300_000)), None, "other machines' clocks differ a little");
+        assert_eq!(behind(at(0), at(300_001)).map(|behind| behind.as_secs()), Some(300));
+    }
 
     #[test]
     fn manual_clock_moves_only_when_told() {

@@ -37,6 +37,16 @@ pub fn shown_lines(bytes: &[u8]) -> String {
     text
 }
 
+/// Quotes text as one word of a shell command, so that a command that is told can be copied.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 fn push_shown(text: &mut String, c: char) {
     match c {
         '\n' => text.push_str("\\n"),
@@ -76,6 +86,12 @@ mod tests {
         check(b"\xff\xfe", "\\xff\\xfe");
         check("gnp\u{202e}exe".as_bytes(), "gnp\\u{202e}exe");
         check("a\u{9b}b".as_bytes(), "a\\u{9b}b");
+    }
+
+    #[test]
+    fn words_of_a_command_are_quoted_where_needed() {
+        let words = ["/a/b.lock", "a b", "it's", "-rf", "$HOME"].map(shell_word);
+        assert_eq!(words, ["/a/b.lock", "'a b'", r"'it'\''s'", "'-rf'", "'$HOME'"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! [`clock::SystemClock`], the only reader of the time of day.
 
 pub mod clock;
+pub mod diagnosis;
 pub mod digest;
 pub mod error;
 pub mod escape;
@@ -12,4 +13,5 @@ pub mod retry;
 pub mod units;
 
 pub use clock::{Clock, Timestamp};
+pub use diagnosis::{Diagnosis, Verdict};
 pub use error::{ErrorKind, Kinded};

@@ -8,6 +8,7 @@ mod file;
 mod network;
 mod output;
 pub mod secrets;
+pub mod space;
 pub mod verification;
 
 use std::fmt;

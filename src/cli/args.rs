@@ -66,6 +66,14 @@ pub enum Command {
     ///
     /// Exits 4 when one of them fails or cannot answer.
     Health(Health),
+    /// Find what is wrong with this installation, and repair what can be repaired
+    ///
+    /// Asks about the git program, configuration, repository, locks, index, left-over files, hooks, remote access, watch
+    /// limits, clock, disk space, cascade's own directory and database, and the watcher. Repairs what a killed cascade
+    /// left and an index that is provably broken (the old one is kept); never touches a branch, a file of the working
+    /// tree, or a lock that is not provably ours. For everything else it says what to do. Exits 0 when all is well or
+    /// was repaired, 1 when something is left to do.
+    Doctor(Doctor),
     /// Promote to the environment `staging`: the same as `promote staging`
     DeployStaging(PromoteFlags),
     /// Promote to the environment `production`: the same as `promote production`
@@ -184,6 +192,14 @@ pub struct Health {
     /// Ask the verification of this environment instead of the checks under `health`
     #[arg(value_name = "ENV")]
     pub environment: Option<String>,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct Doctor {
+    /// Only say what would be repaired
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// How to promote.

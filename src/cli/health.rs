@@ -142,7 +142,7 @@ async fn remote(ctx: &Context) -> Option<Verdict> {
 
 /// Reads `HEAD` and every branch's tip, and looks whether all that they contain is there. Whether old objects still
 /// have the content that their names say is for `git fsck`.
-fn complete(repo: &Repo, branches: &[String]) -> crate::git::Result<String> {
+pub(super) fn complete(repo: &Repo, branches: &[String]) -> crate::git::Result<String> {
     let head = match repo.head()? {
         Head::Branch { name, .. } | Head::Unborn { name } => format!("HEAD is on {name}"),
         Head::Detached { .. } => "HEAD is detached".to_owned(),

@@ -7,6 +7,7 @@ mod completions;
 mod config;
 mod demo;
 mod diff;
+mod doctor;
 pub mod edge;
 pub mod failure;
 mod health;
@@ -197,6 +198,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Restart => stop::restart(shell).await,
         Command::Status(args) => status::run(shell, &args).await,
         Command::Health(args) => health::run(shell, &args).await,
+        Command::Doctor(args) => doctor::run(shell, args).await,
         Command::DeployStaging(flags) => promote::run(shell, "staging", &flags).await,
         Command::DeployProduction(flags) => promote::run(shell, "production", &flags).await,
         Command::Promote(args) => promote::run(shell, &args.environment, &args.flags).await,

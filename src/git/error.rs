@@ -209,7 +209,7 @@ impl Kinded for Error {
             Self::RemoteMoved { .. } => "see what came: `git fetch` and `git log`; then promote again",
             Self::RemoteDenied { .. } => "check your credentials with `git ls-remote`",
             Self::RemoteUnavailable { .. } => "check the network and `git remote -v`; what is saved here is safe",
-            Self::Locked { .. } => "wait for that process; when none runs, delete the lock file",
+            Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
             Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
             _ => return None,

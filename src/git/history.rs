@@ -95,6 +95,9 @@ impl Repo {
     /// # Errors
     /// [`Error::Integrity`] names the first object that is missing or cannot be walked.
     pub fn require_complete(&self, commits: &[ObjectId]) -> Result<()> {
+        if commits.is_empty() {
+            return Ok(());
+        }
         let arguments = ["rev-list", "--objects", "--quiet", "--no-walk=unsorted", "--exclude-promisor-objects"];
         let commits = commits.iter().map(ToString::to_string);
         let output = Program::new(self, arguments.map(str::to_owned).into_iter().chain(commits)).run()?;
@@ -102,6 +105,14 @@ impl Repo {
             return Ok(());
         }
         Err(Error::Integrity { what: "what the branches contain".to_owned(), reason: output.message() })
+    }
+
+    /// Answers the newest of some branches' tips by the time of the commit; branches that do not exist or cannot be
+    /// read are passed over.
+    #[must_use]
+    pub fn newest_tip(&self, branches: &[String]) -> Option<CommitSummary> {
+        let tips = branches.iter().filter_map(|branch| self.branch_tip(branch).ok()?);
+        tips.filter_map(|tip| self.summary_of(oid(tip).ok()?).ok()).max_by_key(|tip| tip.at)
     }
 
     /// Lists the commits reachable from `tip` and not from `base`, newest first, up to `limit`.

@@ -10,6 +10,8 @@ pub mod error;
 pub mod handle;
 pub mod history;
 mod index;
+pub mod leftover;
+pub mod locks;
 mod names;
 pub mod outgoing;
 mod pack;
@@ -20,6 +22,7 @@ pub mod save;
 mod scratch;
 pub mod setup;
 mod tree;
+pub mod version;
 
 pub use candidate::NewCommit;
 pub use error::{Error, Result};

@@ -18,6 +18,9 @@ const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 /// Bytes read at a time from a large file.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// What a pack and its index are called while they are not in place: `git gc` too clears away what begins with `tmp_`.
+pub(super) const UNFINISHED_PREFIX: &str = "tmp_cascade_";
+
 /// Collects objects for one pack; nothing is visible to git before [`PackWriter::finish`].
 ///
 /// Objects that the repository has already are written again: git's own may never have reached the disk.
@@ -92,7 +95,9 @@ impl PackWriter {
     fn append(&mut self, kind: ObjectType, size: u64, reader: &mut dyn Read) -> io::Result<(u32, u64, Oid)> {
         if self.file.is_none() {
             fs::create_dir_all(&self.dir)?;
-            let file = tempfile::Builder::new().prefix("tmp_pack_").tempfile_in(&self.dir)?;
+            let file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(&self.dir)?;
+            // Held for as long as this process lives; without locks in the file system, age alone must tell.
+            let _ = file.as_file().try_lock();
             let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
             // The number of objects is filled in at the end.
             file.write_all(b"PACK\0\0\0\x02\0\0\0\0")?;
@@ -130,7 +135,8 @@ impl PackWriter {
         let mut pack = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         let checksum = seal(pack.as_file_mut(), self.objects.len())?;
         let index = self.index(&checksum);
-        let mut idx = tempfile::Builder::new().prefix("tmp_idx_").tempfile_in(&self.dir)?;
+        let mut idx = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(&self.dir)?;
+        let _ = idx.as_file().try_lock();
         idx.write_all(&index)?;
         for file in [pack.as_file(), idx.as_file()] {
             file.set_permissions(Permissions::from_mode(0o444))?;

@@ -6,7 +6,7 @@ use super::branch::full_name;
 use super::error::{Error, Result};
 use super::program::{NETWORK_DEADLINE, Output, Program};
 use super::repo::Repo;
-use crate::base::escape::shown;
+use crate::base::escape::{shell_word, shown};
 use crate::base::id::ObjectId;
 
 /// Longest time that a remote is waited for which is only asked whether it answers.
@@ -48,6 +48,15 @@ impl Repo {
     /// The remote cannot be reached within [`PROBE_DEADLINE`], or denies access.
     pub fn probe(&self, remote: &str, branch: &str) -> Result<()> {
         self.ask(remote, &full_name(branch)?, PROBE_DEADLINE).map(drop)
+    }
+
+    /// Answers what to do about a remote that cannot be reached or denies access, by the way that leads to it. The
+    /// address itself is not repeated: it may hold a password.
+    #[must_use]
+    pub fn access_advice(&self, remote: &str, problem: &Error) -> String {
+        let found = self.inner.find_remote(remote).ok();
+        let address = found.and_then(|found| found.url().ok().map(str::to_owned)).unwrap_or_default();
+        advice(&Way::of(&address), matches!(problem, Error::RemoteDenied { .. }), remote)
     }
 
     fn ask(&self, remote: &str, full: &str, deadline: Duration) -> Result<Vec<u8>> {
@@ -142,6 +151,49 @@ fn push_error(remote: &str, branch: &str, output: &Output) -> Error {
     network_error(remote, output)
 }
 
+/// The way that leads to a remote.
+#[derive(Debug, PartialEq, Eq)]
+enum Way {
+    /// By ssh, to this `user@host`.
+    Ssh(String),
+    /// By HTTP or HTTPS.
+    Http,
+    /// A directory of this machine, or a way of another kind.
+    Other,
+}
+
+impl Way {
+    /// Reads an address as git does: `ssh://user@host:port/path` or `user@host:path`.
+    fn of(address: &str) -> Self {
+        if address.starts_with("http://") || address.starts_with("https://") {
+            return Self::Http;
+        }
+        if let Some(rest) = address.strip_prefix("ssh://").or_else(|| address.strip_prefix("git+ssh://")) {
+            let place = rest.split('/').next().unwrap_or_default();
+            return Self::Ssh(shown(place.split(':').next().unwrap_or_default().as_bytes()));
+        }
+        match address.split_once(':') {
+            Some((place, _)) if !place.contains('/') && !address.contains("://") => Self::Ssh(shown(place.as_bytes())),
+            _ => Self::Other,
+        }
+    }
+}
+
+fn advice(way: &Way, is_denied: bool, remote: &str) -> String {
+    match (way, is_denied) {
+        (Way::Ssh(place), true) => {
+            format!("see that the key is loaded and known there: `ssh-add -l`, `ssh -T {}`", shell_word(place))
+        }
+        (Way::Ssh(place), false) => format!("see whether the machine answers: `ssh -T {}`", shell_word(place)),
+        (Way::Http, true) => format!(
+            "give git a credential helper (`git config --global credential.helper store`) and log in once: \
+             `git fetch {}`",
+            shell_word(remote)
+        ),
+        (Way::Http | Way::Other, _) => "check the network and the address: `git remote -v`".to_owned(),
+    }
+}
+
 fn network_error(remote: &str, output: &Output) -> Error {
     let reason = output.message();
     let remote = remote.to_owned();
@@ -166,6 +218,24 @@ mod tests {
         assert!(is_stale(&reason), "{reason}");
         assert_eq!(rejection(b"=\tabc:refs/heads/main\t[up to date]\n", FULL), None);
         assert_eq!(rejection(b"!\tabc:refs/heads/other\t[rejected] (stale info)\n", FULL), None);
+    }
+
+    #[test]
+    fn advice_on_access_follows_the_way_to_the_remote() {
+        let ssh = |place: &str| Way::Ssh(place.to_owned());
+        for (address, expected) in [
+            ("git@example.test:team/shop.git", ssh("git@example.test")),
+            ("ssh://git@example.test:2222/shop.git", ssh("git@example.test")),
+            ("https://user:secret@example.test/shop.git", Way::Http),
+            ("../origin.git", Way::Other),
+            ("/srv/a:b.git", Way::Other),
+            ("file:///srv/shop.git", Way::Other),
+        ] {
+            assert_eq!(Way::of(address), expected, "{address}");
+        }
+        assert!(advice(&ssh("git@example.test"), true, "origin").contains("`ssh -T git@example.test`"));
+        assert!(advice(&Way::Http, true, "origin").contains("credential helper"));
+        assert!(advice(&Way::Http, false, "origin").contains("git remote -v"));
     }
 
     #[test]

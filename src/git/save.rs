@@ -7,6 +7,7 @@
 mod attributes;
 mod commit;
 mod lock;
+mod mend;
 mod publish;
 mod pull;
 #[cfg(test)]
@@ -22,8 +23,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use git2::{Oid, Status, StatusOptions};
 
+pub use self::lock::DeadSave;
+pub(super) use self::mend::PLACE_PREFIX as INDEX_PLACE_PREFIX;
+pub use self::mend::{IndexDamage, Obstacle, Rebuilt};
 use self::publish::{Moved, Publication};
 pub use self::pull::{PullAnswer, PullRequest, Pulled};
+pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
 use super::beneath::Beneath;
@@ -211,8 +216,16 @@ impl Repo {
     ///
     /// # Errors
     /// Git's directory cannot be read or written.
-    pub fn recover_save(&self) -> Result<()> {
+    pub fn recover_save(&self) -> Result<Vec<DeadSave>> {
         lock::recover(self)
+    }
+
+    /// Finds what [`Repo::recover_save`] would finish or undo; changes nothing.
+    ///
+    /// # Errors
+    /// Git's directory cannot be read.
+    pub fn dead_saves(&self) -> Result<Vec<DeadSave>> {
+        lock::find(self)
     }
 
     fn try_save(&self, request: &SaveRequest<'_>) -> Result<Attempt> {
@@ -325,7 +338,7 @@ impl Repo {
         if let Some(index) = Index::parse(&bytes) {
             return Ok(index.skip_worktree());
         }
-        if publish::is_broken(&bytes) {
+        if mend::is_broken(&bytes) {
             return Ok(HashSet::new());
         }
         let listed = Program::durable(self.root(), ["ls-files", "-t", "-z"]).succeed()?;

@@ -28,6 +28,23 @@ impl Repo {
         move_scratch(directory, commit)
     }
 
+    /// Answers what is wrong with the scratch checkout at `directory`, so that it can only be made afresh; nothing where
+    /// it can be used, or where git cannot be asked.
+    #[must_use]
+    pub fn scratch_damage(&self, directory: &Path) -> Option<String> {
+        if !directory.join(".git").is_dir() {
+            return Some("it is no checkout".to_owned());
+        }
+        if directory.join(".git/index.lock").exists() {
+            return Some("a git command was killed in it".to_owned());
+        }
+        let ask = |arguments: &[&str]| {
+            let program = Program::at(directory, arguments).env("GIT_DIR", directory.join(".git"));
+            program.run().ok().filter(|asked| !asked.status.success()).map(|asked| asked.message())
+        };
+        ask(&["cat-file", "-e", "HEAD^{tree}"]).or_else(|| ask(&["ls-files", "--unmerged"]))
+    }
+
     fn make_scratch(&self, directory: &Path) -> Result<()> {
         if let Some(parent) = directory.parent() {
             fs::create_dir_all(parent).map_err(Error::io("create", parent))?;

@@ -1,5 +1,7 @@
 //! What `cascade init` needs of a repository: its branches, `HEAD`, remotes and hooks directory.
 
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use git2::{Branch, BranchType, Commit, ErrorCode, Oid};
@@ -27,6 +29,17 @@ pub enum Attached {
     Busy(&'static str),
     /// It stayed: another worktree has the branch checked out.
     Elsewhere,
+}
+
+/// What git would find when it wants to run a hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundHook {
+    /// No file.
+    Missing,
+    /// A file that git passes over, because nobody may execute it.
+    NotExecutable(PathBuf),
+    /// A program, with its content.
+    Program(PathBuf, Vec<u8>),
 }
 
 /// Where git looks for hooks.
@@ -139,6 +152,23 @@ impl<'a> Setup<'a> {
         let real = real_path(&path);
         let own = [self.repo.root(), self.repo.common_dir()].iter().any(|place| real.starts_with(real_path(place)));
         Ok(HooksDirectory { path, own })
+    }
+
+    /// Looks for the hook of this name where git does.
+    ///
+    /// # Errors
+    /// Git's configuration or the hook is unreadable.
+    pub fn hook(self, name: &str) -> Result<FoundHook> {
+        let path = self.hooks_directory()?.path.join(name);
+        let found = match std::fs::metadata(&path) {
+            Err(missing) if missing.kind() == ErrorKind::NotFound => return Ok(FoundHook::Missing),
+            found => found.map_err(Error::io("look at", &path))?,
+        };
+        if found.permissions().mode() & 0o111 == 0 {
+            return Ok(FoundHook::NotExecutable(path));
+        }
+        let content = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        Ok(FoundHook::Program(path, content))
     }
 
     /// Answers who the user says they are in git's configuration: `user.email`, else `user.name`.

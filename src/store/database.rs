@@ -1,11 +1,14 @@
 //! Opening the database, and what all its tables share.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::str::FromStr;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::{AnyPool, Executor as _, Row as _, SqlSafeStr as _};
+use tokio::sync::mpsc;
 
 use super::error::{Error, Result};
 use super::home::{Home, ProjectHome};
@@ -23,6 +26,12 @@ pub struct Store {
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA journal_size_limit = 4194304; PRAGMA foreign_keys = ON;";
 
+/// What SQLite answers while another process has the database locked: BUSY and LOCKED.
+const SQLITE_BUSY_CODES: [i32; 2] = [5, 6];
+
+/// What every database of SQLite's begins with.
+const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
+
 impl Store {
     /// Opens the database in `home`, creating it and bringing its schema up to date.
     ///
@@ -31,6 +40,7 @@ impl Store {
     pub async fn open(home: &Home, project: &ProjectHome) -> Result<Self> {
         project.create().map_err(|source| Error::Home { path: home.root().to_owned(), source })?;
         let path = home.database();
+        require_database(&path).map_err(open_error(&path))?;
         let pool = connect(&path).await.map_err(open_error(&path))?;
         migrate(&pool, &path).await?;
         Ok(Self { pool, project: project.key().to_owned() })
@@ -61,19 +71,48 @@ impl Store {
     }
 }
 
+/// Refuses a file that is something else, before anything is tried with it.
+fn require_database(path: &Path) -> io::Result<()> {
+    let mut start = Vec::new();
+    match File::open(path).and_then(|file| file.take(SQLITE_MAGIC.len() as u64).read_to_end(&mut start)) {
+        Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(refused) => Err(refused),
+        // An empty file is a database that nothing was written to yet.
+        Ok(0) => Ok(()),
+        Ok(_) if start == SQLITE_MAGIC => Ok(()),
+        Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a SQLite database")),
+    }
+}
+
 async fn connect(path: &Path) -> std::result::Result<AnyPool, sqlx::Error> {
     sqlx::any::install_default_drivers();
     let url = format!("sqlite://{}?mode=rwc", percent_encoded(path));
-    AnyPoolOptions::new()
-        .max_connections(1)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                connection.execute(SQLITE_SETTINGS).await?;
-                Ok(())
-            })
+    let (refuse, mut refused) = mpsc::channel(1);
+    let pool = AnyPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
+        let refuse = refuse.clone();
+        Box::pin(async move {
+            match connection.execute(SQLITE_SETTINGS).await {
+                Err(problem) if !is_busy(&problem) => {
+                    // Whoever opens the database listens; later connections are tried again by the pool.
+                    let _ = refuse.try_send(problem);
+                    Err(sqlx::Error::WorkerCrashed)
+                }
+                set => set.map(drop),
+            }
         })
-        .connect(&url)
-        .await
+    });
+    // The pool would try again for half a minute, and then not say why.
+    tokio::select! {
+        biased;
+        Some(problem) = refused.recv() => Err(problem),
+        pool = pool.connect(&url) => pool,
+    }
+}
+
+/// Answers whether another process has the database locked: trying again helps.
+fn is_busy(problem: &sqlx::Error) -> bool {
+    let code = problem.as_database_error().and_then(|refused| refused.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| SQLITE_BUSY_CODES.contains(&(code & 0xff)))
 }
 
 async fn migrate(pool: &AnyPool, path: &Path) -> Result<()> {

@@ -73,7 +73,7 @@ impl Kinded for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Home { .. } | Self::Open { .. } => {
-                "make the directory writable, or set CASCADE_HOME to another one; disk space: `df -h`"
+                "make the directory writable, or set CASCADE_HOME to another one; `cascade doctor` tells more"
             }
             Self::Statement { .. } => "see that the disk is not full; nothing was half written",
             Self::NoSuchPromotion { .. } | Self::AmbiguousPromotion { .. } => "list them with `cascade history`",

@@ -94,6 +94,19 @@ impl ProjectHome {
         self.root.join("scratch").join(&self.key).join(digest)
     }
 
+    /// Lists the scratch checkouts that are there, of whichever environments.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn scratches(&self) -> io::Result<Vec<PathBuf>> {
+        let directory = self.root.join("scratch").join(&self.key);
+        match std::fs::read_dir(directory) {
+            Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(source),
+        }
+    }
+
     /// Creates the directories that the files above live in.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 //! journal, approvals, outcomes, holds and what the watcher says of itself. One SQL text serves
 //! SQLite and PostgreSQL: integers, text, times as milliseconds, flags as 0 and 1.
 
+mod condition;
 pub mod database;
 pub mod error;
 pub mod home;

@@ -9,6 +9,7 @@
 pub mod batch;
 mod coalesce;
 mod glob;
+pub mod limits;
 pub mod rules;
 pub mod source;
 

@@ -1,5 +1,6 @@
 //! Everything that is tested from outside, in one binary.
 
+mod cli_doctor;
 mod cli_hook;
 mod cli_init;
 mod cli_usage;

@@ -130,17 +130,42 @@ impl Drop for NewIndex {
     }
 }
 
-/// Finishes or undoes what killed saves left in `repo`: the index follows where the branch has moved already, and
-/// locks that are provably a dead save's are removed.
-pub(super) fn recover(repo: &Repo) -> Result<()> {
-    let git_dir = repo.git_dir();
-    let entries = std::fs::read_dir(git_dir).map_err(Error::io("list", git_dir))?;
-    for entry in entries.flatten() {
-        if let Some(commit) = commit_of(entry.file_name().as_bytes()) {
-            recover_one(repo, &entry.path(), commit)?;
+/// What a killed save left half done.
+#[derive(Debug)]
+pub struct DeadSave {
+    /// The commit that it was about.
+    pub commit: Oid,
+    /// The index that its branch has already and that waits in git's lock.
+    pub index: Option<PathBuf>,
+    /// Files to remove: git's locks, and at last its own.
+    pub files: Vec<PathBuf>,
+    /// Held, so that nobody else clears it away at the same time.
+    _file: File,
+}
+
+/// Finds what killed saves left in `repo`; changes nothing.
+pub(super) fn find(repo: &Repo) -> Result<Vec<DeadSave>> {
+    let left = markers(repo)?.into_iter().map(|(own, commit)| examine(repo, own, commit));
+    left.filter_map(Result::transpose).collect()
+}
+
+/// Finishes or undoes what killed saves left in `repo` and answers what that was: the index follows where the branch
+/// has moved already, and locks that are provably a dead save's are removed.
+pub(super) fn recover(repo: &Repo) -> Result<Vec<DeadSave>> {
+    let mut recovered = Vec::new();
+    for (own, commit) in markers(repo)? {
+        if let Some(dead) = examine(repo, own, commit)? {
+            dead.clear(repo)?;
+            recovered.push(dead);
         }
     }
-    Ok(())
+    Ok(recovered)
+}
+
+fn markers(repo: &Repo) -> Result<Vec<(PathBuf, Oid)>> {
+    let git_dir = repo.git_dir();
+    let entries = std::fs::read_dir(git_dir).map_err(Error::io("list", git_dir))?;
+    Ok(entries.flatten().filter_map(|entry| Some((entry.path(), commit_of(entry.file_name().as_bytes())?))).collect())
 }
 
 fn commit_of(name: &[u8]) -> Option<Oid> {
@@ -149,27 +174,41 @@ fn commit_of(name: &[u8]) -> Option<Oid> {
     Oid::from_str(std::str::from_utf8(commit).ok()?).ok()
 }
 
-fn recover_one(repo: &Repo, own: &Path, commit: Oid) -> Result<()> {
-    let Ok(file) = File::open(own) else { return Ok(()) };
+/// Looks at what the save of `commit` left; nothing where its writer lives.
+fn examine(repo: &Repo, own: PathBuf, commit: Oid) -> Result<Option<DeadSave>> {
+    let Ok(file) = File::open(&own) else { return Ok(None) };
     if file.try_lock().is_err() {
-        // Its writer lives.
-        return Ok(());
+        return Ok(None);
     }
-    let index = repo.git_dir().join("index");
-    let lock = lock_path(&index);
+    let (mut index, mut files) = (None, Vec::new());
+    let lock = lock_path(&repo.git_dir().join("index"));
     let head = repo.head()?;
     if is_same(&file, &lock) {
-        let moved = matches!(&head, Head::Branch { commit: tip, .. } if *tip == commit);
-        let done = if moved { std::fs::rename(&lock, &index) } else { std::fs::remove_file(&lock) };
-        done.map_err(Error::io("clear away", &lock))?;
+        match &head {
+            Head::Branch { commit: tip, .. } if *tip == commit => index = Some(lock),
+            _ => files.push(lock),
+        }
     }
     if let Head::Branch { name, .. } = &head {
         let lock = repo.common_dir().join(format!("refs/heads/{name}.lock"));
         if is_of_dead_save(&lock, commit) {
-            std::fs::remove_file(&lock).map_err(Error::io("clear away", &lock))?;
+            files.push(lock);
         }
     }
-    std::fs::remove_file(own).map_err(Error::io("clear away", own))
+    files.push(own);
+    Ok(Some(DeadSave { commit, index, files, _file: file }))
+}
+
+impl DeadSave {
+    fn clear(&self, repo: &Repo) -> Result<()> {
+        if let Some(lock) = &self.index {
+            std::fs::rename(lock, repo.git_dir().join("index")).map_err(Error::io("clear away", lock))?;
+        }
+        for path in &self.files {
+            std::fs::remove_file(path).map_err(Error::io("clear away", path))?;
+        }
+        Ok(())
+    }
 }
 
 /// Answers whether the branch was locked by the dead save of `commit`: it wrote that name into the lock, or died

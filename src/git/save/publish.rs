@@ -10,6 +10,7 @@ use git2::{ErrorCode, Odb, Oid};
 use super::ChangeKind;
 use super::commit::Draft;
 use super::lock::NewIndex;
+use super::mend::{IndexPlace, is_broken};
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Op, Patch, Unsealed};
@@ -144,16 +145,15 @@ impl<'a> Publication<'a> {
     /// Lets the git program change an index of a form that is not patched in place, or make one.
     fn index_by_program(&self, commit: Oid) -> Result<Vec<u8>> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
-        let dir = tempfile::Builder::new().prefix("cascade-index-").tempdir_in(git_dir);
-        let dir = dir.map_err(Error::io("make a directory in", git_dir))?;
-        let (old, copy) = (git_dir.join("index"), dir.path().join("index"));
+        let place = IndexPlace::create(git_dir)?;
+        let (old, copy) = (git_dir.join("index"), place.index());
         if copy_index(&old, &copy).map_err(Error::io("copy", &old))? {
             let git = Program::durable(root, ["update-index", "-z", "--index-info"]).env("GIT_INDEX_FILE", &copy);
             git.input(self.index_info()).succeed()?;
         } else {
-            Program::durable(root, ["read-tree", &commit.to_string()]).env("GIT_INDEX_FILE", &copy).succeed()?;
+            place.read_tree(root, commit)?;
         }
-        std::fs::read(&copy).map_err(Error::io("read", copy))
+        place.into_bytes()
     }
 
     /// Answers the operations as `git update-index --index-info` reads them.
@@ -171,11 +171,6 @@ impl<'a> Publication<'a> {
         }
         lines
     }
-}
-
-/// Answers whether the bytes cannot be an index at all (what a power cut may leave).
-pub(super) fn is_broken(bytes: &[u8]) -> bool {
-    bytes.len() < 32 || !bytes.starts_with(b"DIRC")
 }
 
 /// Copies an index with its time, which tells git which entries to distrust; false when there is none.

@@ -24,7 +24,7 @@ use crate::git::repo::Repo;
 use crate::git::tree::{self, BaseTree, Edit, MODE_EXECUTABLE, MODE_LINK};
 
 /// What new files are written into; git's directory is on the same file system, and nobody watches it.
-const ASIDE_PREFIX: &str = "cascade-aside-";
+pub(in crate::git) const ASIDE_PREFIX: &str = "cascade-aside-";
 
 /// A file that shall become something else.
 pub(super) struct Replacement {
