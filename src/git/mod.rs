@@ -28,5 +28,5 @@ pub use handle::Git;
 pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
-pub use save::{Change, ChangeKind, Hints, SaveAnswer, SaveRequest, Saved, SetAside};
+pub use save::{Change, ChangeKind, Hints, Inspect, SaveAnswer, SaveRequest, Saved, SetAside};
 pub use setup::Setup;

@@ -6,6 +6,7 @@
 
 mod board;
 mod health;
+mod inspection;
 pub mod message;
 mod push;
 mod watcher;
@@ -17,6 +18,7 @@ pub use watcher::{Summary, run};
 
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
+use crate::check::secrets;
 use crate::{git, store, watch};
 
 /// Is told each tip of the sandbox's branch once it may be promoted: pushed, or saved where nothing is pushed.
@@ -34,6 +36,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// There is nothing to look for secrets with.
+    #[error(transparent)]
+    Secrets(#[from] secrets::Error),
     /// The checkout was moved or deleted.
     #[error("the checkout {} is no longer there", .path.display())]
     RootGone {
@@ -48,6 +53,7 @@ impl Kinded for Error {
             Self::Watch(error) => error.kind(),
             Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Secrets(error) => error.kind(),
             Self::RootGone { .. } => ErrorKind::Unavailable,
         }
     }
@@ -57,6 +63,7 @@ impl Kinded for Error {
             Self::Watch(error) => error.hint(),
             Self::Git(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Secrets(error) => error.hint(),
             Self::RootGone { .. } => Some("run `cascade start` where it is now".to_owned()),
         }
     }
