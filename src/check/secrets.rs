@@ -160,13 +160,12 @@ impl Scanner {
         findings
     }
 
-    /// Finds what looks like credentials in lines that `committed`, the content before, does not have; without what is
-    /// allowed. `committed` is asked only where something was found.
+    /// Finds what looks like credentials in lines that `committed`, the content before, does not have. `committed` is
+    /// asked only where something was found that is not allowed.
     #[must_use]
     pub fn scan_added(&self, path: &str, text: &[u8], committed: &dyn Fn() -> Option<Vec<u8>>) -> Vec<Finding> {
         let mut findings = self.scan(path, text);
-        findings.retain(|finding| finding.allowed.is_none());
-        if findings.is_empty() {
+        if findings.iter().all(|finding| finding.allowed.is_some()) {
             return findings;
         }
         let committed = committed().unwrap_or_default();

@@ -71,13 +71,10 @@ fn in_changed(shell: &Shell, repo: &Repo, config: &Config, scanner: &Scanner) ->
     let rules = Rules::load(repo.root(), repo.common_dir(), &config.sandbox.exclude, None)?;
     let mut paths = repo.changed_files()?;
     paths.retain(|path| !rules.configured(path, false));
-    let (files, mut found) = in_named(shell, repo, scanner, &paths)?;
-    for (path, findings) in &mut found {
-        let Some(raw) = paths.iter().find(|raw| shown(raw) == *path) else { continue };
-        let before = repo.committed(raw)?.map(|content| scanner.scan(path, &content)).unwrap_or_default();
-        findings.retain(|finding| before.iter().all(|known| known.digest != finding.digest));
-    }
-    Ok((files, found))
+    look(shell, repo, paths, |path, name, content| {
+        // What cannot be read counts as nothing, so that all of the file is looked at; a save does the same.
+        scanner.scan_added(name, content, &|| repo.committed(path).ok().flatten())
+    })
 }
 
 /// Looks at files, and at what is below directories; answers how many files that were, too.
@@ -89,15 +86,25 @@ fn in_named(shell: &Shell, repo: &Repo, scanner: &Scanner, paths: &[Vec<u8>]) ->
     }
     files.sort();
     files.dedup();
+    look(shell, repo, files, |_, name, content| scanner.scan(name, content))
+}
+
+/// Asks of each file that is there: with its path, its name to show and its content.
+fn look(
+    shell: &Shell,
+    repo: &Repo,
+    files: Vec<Vec<u8>>,
+    ask: impl Fn(&[u8], &str, &[u8]) -> Vec<Finding>,
+) -> Outcome<(usize, Vec<InFile>)> {
     let (mut count, mut found) = (0, Vec::new());
     for path in files {
         if let Some(content) = content(shell, repo, &path)? {
-            count += 1;
             let name = shown(&path);
-            found.push((scanner.scan(&name, &content), name));
+            count += 1;
+            found.push((name.clone(), ask(&path, &name, &content)));
         }
     }
-    Ok((count, found.into_iter().map(|(findings, name)| (name, findings)).collect()))
+    Ok((count, found))
 }
 
 /// Reads a regular file; nothing where there is none any more.

@@ -119,7 +119,8 @@ impl Looker {
             return None;
         }
         let name = shown(path);
-        let findings = self.scanner.scan_added(&name, content, committed);
+        let mut findings = self.scanner.scan_added(&name, content, committed);
+        findings.retain(|finding| finding.allowed.is_none());
         let first = findings.first()?;
         let more = if findings.len() > 1 { format!(", and {} more", findings.len() - 1) } else { String::new() };
         let reason = format!("{first}{more}: remove it, or {}", way_out(&format!("{name}:{}", first.line)));

@@ -121,3 +121,13 @@ fn rules_of_the_checkout_are_asked_too() {
     let listed = sandbox.cascade(&["secrets", "--json"]).expect_code(4).json();
     assert_eq!(listed["findings"][0]["rule"], "house");
 }
+
+#[test]
+fn committed_value_on_a_new_line_is_news_here_as_in_a_save() {
+    let sandbox = ready();
+    sandbox.write("f", format!("{}\n", token()));
+    sandbox.commit("Oops");
+    sandbox.write("f", format!("{}\nagain {}\n", token(), token()));
+    let listed = sandbox.cascade(&["secrets", "--json"]).expect_code(4).json();
+    assert_eq!((&listed["not_allowed"], &listed["findings"][0]["line"]), (&1.into(), &2.into()), "{listed}");
+}

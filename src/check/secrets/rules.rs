@@ -70,9 +70,12 @@ struct ExceptionSpec {
 /// Reads a file of rules.
 ///
 /// # Errors
-/// It is no TOML, or not of this format; with the library's words.
+/// It is no TOML, or not of this format; with the line and the library's words.
 pub(super) fn parse(text: &str) -> Result<RuleFile, String> {
-    toml::from_str(text).map_err(|problem| problem.to_string())
+    toml::from_str(text).map_err(|problem| {
+        let before = problem.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        format!("line {}: {}", before.matches('\n').count() + 1, problem.message())
+    })
 }
 
 /// Rules that are asked together.
@@ -463,6 +466,6 @@ mod tests {
     fn pattern_that_is_none_is_named_with_its_rule() {
         let problem = RuleSet::extended(vec![parse("[[rules]]\nid = 'bad'\nregex = '('\n").unwrap()]).unwrap_err();
         assert!(problem.starts_with("rule `bad`: "), "{problem}");
-        assert!(parse("rules = 1").is_err());
+        assert!(parse("title = 'x'\nrules = 1").unwrap_err().starts_with("line 2: "));
     }
 }

@@ -120,6 +120,7 @@ fn assigned_values_are_found_only_when_random() {
         "token: \"${SOME_TOKEN_FROM_VAULT_7}\"",
         "token_url: \"https://login.example.test/oauth2/v1\"",
         "secretName: \"my-application-credentials\"",
+        "password_plugin = 'caching_sha2_password'",
     ] {
         assert_eq!(rules_in(harmless), Vec::<String>::new(), "{harmless}");
     }
