@@ -118,6 +118,11 @@ pub enum Command {
     Rewind(Rewind),
     /// Show the log of this checkout's watcher
     Logs(Logs),
+    /// List what looks like a secret in the files that changed, or at PATH
+    ///
+    /// Of files that changed, what the last commit has already is left out; of those that are named, all of it is listed.
+    /// Exits 4 when something is found that is not allowed. No value is ever shown.
+    Secrets(Secrets),
     /// Do the work of a git hook (installed by `cascade init`)
     #[command(subcommand)]
     Hook(Hook),
@@ -313,6 +318,39 @@ pub struct Logs {
     /// Begin with the last N lines
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]
     pub lines: usize,
+}
+
+/// Options of `secrets`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Secrets {
+    /// What to do instead of listing.
+    #[command(subcommand)]
+    pub command: Option<SecretsCommand>,
+    /// Files and directories to look at [default: the files that changed]
+    #[arg(value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// What to do about secrets.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SecretsCommand {
+    /// Note in cascade-sync.yaml that what is found at PATH is no secret, by its fingerprint
+    Allow(AllowSecret),
+}
+
+/// Options of `secrets allow`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct AllowSecret {
+    /// The file, and the line as `cascade secrets` lists it [default: every line]
+    #[arg(value_name = "PATH[:LINE]")]
+    pub place: OsString,
+    /// Why it is no secret
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub reason: String,
+    /// Only what this rule finds
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<String>,
 }
 
 /// The hooks.

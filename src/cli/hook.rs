@@ -10,8 +10,8 @@ use super::args::{Hook, Push};
 use super::{Failure, Outcome, Shell};
 use crate::base::ErrorKind;
 use crate::base::escape::shown;
-use crate::check::secrets;
-use crate::config::{CheckSpec, Config, FILE_NAME, Question};
+use crate::check::secrets::{self, Scanner};
+use crate::config::{self, CheckSpec, Config, FILE_NAME, Question};
 use crate::git::outgoing::{Added, Update, added_lines, unbound};
 use crate::git::{Repo, Setup};
 
@@ -141,32 +141,34 @@ fn run_check(shell: &Shell, repo: &Repo, name: &str, line: &str) -> Outcome {
     Err(Failure::new(ErrorKind::CheckFailed, format!("check `{name}` failed: {ended}")))
 }
 
-/// Looks for secrets in the lines that the push adds.
+/// Looks for secrets in the lines that the push adds, whatever becomes of them in a save.
 fn security_scan(repo: &Repo, push: &Push) -> Outcome {
     let updates = match push.remote {
         Some(_) => Update::parse_all(&input(push)?)?,
         None => vec![Update::of_head()],
     };
+    let scanner = Scanner::new(repo.root(), &config::load_secrets(repo.root())?)?;
     let mut findings = Vec::new();
-    added_lines(repo, &updates, &mut |added| findings.extend(scanned(added)))?;
+    added_lines(repo, &updates, &mut |added| findings.extend(scanned(&scanner, added)))?;
     if findings.is_empty() {
         return Ok(());
     }
     let hint = "take it out of the commits (`git commit --amend`, `git rebase -i`) and replace the secret, for it may be \
-         known; where it is none, put the comment `cascade:allow-secret` on its line";
+         known; where it is none, say so by `cascade secrets allow PATH --reason TEXT`, or put the comment \
+         `cascade:allow-secret` on its line";
     let message = format!("the push is blocked: {} ({} found)", secrets::BLOCKED_WORDS, findings.len());
     findings.truncate(FINDINGS_SHOWN);
     Err(Failure { causes: findings, ..Failure::denied(message).with_hint(hint) })
 }
 
-fn scanned(added: &Added) -> Vec<String> {
+fn scanned(scanner: &Scanner, added: &Added) -> Vec<String> {
     let place = |line: usize| line.checked_sub(1).and_then(|index| added.numbers.get(index)).copied().unwrap_or(line);
     let commit = added.commit.get(..10).unwrap_or(&added.commit);
-    secrets::scan(&added.text)
-        .into_iter()
+    let findings = scanner.scan(&added.path, &added.text).into_iter().filter(|found| found.allowed.is_none());
+    findings
         .map(|found| {
-            let masked = shown(found.masked.as_bytes());
-            format!("{}:{}: {}: {masked} (commit {commit})", added.path, place(found.line), found.rule)
+            let (line, rule) = (place(found.line), shown(found.rule.as_bytes()));
+            format!("{}:{line}: {rule}: {} (commit {commit})", added.path, found.masked)
         })
         .collect()
 }

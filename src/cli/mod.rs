@@ -25,6 +25,7 @@ mod promote;
 mod rewind;
 mod rollback;
 mod saves;
+mod secrets;
 mod service;
 mod show;
 mod standing;
@@ -189,6 +190,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
     match command {
         Command::Init => init::run(shell),
         Command::Logs(args) => logs::run(shell, &args).await,
+        Command::Secrets(args) => secrets::run(shell, &args),
         Command::Hook(hook) => hook::run(shell, &hook),
         Command::Config(args) => config::run(shell, args),
         Command::Completions(args) => completions::run(shell, &args),

@@ -4,6 +4,7 @@
 //! [`model`](crate::config::model), `validate` checks what types cannot say. Each goes on after a problem, so that one
 //! run lists them all.
 
+mod amend;
 mod decode;
 pub mod model;
 mod node;
@@ -19,9 +20,10 @@ mod yaml;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+pub use amend::{Refusal, allowing};
 pub use model::{
-    AlertEvent, Approval, CheckSpec, Config, Environment, Expanded, Health, Notify, PromoteMode, Question,
-    RollbackMode, Sandbox,
+    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, Notify, PromoteMode,
+    Question, RollbackMode, Sandbox, Secrets, SecretsMode,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
@@ -61,16 +63,35 @@ pub fn load(root: &Path, variables: &Variables) -> Result<Config, Error> {
 /// Fails with every problem of the text, up to [`MAX_PROBLEMS`].
 pub fn parse(text: &str, source_name: &str, variables: &Variables) -> Result<Config, Problems> {
     let mut report = Report::new(source_name);
+    let Some((root, decoded)) = read(text, &mut report) else { return Err(report.into_problems()) };
+    let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
+    validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
+    report.finish(config)
+}
+
+/// Reads text into the structs, as far as their types can say what is good.
+fn read(text: &str, report: &mut Report) -> Option<(node::Node, decode::Decoded<Config>)> {
     let document = yaml::read(text);
     for fault in document.faults {
         let key = fault.entry.and_then(|id| Some(document.root.as_ref()?.find(id)?.key));
         report.add(fault.at, key.unwrap_or_default(), fault.message);
     }
-    let Some(root) = document.root else { return Err(report.into_problems()) };
-    let decoded = decode::decode::<Config>(&root, &mut report);
-    let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
-    validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
-    report.finish(config)
+    let root = document.root?;
+    let decoded = decode::decode::<Config>(&root, report);
+    Some((root, decoded))
+}
+
+/// Reads what the configuration at the top of a checkout says about secrets alone: variables need not be set for that.
+///
+/// Answers the defaults where there is no configuration. Fails with every problem of the file's shape and of this part.
+pub fn load_secrets(root: &Path) -> Result<Secrets, Error> {
+    let Some(bytes) = read_file(&root.join(FILE_NAME))? else { return Ok(Secrets::default()) };
+    let text = std::str::from_utf8(&bytes).map_err(|error| not_text(&bytes, error.valid_up_to()))?;
+    let mut report = Report::new(FILE_NAME);
+    let Some((root, decoded)) = read(text, &mut report) else { return Err(report.into_problems().into()) };
+    let Some(config) = decoded.value else { return Err(report.into_problems().into()) };
+    validate::validate_secrets(&config, &root, decoded.refused, &mut report);
+    Ok(report.finish(config.secrets)?)
 }
 
 /// Reads a regular file, one byte further than the limit at most; nothing if there is no such file.

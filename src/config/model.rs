@@ -37,6 +37,9 @@ pub struct Config {
     /// Who is told about what.
     #[serde(default)]
     pub notify: Notify,
+    /// How secrets are found in what is saved and pushed, and what only looks like one.
+    #[serde(default)]
+    pub secrets: Secrets,
 }
 
 /// The watched working copy.
@@ -59,6 +62,21 @@ pub struct Sandbox {
     pub pull: bool,
     /// Pause between two looks at the remote, besides those that a refused push causes. Default `1m`.
     pub pull_every: Span,
+    /// What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. Default `block`.
+    pub secrets: SecretsMode,
+}
+
+/// What becomes of a file with a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretsMode {
+    /// It is kept out of the commit.
+    #[default]
+    Block,
+    /// It is saved, with an alert.
+    Warn,
+    /// It is not looked at.
+    Off,
 }
 
 /// A named place in the pipeline.
@@ -201,6 +219,33 @@ pub struct Notify {
     pub on: Vec<AlertEvent>,
 }
 
+/// How secrets are found.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Secrets {
+    /// Files of the checkout with further rules, in the format of gitleaks; a rule with the name of one of cascade's replaces it. Default none.
+    pub rules: Vec<String>,
+    /// What looks like a secret and is none; `cascade secrets allow` adds entries. Default none.
+    pub allow: Vec<AllowedSecret>,
+}
+
+/// What looks like a secret and is none. At least one of `path`, `rule` and `fingerprint` is set; all that are must fit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AllowedSecret {
+    /// Where it may stand, as a .gitignore pattern. Default: anywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Rule that finds it, as `cascade secrets` names it. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// First 8 to 64 digits of the value's SHA-256, as `cascade secrets` shows them; never the value. Default: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Why it may be there.
+    pub reason: String,
+}
+
 /// Something a person may want to know at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -215,7 +260,7 @@ pub enum AlertEvent {
     RolledBack,
     /// Saving or pushing stopped and says why.
     Paused,
-    /// A push was stopped because it carries a secret.
+    /// A save or a push carries what looks like a secret.
     SecretFound,
     /// Others pushed an edit that lost against the sandbox's, or moved the remote's branch back.
     Conflict,
@@ -312,6 +357,7 @@ impl Default for Sandbox {
             push: true,
             pull: true,
             pull_every: Span::seconds(60),
+            secrets: SecretsMode::default(),
         }
     }
 }

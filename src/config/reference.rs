@@ -84,6 +84,9 @@ impl<'a> Walk<'a> {
         } else if schema["additionalProperties"].is_object() {
             let target = self.resolve(&schema["additionalProperties"]);
             self.properties(target, &format!("{path}.<name>"));
+        } else if schema["items"].is_object() {
+            let target = self.resolve(&schema["items"]);
+            self.properties(target, &format!("{path}[]"));
         }
     }
 
@@ -178,6 +181,7 @@ mod tests {
         | `sandbox.push` | true, false | `true` | Push every save to the remote. |
         | `sandbox.pull` | true, false | `true` | Bring in what others push to the branch; where both changed a line, the sandbox wins. |
         | `sandbox.pull_every` | duration | `1m` | Pause between two looks at the remote, besides those that a refused push causes. |
+        | `sandbox.secrets` | `block`, `warn`, `off` | `block` | What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. |
         | `remote` | text | `origin` | Name of the git remote that branches are pushed to; nothing is pushed where it does not exist. |
         | `environments` | names with keys | none | The environments, in promotion order. |
         | `environments.<name>.from` | text | required | Where candidates come from: the sandbox's branch or the name of another environment. |
@@ -209,6 +213,13 @@ mod tests {
         | `notify` | keys | see below | Who is told about what. |
         | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
         | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth a notification. |
+        | `secrets` | keys | see below | How secrets are found in what is saved and pushed, and what only looks like one. |
+        | `secrets.rules` | list of text | none | Files of the checkout with further rules, in the format of gitleaks; a rule with the name of one of cascade's replaces it. |
+        | `secrets.allow` | list of keys | none | What looks like a secret and is none; `cascade secrets allow` adds entries. |
+        | `secrets.allow[].path` | text | anywhere | Where it may stand, as a .gitignore pattern. |
+        | `secrets.allow[].rule` | text | any | Rule that finds it, as `cascade secrets` names it. |
+        | `secrets.allow[].fingerprint` | text | any | First 8 to 64 digits of the value's SHA-256, as `cascade secrets` shows them; never the value. |
+        | `secrets.allow[].reason` | text | required | Why it may be there. |
         ");
     }
 

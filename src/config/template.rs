@@ -75,7 +75,7 @@ mod tests {
         let active = |line: &str| {
             let indent = line.len() - line.trim_start().len();
             match line.trim_start().strip_prefix('#') {
-                Some(rest) if rest.starts_with(|c: char| c.is_ascii_alphabetic()) => {
+                Some(rest) if rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '-') => {
                     format!("{}{rest}\n", " ".repeat(indent))
                 }
                 _ => format!("{line}\n"),
@@ -85,6 +85,9 @@ mod tests {
     }
 
     fn keys_of(value: &serde_yaml::Value, path: &str, keys: &mut BTreeSet<String>) {
+        for item in value.as_sequence().into_iter().flatten() {
+            keys_of(item, &format!("{path}[]"), keys);
+        }
         let Some(map) = value.as_mapping() else { return };
         for (key, value) in map {
             let named = matches!(path, "environments" | "checks");

@@ -19,6 +19,46 @@ fn after_head(text: &str) -> String {
 }
 
 #[test]
+fn allowed_secrets_say_what_they_allow_and_why() {
+    let text = r#"secrets:
+  rules: [../x.toml]
+  allow:
+    - path: "docs/"
+    - { rule: x, reason: " " }
+    - reason: everything
+    - { fingerprint: hunter2-in-full, reason: oops }
+    - { fingerprint: 12345e678, reason: digits }
+    - { path: "a/{b", reason: a pattern }
+"#;
+    insta::assert_snapshot!(after_head(text), @"
+    cascade-sync.yaml:6:11: secrets.rules[0]: must be a relative path that stays inside (no `..`)
+    cascade-sync.yaml:8:7: secrets.allow[0].reason: this key is required
+    cascade-sync.yaml:9:26: secrets.allow[1].reason: say why it is no secret
+    cascade-sync.yaml:10:7: secrets.allow[2]: allows everything: say which by `path`, `rule` or `fingerprint`
+    cascade-sync.yaml:11:22: secrets.allow[3].fingerprint: must be 8 to 64 hexadecimal digits, as `cascade secrets` shows them; never the value
+    cascade-sync.yaml:13:15: secrets.allow[5].path: not a .gitignore pattern: error parsing glob 'a/{b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
+    ");
+}
+
+#[test]
+fn secrets_are_known_without_the_variables_of_checks() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = "version: 1\nproject: p\nsecrets:\n  allow: [{ rule: x, reason: y }]\nchecks: { a: { tcp: \"${MISSING}:1\" } }\n";
+    std::fs::write(dir.path().join(FILE_NAME), text).unwrap();
+    assert!(load(dir.path(), &Variables::default()).is_err());
+    assert_eq!(load_secrets(dir.path()).unwrap().allow.len(), 1);
+    std::fs::write(dir.path().join(FILE_NAME), text.replace(", reason: y", "")).unwrap();
+    assert!(
+        load_secrets(dir.path())
+            .unwrap_err()
+            .to_string()
+            .contains(":4:11: secrets.allow[0].reason: this key is required")
+    );
+    std::fs::remove_file(dir.path().join(FILE_NAME)).unwrap();
+    assert_eq!(load_secrets(dir.path()).unwrap(), Secrets::default());
+}
+
+#[test]
 fn every_problem_of_shape_is_listed_at_once() {
     let text = r#"
 verion: 1
@@ -46,13 +86,13 @@ notify:
 health: 3
 "#;
     insta::assert_snapshot!(problems(text), @"
-    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, environments, checks, health, notify)
+    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, environments, checks, health, notify, secrets)
     cascade-sync.yaml:2:1: version: this key is required
     cascade-sync.yaml:3:10: project: expected text, found a list
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
-    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every)
+    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets)
     cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, checks, verify, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
@@ -192,8 +232,8 @@ fn hostile_text_is_shown_harmless_and_short() {
         "k".repeat(500)
     );
     insta::assert_snapshot!(after_head(&text), @r#"
-    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify)
-    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify)
+    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify, secrets)
+    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify, secrets)
     cascade-sync.yaml:7:9: remote: this is not the name of a git remote
     cascade-sync.yaml:8:20: sandbox.settle: `\x1b[31m` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     "#);

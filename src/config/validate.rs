@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ignore::gitignore::GitignoreBuilder;
 
 use super::model::{Config, Expanded};
-use super::node::{Node, NodeId, Place, dotted};
+use super::node::{Kind, Node, NodeId, Place, dotted};
 use super::problem::{Position, Report, brief, nearest, quoted_message};
 use super::refname::branch_problem;
 use super::variables::Variables;
@@ -34,6 +34,12 @@ pub(super) fn validate(
     checker.check_environments(config);
     checker.check_questions(config);
     checker.check_health(config);
+    checker.check_secrets(config);
+}
+
+/// Reports what does not fit together in what `config` says about secrets.
+pub(super) fn validate_secrets(config: &Config, root: &Node, refused: HashSet<NodeId>, report: &mut Report) {
+    Checker { root, refused, report }.check_secrets(config);
 }
 
 struct Checker<'a> {
@@ -93,12 +99,44 @@ impl Checker<'_> {
             self.report_value(&["sandbox", key], &message);
         }
         for (place, pattern) in self.texts(&["sandbox", "exclude"]) {
-            if let Err(error) = GitignoreBuilder::new("").add_line(None, &pattern) {
-                self.report.add(
-                    place.at,
-                    place.key,
-                    format!("not a .gitignore pattern: {}", quoted_message(&error.to_string())),
-                );
+            if let Some(problem) = pattern_problem(&pattern) {
+                self.report.add(place.at, place.key, problem);
+            }
+        }
+    }
+
+    fn check_secrets(&mut self, config: &Config) {
+        for (place, file) in self.texts(&["secrets", "rules"]) {
+            if !is_inside(&file) {
+                self.report.add(place.at, place.key, "must be a relative path that stays inside (no `..`)");
+            }
+        }
+        if config.secrets.allow.len() > MAX_ALLOWED_SECRETS {
+            self.report_key(&["secrets", "allow"], &format!("there can be {MAX_ALLOWED_SECRETS} at most"));
+            return;
+        }
+        let root = self.root;
+        let entries = root.entry("secrets").and_then(|secrets| secrets.value.entry("allow"));
+        let items = match entries.map(|entry| &entry.value.kind) {
+            Some(Kind::List(items)) => &items[..],
+            _ => &[],
+        };
+        for (index, item) in items.iter().enumerate().filter(|(_, item)| matches!(item.kind, Kind::Map(_))) {
+            self.check_allowed_secret(item, &format!("secrets.allow[{index}]"));
+        }
+    }
+
+    fn check_allowed_secret(&mut self, item: &Node, key: &str) {
+        let narrows = |name: &&str| item.entry(name).is_some_and(|entry| !entry.value.is_null());
+        if !["path", "rule", "fingerprint"].iter().any(narrows) {
+            self.report.add(item.at, key, "allows everything: say which by `path`, `rule` or `fingerprint`");
+        }
+        for name in ["path", "rule", "fingerprint", "reason"] {
+            let Some(entry) = item.entry(name).filter(|entry| !self.refused.contains(&entry.value.id)) else {
+                continue;
+            };
+            if let Some(problem) = entry.value.as_text().and_then(|text| allowed_secret_problem(name, text)) {
+                self.report.add(entry.value.at, dotted(key, name), problem);
             }
         }
     }
@@ -299,7 +337,7 @@ impl Checker<'_> {
     /// The texts of a list that were not refused.
     fn texts(&self, path: &[&str]) -> Vec<(Place, Rc<str>)> {
         let Some((list, node)) = self.find(path) else { return Vec::new() };
-        let super::node::Kind::List(items) = &node.kind else { return Vec::new() };
+        let Kind::List(items) = &node.kind else { return Vec::new() };
         let good = items.iter().enumerate().filter(|(_, item)| !self.refused.contains(&item.id));
         good.filter_map(|(index, item)| {
             let key = format!("{}[{index}]", list.key);
@@ -347,6 +385,10 @@ const MAX_ENVIRONMENTS: usize = 100;
 /// More checks are refused.
 const MAX_CHECKS: usize = 1_000;
 
+/// More allowed secrets are refused.
+const MAX_ALLOWED_SECRETS: usize = 10_000;
+
+const NOT_A_FINGERPRINT: &str = "must be 8 to 64 hexadecimal digits, as `cascade secrets` shows them; never the value";
 const AT_LEAST_ONE: &str = "must be at least 1";
 const NOT_ZERO: &str = "must be longer than 0s";
 
@@ -380,6 +422,26 @@ fn cycle_through<'a>(config: &'a Config, start: &'a str) -> Option<Vec<&'a str>>
         }
         chain.push(from);
     }
+}
+
+fn pattern_problem(pattern: &str) -> Option<String> {
+    let error = GitignoreBuilder::new("").add_line(None, pattern).err()?;
+    Some(format!("not a .gitignore pattern: {}", quoted_message(&error.to_string())))
+}
+
+/// Says what is wrong with a value of an allowed secret; never repeats it, for somebody may have written the secret.
+fn allowed_secret_problem(name: &str, text: &str) -> Option<String> {
+    let (is_wrong, problem) = match name {
+        "path" => return pattern_problem(text),
+        "fingerprint" => (!is_fingerprint(text), NOT_A_FINGERPRINT),
+        "reason" => (text.trim().is_empty(), "say why it is no secret"),
+        _ => (text.trim().is_empty(), "the name of a rule is empty"),
+    };
+    is_wrong.then(|| problem.to_owned())
+}
+
+fn is_fingerprint(text: &str) -> bool {
+    (8..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_word(text: &str) -> bool {

@@ -20,6 +20,8 @@ mod tests;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 
 use git2::{Oid, Status, StatusOptions};
 
@@ -37,7 +39,7 @@ use super::error::{Error, Result};
 use super::index::{Index, Op};
 use super::program::Program;
 use super::repo::{Head, Repo};
-use super::tree::{BaseTree, Edit};
+use super::tree::{BaseTree, Edit, MODE_TREE};
 
 /// Packs up to this number cost reading nothing worth mentioning; git's own limit is the same.
 pub const PACKS_KEPT: usize = 50;
@@ -53,6 +55,10 @@ pub enum Hints {
     Everything,
 }
 
+/// Says why new content is kept out of a commit: asked with the path, what would be committed, and a way to read what
+/// the commit before has there. Answers nothing where it may be saved.
+pub type Inspect<'a> = dyn Fn(&[u8], &[u8], &dyn Fn() -> Option<Vec<u8>>) -> Option<String> + 'a;
+
 /// A wish to save.
 pub struct SaveRequest<'a> {
     /// Short name of the branch; nothing is saved while `HEAD` is elsewhere.
@@ -66,6 +72,8 @@ pub struct SaveRequest<'a> {
     /// Its word is final, for tracked paths too: where only new files shall be ignored, ask
     /// [`Repo::is_tracked`]. New files below an excluded directory are not asked about.
     pub excluded: &'a dyn Fn(&[u8], bool) -> bool,
+    /// Looks at the content of each changed file; files over 4 MiB and links are not looked at.
+    pub inspect: &'a Inspect<'a>,
     /// Answers the commit message for what is saved.
     pub message: &'a dyn Fn(&[Change]) -> String,
     /// Name and e-mail address; default: `user.name` and `user.email`, else cascade itself.
@@ -196,6 +204,42 @@ impl Repo {
         }
         let arguments = ["-c", "gc.autoDetach=false", "gc", "--auto", "--quiet"];
         Program::durable(self.root(), arguments).succeed().map(drop)
+    }
+
+    /// Answers the paths that git's status sees a change at, sorted; ignored ones are left out.
+    ///
+    /// # Errors
+    /// git fails.
+    pub fn changed_files(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(self.changed_paths()?.into_iter().collect())
+    }
+
+    /// Answers the files at and below `paths` (relative to the top) that are tracked or not ignored, sorted.
+    ///
+    /// # Errors
+    /// git fails, for example at a path outside of the checkout.
+    pub fn files_at(&self, paths: &[Vec<u8>]) -> Result<Vec<Vec<u8>>> {
+        let words = ["ls-files", "-z", "--cached", "--others", "--exclude-standard", "--"].map(OsString::from);
+        let top = |path: &Vec<u8>| OsString::from_vec([b":(top,literal)", path.as_slice()].concat());
+        let listed = Program::durable(self.root(), words.into_iter().chain(paths.iter().map(top))).succeed()?;
+        let files: BTreeSet<&[u8]> = listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
+        Ok(files.into_iter().map(<[u8]>::to_vec).collect())
+    }
+
+    /// Answers the content that the commit at `HEAD` has at `path` (relative to the top); nothing where it has no file.
+    ///
+    /// # Errors
+    /// `HEAD`, a tree or the content is unreadable.
+    pub fn committed(&self, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        let commit = match self.head()? {
+            Head::Branch { commit, .. } | Head::Detached { commit } => commit,
+            Head::Unborn { .. } => return Ok(None),
+        };
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let found = BaseTree::new(&odb, self.base_tree(commit)?).find(path)?;
+        let Some(entry) = found.filter(|entry| entry.mode != MODE_TREE) else { return Ok(None) };
+        let blob = odb.read(entry.oid).map_err(Error::library(format!("read blob {}", entry.oid)))?;
+        Ok(Some(blob.data().to_vec()))
     }
 
     /// Answers whether the commit at `HEAD` has something at `path` (relative to the top).

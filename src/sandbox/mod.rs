@@ -6,6 +6,7 @@
 
 mod board;
 mod health;
+mod inspection;
 pub mod message;
 mod pull;
 mod push;
@@ -20,6 +21,7 @@ pub use watcher::{Summary, run};
 
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
+use crate::check::secrets;
 use crate::{git, store, watch};
 
 /// Is told each tip of the sandbox's branch once it may be promoted: pushed, or saved where nothing is pushed.
@@ -43,6 +45,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// There is nothing to look for secrets with.
+    #[error(transparent)]
+    Secrets(#[from] secrets::Error),
     /// The checkout was moved or deleted.
     #[error("the checkout {} is no longer there", .path.display())]
     RootGone {
@@ -57,6 +62,7 @@ impl Kinded for Error {
             Self::Watch(error) => error.kind(),
             Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Secrets(error) => error.kind(),
             Self::RootGone { .. } => ErrorKind::Unavailable,
         }
     }
@@ -66,6 +72,7 @@ impl Kinded for Error {
             Self::Watch(error) => error.hint(),
             Self::Git(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Secrets(error) => error.hint(),
             Self::RootGone { .. } => Some("run `cascade start` where it is now".to_owned()),
         }
     }

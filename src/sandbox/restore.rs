@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::inspection::Inspection;
 use super::{Error, message};
 use crate::context::Context;
 use crate::git::{Change, Hints, Restore, RestoreAnswer, RestoreRequest, SaveAnswer, SaveRequest};
@@ -15,6 +16,7 @@ use crate::watch::Rules;
 pub async fn save_now(ctx: &Context, paths: Vec<Vec<u8>>) -> Result<SaveAnswer, Error> {
     let (config, now) = (Arc::clone(&ctx.config), ctx.now());
     let rules = load_rules(ctx).await?;
+    let looker = Inspection::new(ctx)?.looker();
     let hints =
         if paths.is_empty() { Hints::Everything } else { Hints::Paths(paths.into_iter().collect::<BTreeSet<_>>()) };
     let save = move |repo: &crate::git::Repo| {
@@ -23,6 +25,7 @@ pub async fn save_now(ctx: &Context, paths: Vec<Vec<u8>>) -> Result<SaveAnswer, 
             hints,
             max_file_bytes: config.sandbox.max_file_size.0,
             excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
+            inspect: &|path, content, committed| looker.inspect(path, content, committed),
             message: &|changes: &[Change]| message::compose(&config.project, changes, now.as_millisecond()),
             author: None,
             now_seconds: now.as_second(),

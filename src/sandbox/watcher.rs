@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::board::Board;
+use super::inspection::{Found, Inspection, Looker};
 use super::pull::Puller;
 use super::push::{Pusher, Theirs, jitter, unpushed};
 use super::{Error, Follower, health, message};
@@ -47,6 +48,7 @@ struct Watcher<'a> {
     ctx: &'a Context,
     board: Board,
     rules: Arc<Rules>,
+    inspection: Inspection,
     source: Source,
     batcher: Batcher,
     pusher: Pusher,
@@ -122,6 +124,7 @@ impl<'a> Watcher<'a> {
         let (git_dir, common_dir, excludes_file) = prepared.await?;
         let spec = &ctx.config.sandbox;
         let rules = Arc::new(Rules::load(ctx.git.root(), &common_dir, &spec.exclude, excludes_file.as_deref())?);
+        let inspection = Inspection::new(ctx)?;
         let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules), spec.settle.0)?;
         tracing::info!(directories = source.watched_directories(), branch = spec.branch, "watching");
         let (pusher, theirs) = Pusher::start(ctx, &board, follower);
@@ -129,6 +132,7 @@ impl<'a> Watcher<'a> {
             ctx,
             puller: Puller::new(ctx, &board, &rules),
             rules,
+            inspection,
             source,
             batcher: Batcher::new(spec.settle.0, spec.batch_window.0),
             pusher,
@@ -218,16 +222,23 @@ impl<'a> Watcher<'a> {
     }
 
     async fn save(&mut self, batch: Batch) {
-        let look_at_all = batch.everything || self.owed > 0;
+        // What was kept out of earlier saves may be allowed now.
+        let is_reread = self.inspection.reread(self.ctx.git.root(), &batch);
+        let look_at_all = batch.everything || self.owed > 0 || is_reread;
         let hints = if look_at_all { Hints::Everything } else { Hints::Paths(batch.paths.clone()) };
         let looked_at = if look_at_all { None } else { Some(&batch.paths) };
         let started = Instant::now();
-        match self.ask_git(hints).await {
+        let looker = self.inspection.looker();
+        match self.ask_git(hints, looker.clone()).await {
             Ok(SaveAnswer::Saved(saved)) => {
                 self.tell_of(&saved, started.elapsed()).await;
+                self.tell_of_secrets(looked_at, &looker.found()).await;
                 self.settled(looked_at, saved.set_aside, saved.unsettled).await;
             }
-            Ok(SaveAnswer::Nothing { set_aside, unsettled }) => self.settled(looked_at, set_aside, unsettled).await,
+            Ok(SaveAnswer::Nothing { set_aside, unsettled }) => {
+                self.tell_of_secrets(looked_at, &looker.found()).await;
+                self.settled(looked_at, set_aside, unsettled).await;
+            }
             Ok(SaveAnswer::Paused { reason }) => {
                 self.failures = 0;
                 self.owed = self.owed.saturating_add(batch.paths.len()).max(1);
@@ -240,7 +251,7 @@ impl<'a> Watcher<'a> {
     }
 
     /// Lets git decide what of the hinted paths really changed, and save it.
-    async fn ask_git(&self, hints: Hints) -> Result<SaveAnswer, crate::git::Error> {
+    async fn ask_git(&self, hints: Hints, looker: Looker) -> Result<SaveAnswer, crate::git::Error> {
         let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
         let work = move |repo: &crate::git::Repo| {
             repo.save(&SaveRequest {
@@ -248,6 +259,7 @@ impl<'a> Watcher<'a> {
                 hints,
                 max_file_bytes: config.sandbox.max_file_size.0,
                 excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
+                inspect: &|path, content, committed| looker.inspect(path, content, committed),
                 message: &|changes: &[Change]| message::compose(&config.project, changes, now.as_millisecond()),
                 author: None,
                 now_seconds: now.as_second(),
@@ -265,6 +277,14 @@ impl<'a> Watcher<'a> {
         tracing::info!(commit = commit.get(..10), changes = saved.changes.len(), ms, "saved: {what}");
         let now = self.ctx.now();
         self.board.change(|record| record.saved_at = Some(now)).await;
+    }
+
+    async fn tell_of_secrets(&mut self, looked_at: Option<&BTreeSet<Vec<u8>>>, found: &Found) {
+        if let Some((title, body)) = self.inspection.news(looked_at, found) {
+            tracing::warn!("{title}: {}", body.replace('\n', "; "));
+            let title = format!("{}: {title}", self.ctx.config.project);
+            self.ctx.tell(AlertEvent::SecretFound, title, body).await;
+        }
     }
 
     /// Takes note that git was asked and answered: nothing is owed but what is still being written.

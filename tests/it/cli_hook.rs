@@ -105,6 +105,16 @@ fn allowed_and_already_pushed_secrets_do_not_block() {
 }
 
 #[test]
+fn allow_list_counts_for_pushes_too() {
+    let sandbox = ready();
+    sandbox.write("f", key());
+    sandbox.commit("Oops");
+    assert_eq!(sandbox.try_git(&["push", "origin", "develop"]).code, 1);
+    sandbox.cascade(&["secrets", "allow", "f", "--reason", "an example"]).expect_code(0);
+    sandbox.git(&["push", "--quiet", "origin", "develop"]);
+}
+
+#[test]
 fn scan_runs_for_pushes_of_cascade_too() {
     let sandbox = ready();
     sandbox.write("f", key());

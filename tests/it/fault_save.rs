@@ -16,10 +16,12 @@ impl Foreground {
         let mut command: Command = watched.command(env!("CARGO_BIN_EXE_cascade"), &["start", "--foreground"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.spawn().unwrap();
-        watched.until("watching", || {
+        // One that only starts has a reason that says so.
+        let is_watching = || {
             let sandbox = watched.cascade(&["status", "--json"]).json()["sandbox"].clone();
             sandbox["state"] == "watching" && sandbox["reason"].is_null()
-        });
+        };
+        watched.until("watching", is_watching);
         Self(child)
     }
 

@@ -244,3 +244,53 @@ fn a_log_that_has_grown_large_is_put_aside_at_start() {
     let aside = std::path::Path::new(&log).with_extension("log.1");
     assert_eq!(std::fs::metadata(aside).unwrap().len(), large.len() as u64);
 }
+
+/// Looks like a token; in two parts, so that this file does not.
+fn token() -> String {
+    format!("ghp_{}", "q7Rf2LxVb9KdTz4MnWc8HpYs3GjEa6UvQr5X")
+}
+
+#[test]
+fn secret_is_kept_out_of_a_save_and_the_rest_is_saved() {
+    let watched = Watched::started();
+    watched.write("config", format!("first\nkey = {}\n", token()));
+    watched.write("other", "x\n");
+    watched.until_saved("develop", "other", "x");
+    watched
+        .until("a word on the secret", || watched.log().contains("config: line 2 looks like a secret: github-token"));
+    assert_eq!(watched.at("develop", "config"), None);
+    let status = watched.cascade(&["status", "--json"]).json();
+    let aside = &status["sandbox"]["not_saved"][0];
+    assert_eq!(aside["path"], "config", "{status}");
+    let reason = aside["reason"].as_str().unwrap();
+    assert!(reason.contains("(ghp_…, 40 characters)") && reason.contains("cascade secrets allow config:2"), "{reason}");
+    watched.write("config", format!("moved\nfirst\nkey = {}\n", token()));
+    watched.write("third", "x\n");
+    watched.until_saved("develop", "third", "x");
+    assert_eq!(watched.log().matches("not saved, for it looks like a secret").count(), 1, "{}", watched.log());
+    assert!(!watched.log().contains(&token()) && !status.to_string().contains(&token()));
+}
+
+#[test]
+fn secret_that_is_allowed_is_saved_without_a_restart_and_pushed() {
+    let watched = Watched::started();
+    watched.write("fixtures/a", format!("{}\n", token()));
+    watched.until("a word on the secret", || watched.log().contains("fixtures/a: line 1 looks like a secret"));
+    watched.cascade(&["secrets", "allow", "fixtures/a:1", "--reason", "made up"]).expect_code(0);
+    watched.until_saved("develop", "fixtures/a", &token());
+    watched.until_pushed();
+    watched.until("nothing is left out", || {
+        watched.cascade(&["status", "--json"]).json()["sandbox"]["not_saved"].as_array().is_some_and(Vec::is_empty)
+    });
+}
+
+#[test]
+fn secret_is_saved_with_a_warning_where_the_configuration_says_so() {
+    let watched = Watched::ready("200ms", "");
+    let pipeline = watched.read("cascade-sync.yaml").replace("settle:", "secrets: warn, push: false, settle:");
+    watched.write("cascade-sync.yaml", pipeline);
+    watched.start();
+    watched.write("config", token());
+    watched.until_saved("develop", "config", &token());
+    watched.until("a word on the secret", || watched.log().contains("saved, but it looks like a secret"));
+}

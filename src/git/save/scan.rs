@@ -321,7 +321,7 @@ impl<'a> Scan<'a> {
             }
             Ok(_) => self.unsettled(candidate.path),
             Err(Failure::Read(error)) => self.unreadable(candidate.path, &error),
-            Err(Failure::Conversion(reason)) => {
+            Err(Failure::Conversion(reason) | Failure::Refused(reason)) => {
                 self.set_aside(candidate.path, &reason);
                 Ok(())
             }
@@ -348,9 +348,17 @@ impl<'a> Scan<'a> {
     fn store_bytes(&mut self, candidate: &Candidate<'_>, mode: u32, bytes: &[u8]) -> Stored {
         let oid = pack::hash(ObjectType::Blob, bytes);
         if is_news(candidate, mode, oid) {
+            self.inspect(candidate, bytes)?;
             self.pack.add(ObjectType::Blob, bytes)?;
         }
         Ok(Some(oid))
+    }
+
+    /// Lets the one who wishes to save look at new content.
+    fn inspect(&self, candidate: &Candidate<'_>, bytes: &[u8]) -> std::result::Result<(), Failure> {
+        // What cannot be read counts as nothing, so that all of the new content is looked at.
+        let committed = || self.tracked_bytes(candidate).ok().flatten();
+        (self.request.inspect)(candidate.path, bytes, &committed).map_or(Ok(()), |reason| Err(Failure::Refused(reason)))
     }
 
     fn store_large(&mut self, candidate: &Candidate<'_>, mode: u32, mut file: &File, size: u64) -> Stored {
@@ -394,6 +402,7 @@ impl<'a> Scan<'a> {
         let Some(oid) = oid else { return Err(Failure::Conversion("git answered no object id".to_owned())) };
         if candidate.tracked.as_ref().is_none_or(|entry| entry.oid != oid) {
             let blob = self.odb.read(oid).map_err(Error::library(format!("read blob {oid}")))?;
+            self.inspect(candidate, blob.data())?;
             self.pack.add(ObjectType::Blob, blob.data())?;
         }
         Ok(Some(oid))
@@ -474,6 +483,7 @@ type Stored = std::result::Result<Option<Oid>, Failure>;
 enum Failure {
     Read(io::Error),
     Conversion(String),
+    Refused(String),
     Fatal(Error),
 }
 

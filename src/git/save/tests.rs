@@ -54,6 +54,7 @@ impl Checkout {
             hints,
             max_file_bytes: 6 << 20,
             excluded: &|path, _| path.ends_with(b".tmp") || path == b"cache",
+            inspect: &refuse_hush,
             message,
             author: None,
             now_seconds: 1_700_000_000,
@@ -74,6 +75,13 @@ impl Checkout {
         let fsck = command(self.dir.path(), &["fsck", "--strict", "--no-dangling"]).output().unwrap();
         assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
     }
+}
+
+/// Keeps files out that say `hush` where they did not say it before.
+fn refuse_hush(path: &[u8], content: &[u8], committed: &dyn Fn() -> Option<Vec<u8>>) -> Option<String> {
+    let hushes = |bytes: &[u8]| bytes.windows(4).any(|word| word == b"hush");
+    let is_new = hushes(content) && !committed().is_some_and(|before| hushes(&before));
+    is_new.then(|| format!("{} says hush", String::from_utf8_lossy(path)))
 }
 
 fn command(root: &Path, args: &[&str]) -> Command {
@@ -637,4 +645,51 @@ fn the_packs_of_many_saves_are_joined_and_nothing_is_lost() {
     at.git(&["fsck", "--strict"]);
     at.write("one", "after");
     assert!(matches!(at.try_save(Hints::Paths([b"one".to_vec()].into())), Ok(SaveAnswer::Saved(_))));
+}
+
+#[test]
+fn refused_content_is_kept_out_and_the_rest_is_saved() {
+    let at = Checkout::new();
+    at.write("one", "hush now");
+    at.write("dir/new", "hush");
+    at.write("two", "fine");
+    let saved = at.save(&["one", "dir", "two"]);
+    assert_eq!(kinds(&saved), [("two".to_owned(), ChangeKind::Modified)]);
+    let reasons: Vec<&str> = saved.set_aside.iter().map(|one| one.reason.as_str()).collect();
+    assert_eq!(reasons, ["dir/new says hush", "one says hush"]);
+    assert_eq!((at.blob("one").as_str(), at.git(&["ls-files", "dir/new"]).as_str()), ("one", ""));
+    assert_eq!(at.git(&["cat-file", "--batch-all-objects", "--batch-check"]).matches("blob 8").count(), 0);
+    at.write("one", "fine again");
+    assert!(at.save(&["one"]).set_aside.is_empty());
+}
+
+#[test]
+fn content_that_was_committed_before_is_known_to_whoever_looks() {
+    let at = Checkout::new();
+    at.write("one", "hush");
+    at.git(&["commit", "-qam", "by hand"]);
+    at.write("one", "hush, more");
+    assert!(at.save(&["one"]).set_aside.is_empty());
+    assert_eq!(at.repo.committed(b"one").unwrap().as_deref(), Some(&b"hush, more"[..]));
+    assert_eq!(at.repo.committed(b"dir").unwrap(), None);
+}
+
+#[test]
+fn converted_content_is_looked_at_as_it_would_be_committed() {
+    let at = Checkout::new();
+    at.write(".gitattributes", "*.txt text\n");
+    at.write("a.txt", "hush\r\n");
+    let saved = at.save(&[".gitattributes", "a.txt"]);
+    assert_eq!(saved.set_aside.len(), 1);
+    assert_eq!(saved.set_aside[0].path, b"a.txt");
+}
+
+#[test]
+fn files_are_listed_at_and_below_paths() {
+    let at = Checkout::new();
+    at.write("dir/new", "x");
+    at.write("one", "changed");
+    let listed = at.repo.files_at(&[b"dir".to_vec(), b"two".to_vec()]).unwrap();
+    assert_eq!(listed, [&b"dir/a"[..], b"dir/b", b"dir/deep/c", b"dir/new", b"two"]);
+    assert_eq!(at.repo.changed_files().unwrap(), [&b"dir/new"[..], b"one"]);
 }

@@ -95,6 +95,7 @@ impl Transfer<'_> {
             hints: Hints::Everything,
             max_file_bytes: u64::MAX,
             excluded: self.excluded,
+            inspect: &|_, _, _| None,
             message: &|_| String::new(),
             author: None,
             now_seconds: self.draft.now_seconds,
