@@ -55,6 +55,14 @@ fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
     if rest > 0 {
         tell(&format!("and {rest} more"), Tone::Warn);
     }
+    if let Some(reason) = &sandbox.limited {
+        tell(&format!("looks at everything each minute: {reason}"), Tone::Warn);
+    }
+    if let Some(first) = sandbox.staged.first() {
+        let others = sandbox.staged.len() - 1;
+        let others = if others > 0 { format!(" and {others} more") } else { String::new() };
+        tell(&format!("staged by you, not committed: {first}{others}"), Tone::Dim);
+    }
     lines
 }
 

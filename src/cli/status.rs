@@ -57,6 +57,10 @@ pub struct Sandbox {
     pub push_problem: Option<String>,
     /// Paths that are set aside.
     pub not_saved: Vec<NotSaved>,
+    /// Why changes are found only by looking periodically, where that is so.
+    pub limited: Option<String>,
+    /// Paths whose files are saved, but of which the user has staged something else that is not committed.
+    pub staged: Vec<String>,
     /// Whether a process holds the watcher's place without giving signs of life.
     #[serde(skip)]
     pub is_silent: bool,
@@ -221,6 +225,8 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         saved_at: None,
         push_problem: None,
         not_saved: Vec::new(),
+        limited: None,
+        staged: Vec::new(),
         is_silent: false,
     };
     if let Some(record) = &record {
@@ -247,6 +253,7 @@ impl Sandbox {
             (self.state, self.reason) = (SandboxState::Watching, Some("starting".to_owned()));
             return;
         };
+        (self.limited, self.staged) = (record.limited.clone(), record.staged.clone());
         self.state = record.state;
         self.reason = record.reason.clone();
         self.pending = Some(record.pending);

@@ -144,7 +144,7 @@ impl<'a> Index<'a> {
     /// Answers the index with `patch` applied, without its checksum; entries of other paths stay as they are.
     pub fn patched(&self, patch: &Patch<'_>) -> Unsealed {
         let mut writer = Writer::starting(&self.bytes[..12], self.bytes.len() + patch.ops.len() * 128);
-        let moved = self.patch_entries(patch, &mut writer);
+        let (moved, keeps_staged) = self.patch_entries(patch, &mut writer);
         let mut out = writer.finish(self.bytes);
         for (name, body) in &self.extensions {
             match *name {
@@ -160,7 +160,7 @@ impl<'a> Index<'a> {
                 _ => {}
             }
         }
-        Unsealed { bytes: out, unsigned: self.unsigned }
+        Unsealed { bytes: out, keeps_staged, unsigned: self.unsigned }
     }
 
     /// Answers whether the user has staged something at an entry: neither what the parent commit has nor what is saved.
@@ -173,23 +173,24 @@ impl<'a> Index<'a> {
         !is_settled && !entry.is_conflict() && entry.extended & EXTENDED_INTENT_TO_ADD == 0
     }
 
-    /// Copies the entries with the operations applied; answers whether the set of paths changed.
-    fn patch_entries(&self, patch: &Patch<'_>, writer: &mut Writer) -> bool {
+    /// Copies the entries with the operations applied; answers whether the set of paths changed, and whether something
+    /// staged was kept.
+    fn patch_entries(&self, patch: &Patch<'_>, writer: &mut Writer) -> (bool, bool) {
         let steps = steps(patch.ops);
         let mut steps = steps.iter().peekable();
         let (mut exact, mut below): (&[u8], Option<&[u8]>) = (b"", None);
-        let (mut put, mut replaced, mut dropped) = (0, 0, 0);
+        let (mut put, mut replaced, mut dropped, mut kept) = (0, 0, 0, 0);
         for entry in self.iter() {
             while let Some((key, step)) = steps.next_if(|(key, _)| key.as_slice() <= entry.name) {
                 let here = key == entry.name;
                 match step {
                     Step::DropBelow => below = Some(key),
                     Step::MakeRoom => exact = key,
-                    Step::Drop { before } if here && self.is_staged(&entry, *before, None) => {}
+                    Step::Drop { before } if here && self.is_staged(&entry, *before, None) => kept += 1,
                     Step::Drop { .. } => exact = key,
-                    Step::Put(file) if here && self.is_staged(&entry, file.before, Some(file.oid)) => {}
+                    Step::Put(file) if here && self.is_staged(&entry, file.before, Some(file.oid)) => kept += 1,
                     // The user took it out of the index.
-                    Step::Put(file) if !here && exact != key.as_slice() && file.before.is_some() => {}
+                    Step::Put(file) if !here && exact != key.as_slice() && file.before.is_some() => kept += 1,
                     Step::Put(file) => {
                         writer.put(self.bytes, key, file, if here { entry.flags & FLAG_ASSUME_VALID } else { 0 });
                         exact = key;
@@ -205,20 +206,24 @@ impl<'a> Index<'a> {
             }
         }
         for (key, step) in steps {
-            if let Step::Put(file) = step
-                && file.before.is_none()
-            {
-                writer.put(self.bytes, key, file, 0);
-                put += 1;
+            match step {
+                Step::Put(file) if file.before.is_some() => kept += 1,
+                Step::Put(file) => {
+                    writer.put(self.bytes, key, file, 0);
+                    put += 1;
+                }
+                _ => {}
             }
         }
-        put != replaced || dropped != replaced
+        (put != replaced || dropped != replaced, kept > 0)
     }
 }
 
 /// An index whose checksum is still to come: computing it takes as long as everything else.
 pub(super) struct Unsealed {
     pub bytes: Vec<u8>,
+    /// Whether something that the user staged was kept instead of what was saved.
+    pub keeps_staged: bool,
     unsigned: bool,
 }
 

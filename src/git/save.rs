@@ -116,6 +116,8 @@ pub struct Saved {
     pub set_aside: Vec<SetAside>,
     /// What changed while it was read: try again later.
     pub unsettled: Vec<Vec<u8>>,
+    /// Whether something that the user staged was kept in the index instead of what was saved.
+    pub keeps_staged: bool,
 }
 
 /// One path of a save.
@@ -242,6 +244,17 @@ impl Repo {
         Ok(Some(blob.data().to_vec()))
     }
 
+    /// Lists the paths whose staged content is not what the commit at `HEAD` has, up to `limit`.
+    ///
+    /// # Errors
+    /// The index or a tree is unreadable.
+    pub fn staged_paths(&self, limit: usize) -> Result<Vec<Vec<u8>>> {
+        let arguments = ["diff-index", "--cached", "--name-only", "-z", "--no-renames", "HEAD"];
+        let output = Program::durable(self.root(), arguments).succeed()?;
+        let paths = output.split(|byte| *byte == 0).filter(|path| !path.is_empty());
+        Ok(paths.take(limit).map(<[u8]>::to_vec).collect())
+    }
+
     /// Answers whether the commit at `HEAD` has something at `path` (relative to the top).
     ///
     /// # Errors
@@ -314,9 +327,10 @@ impl Repo {
         let publication = Publication::new(self, &draft, ops, &written.dirs);
         match publication.run(scan.pack, &odb)? {
             Moved::Superseded => Ok(Attempt::Superseded { parent }),
-            Moved::To(commit) => {
+            Moved::To { commit, keeps_staged } => {
                 let (set_aside, unsettled) = reports(scan.found);
-                Ok(Attempt::Done(SaveAnswer::Saved(Saved { commit, parent, changes, set_aside, unsettled })))
+                let saved = Saved { commit, parent, changes, set_aside, unsettled, keeps_staged };
+                Ok(Attempt::Done(SaveAnswer::Saved(saved)))
             }
         }
     }

@@ -32,6 +32,8 @@ const LIMITED_LOOK_EVERY: Duration = Duration::from_secs(60);
 const SHORTEST_BEAT: Duration = Duration::from_secs(1);
 /// Pauses after saves that failed.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(60) };
+/// Most paths that are listed as staged.
+const STAGED_LIMIT_PATHS: usize = 20;
 /// Most paths that are listed as set aside.
 const SET_ASIDE_LIMIT_PATHS: usize = 100;
 
@@ -57,6 +59,10 @@ struct Watcher<'a> {
     stopped_by: Option<String>,
     /// Paths that were hinted during a pause: what follows it looks at everything.
     owed: usize,
+    /// Why the kernel does not report everything.
+    limited: Option<String>,
+    /// Whether the user has staged something that is not committed.
+    has_staged: bool,
     failures: u32,
     not_before: Instant,
     tip: Option<ObjectId>,
@@ -139,6 +145,8 @@ impl<'a> Watcher<'a> {
             board,
             stopped_by: None,
             owed: 0,
+            limited: None,
+            has_staged: false,
             failures: 0,
             not_before: Instant::now(),
             tip: None,
@@ -177,6 +185,7 @@ impl<'a> Watcher<'a> {
                 let reason = shown(reason.as_bytes());
                 tracing::warn!(reason, "not everything is watched: looking at all files every minute as well");
                 self.batcher.note_everything(now);
+                self.limited = Some(reason);
             }
             Some(Hint::RootGone) | None => return Err(Error::RootGone { path: self.ctx.git.root().to_owned() }),
         }
@@ -233,10 +242,16 @@ impl<'a> Watcher<'a> {
             Ok(SaveAnswer::Saved(saved)) => {
                 self.tell_of(&saved, started.elapsed()).await;
                 self.tell_of_secrets(looked_at, &looker.found()).await;
+                if look_at_all || saved.keeps_staged || self.has_staged {
+                    self.look_at_staged().await;
+                }
                 self.settled(looked_at, saved.set_aside, saved.unsettled).await;
             }
             Ok(SaveAnswer::Nothing { set_aside, unsettled }) => {
                 self.tell_of_secrets(looked_at, &looker.found()).await;
+                if look_at_all {
+                    self.look_at_staged().await;
+                }
                 self.settled(looked_at, set_aside, unsettled).await;
             }
             Ok(SaveAnswer::Paused { reason }) => {
@@ -287,6 +302,14 @@ impl<'a> Watcher<'a> {
         }
     }
 
+    /// Shows what the user has staged and not committed.
+    async fn look_at_staged(&mut self) {
+        let listed = self.ctx.git.run(|repo| repo.staged_paths(STAGED_LIMIT_PATHS)).await;
+        let staged: Vec<String> = listed.unwrap_or_default().iter().map(|path| shown(path)).collect();
+        self.has_staged = !staged.is_empty();
+        self.board.change(|record| record.staged = staged).await;
+    }
+
     /// Takes note that git was asked and answered: nothing is owed but what is still being written.
     async fn settled(
         &mut self,
@@ -304,9 +327,11 @@ impl<'a> Watcher<'a> {
         let listed: Vec<(String, String)> =
             listed.map(|one| (shown(&one.path), shown(one.reason.as_bytes()))).collect();
         let pending = self.pending();
+        let limited = self.limited.clone().filter(|_| self.source.is_limited());
         self.board
             .change(|record| {
                 (record.state, record.reason, record.pending) = (SandboxState::Watching, None, pending);
+                record.limited = limited;
                 refresh(&mut record.set_aside, looked_at, listed);
             })
             .await;

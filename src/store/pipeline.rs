@@ -190,14 +190,16 @@ impl Store {
     /// # Errors
     /// The database cannot be written.
     pub async fn report_sandbox(&self, record: &SandboxRecord) -> Result<()> {
-        // Pairs of text always serialise.
+        // Text always serialises.
         let set_aside = serde_json::to_string(&record.set_aside).unwrap_or_default();
+        let staged = serde_json::to_string(&record.staged).unwrap_or_default();
         sqlx::query(
             "INSERT INTO sandboxes (project, state, reason, branch, head, pending, unpushed, push_problem, set_aside, \
-             saved_ms, seen_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (project) DO UPDATE \
-             SET state = excluded.state, reason = excluded.reason, branch = excluded.branch, head = excluded.head, \
+             saved_ms, seen_ms, limited, staged) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             ON CONFLICT (project) DO UPDATE SET state = excluded.state, reason = excluded.reason, branch = excluded.branch, head = excluded.head, \
              pending = excluded.pending, unpushed = excluded.unpushed, push_problem = excluded.push_problem, \
-             set_aside = excluded.set_aside, saved_ms = excluded.saved_ms, seen_ms = excluded.seen_ms",
+             set_aside = excluded.set_aside, saved_ms = excluded.saved_ms, seen_ms = excluded.seen_ms, \
+             limited = excluded.limited, staged = excluded.staged",
         )
         .bind(self.project.clone())
         .bind(record.state.as_str())
@@ -210,6 +212,8 @@ impl Store {
         .bind(set_aside)
         .bind(record.saved_at.map(Timestamp::as_millisecond))
         .bind(record.seen_at.as_millisecond())
+        .bind(record.limited.clone())
+        .bind(staged)
         .execute(&self.pool)
         .await
         .map(drop)
@@ -287,6 +291,8 @@ fn sandbox(row: &AnyRow) -> Result<SandboxRecord> {
         unpushed: columns.integer("unpushed")?,
         push_problem: columns.optional_text("push_problem")?,
         set_aside: serde_json::from_str(&columns.text("set_aside")?).unwrap_or_default(),
+        limited: columns.optional_text("limited")?,
+        staged: serde_json::from_str(&columns.text("staged")?).unwrap_or_default(),
         saved_at: columns.optional_time("saved_ms")?,
         seen_at: columns.time("seen_ms")?,
     })

@@ -290,6 +290,10 @@ pub struct SandboxRecord {
     pub push_problem: Option<String>,
     /// Paths that are not saved, each with its reason (escaped for people).
     pub set_aside: Vec<(String, String)>,
+    /// Why changes are found only by looking periodically, where that is so.
+    pub limited: Option<String>,
+    /// Paths of which the user has staged something that is not committed (escaped for people).
+    pub staged: Vec<String>,
     /// When the last save was made.
     pub saved_at: Option<Timestamp>,
     /// When the watcher last gave a sign of life.
@@ -309,6 +313,8 @@ impl SandboxRecord {
             unpushed: 0,
             push_problem: None,
             set_aside: Vec::new(),
+            limited: None,
+            staged: Vec::new(),
             saved_at: None,
             seen_at: now,
         }

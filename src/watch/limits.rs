@@ -146,10 +146,20 @@ fn kind_of(_: &Path) -> io::Result<u64> {
     Ok(0)
 }
 
+/// Answers the name of the file system under `root`, where it does not tell of all changes.
+#[must_use]
+pub fn silent_file_system(root: &Path) -> Option<&'static str> {
+    kind_of(root).ok().and_then(silent)
+}
+
+fn silent(kind: u64) -> Option<&'static str> {
+    SILENT_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind).map(|(_, name)| *name)
+}
+
 fn judged_file_system(kind: u64) -> Diagnosis {
-    match SILENT_FILE_SYSTEMS.iter().find(|(number, _)| *number == kind) {
+    match silent(kind) {
         None => Diagnosis::ok(FILE_SYSTEM_QUESTION, "tells of changes"),
-        Some((_, name)) => Diagnosis::ok(
+        Some(name) => Diagnosis::ok(
             FILE_SYSTEM_QUESTION,
             format!("{name}: what is changed elsewhere is found by looking periodically, not at once"),
         )

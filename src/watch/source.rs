@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::coalesce::{Class, Coalescing};
 use super::rules::{as_path, beneath, parent};
-use super::{Error, Rules};
+use super::{Error, Rules, limits};
 
 /// More hints than this wait for the caller; what does not fit becomes one [`Hint::Rescan`].
 pub const HINT_CAPACITY: usize = 8192;
@@ -80,6 +80,8 @@ struct Shared {
     git_dir: PathBuf,
     rules: Arc<Rules>,
     slot: Duration,
+    /// The kind of file system, where it does not tell of all changes.
+    silent: Option<&'static str>,
     state: Mutex<State>,
 }
 
@@ -136,10 +138,11 @@ impl Source {
         let out = Outbox { spare: tx.clone().try_reserve_owned().ok(), tx };
         let state = State { debouncer: None, watched: BTreeMap::new(), out, limited: false, gone: false };
         let shared = Arc::new(Shared {
-            root,
             root_id,
             git_dir,
             rules,
+            silent: limits::silent_file_system(&root),
+            root,
             slot: (settle / SLOTS_PER_SETTLE).clamp(SLOT_MIN, SLOT_MAX),
             state: Mutex::new(state),
         });
@@ -228,7 +231,12 @@ impl Shared {
     fn watch_all(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
         state.debouncer = None;
         state.watched.clear();
-        state.limited = false;
+        state.limited = self.silent.is_some();
+        if let Some(kind) = self.silent {
+            state.out.send(Hint::Failed(format!(
+                "the checkout is on {kind}, which does not tell what is changed elsewhere"
+            )));
+        }
         self.rules.forget_all();
         let weak = Arc::downgrade(self);
         let deliver = move |delivery: DebounceEventResult| {

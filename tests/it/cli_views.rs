@@ -57,6 +57,8 @@ fn record(state: SandboxState, reason: Option<&str>, silent_ms: i64) -> SandboxR
         unpushed: 2,
         push_problem: Some("the remote is away".to_owned()),
         set_aside: (0..7).map(|number| (format!("big{number}.bin"), "larger than 50MiB".to_owned())).collect(),
+        limited: None,
+        staged: Vec::new(),
         saved_at: Some(now),
         seen_at: cascade::base::clock::from_ms(now.as_millisecond() - silent_ms),
     }

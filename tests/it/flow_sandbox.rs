@@ -294,3 +294,22 @@ fn secret_is_saved_with_a_warning_where_the_configuration_says_so() {
     watched.until_saved("develop", "config", &token());
     watched.until("a word on the secret", || watched.log().contains("saved, but it looks like a secret"));
 }
+
+#[test]
+fn what_the_user_staged_and_did_not_commit_is_kept_and_shown() {
+    let watched = Watched::ready("200ms", "");
+    watched.write("page", "first\n");
+    watched.commit("first");
+    watched.start();
+    watched.write("page", "staged\n");
+    watched.git(&["add", "page"]);
+    watched.write("page", "newer\n");
+    watched.until_saved("develop", "page", "newer");
+    assert_eq!(watched.git(&["show", ":page"]), "staged");
+    let staged = || watched.cascade(&["status", "--json"]).json()["sandbox"]["staged"].clone();
+    watched.until("staged work in status", || staged() == serde_json::json!(["page"]));
+    assert!(watched.cascade(&["status"]).stdout.contains("staged by you, not committed: page"));
+    watched.git(&["reset", "--quiet", "page"]);
+    watched.write("page", "newest\n");
+    watched.until("nothing staged in status", || staged() == serde_json::json!([]));
+}

@@ -31,7 +31,11 @@ pub(super) struct Publication<'a> {
 
 /// Where the branch is now.
 pub(super) enum Moved {
-    To(Oid),
+    To {
+        commit: Oid,
+        /// Whether something that the user staged was kept in the index instead of what was saved.
+        keeps_staged: bool,
+    },
     /// Somebody else moved `HEAD` or the branch first; nothing was moved.
     Superseded,
 }
@@ -93,12 +97,12 @@ impl<'a> Publication<'a> {
         if !self.is_current()? {
             return Ok(Moved::Superseded);
         }
-        self.renew(&mut index, &prepared, commit)?;
+        let keeps_staged = self.renew(&mut index, &prepared, commit)?;
         if !self.move_reference(commit)? {
             return Ok(Moved::Superseded);
         }
         index.commit()?;
-        Ok(Moved::To(commit))
+        Ok(Moved::To { commit, keeps_staged })
     }
 
     /// Answers whether the branch is still checked out, and where it was.
@@ -108,16 +112,17 @@ impl<'a> Publication<'a> {
     }
 
     /// Writes the new index again where it could not be prepared, or where somebody wrote the old one meanwhile.
-    fn renew(&self, index: &mut NewIndex, prepared: &Prepared, commit: Oid) -> Result<()> {
+    /// Answers whether something staged is kept.
+    fn renew(&self, index: &mut NewIndex, prepared: &Prepared, commit: Oid) -> Result<bool> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let is_current = prepared.from == index_stat(git_dir)?;
-        if is_current && prepared.index.is_some() {
-            return Ok(());
+        if let Some(index) = prepared.index.as_ref().filter(|_| is_current) {
+            return Ok(index.keeps_staged);
         }
         let again = if is_current { None } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)?.index };
         match again {
-            Some(again) => index.write_unsealed(&again),
-            None => index.write(&self.index_by_program(commit)?),
+            Some(again) => index.write_unsealed(&again).map(|()| again.keeps_staged),
+            None => index.write(&self.index_by_program(commit)?).map(|()| false),
         }
     }
 

@@ -83,7 +83,7 @@ impl Transfer<'_> {
             Some(commit) => publication.run_to(commit, pack, self.odb)?,
             None => publication.run(pack, self.odb)?,
         };
-        let Moved::To(commit) = moved else { return Ok(Transferred::Busy { paths: Vec::new() }) };
+        let Moved::To { commit, .. } = moved else { return Ok(Transferred::Busy { paths: Vec::new() }) };
         replaced.keep();
         Ok(Transferred::Done { commit, changes: ops.into_iter().map(|(change, _)| change).collect() })
     }
