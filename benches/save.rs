@@ -55,7 +55,7 @@ fn save(repo: &Repo, paths: Vec<Vec<u8>>) -> SaveAnswer {
         hints: Hints::Paths(paths.into_iter().collect()),
         max_file_bytes: 50 << 20,
         excluded: &|_, _| false,
-        message: &|changes| format!("Save {} files", changes.len()),
+        message: &|proposal| format!("Save {} files", proposal.changes().len()),
         author: None,
         now_seconds: 1_700_000_000,
         offset_minutes: 0,

@@ -5,6 +5,7 @@
 //! run lists them all.
 
 mod decode;
+pub mod message;
 pub mod model;
 mod node;
 mod pipeline;
@@ -19,8 +20,9 @@ mod yaml;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, Approval, CheckSpec, Config, Environment, Expanded, Health, Notify, PromoteMode, Question,
+    AlertEvent, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify, PromoteMode, Question,
     RollbackMode, Sandbox,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};

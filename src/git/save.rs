@@ -7,6 +7,7 @@
 mod attributes;
 mod commit;
 mod lock;
+mod proposal;
 mod publish;
 mod pull;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use git2::{Oid, Status, StatusOptions};
 
+pub use self::proposal::{PATCH_LIMIT_BYTES, PATCH_LIMIT_FILES, Proposal};
 use self::publish::{Moved, Publication};
 pub use self::pull::{PullAnswer, PullRequest, Pulled};
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
@@ -61,8 +63,9 @@ pub struct SaveRequest<'a> {
     /// Its word is final, for tracked paths too: where only new files shall be ignored, ask
     /// [`Repo::is_tracked`]. New files below an excluded directory are not asked about.
     pub excluded: &'a dyn Fn(&[u8], bool) -> bool,
-    /// Answers the commit message for what is saved.
-    pub message: &'a dyn Fn(&[Change]) -> String,
+    /// Answers the commit message for what is saved. Asked while nothing is locked, and again when the user committed
+    /// meanwhile.
+    pub message: &'a dyn Fn(&mut Proposal<'_, '_>) -> String,
     /// Name and e-mail address; default: `user.name` and `user.email`, else cascade itself.
     pub author: Option<(String, String)>,
     /// The commit's time, seconds since the epoch.
@@ -97,6 +100,8 @@ pub struct Saved {
     pub commit: Oid,
     /// The tip before it.
     pub parent: Oid,
+    /// The first line of its message.
+    pub subject: String,
     /// What it changed, sorted by path.
     pub changes: Vec<Change>,
     /// What could not be saved.
@@ -242,7 +247,8 @@ impl Repo {
             scan.found.changes.iter().map(|(path, (_, op))| (path.clone(), edit_of(op))).collect();
         let written = scan.base.write(&edits, &mut scan.pack)?;
         let changes: Vec<Change> = scan.found.changes.values().map(|(change, _)| change.clone()).collect();
-        let message = (request.message)(&changes);
+        let mut proposal = Proposal::new(&changes, &scan.found.changes, &mut scan.base, &mut scan.pack, &odb);
+        let message = (request.message)(&mut proposal);
         let draft = commit::Draft {
             branch: request.branch,
             tree: written.root,
@@ -259,7 +265,8 @@ impl Repo {
             Moved::Superseded => Ok(Attempt::Superseded { parent }),
             Moved::To(commit) => {
                 let (set_aside, unsettled) = reports(scan.found);
-                Ok(Attempt::Done(SaveAnswer::Saved(Saved { commit, parent, changes, set_aside, unsettled })))
+                let subject = draft.subject().to_owned();
+                Ok(Attempt::Done(SaveAnswer::Saved(Saved { commit, parent, subject, changes, set_aside, unsettled })))
             }
         }
     }

@@ -8,6 +8,7 @@ mod fault_disk;
 mod fault_promote;
 mod fault_save;
 mod flow_auto;
+mod flow_message;
 mod flow_people;
 mod flow_promote;
 mod flow_rewind;
