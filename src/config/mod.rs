@@ -92,10 +92,10 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 }
 
 fn not_text(bytes: &[u8], valid_bytes: usize) -> Problems {
-    let before = &bytes[..valid_bytes];
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    // Lines end as they do in YAML: with LF, CR or both.
+    let before = String::from_utf8_lossy(&bytes[..valid_bytes]).replace("\r\n", "\n").replace('\r', "\n");
+    let line = before.split('\n').count();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let mut report = Report::new(FILE_NAME);
     report.add(Position { line, column }, "", "not UTF-8 text");
     report.into_problems()
