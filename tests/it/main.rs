@@ -13,6 +13,7 @@ mod flow_people;
 mod flow_promote;
 mod flow_rewind;
 mod flow_sandbox;
+mod fuzz;
 mod licences;
 mod readme;
 mod support;
