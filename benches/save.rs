@@ -56,7 +56,7 @@ fn save(repo: &Repo, paths: Vec<Vec<u8>>) -> SaveAnswer {
         max_file_bytes: 50 << 20,
         excluded: &|_, _| false,
         inspect: &|_, _, _| None,
-        message: &|changes| format!("Save {} files", changes.len()),
+        message: &|proposal| format!("Save {} files", proposal.changes().len()),
         author: None,
         now_seconds: 1_700_000_000,
         offset_minutes: 0,

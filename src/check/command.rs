@@ -1,6 +1,5 @@
 //! Commands: run in a process group of their own, bounded in time and output, and cleaned up after.
 
-use std::env;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
@@ -8,12 +7,13 @@ use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::Signal;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
 use super::output::Output;
+use super::shell::{self, Group, signal_name};
 use super::{Answer, Place};
 use crate::base::units::Span;
 
@@ -23,21 +23,6 @@ const STOP_GRACE: Duration = Duration::from_secs(2);
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// How often a group is looked for while it ends; nothing announces that a whole group is gone.
 const GROUP_POLL: Duration = Duration::from_millis(20);
-
-/// What would make git in a command look at another repository than the one around it.
-const GIT_LOCATION: [&str; 11] = [
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_QUARANTINE_PATH",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_GRAFT_FILE",
-];
 
 /// Runs `script` with `sh`: exit code 0 passes, what cannot start or takes longer than `limit` is unknown,
 /// everything else fails.
@@ -49,7 +34,7 @@ pub(super) async fn run(name: &str, script: &str, limit: Span, place: &Place<'_>
         Ok(started) => started,
         Err(error) => return Answer::unknown(cannot_start(&error, place)),
     };
-    let mut group = Group::led_by(&child);
+    let mut group = Group::led_by(child.id());
     let mut output = Output::open(place.log).await;
     let ending = supervise(&mut child, &mut group, source, &mut output, limit).await;
     let (log, tail) = output.finish().await;
@@ -59,22 +44,14 @@ pub(super) async fn run(name: &str, script: &str, limit: Span, place: &Place<'_>
 fn start(name: &str, script: &str, place: &Place<'_>) -> io::Result<(Child, pipe::Receiver)> {
     let (reader, writer) = io::pipe()?;
     let source = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
-    let mut command = Command::new("sh");
-    command.arg("-c").arg(script).process_group(0);
+    let mut command = Command::from(shell::command(script));
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     if let Some(directory) = place.directory {
         command.current_dir(directory);
     }
-    for (variable, _) in env::vars_os().filter(|(variable, _)| is_ours(&variable.to_string_lossy())) {
-        command.env_remove(variable);
-    }
     command.env("CASCADE_CHECK", name);
     command.envs(place.variables.iter().map(|(variable, value)| (variable, value)));
     Ok((command.spawn()?, source))
-}
-
-fn is_ours(variable: &str) -> bool {
-    variable.starts_with("CASCADE_") || GIT_LOCATION.contains(&variable)
 }
 
 /// The error alone does not tell a missing directory from a missing shell.
@@ -159,57 +136,6 @@ fn judged(ending: &Ending, limit: Span) -> Answer {
         (Some(code), _) => Answer::fail(format!("exit code {code}")),
         (None, Some(signal)) => Answer::fail(format!("killed by {}", signal_name(signal))),
         (None, None) => Answer::unknown("ended without an exit code"),
-    }
-}
-
-fn signal_name(number: i32) -> String {
-    let name = match Signal::from_named_raw(number) {
-        Some(Signal::HUP) => "HUP",
-        Some(Signal::INT) => "INT",
-        Some(Signal::QUIT) => "QUIT",
-        Some(Signal::ILL) => "ILL",
-        Some(Signal::ABORT) => "ABRT",
-        Some(Signal::BUS) => "BUS",
-        Some(Signal::FPE) => "FPE",
-        Some(Signal::KILL) => "KILL",
-        Some(Signal::SEGV) => "SEGV",
-        Some(Signal::PIPE) => "PIPE",
-        Some(Signal::TERM) => "TERM",
-        _ => return format!("signal {number}"),
-    };
-    format!("SIG{name}")
-}
-
-/// The process group that a command leads; killed when dropped.
-#[derive(Debug)]
-struct Group(Option<Pid>);
-
-impl Group {
-    fn led_by(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-
-    /// A group that is gone already is what was wanted, so that errors say nothing.
-    fn signal(&self, signal: Signal) {
-        if let Some(leader) = self.0 {
-            let _ = kill_process_group(leader, signal);
-        }
-    }
-
-    fn exists(&self) -> bool {
-        self.0.is_some_and(|leader| test_kill_process_group(leader).is_ok())
-    }
-
-    /// Kills the group, once: its number may belong to somebody else later.
-    fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 

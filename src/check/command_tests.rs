@@ -171,13 +171,3 @@ async fn commands_get_the_place_and_nothing_to_read() {
     let path = directory.path().canonicalize().unwrap();
     assert_eq!(answer.tail, [path.to_str().unwrap(), "staging build"]);
 }
-
-#[test]
-fn variables_of_cascade_and_of_another_repository_are_withheld() {
-    for variable in ["CASCADE_HOME", "CASCADE_WEBHOOK", "GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"] {
-        assert!(is_ours(variable), "{variable}");
-    }
-    for variable in ["PATH", "HOME", "GIT_CONFIG_GLOBAL", "GIT_AUTHOR_NAME", "MY_CASCADE_THING"] {
-        assert!(!is_ours(variable), "{variable}");
-    }
-}

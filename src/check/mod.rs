@@ -1,13 +1,16 @@
 //! Automated questions: a command, an HTTP or TCP address, a file of the candidate.
 //!
 //! Asking never fails: what cannot be asked is [`Outcome::Unknown`] with the reason, and unknown never
-//! opens a gate. [`verification`] asks until there is a verdict; [`secrets`] reads text for credentials.
+//! opens a gate. [`verification`] asks until there is a verdict; [`secrets`] reads text for credentials; [`filter`] runs a
+//! command that answers with text.
 
 mod command;
 mod file;
+pub mod filter;
 mod network;
 mod output;
 pub mod secrets;
+mod shell;
 pub mod space;
 pub mod verification;
 

@@ -6,6 +6,7 @@
 
 mod amend;
 mod decode;
+pub mod message;
 pub mod model;
 mod node;
 mod pipeline;
@@ -21,9 +22,10 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 pub use amend::{Refusal, allowing};
+pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, Notify, PromoteMode,
-    Question, RollbackMode, Sandbox, Secrets, SecretsMode,
+    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify,
+    PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
@@ -111,10 +113,10 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 }
 
 fn not_text(bytes: &[u8], valid_bytes: usize) -> Problems {
-    let before = &bytes[..valid_bytes];
-    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = String::from_utf8_lossy(&before[line_start..]).chars().count() + 1;
+    // Lines end as they do in YAML: with LF, CR or both.
+    let before = String::from_utf8_lossy(&bytes[..valid_bytes]).replace("\r\n", "\n").replace('\r', "\n");
+    let line = before.split('\n').count();
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     let mut report = Report::new(FILE_NAME);
     report.add(Position { line, column }, "", "not UTF-8 text");
     report.into_problems()

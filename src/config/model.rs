@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::message::MessageTemplate;
 use crate::base::units::{ByteSize, Span};
 
 /// The pipeline of one project.
@@ -64,6 +65,8 @@ pub struct Sandbox {
     pub pull_every: Span,
     /// What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. Default `block`.
     pub secrets: SecretsMode,
+    /// What the commit messages of saves say.
+    pub message: MessageSpec,
 }
 
 /// What becomes of a file with a secret.
@@ -77,6 +80,20 @@ pub enum SecretsMode {
     Warn,
     /// It is not looked at.
     Off,
+}
+
+/// What the commit messages of saves say. The trailer `Cascade-Batch` is always added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MessageSpec {
+    /// The message, its first line the subject (cut to 72 characters), with placeholders: `{subject}` (what was done to which files), `{verb}`, `{count}`, `{files}`, `{changes}` (a line for each file), `{added}`, `{modified}`, `{deleted}`, `{directory}`, `{totals}`, `{project}`, `{branch}`, `{date}`, `{time}` (UTC); `{{` and `}}` are braces. A single line keeps the list of changes below it. Default: `{subject}` and the list of changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<MessageTemplate>,
+    /// Shell command, run in the checkout, that reads a save's patch (at most 128 KiB) and prints its `{subject}`; when it fails, says nothing or takes too long, the save lands all the same. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summarize: Option<String>,
+    /// How long `summarize` may take, `20s` at most: each save waits for it. Default `10s`.
+    pub deadline: Span,
 }
 
 /// A named place in the pipeline.
@@ -358,7 +375,14 @@ impl Default for Sandbox {
             pull: true,
             pull_every: Span::seconds(60),
             secrets: SecretsMode::default(),
+            message: MessageSpec::default(),
         }
+    }
+}
+
+impl Default for MessageSpec {
+    fn default() -> Self {
+        Self { template: None, summarize: None, deadline: Span::seconds(10) }
     }
 }
 

@@ -182,6 +182,10 @@ mod tests {
         | `sandbox.pull` | true, false | `true` | Bring in what others push to the branch; where both changed a line, the sandbox wins. |
         | `sandbox.pull_every` | duration | `1m` | Pause between two looks at the remote, besides those that a refused push causes. |
         | `sandbox.secrets` | `block`, `warn`, `off` | `block` | What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. |
+        | `sandbox.message` | keys | see below | What the commit messages of saves say. |
+        | `sandbox.message.template` | text | `{subject}` and the list of changes | The message, its first line the subject (cut to 72 characters), with placeholders: `{subject}` (what was done to which files), `{verb}`, `{count}`, `{files}`, `{changes}` (a line for each file), `{added}`, `{modified}`, `{deleted}`, `{directory}`, `{totals}`, `{project}`, `{branch}`, `{date}`, `{time}` (UTC); `{{` and `}}` are braces. A single line keeps the list of changes below it. |
+        | `sandbox.message.summarize` | text | none | Shell command, run in the checkout, that reads a save's patch (at most 128 KiB) and prints its `{subject}`; when it fails, says nothing or takes too long, the save lands all the same. |
+        | `sandbox.message.deadline` | duration | `10s` | How long `summarize` may take, `20s` at most: each save waits for it. |
         | `remote` | text | `origin` | Name of the git remote that branches are pushed to; nothing is pushed where it does not exist. |
         | `environments` | names with keys | none | The environments, in promotion order. |
         | `environments.<name>.from` | text | required | Where candidates come from: the sandbox's branch or the name of another environment. |

@@ -92,7 +92,7 @@ health: 3
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
-    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets)
+    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, message)
     cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, checks, verify, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
@@ -120,6 +120,7 @@ sandbox:
   branch: "a..b"
   settle: 20s
   exclude: ["*.tmp", "{a,b", "[z-a]"]
+  message: { template: "{verb}", summarize: " ", deadline: 21s }
 environments:
   staging:
     from: devlop
@@ -149,26 +150,29 @@ health: { checks: [bild] }
     cascade-sync.yaml:6:11: sandbox.settle: settle (20s) must not be longer than batch_window (10s)
     cascade-sync.yaml:7:22: sandbox.exclude[1]: not a .gitignore pattern: error parsing glob '{a,b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
     cascade-sync.yaml:7:30: sandbox.exclude[2]: not a .gitignore pattern: error parsing glob '[z-a]': invalid range; 'z' > 'a'
-    cascade-sync.yaml:10:11: environments.staging.from: `devlop` is neither the sandbox's branch nor an environment (allowed: a..b, production, Live)
-    cascade-sync.yaml:12:14: environments.staging.checks[0]: there is no check `biuld`; did you mean `build`? (allowed: build, both, odd, ftp, out)
-    cascade-sync.yaml:13:27: environments.staging.approval.required: must be at least 1
-    cascade-sync.yaml:13:39: environments.staging.approval.expires: must be longer than 0s
-    cascade-sync.yaml:15:11: environments.production.from: `stagin` is neither the sandbox's branch nor an environment; did you mean `staging`? (allowed: a..b, staging, Live)
-    cascade-sync.yaml:16:13: environments.production.branch: `staging` is the branch of environment `staging`
-    cascade-sync.yaml:17:14: environments.production.verify[0]: there is no check `nothing-like-it` (allowed: build, both, odd, ftp, out)
-    cascade-sync.yaml:18:3: environments.Live: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
-    cascade-sync.yaml:20:13: environments.Live.branch: `staging/live` cannot exist in git beside the branch of environment `staging`
-    cascade-sync.yaml:22:3: checks.build: a check needs one of run, http, tcp and file
-    cascade-sync.yaml:23:21: checks.both.http: a check asks one question, and this one has `run` already
-    cascade-sync.yaml:24:15: checks.odd.tcp: must be host:port, like 127.0.0.1:5432 or [::1]:5432
-    cascade-sync.yaml:24:21: checks.odd.status: only has a meaning beside `http`
-    cascade-sync.yaml:24:34: checks.odd.contains: only has a meaning beside `http`
-    cascade-sync.yaml:25:16: checks.ftp.http: the URL must begin with http:// or https:// and name a host
-    cascade-sync.yaml:25:38: checks.ftp.successes: must be at least 1
-    cascade-sync.yaml:25:51: checks.ftp.failures: must be at least 1
-    cascade-sync.yaml:26:16: checks.out.file: must be a relative path that stays inside (no `..`)
-    cascade-sync.yaml:26:31: checks.out.every: must be longer than 0s
-    cascade-sync.yaml:27:20: health.checks[0]: there is no check `bild`; did you mean `build`? (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:8:24: sandbox.message.template: what `summarize` prints is `{subject}`, which is not in here
+    cascade-sync.yaml:8:45: sandbox.message.summarize: the command is empty
+    cascade-sync.yaml:8:60: sandbox.message.deadline: must be 20s at most: each save waits that long
+    cascade-sync.yaml:11:11: environments.staging.from: `devlop` is neither the sandbox's branch nor an environment (allowed: a..b, production, Live)
+    cascade-sync.yaml:13:14: environments.staging.checks[0]: there is no check `biuld`; did you mean `build`? (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:14:27: environments.staging.approval.required: must be at least 1
+    cascade-sync.yaml:14:39: environments.staging.approval.expires: must be longer than 0s
+    cascade-sync.yaml:16:11: environments.production.from: `stagin` is neither the sandbox's branch nor an environment; did you mean `staging`? (allowed: a..b, staging, Live)
+    cascade-sync.yaml:17:13: environments.production.branch: `staging` is the branch of environment `staging`
+    cascade-sync.yaml:18:14: environments.production.verify[0]: there is no check `nothing-like-it` (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:19:3: environments.Live: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
+    cascade-sync.yaml:21:13: environments.Live.branch: `staging/live` cannot exist in git beside the branch of environment `staging`
+    cascade-sync.yaml:23:3: checks.build: a check needs one of run, http, tcp and file
+    cascade-sync.yaml:24:21: checks.both.http: a check asks one question, and this one has `run` already
+    cascade-sync.yaml:25:15: checks.odd.tcp: must be host:port, like 127.0.0.1:5432 or [::1]:5432
+    cascade-sync.yaml:25:21: checks.odd.status: only has a meaning beside `http`
+    cascade-sync.yaml:25:34: checks.odd.contains: only has a meaning beside `http`
+    cascade-sync.yaml:26:16: checks.ftp.http: the URL must begin with http:// or https:// and name a host
+    cascade-sync.yaml:26:38: checks.ftp.successes: must be at least 1
+    cascade-sync.yaml:26:51: checks.ftp.failures: must be at least 1
+    cascade-sync.yaml:27:16: checks.out.file: must be a relative path that stays inside (no `..`)
+    cascade-sync.yaml:27:31: checks.out.every: must be longer than 0s
+    cascade-sync.yaml:28:20: health.checks[0]: there is no check `bild`; did you mean `build`? (allowed: build, both, odd, ftp, out)
     ");
 }
 
@@ -355,4 +359,13 @@ proptest! {
         let bytes = [before, with.as_bytes(), after.get(length..).unwrap_or_default()].concat();
         let _ = parse(&String::from_utf8_lossy(&bytes), FILE_NAME, &variables());
     }
+}
+
+#[test]
+fn a_template_with_an_unknown_placeholder_is_refused_with_the_nearest_name() {
+    insta::assert_snapshot!(after_head("sandbox:\n  message:\n    template: |\n      {brnch}: {subject}\n"), @"cascade-sync.yaml:8:7: sandbox.message.template: `brnch` is not one of the choices; did you mean `branch`? (allowed: subject, verb, count, files, changes, added, modified, deleted, directory, totals, project, branch, date, time)");
+    insta::assert_snapshot!(after_head("sandbox: { message: { template: \"{subject\", deadline: 0s } }\n"), @"
+    cascade-sync.yaml:5:33: sandbox.message.template: `{` is not closed; write `{{` for the character itself
+    cascade-sync.yaml:5:55: sandbox.message.deadline: must be longer than 0s
+    ");
 }

@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use ignore::gitignore::GitignoreBuilder;
 
-use super::model::{Config, Expanded};
+use super::message::Placeholder;
+use super::model::{Config, Expanded, MessageSpec};
 use super::node::{Kind, Node, NodeId, Place, dotted};
 use super::problem::{Position, Report, brief, nearest, quoted_message};
 use super::refname::branch_problem;
 use super::variables::Variables;
+use crate::base::units::Span;
 
 /// The keys of a check of which exactly one is set.
 const QUESTIONS: [&str; 4] = ["run", "http", "tcp", "file"];
@@ -98,6 +100,7 @@ impl Checker<'_> {
             let key = if self.find(&["sandbox", "settle"]).is_some() { "settle" } else { "batch_window" };
             self.report_value(&["sandbox", key], &message);
         }
+        self.check_message(&sandbox.message);
         for (place, pattern) in self.texts(&["sandbox", "exclude"]) {
             if let Some(problem) = pattern_problem(&pattern) {
                 self.report.add(place.at, place.key, problem);
@@ -138,6 +141,22 @@ impl Checker<'_> {
             if let Some(problem) = entry.value.as_text().and_then(|text| allowed_secret_problem(name, text)) {
                 self.report.add(entry.value.at, dotted(key, name), problem);
             }
+        }
+    }
+
+    fn check_message(&mut self, message: &MessageSpec) {
+        let path = |key| ["sandbox", "message", key];
+        if message.deadline.0.is_zero() {
+            self.report_value(&path("deadline"), NOT_ZERO);
+        } else if message.deadline > MAX_MESSAGE_DEADLINE {
+            self.report_value(&path("deadline"), "must be 20s at most: each save waits that long");
+        }
+        let Some(summarize) = &message.summarize else { return };
+        if summarize.trim().is_empty() {
+            self.report_value(&path("summarize"), "the command is empty");
+        }
+        if message.template.as_ref().is_some_and(|template| !template.has(Placeholder::Subject)) {
+            self.report_value(&path("template"), "what `summarize` prints is `{subject}`, which is not in here");
         }
     }
 
@@ -381,6 +400,9 @@ impl Checker<'_> {
 
 /// More environments are refused.
 const MAX_ENVIRONMENTS: usize = 100;
+
+/// A longer deadline would make `cascade stop` give up before the watcher has saved.
+const MAX_MESSAGE_DEADLINE: Span = Span::seconds(20);
 
 /// More checks are refused.
 const MAX_CHECKS: usize = 1_000;

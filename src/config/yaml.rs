@@ -50,6 +50,8 @@ pub(super) fn read(text: &str) -> Document {
     }
     let complete = builder.read(text);
     let root = if complete { builder.root.or(Some(Node { id: 0, at: START, kind: Kind::Null })) } else { None };
+    let end = end_of(text);
+    builder.faults.iter_mut().for_each(|fault| fault.at = fault.at.min(end));
     Document { root, faults: builder.faults }
 }
 
@@ -262,6 +264,13 @@ impl Builder {
     }
 }
 
+/// Answers the last place of a text: the reader names one beyond it when something is missing at the end.
+fn end_of(text: &str) -> Position {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    Position { line: text.split('\n').count(), column: last.chars().count() + 1 }
+}
+
 fn position(marker: Marker) -> Position {
     Position { line: marker.line().max(1), column: marker.col() + 1 }
 }
@@ -330,6 +339,7 @@ mod tests {
         insta::assert_snapshot!(faults("a: &x {b: 1}\nc:\n  <<: *x\n"), @"3:3: merge keys are not supported; use an alias for the whole value");
         insta::assert_snapshot!(faults("a: !secret 1\n"), @"1:4: the tag `!secret` means nothing here");
         insta::assert_snapshot!(faults("[1, 2]: 3\n"), @"1:1: a key must be text");
+        insta::assert_snapshot!(faults("a:\n>"), @"2:2: not YAML: simple key expected");
         insta::assert_snapshot!(faults("a: \"open\n"), @"1:4: not YAML: while scanning a quoted scalar, found unexpected end of stream");
     }
 

@@ -32,7 +32,7 @@ pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeC
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{
-    Change, ChangeKind, Hints, Inspect, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer, RestoreRequest,
-    SaveAnswer, SaveRequest, Saved, SetAside,
+    Change, ChangeKind, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
+    RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside,
 };
 pub use setup::Setup;

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt as _, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use flate2::read::ZlibDecoder;
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 use git2::{ObjectType, Oid};
 use sha1::{Digest as _, Sha1};
@@ -81,6 +82,27 @@ impl PackWriter {
         }
         self.rewind(start).map_err(Error::io("write a pack in", &self.dir))?;
         Ok(false)
+    }
+
+    /// Answers the content of a blob that was added; none when it was not, or has more than `limit_bytes`.
+    pub fn read_blob(&mut self, oid: Oid, limit_bytes: u64) -> Result<Option<Vec<u8>>> {
+        let Some(offset) = self.objects.iter().find(|object| object.oid == oid).map(|object| object.offset) else {
+            return Ok(None);
+        };
+        self.read_at(offset, limit_bytes).map_err(Error::io("read a pack in", &self.dir))
+    }
+
+    fn read_at(&mut self, offset: u64, limit_bytes: u64) -> io::Result<Option<Vec<u8>>> {
+        let Some(file) = self.file.as_mut() else { return Ok(None) };
+        file.flush()?;
+        let mut source = Onward { file: file.get_ref().as_file(), offset };
+        let size = entry_size(&mut source)?;
+        if size > limit_bytes {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        ZlibDecoder::new(source).take(size).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 == size { Ok(Some(bytes)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
     /// Writes what was added durably and shows it to git; answers whether there was anything.
@@ -223,6 +245,33 @@ fn entry_header(kind: ObjectType, size: u64) -> Vec<u8> {
     header
 }
 
+/// Reads what [`entry_header`] wrote and answers the size.
+fn entry_size(source: &mut impl Read) -> io::Result<u64> {
+    let mut byte = [0];
+    source.read_exact(&mut byte)?;
+    let (mut size, mut shift) = (u64::from(byte[0] & 0x0f), 4);
+    while byte[0] & 0x80 != 0 {
+        source.read_exact(&mut byte)?;
+        size |= u64::from(byte[0] & 0x7f).checked_shl(shift).unwrap_or(0);
+        shift += 7;
+    }
+    Ok(size)
+}
+
+/// Reads a file from some place on, and leaves alone where it is written.
+struct Onward<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for Onward<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
 /// Writes the number of objects and the checksum that ends a pack.
 fn seal(file: &mut File, objects: usize) -> io::Result<[u8; 20]> {
     let count = u32::try_from(objects).map_err(io::Error::other)?;
@@ -314,6 +363,23 @@ mod tests {
         assert_eq!(repo.find_blob(expected).unwrap().content(), large);
         let left: Vec<_> = fs::read_dir(dir.path().join("objects/pack")).unwrap().collect();
         assert_eq!(left.len(), 2);
+    }
+
+    #[test]
+    fn blobs_are_read_back_before_the_pack_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut pack = PackWriter::new(&dir.path().join("objects"));
+        let contents = [b"".to_vec(), b"small".to_vec(), vec![b'x'; 100_000]];
+        for bytes in &contents {
+            let oid = pack.add(ObjectType::Blob, bytes).unwrap();
+            assert_eq!(pack.read_blob(oid, 100_000).unwrap().as_ref(), Some(bytes));
+        }
+        let large = hash(ObjectType::Blob, &contents[2]);
+        assert_eq!(pack.read_blob(large, 99_999).unwrap(), None);
+        assert_eq!(pack.read_blob(Oid::ZERO_SHA1, 1).unwrap(), None);
+        assert!(pack.finish().unwrap());
+        let repo = git2::Repository::init_bare(dir.path()).unwrap();
+        assert_eq!(repo.find_blob(large).unwrap().content(), contents[2]);
     }
 
     #[test]

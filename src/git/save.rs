@@ -8,6 +8,7 @@ mod attributes;
 mod commit;
 mod lock;
 mod mend;
+mod proposal;
 mod publish;
 mod pull;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use git2::{Oid, Status, StatusOptions};
 pub use self::lock::DeadSave;
 pub(super) use self::mend::PLACE_PREFIX as INDEX_PLACE_PREFIX;
 pub use self::mend::{IndexDamage, Obstacle, Rebuilt};
+pub use self::proposal::{PATCH_LIMIT_BYTES, PATCH_LIMIT_FILES, Proposal};
 use self::publish::{Moved, Publication};
 pub use self::pull::{PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
@@ -74,8 +76,9 @@ pub struct SaveRequest<'a> {
     pub excluded: &'a dyn Fn(&[u8], bool) -> bool,
     /// Looks at the content of each changed file; files over 4 MiB and links are not looked at.
     pub inspect: &'a Inspect<'a>,
-    /// Answers the commit message for what is saved.
-    pub message: &'a dyn Fn(&[Change]) -> String,
+    /// Answers the commit message for what is saved. Asked while nothing is locked, and again when the user committed
+    /// meanwhile.
+    pub message: &'a dyn Fn(&mut Proposal<'_, '_>) -> String,
     /// Name and e-mail address; default: `user.name` and `user.email`, else cascade itself.
     pub author: Option<(String, String)>,
     /// The commit's time, seconds since the epoch.
@@ -110,6 +113,8 @@ pub struct Saved {
     pub commit: Oid,
     /// The tip before it.
     pub parent: Oid,
+    /// The first line of its message.
+    pub subject: String,
     /// What it changed, sorted by path.
     pub changes: Vec<Change>,
     /// What could not be saved.
@@ -312,7 +317,8 @@ impl Repo {
             scan.found.changes.iter().map(|(path, (_, op))| (path.clone(), edit_of(op))).collect();
         let written = scan.base.write(&edits, &mut scan.pack)?;
         let changes: Vec<Change> = scan.found.changes.values().map(|(change, _)| change.clone()).collect();
-        let message = (request.message)(&changes);
+        let mut proposal = Proposal::new(&changes, &scan.found.changes, &mut scan.base, &mut scan.pack, &odb);
+        let message = (request.message)(&mut proposal);
         let draft = commit::Draft {
             branch: request.branch,
             tree: written.root,
@@ -329,7 +335,8 @@ impl Repo {
             Moved::Superseded => Ok(Attempt::Superseded { parent }),
             Moved::To { commit, keeps_staged } => {
                 let (set_aside, unsettled) = reports(scan.found);
-                let saved = Saved { commit, parent, changes, set_aside, unsettled, keeps_staged };
+                let subject = draft.subject().to_owned();
+                let saved = Saved { commit, parent, subject, changes, set_aside, unsettled, keeps_staged };
                 Ok(Attempt::Done(SaveAnswer::Saved(saved)))
             }
         }

@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use crate::base::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::ByteSize;
+use crate::config::message::Part;
+use crate::config::{MessageTemplate, Placeholder};
 use crate::git::{Change, ChangeKind};
 
 /// Longest subject, in characters.
@@ -14,6 +17,10 @@ pub const SUBJECT_LIMIT_CHARS: usize = 72;
 pub const LISTED_LIMIT_CHANGES: usize = 50;
 /// Longest name in the body, in characters.
 const NAME_LIMIT_CHARS: usize = 300;
+/// A subject within a template gets this much at least, before the whole line is cut.
+const SHORTEST_SUBJECT_CHARS: usize = 24;
+/// Below this line git takes a message for ended.
+const SCISSORS: &str = "------------------------ >8 ------------------------";
 
 /// The trailer that names the batch of a save.
 pub const BATCH_TRAILER: &str = "Cascade-Batch";
@@ -21,44 +28,61 @@ pub const BATCH_TRAILER: &str = "Cascade-Batch";
 /// The trailer that names what a merge brought in.
 pub const MERGED_TRAILER: &str = "Cascade-Merged";
 
-/// Composes the message for `changes` of `project`, saved at `at_ms` (which tells equal batches apart).
+/// What a message can tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// The project's name.
+    pub project: &'a str,
+    /// The sandbox's branch.
+    pub branch: &'a str,
+    /// What is saved.
+    pub changes: &'a [Change],
+    /// When; it tells equal batches apart.
+    pub at: Timestamp,
+}
+
+/// Composes a message: subject, body and the trailer that names the batch.
 ///
-/// Subject (at most [`SUBJECT_LIMIT_CHARS`]), a list of at most [`LISTED_LIMIT_CHANGES`], totals, and the trailer.
-/// Names are escaped: besides line breaks there are no control characters.
+/// `summary` takes the place of the usual subject, `template` says where it stands and what else is there; the first
+/// line of the message has at most [`SUBJECT_LIMIT_CHARS`] and is never empty. Without a template, or with one of a
+/// single line, the body is a list of at most [`LISTED_LIMIT_CHANGES`] and totals. Names and texts are escaped: besides
+/// line breaks there are no control characters. Git finds the trailer whatever stands above it.
 #[must_use]
-pub fn compose(project: &str, changes: &[Change], at_ms: i64) -> String {
-    compose_with(&subject(changes), project, changes, at_ms)
+pub fn compose(facts: &Facts<'_>, template: Option<&MessageTemplate>, summary: Option<&str>) -> String {
+    let line = template.map_or_else(
+        || summary_within(facts, summary, SUBJECT_LIMIT_CHARS),
+        |template| subject_of(facts, template, summary),
+    );
+    let line = if line.trim().is_empty() { subject(facts.changes) } else { line };
+    let body = template.map(|template| body_of(facts, template, summary)).unwrap_or_default();
+    let body = if body.trim().is_empty() { usual_body(facts.changes) } else { body };
+    // A person's own trailers and ours are one block.
+    let gap = if ends_with_trailers(&body) { "\n" } else { "\n\n" };
+    format!(
+        "{}\n\n{}{gap}{BATCH_TRAILER}: {}\n",
+        cut(&harmless(line.trim()), SUBJECT_LIMIT_CHARS),
+        body,
+        batch_id(facts)
+    )
 }
 
-/// Composes the message with another first line, which is escaped and cut to [`SUBJECT_LIMIT_CHARS`].
-#[must_use]
-pub fn compose_with(subject: &str, project: &str, changes: &[Change], at_ms: i64) -> String {
-    let subject: String = shown(subject.as_bytes()).chars().take(SUBJECT_LIMIT_CHARS).collect();
-    let mut text = format!("{subject}\n\n");
-    for change in changes.iter().take(LISTED_LIMIT_CHANGES) {
-        text.push_str(&listed(change));
-    }
-    if changes.len() > LISTED_LIMIT_CHANGES {
-        text.push_str(&format!("and {} more\n", changes.len() - LISTED_LIMIT_CHANGES));
-    }
-    // Writing to a String cannot fail.
-    let _ = write!(text, "\n{}\n\n{BATCH_TRAILER}: {}\n", totals(changes), batch_id(project, changes, at_ms));
-    text
-}
-
-/// Answers the first line: what was done to how much, and as many names as fit.
+/// Answers the usual first line: what was done to how much, and as many names as fit.
 #[must_use]
 pub fn subject(changes: &[Change]) -> String {
+    subject_within(changes, SUBJECT_LIMIT_CHARS)
+}
+
+fn subject_within(changes: &[Change], room: usize) -> String {
     let verb = verb(changes);
     let names: Vec<String> = changes.iter().take(SUBJECT_LIMIT_CHARS).map(|change| shown(&change.path)).collect();
     match names.as_slice() {
         [] => "Save".to_owned(),
-        [only] => fitted(&format!("{verb} "), only),
+        [only] => fitted(&format!("{verb} "), only, room),
         _ => {
             let count = format!("{verb} {} files", changes.len());
             match common_directory(changes) {
-                Some(directory) => fitted(&format!("{count} in "), &directory),
-                None => with_names(&format!("{count}: "), &names, changes.len()),
+                Some(directory) => fitted(&format!("{count} in "), &directory, room),
+                None => with_names(&format!("{count}: "), &names, changes.len(), room),
             }
         }
     }
@@ -80,6 +104,97 @@ pub fn compose_merge(remote: &str, branch: &str, theirs: ObjectId, lost: &[Vec<u
     }
     text.push_str(&format!("{MERGED_TRAILER}: {theirs}\n"));
     text
+}
+
+fn summary_within(facts: &Facts<'_>, summary: Option<&str>, room: usize) -> String {
+    let summary = summary.map(|text| shown(text.as_bytes())).filter(|text| !text.trim().is_empty());
+    summary.map_or_else(|| subject_within(facts.changes, room), |text| cut(text.trim(), room))
+}
+
+/// Fills in the first line; what is said of the changes gets the room that the rest of it leaves.
+fn subject_of(facts: &Facts<'_>, template: &MessageTemplate, summary: Option<&str>) -> String {
+    let fill = |subject: &str| -> String {
+        let parts = template.subject().iter().map(|part| match part {
+            Part::Text(text) => shown(text.as_bytes()),
+            Part::Placeholder(Placeholder::Subject) => subject.to_owned(),
+            Part::Placeholder(other) => value(facts, *other).replace('\n', ", "),
+        });
+        parts.collect()
+    };
+    let room = SUBJECT_LIMIT_CHARS.saturating_sub(chars(fill("").trim())).max(SHORTEST_SUBJECT_CHARS);
+    fill(&summary_within(facts, summary, room))
+}
+
+fn body_of(facts: &Facts<'_>, template: &MessageTemplate, summary: Option<&str>) -> String {
+    let parts = template.body().iter().map(|part| match part {
+        Part::Text(text) => text.split('\n').map(|line| shown(line.as_bytes())).collect::<Vec<_>>().join("\n"),
+        Part::Placeholder(Placeholder::Subject) => summary_within(facts, summary, SUBJECT_LIMIT_CHARS),
+        Part::Placeholder(other) => value(facts, *other),
+    });
+    let text = parts.collect::<String>();
+    text.trim().split('\n').map(|line| harmless(line.trim_end())).collect::<Vec<_>>().join("\n")
+}
+
+fn value(facts: &Facts<'_>, placeholder: Placeholder) -> String {
+    let changes = facts.changes;
+    match placeholder {
+        Placeholder::Subject => subject(changes),
+        Placeholder::Verb => verb(changes).to_owned(),
+        Placeholder::Count => changes.len().to_string(),
+        Placeholder::Files => files(changes),
+        Placeholder::Changes => list(changes).trim_end().to_owned(),
+        Placeholder::Added => count(changes, &[ChangeKind::Added]).to_string(),
+        Placeholder::Modified => count(changes, &[ChangeKind::Modified, ChangeKind::ModeChanged]).to_string(),
+        Placeholder::Deleted => count(changes, &[ChangeKind::Deleted]).to_string(),
+        Placeholder::Directory => common_directory(changes).unwrap_or_else(|| "./".to_owned()),
+        Placeholder::Totals => totals(changes),
+        Placeholder::Project => shown(facts.project.as_bytes()),
+        Placeholder::Branch => shown(facts.branch.as_bytes()),
+        Placeholder::Date => facts.at.strftime("%Y-%m-%d").to_string(),
+        Placeholder::Time => facts.at.strftime("%H:%M:%S").to_string(),
+    }
+}
+
+fn files(changes: &[Change]) -> String {
+    let listed = changes.iter().take(LISTED_LIMIT_CHANGES);
+    let names: Vec<String> = listed.map(|change| ending(&shown(&change.path), NAME_LIMIT_CHARS)).collect();
+    let rest = if changes.len() > names.len() { ", …" } else { "" };
+    names.join(", ") + rest
+}
+
+fn usual_body(changes: &[Change]) -> String {
+    format!("{}\n{}", list(changes), totals(changes))
+}
+
+fn list(changes: &[Change]) -> String {
+    let mut text: String = changes.iter().take(LISTED_LIMIT_CHANGES).map(listed).collect();
+    if changes.len() > LISTED_LIMIT_CHANGES {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "and {} more", changes.len() - LISTED_LIMIT_CHANGES);
+    }
+    text
+}
+
+/// Moves away from the start of its line what git takes for the end of a message.
+fn harmless(line: &str) -> String {
+    let is_divider = line.strip_prefix("---").is_some_and(|rest| rest.chars().next().is_none_or(char::is_whitespace));
+    if is_divider || line.contains(SCISSORS) { format!(" {line}") } else { line.to_owned() }
+}
+
+/// Answers whether the last paragraph is made of trailers (`Key: value`).
+fn ends_with_trailers(body: &str) -> bool {
+    let is_key = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_trailer = |line: &str| line.split_once(": ").is_some_and(|(key, _)| is_key(key));
+    body.rsplit("\n\n").next().is_some_and(|last| last.lines().all(is_trailer))
+}
+
+/// Shortens a line to `room` characters, with a sign that there was more.
+fn cut(line: &str, room: usize) -> String {
+    if chars(line) <= room {
+        return line.to_owned();
+    }
+    let start: String = line.chars().take(room.saturating_sub(1)).collect();
+    format!("{}…", start.trim_end())
 }
 
 fn verb(changes: &[Change]) -> &'static str {
@@ -105,12 +220,12 @@ fn common_directory(changes: &[Change]) -> Option<String> {
     (!common.is_empty()).then(|| shown(common))
 }
 
-fn with_names(start: &str, names: &[String], count: usize) -> String {
+fn with_names(start: &str, names: &[String], count: usize, room: usize) -> String {
     let mut text = start.to_owned();
     for (index, name) in names.iter().enumerate() {
         let (glue, rest) = (if index == 0 { "" } else { ", " }, if index + 1 == count { "" } else { ", …" });
-        if chars(&text) + chars(glue) + chars(name) + chars(rest) > SUBJECT_LIMIT_CHARS {
-            return if index == 0 { fitted(start, name) } else { text + ", …" };
+        if chars(&text) + chars(glue) + chars(name) + chars(rest) > room {
+            return if index == 0 { fitted(start, name, room) } else { text + ", …" };
         }
         text = text + glue + name;
     }
@@ -118,8 +233,8 @@ fn with_names(start: &str, names: &[String], count: usize) -> String {
 }
 
 /// Puts `name` behind `start`; of one that is too long the end stays, for it tells more.
-fn fitted(start: &str, name: &str) -> String {
-    format!("{start}{}", ending(name, SUBJECT_LIMIT_CHARS.saturating_sub(chars(start))))
+fn fitted(start: &str, name: &str, room: usize) -> String {
+    format!("{start}{}", ending(name, room.saturating_sub(chars(start))))
 }
 
 fn ending(name: &str, room: usize) -> String {
@@ -141,8 +256,12 @@ fn listed(change: &Change) -> String {
     }
 }
 
+fn count(changes: &[Change], wanted: &[ChangeKind]) -> usize {
+    changes.iter().filter(|change| wanted.contains(&change.kind)).count()
+}
+
 fn totals(changes: &[Change]) -> String {
-    let count = |wanted: &[ChangeKind]| changes.iter().filter(|change| wanted.contains(&change.kind)).count();
+    let count = |wanted: &[ChangeKind]| count(changes, wanted);
     let bytes = changes.iter().fold(0_u64, |sum, change| sum.saturating_add(change.bytes));
     format!(
         "{} added, {} modified, {} deleted; {}",
@@ -161,9 +280,9 @@ fn size(bytes: u64) -> String {
 }
 
 /// Answers the short name of a batch: what changed, where and when.
-fn batch_id(project: &str, changes: &[Change], at_ms: i64) -> String {
-    let mut content = format!("{project}\0{at_ms}\0").into_bytes();
-    for change in changes {
+fn batch_id(facts: &Facts<'_>) -> String {
+    let mut content = format!("{}\0{}\0", facts.project, facts.at.as_millisecond()).into_bytes();
+    for change in facts.changes {
         content.extend_from_slice(&change.path);
         content.push(0);
     }
@@ -184,6 +303,19 @@ mod tests {
         Change { path: path.to_vec(), kind, bytes: 1_536 }
     }
 
+    fn facts(changes: &[Change]) -> Facts<'_> {
+        Facts { project: "shop", branch: "develop", changes, at: Timestamp::from_second(1_769_868_309).unwrap() }
+    }
+
+    #[track_caller]
+    fn check_template(template: &str, summary: Option<&str>, changes: &[(&[u8], ChangeKind)], expected: &str) {
+        let changes: Vec<Change> = changes.iter().map(|(path, kind)| change(path, *kind)).collect();
+        let text = compose(&facts(&changes), Some(&template.parse().unwrap()), summary);
+        let (message, id) = text.trim_end().rsplit_once(' ').unwrap();
+        assert_eq!((message, id.len()), (expected, 8));
+    }
+
+    #[track_caller]
     fn check(changes: &[(&str, ChangeKind)], expected: &str) {
         let changes: Vec<Change> = changes.iter().map(|(path, kind)| change(path.as_bytes(), *kind)).collect();
         assert_eq!(subject(&changes), expected);
@@ -211,9 +343,65 @@ mod tests {
     fn body_lists_changes_and_counts_the_rest() {
         let changes: Vec<Change> =
             (0..60).map(|number| change(format!("f{number}").as_bytes(), ChangeKind::Added)).collect();
-        let text = compose("p", &changes, 1);
+        let text = compose(&facts(&changes), None, None);
         assert!(text.contains("\nA f0 (1KiB)\n") && text.contains("\nand 10 more\n"), "{text}");
         assert!(text.contains("\n60 added, 0 modified, 0 deleted; 90KiB\n\nCascade-Batch: "), "{text}");
+    }
+
+    #[test]
+    fn template_of_one_line_shapes_the_subject_and_keeps_the_body() {
+        check_template(
+            "[{project}/{branch}] {verb} {count} {{x}} {subject}",
+            None,
+            &[(b"src/a", ChangeKind::Added)],
+            "[shop/develop] Add 1 {x} Add src/a\n\nA src/a (1KiB)\n\n1 added, 0 modified, 0 deleted; 1KiB\n\nCascade-Batch:",
+        );
+    }
+
+    #[test]
+    fn template_of_many_lines_is_the_whole_message() {
+        check_template(
+            "{files} in {directory}\n{added}/{modified}/{deleted}\n{changes}\n\n{date}T{time}",
+            None,
+            &[(b"d/a", ChangeKind::Added), (b"d/b", ChangeKind::Deleted)],
+            "d/a, d/b in d/\n\n1/0/1\nA d/a (1KiB)\nD d/b\n\n2026-01-31T14:05:09\n\nCascade-Batch:",
+        );
+    }
+
+    #[test]
+    fn own_trailers_and_the_batch_are_one_block() {
+        check_template(
+            "{subject}\n\n{totals}\n\nSigned-off-by: Ada <ada@example.test>",
+            None,
+            &[(b"a", ChangeKind::Deleted)],
+            "Delete a\n\n0 added, 0 modified, 1 deleted; 1KiB\n\nSigned-off-by: Ada <ada@example.test>\nCascade-Batch:",
+        );
+    }
+
+    #[test]
+    fn summary_is_the_subject_within_the_template() {
+        let changes: &[(&[u8], ChangeKind)] = &[(b"a", ChangeKind::Modified)];
+        let rest = "\n\nx\n\nCascade-Batch:";
+        check_template("s: {subject}\nx", Some(" Fix \x1b[1mit\n"), changes, &format!("s: Fix \\x1b[1mit\\n{rest}"));
+        check_template("s: {subject}\nx", Some(" \t "), changes, &format!("s: \\t{rest}"));
+        check_template("s: {subject}\nx", Some("  "), changes, &format!("s: Change a{rest}"));
+        let long = format!("s: {}…{rest}", "y".repeat(68));
+        check_template("s: {subject}\nx", Some(&"y".repeat(100)), changes, &long);
+    }
+
+    #[test]
+    fn what_git_takes_for_the_end_of_a_message_is_moved() {
+        check_template(
+            "{files}\n---\n--- x\n----",
+            None,
+            &[(b"---", ChangeKind::Added)],
+            " ---\n\n ---\n --- x\n----\n\nCascade-Batch:",
+        );
+    }
+
+    #[test]
+    fn subject_that_comes_out_empty_is_the_usual_one() {
+        check_template("{files}\nx", None, &[(b"   ", ChangeKind::Added)], "Add\n\nx\n\nCascade-Batch:");
     }
 
     fn kind() -> impl Strategy<Value = ChangeKind> {
@@ -225,14 +413,18 @@ mod tests {
         #[test]
         fn any_names_make_a_valid_message(
             given in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..120), kind()), 0..80),
+            template in prop::option::of("([{](subject|files|changes|totals|directory|verb)[}]|[{][{]|\\PC|[ \n\r\t-]){1,30}"),
+            summary in prop::option::of(".{0,120}"),
         ) {
             let changes: Vec<Change> = given.iter().map(|(path, kind)| change(path, *kind)).collect();
-            let text = compose("p", &changes, 7);
+            let template = template.and_then(|text| text.parse::<MessageTemplate>().ok());
+            let text = compose(&facts(&changes), template.as_ref(), summary.as_deref());
             prop_assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{}", text);
             let mut lines = text.lines();
             prop_assert!(lines.next().is_some_and(|line| !line.trim().is_empty() && chars(line) <= SUBJECT_LIMIT_CHARS));
             prop_assert_eq!(lines.next(), Some(""));
             prop_assert!(text.lines().last().is_some_and(|line| line.starts_with("Cascade-Batch: ")));
+            prop_assert!(text.lines().all(|line| line != "---" && !line.starts_with("--- ")), "{}", text);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! store for everybody to read; promotions that follow a save are somebody else's, who is told by a [`Follower`].
 
 mod board;
+mod composer;
 mod health;
 mod inspection;
 pub mod message;

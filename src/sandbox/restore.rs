@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::composer::Composer;
 use super::inspection::Inspection;
+use super::message::Facts;
 use super::{Error, message};
 use crate::context::Context;
-use crate::git::{Change, Hints, Restore, RestoreAnswer, RestoreRequest, SaveAnswer, SaveRequest};
+use crate::git::{Hints, Restore, RestoreAnswer, RestoreRequest, SaveAnswer, SaveRequest};
 use crate::watch::Rules;
 
 /// Saves what changed at these paths (none: everywhere), as the watcher does, whether one runs or not.
@@ -19,14 +21,16 @@ pub async fn save_now(ctx: &Context, paths: Vec<Vec<u8>>) -> Result<SaveAnswer, 
     let looker = Inspection::new(ctx)?.looker();
     let hints =
         if paths.is_empty() { Hints::Everything } else { Hints::Paths(paths.into_iter().collect::<BTreeSet<_>>()) };
+    let composer = Composer::new(ctx);
     let save = move |repo: &crate::git::Repo| {
+        let writing = composer.begin(now);
         repo.save(&SaveRequest {
             branch: &config.sandbox.branch,
             hints,
             max_file_bytes: config.sandbox.max_file_size.0,
             excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
             inspect: &|path, content, committed| looker.inspect(path, content, committed),
-            message: &|changes: &[Change]| message::compose(&config.project, changes, now.as_millisecond()),
+            message: &|proposal| writing.message(proposal),
             author: None,
             now_seconds: now.as_second(),
             offset_minutes: 0,
@@ -47,7 +51,10 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
             branch: &config.sandbox.branch,
             what,
             excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
-            message: &|changes| message::compose_with(&subject, &config.project, changes, now.as_millisecond()),
+            message: &|changes| {
+                let (project, branch) = (config.project.as_str(), config.sandbox.branch.as_str());
+                message::compose(&Facts { project, branch, changes, at: now }, None, Some(&subject))
+            },
             now_seconds: now.as_second(),
         })
     };

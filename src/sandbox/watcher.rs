@@ -11,16 +11,17 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::board::Board;
+use super::composer::Composer;
 use super::inspection::{Found, Inspection, Looker};
 use super::pull::Puller;
 use super::push::{Pusher, Theirs, jitter, unpushed};
-use super::{Error, Follower, health, message};
+use super::{Error, Follower, health};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::retry::Backoff;
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::git::{Change, Hints, SaveAnswer, SaveRequest, Saved, SetAside};
+use crate::git::{Hints, SaveAnswer, SaveRequest, Saved, SetAside};
 use crate::store::SandboxState;
 use crate::watch::{Batch, Batcher, Hint, Rules, Source, Told};
 
@@ -55,6 +56,7 @@ struct Watcher<'a> {
     batcher: Batcher,
     pusher: Pusher,
     puller: Puller,
+    composer: Arc<Composer>,
     /// Why nothing is saved now, in the words that people were told.
     stopped_by: Option<String>,
     /// Paths that were hinted during a pause: what follows it looks at everything.
@@ -142,6 +144,7 @@ impl<'a> Watcher<'a> {
             source,
             batcher: Batcher::new(spec.settle.0, spec.batch_window.0),
             pusher,
+            composer: Arc::new(Composer::new(ctx)),
             board,
             stopped_by: None,
             owed: 0,
@@ -268,14 +271,16 @@ impl<'a> Watcher<'a> {
     /// Lets git decide what of the hinted paths really changed, and save it.
     async fn ask_git(&self, hints: Hints, looker: Looker) -> Result<SaveAnswer, crate::git::Error> {
         let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
+        let composer = Arc::clone(&self.composer);
         let work = move |repo: &crate::git::Repo| {
+            let writing = composer.begin(now);
             repo.save(&SaveRequest {
                 branch: &config.sandbox.branch,
                 hints,
                 max_file_bytes: config.sandbox.max_file_size.0,
                 excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
                 inspect: &|path, content, committed| looker.inspect(path, content, committed),
-                message: &|changes: &[Change]| message::compose(&config.project, changes, now.as_millisecond()),
+                message: &|proposal| writing.message(proposal),
                 author: None,
                 now_seconds: now.as_second(),
                 offset_minutes: 0,
@@ -287,9 +292,8 @@ impl<'a> Watcher<'a> {
     async fn tell_of(&mut self, saved: &Saved, took: Duration) {
         self.summary.saves += 1;
         self.summary.changes += saved.changes.len() as u64;
-        let what = message::subject(&saved.changes);
         let (commit, ms) = (saved.commit.to_string(), took.as_millis());
-        tracing::info!(commit = commit.get(..10), changes = saved.changes.len(), ms, "saved: {what}");
+        tracing::info!(commit = commit.get(..10), changes = saved.changes.len(), ms, "saved: {}", saved.subject);
         let now = self.ctx.now();
         self.board.change(|record| record.saved_at = Some(now)).await;
     }
@@ -379,6 +383,7 @@ impl<'a> Watcher<'a> {
     }
 
     async fn finish(mut self) -> Summary {
+        self.composer.hurry();
         // The second look is for what settled only during the first.
         for _ in 0..2 {
             if let Some(batch) = self.batcher.flush() {

@@ -141,7 +141,10 @@ fn migrations() -> Vec<Migration> {
     let migration = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    vec![migration(1, "pipeline", include_str!("migrations/0001_pipeline.sql"))]
+    vec![
+        migration(1, "pipeline", include_str!("migrations/0001_pipeline.sql")),
+        migration(2, "sandbox notices", include_str!("migrations/0002_sandbox_notices.sql")),
+    ]
 }
 
 /// Escapes what would end the path part of a database URL.

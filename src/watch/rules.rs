@@ -9,10 +9,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-
-use super::{Error, glob};
+use super::Error;
+use super::glob::{Patterns, Verdict};
 use crate::base::escape;
 
 /// The verdicts of at most this many directories are kept; then the cache starts afresh.
@@ -32,14 +30,14 @@ pub struct Rules {
     root: PathBuf,
     info_exclude: PathBuf,
     excludes_file: Option<PathBuf>,
-    configured: Gitignore,
+    configured: Patterns,
     cache: Mutex<Cache>,
 }
 
 #[derive(Debug, Default)]
 struct Cache {
     /// Patterns of `.git/info/exclude` and of core.excludesFile, the stronger first; read when first asked.
-    shared: Option<Arc<[Gitignore]>>,
+    shared: Option<Arc<[Patterns]>>,
     directories: BTreeMap<Vec<u8>, Directory>,
 }
 
@@ -53,7 +51,7 @@ enum Directory {
 /// One non-empty `.gitignore` and those above it.
 #[derive(Debug)]
 struct Level {
-    patterns: Gitignore,
+    patterns: Patterns,
     /// How many bytes of a path (with the slash) lead to the directory of this file.
     prefix: usize,
     above: Option<Arc<Level>>,
@@ -71,11 +69,11 @@ impl Rules {
         exclude: &[String],
         excludes_file: Option<&Path>,
     ) -> Result<Self, Error> {
-        let mut builder = GitignoreBuilder::new("");
-        for pattern in exclude {
-            add_configured(&mut builder, pattern)?;
+        let mut configured = Patterns::default();
+        if let Some(pattern) = exclude.iter().find(|pattern| !configured.add(pattern.as_bytes())) {
+            let pattern = escape::shown(pattern.as_bytes());
+            return Err(Error::Pattern { pattern, reason: "it can match nothing".to_owned() });
         }
-        let configured = builder.build().map_err(|err| bad_pattern(&exclude.join(", "), &err.to_string()))?;
         Ok(Self {
             root: root.to_owned(),
             info_exclude: git_common_dir.join("info/exclude"),
@@ -163,22 +161,20 @@ impl Rules {
         }
         let mut next = levels;
         while let Some(level) = next {
-            match level.patterns.matched(as_path(&path[level.prefix..]), is_dir) {
-                Match::Ignore(_) => return true,
-                Match::Whitelist(_) => return false,
-                Match::None => next = level.above.as_ref(),
+            match level.patterns.matched(&path[level.prefix..], is_dir) {
+                Some(verdict) => return verdict == Verdict::Ignored,
+                None => next = level.above.as_ref(),
             }
         }
         let shared = cache.shared.get_or_insert_with(|| self.shared());
-        let found = shared.iter().map(|patterns| patterns.matched(as_path(path), is_dir));
-        found.into_iter().find(|found| !found.is_none()).is_some_and(|found| found.is_ignore())
+        shared.iter().find_map(|patterns| patterns.matched(path, is_dir)) == Some(Verdict::Ignored)
     }
 
     fn configured_here(&self, path: &[u8], is_dir: bool) -> bool {
-        self.configured.matched(as_path(path), is_dir).is_ignore()
+        self.configured.matched(path, is_dir) == Some(Verdict::Ignored)
     }
 
-    fn shared(&self) -> Arc<[Gitignore]> {
+    fn shared(&self) -> Arc<[Patterns]> {
         let files = [Some(&self.info_exclude), self.excludes_file.as_ref()];
         files.into_iter().flatten().map(|file| patterns_of(file, 0)).collect()
     }
@@ -224,27 +220,9 @@ pub(super) fn as_path(path: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(path))
 }
 
-fn add_configured(builder: &mut GitignoreBuilder, pattern: &str) -> Result<(), Error> {
-    let line = glob::translated(pattern).ok_or_else(|| bad_pattern(pattern, "it can match nothing"))?;
-    builder.add_line(None, &line).map_err(|err| bad_pattern(pattern, &err.to_string()))?;
-    Ok(())
-}
-
-fn bad_pattern(pattern: &str, reason: &str) -> Error {
-    Error::Pattern { pattern: escape::shown(pattern.as_bytes()), reason: escape::shown(reason.as_bytes()) }
-}
-
-/// Reads an ignore file; lines that are not UTF-8 or not a pattern match nothing.
-fn patterns_of(file: &Path, flags: i32) -> Gitignore {
-    let mut builder = GitignoreBuilder::new("");
-    let Ok(content) = read_regular(file, flags) else { return Gitignore::empty() };
-    let content = content.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&content);
-    for line in content.split(|byte| *byte == b'\n') {
-        let line = std::str::from_utf8(line).ok().and_then(glob::translated);
-        // As git does: a line it does not understand excludes nothing.
-        let _ = line.map(|line| builder.add_line(None, &line).map(|_| ()));
-    }
-    builder.build().unwrap_or_else(|_| Gitignore::empty())
+/// Reads an ignore file; one that is not there or not readable has no patterns.
+fn patterns_of(file: &Path, flags: i32) -> Patterns {
+    read_regular(file, flags).map(|content| Patterns::read(&content)).unwrap_or_default()
 }
 
 /// Git does not follow a `.gitignore` that is a symbolic link; a FIFO must not hang us.

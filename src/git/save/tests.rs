@@ -49,6 +49,10 @@ impl Checkout {
     }
 
     fn save_with(&self, hints: Hints, message: &dyn Fn(&[Change]) -> String) -> Result<SaveAnswer> {
+        self.save_seeing(hints, &|proposal| message(proposal.changes()))
+    }
+
+    fn save_seeing(&self, hints: Hints, message: &dyn Fn(&mut Proposal<'_, '_>) -> String) -> Result<SaveAnswer> {
         self.repo.save(&SaveRequest {
             branch: "develop",
             hints,
@@ -692,4 +696,71 @@ fn files_are_listed_at_and_below_paths() {
     let listed = at.repo.files_at(&[b"dir".to_vec(), b"two".to_vec()]).unwrap();
     assert_eq!(listed, [&b"dir/a"[..], b"dir/b", b"dir/deep/c", b"dir/new", b"two"]);
     assert_eq!(at.repo.changed_files().unwrap(), [&b"dir/new"[..], b"one"]);
+}
+
+/// Saves everything and answers the patch that was proposed, and the one that git makes of the commit.
+fn patches(repo: &Checkout) -> (Vec<u8>, Vec<u8>) {
+    let seen = std::cell::RefCell::default();
+    let answer = repo.save_seeing(Hints::Everything, &|proposal| {
+        *seen.borrow_mut() = proposal.patch().unwrap();
+        "x".to_owned()
+    });
+    let saved = saved(answer.unwrap());
+    let mut git = Command::new("git");
+    git.current_dir(repo.dir.path()).args([
+        "-c",
+        "core.abbrev=7",
+        "-c",
+        "core.quotePath=false",
+        "diff",
+        "--no-renames",
+    ]);
+    let made = git.args([saved.parent.to_string(), saved.commit.to_string()]).output().unwrap().stdout;
+    (seen.into_inner(), made)
+}
+
+#[test]
+fn a_proposal_has_the_patch_that_git_makes_of_the_commit() {
+    let repo = Checkout::new();
+    let lines = |count: usize| (0..count).map(|n| format!("line {n}\n")).collect::<String>();
+    let write_all = |contents: [&str; 6]| {
+        let names = ["text", "d/new line\n\"q\"", "no end", "type", "gone", "grüße"];
+        names.iter().zip(contents).for_each(|(name, content)| repo.write(name, content));
+    };
+    write_all([&lines(40), "a\n", "x", "file\n", "bye\n", "1\n"]);
+    repo.write("mode", "m\n");
+    repo.write(b"raw\xff", "1\n");
+    repo.write("binary", b"a\0b");
+    repo.save(&["."]);
+    write_all([&lines(40).replace("line 20", "line twenty"), "b\n", "y", "", "", "2\n"]);
+    repo.write(b"raw\xff", "2\n");
+    repo.write("binary", b"a\0c");
+    repo.write("empty", "");
+    repo.write("added", "no end");
+    for path in ["gone", "type"] {
+        fs::remove_file(repo.path(path)).unwrap();
+    }
+    symlink("text", repo.path("type")).unwrap();
+    fs::set_permissions(repo.path("mode"), fs::Permissions::from_mode(0o755)).unwrap();
+    let (proposed, made) = patches(&repo);
+    assert_eq!(String::from_utf8_lossy(&proposed), String::from_utf8_lossy(&made));
+    assert_eq!(proposed, made);
+}
+
+#[test]
+fn a_large_proposal_is_cut_and_names_what_it_does_not_show() {
+    let repo = Checkout::new();
+    repo.write("a", "long line of text\n".repeat(20_000));
+    repo.write("b", "x".repeat(2 << 20));
+    repo.write("c", "short\n");
+    let (proposed, _) = patches(&repo);
+    assert!(proposed.len() <= PATCH_LIMIT_BYTES);
+    let text = String::from_utf8(proposed).unwrap();
+    assert!(text.contains("+long line of text\n\\ The rest is not shown\ndiff --git a/b b/b\n"), "{}", text.len());
+    assert!(text.contains("Binary files /dev/null and b/b differ\n") && text.ends_with("@@ -0,0 +1 @@\n+short\n"));
+    for number in 0..PATCH_LIMIT_FILES + 5 {
+        repo.write(format!("many/{number}"), "");
+    }
+    let (proposed, _) = patches(&repo);
+    assert_eq!(String::from_utf8(proposed).unwrap().matches("diff --git").count(), PATCH_LIMIT_FILES);
 }

@@ -1,6 +1,7 @@
 //! A machine of its own for each test: home, git configuration, checkout and remote in one temporary directory.
 
 pub mod desktop;
+pub mod dice;
 pub mod pipeline;
 pub mod small_disk;
 pub mod watched;
