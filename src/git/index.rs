@@ -142,25 +142,27 @@ impl<'a> Index<'a> {
     }
 
     /// Answers the index with `patch` applied, without its checksum; entries of other paths stay as they are.
-    pub fn patched(&self, patch: &Patch<'_>) -> Unsealed {
-        let mut writer = Writer::starting(&self.bytes[..12], self.bytes.len() + patch.ops.len() * 128);
+    pub fn patched(&self, patch: &Patch<'_>) -> Patched {
+        let mut writer = Writer::default();
         let (moved, keeps_staged) = self.patch_entries(patch, &mut writer);
-        let mut out = writer.finish(self.bytes);
+        let mut pieces = writer.finish(&self.bytes[..12]);
+        let mut tail = Vec::new();
         for (name, body) in &self.extensions {
             match *name {
                 b"TREE" => {
                     if let Some(tree) = patch_cache_tree(body, patch) {
-                        push_extension(&mut out, name, &tree);
+                        push_extension(&mut tail, name, &tree);
                     }
                 }
-                b"REUC" => push_extension(&mut out, name, body),
+                b"REUC" => push_extension(&mut tail, name, body),
                 // These stay right as long as the set of paths does.
-                b"UNTR" | b"FSMN" if !moved => push_extension(&mut out, name, body),
+                b"UNTR" | b"FSMN" if !moved => push_extension(&mut tail, name, body),
                 // Offsets into the file (EOIE, IEOT) and what we do not know: git makes them again.
                 _ => {}
             }
         }
-        Unsealed { bytes: out, keeps_staged, unsigned: self.unsigned }
+        pieces.push(Piece::New(tail));
+        Patched { pieces, keeps_staged, unsigned: self.unsigned }
     }
 
     /// Answers whether the user has staged something at an entry: neither what the parent commit has nor what is saved.
@@ -192,14 +194,14 @@ impl<'a> Index<'a> {
                     // The user took it out of the index.
                     Step::Put(file) if !here && exact != key.as_slice() && file.before.is_some() => kept += 1,
                     Step::Put(file) => {
-                        writer.put(self.bytes, key, file, if here { entry.flags & FLAG_ASSUME_VALID } else { 0 });
+                        writer.put(key, file, if here { entry.flags & FLAG_ASSUME_VALID } else { 0 });
                         exact = key;
                         put += 1;
                         replaced += u32::from(here && !entry.is_conflict());
                     }
                 }
             }
-            if exact == entry.name || below.is_some_and(|key| entry.name.starts_with(key)) {
+            if (!exact.is_empty() && exact == entry.name) || below.is_some_and(|key| entry.name.starts_with(key)) {
                 dropped += 1;
             } else {
                 writer.copy(self.bytes, &entry, is_racy(self.bytes, &entry, patch));
@@ -209,7 +211,7 @@ impl<'a> Index<'a> {
             match step {
                 Step::Put(file) if file.before.is_some() => kept += 1,
                 Step::Put(file) => {
-                    writer.put(self.bytes, key, file, 0);
+                    writer.put(key, file, 0);
                     put += 1;
                 }
                 _ => {}
@@ -219,18 +221,37 @@ impl<'a> Index<'a> {
     }
 }
 
-/// An index whose checksum is still to come: computing it takes as long as everything else.
-pub(super) struct Unsealed {
-    pub bytes: Vec<u8>,
+/// What an index consists of after a patch: most of it is what it was, and is not copied.
+pub(super) struct Patched {
+    pieces: Vec<Piece>,
     /// Whether something that the user staged was kept instead of what was saved.
     pub keeps_staged: bool,
     unsigned: bool,
 }
 
-impl Unsealed {
+enum Piece {
+    /// A part of the old index.
+    Old(Range<usize>),
+    New(Vec<u8>),
+}
+
+impl Patched {
+    /// Answers the parts of the new index, in order, without the checksum; `old` is the index that was patched.
+    pub fn parts<'p>(&'p self, old: &'p [u8]) -> impl Iterator<Item = &'p [u8]> {
+        self.pieces.iter().map(move |piece| match piece {
+            Piece::Old(range) => &old[range.clone()],
+            Piece::New(bytes) => bytes,
+        })
+    }
+
     /// Answers what stands at the end of the file.
-    pub fn checksum(&self) -> [u8; 20] {
-        if self.unsigned { [0; 20] } else { Sha1::digest(&self.bytes).into() }
+    pub fn checksum(&self, old: &[u8]) -> [u8; 20] {
+        if self.unsigned {
+            return [0; 20];
+        }
+        let mut hasher = Sha1::new();
+        self.parts(old).for_each(|part| hasher.update(part));
+        hasher.finalize().into()
     }
 }
 
@@ -240,57 +261,62 @@ impl Entry<'_> {
     }
 }
 
-/// An index that is being put together: bytes of the old one are copied in runs.
+/// The entries of an index that is being put together.
+#[derive(Default)]
 struct Writer {
-    out: Vec<u8>,
+    pieces: Vec<Piece>,
     count: u32,
+    /// The part of the old index that stays as it is and is not among the pieces yet.
     run: Range<usize>,
-    smudged: Vec<usize>,
 }
 
 impl Writer {
-    fn starting(header: &[u8], capacity: usize) -> Self {
-        let mut out = Vec::with_capacity(capacity);
-        out.extend_from_slice(header);
-        Self { out, count: 0, run: 0..0, smudged: Vec::new() }
-    }
-
     fn copy(&mut self, old: &[u8], entry: &Entry<'_>, smudge: bool) {
-        if self.run.end != entry.range.start {
-            self.flush(old);
-            self.run.start = entry.range.start;
-        }
+        self.count += 1;
         if smudge {
-            self.smudged.push(self.out.len() + entry.range.start - self.run.start + SIZE_OFFSET);
+            // A size of zero makes git compare the content.
+            let mut bytes = old[entry.range.clone()].to_vec();
+            bytes[SIZE_OFFSET..SIZE_OFFSET + 4].fill(0);
+            self.add(bytes);
+        } else if self.run.end == entry.range.start {
+            self.run.end = entry.range.end;
+        } else {
+            self.flush();
+            self.run = entry.range.clone();
         }
-        self.run.end = entry.range.end;
-        self.count += 1;
     }
 
-    fn put(&mut self, old: &[u8], name: &[u8], file: &Content, flags: u16) {
-        self.flush(old);
-        let start = self.out.len();
-        stat_words(file).iter().for_each(|word| self.out.extend_from_slice(&word.to_be_bytes()));
-        self.out.extend_from_slice(file.oid.as_bytes());
+    fn put(&mut self, name: &[u8], file: &Content, flags: u16) {
+        let mut bytes = Vec::with_capacity(padded(FIXED_BYTES + name.len()));
+        stat_words(file).iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
+        bytes.extend_from_slice(file.oid.as_bytes());
         let flags = flags | name.len().min(0x0fff) as u16;
-        self.out.extend_from_slice(&flags.to_be_bytes());
-        self.out.extend_from_slice(name);
-        let length = padded(FIXED_BYTES + name.len());
-        self.out.resize(start + length, 0);
+        bytes.extend_from_slice(&flags.to_be_bytes());
+        bytes.extend_from_slice(name);
+        bytes.resize(padded(FIXED_BYTES + name.len()), 0);
+        self.add(bytes);
         self.count += 1;
     }
 
-    fn flush(&mut self, old: &[u8]) {
-        self.out.extend_from_slice(&old[self.run.clone()]);
-        self.run = 0..0;
+    fn add(&mut self, bytes: Vec<u8>) {
+        self.flush();
+        self.pieces.push(Piece::New(bytes));
     }
 
-    fn finish(mut self, old: &[u8]) -> Vec<u8> {
-        self.flush(old);
-        // A size of zero makes git compare the content.
-        self.smudged.iter().for_each(|at| self.out[*at..*at + 4].fill(0));
-        self.out[8..12].copy_from_slice(&self.count.to_be_bytes());
-        self.out
+    fn flush(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        if !run.is_empty() {
+            self.pieces.push(Piece::Old(run));
+        }
+    }
+
+    /// Answers header and entries.
+    fn finish(mut self, old_header: &[u8]) -> Vec<Piece> {
+        self.flush();
+        let mut header = old_header.to_vec();
+        header[8..12].copy_from_slice(&self.count.to_be_bytes());
+        self.pieces.insert(0, Piece::New(header));
+        self.pieces
     }
 }
 
@@ -504,7 +530,7 @@ mod tests {
         let patch =
             Patch { ops: &ops, dirs: &dirs, counts: &counts, index_mtime: (i64::MAX, 0), unchanged: &|_, _, _| true };
         let patched = Index::parse(&bytes).unwrap().patched(&patch);
-        let patched = [&patched.bytes[..], &patched.checksum()].concat();
+        let patched = [patched.parts(&bytes).collect::<Vec<_>>().concat(), patched.checksum(&bytes).to_vec()].concat();
         let old = git(dir.path(), &["ls-files", "-s", "-z"], b"");
         std::fs::write(&index, &patched).unwrap();
         let listed = git(dir.path(), &["ls-files", "-s", "-z"], b"");

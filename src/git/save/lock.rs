@@ -1,7 +1,7 @@
 //! Git's lock on the index, held so that the next save can finish or undo what a killed one left.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use git2::Oid;
 
 use crate::git::error::{Error, Result};
-use crate::git::index::Unsealed;
+use crate::git::index::Patched;
 use crate::git::repo::{Head, Repo};
 
 /// What every new index is called while it is not in place; the commit it belongs to follows, and the process.
@@ -19,6 +19,8 @@ const PREFIX: &str = "cascade-save-";
 /// Waits for the index lock, in milliseconds: two seconds together.
 const LOCK_WAITS_MS: [u64; 10] = [2, 5, 10, 25, 60, 120, 250, 400, 500, 628];
 
+/// Bytes of an index that are gathered before they go to the file.
+const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 /// How long a lock on a branch stays empty before it is taken for a dead save's.
 const EMPTY_LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -58,14 +60,17 @@ impl NewIndex {
         written.map_err(Error::io("write", &self.own))
     }
 
-    /// The same for an index without its checksum, which is computed while the rest is written.
-    pub fn write_unsealed(&mut self, index: &Unsealed) -> Result<()> {
-        let checksum = std::thread::scope(|scope| {
-            let checksum = scope.spawn(|| index.checksum());
-            self.write(&index.bytes).map(|()| checksum.join())
+    /// The same for a patched index, whose checksum is computed while the rest is written.
+    pub fn write_patched(&mut self, old: &[u8], patched: &Patched) -> Result<()> {
+        self.write(&[])?;
+        let (written, checksum) = std::thread::scope(|scope| {
+            let checksum = scope.spawn(|| patched.checksum(old));
+            let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, &self.file);
+            let written = patched.parts(old).try_for_each(|part| file.write_all(part)).and_then(|()| file.flush());
+            (written, checksum.join())
         });
-        let checksum = checksum?.map_err(|_| Error::Lost("computing the index's checksum".to_owned()))?;
-        self.file.write_all(&checksum).map_err(Error::io("write", &self.own))
+        let checksum = checksum.map_err(|_| Error::Lost("computing the index's checksum".to_owned()))?;
+        written.and_then(|()| self.file.write_all(&checksum)).map_err(Error::io("write", &self.own))
     }
 
     /// Takes git's lock on the index.

@@ -13,7 +13,7 @@ use super::lock::NewIndex;
 use super::mend::{IndexPlace, is_broken};
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
-use crate::git::index::{Index, Op, Patch, Unsealed};
+use crate::git::index::{Index, Op, Patch, Patched};
 use crate::git::pack::PackWriter;
 use crate::git::program::Program;
 use crate::git::repo::{Head, Repo};
@@ -44,8 +44,8 @@ pub(super) enum Moved {
 struct Prepared {
     /// The old one's stat; none when there was none.
     from: Option<FileStat>,
-    /// None when the git program must make it.
-    index: Option<Unsealed>,
+    /// The old one's bytes and what becomes of them; none when the git program must make it.
+    index: Option<(Vec<u8>, Patched)>,
 }
 
 impl<'a> Publication<'a> {
@@ -84,7 +84,9 @@ impl<'a> Publication<'a> {
             let writing = scope.spawn(move || {
                 let mut index = NewIndex::create(git_dir, commit)?;
                 let prepared = prepare(root, git_dir, ops, counts, dirs)?;
-                prepared.index.as_ref().map(|prepared| index.write_unsealed(prepared)).transpose()?;
+                if let Some((old, patched)) = &prepared.index {
+                    index.write_patched(old, patched)?;
+                }
                 Ok((index, prepared))
             });
             let packed = pack.finish();
@@ -116,12 +118,12 @@ impl<'a> Publication<'a> {
     fn renew(&self, index: &mut NewIndex, prepared: &Prepared, commit: Oid) -> Result<bool> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let is_current = prepared.from == index_stat(git_dir)?;
-        if let Some(index) = prepared.index.as_ref().filter(|_| is_current) {
-            return Ok(index.keeps_staged);
+        if let Some((_, patched)) = prepared.index.as_ref().filter(|_| is_current) {
+            return Ok(patched.keeps_staged);
         }
         let again = if is_current { None } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)?.index };
         match again {
-            Some(again) => index.write_unsealed(&again).map(|()| again.keeps_staged),
+            Some((old, patched)) => index.write_patched(&old, &patched).map(|()| patched.keeps_staged),
             None => index.write(&self.index_by_program(commit)?).map(|()| false),
         }
     }
@@ -211,7 +213,8 @@ fn prepare(
             .is_ok_and(|stat| word(stat.ctime) == ctime && word(stat.mtime) == mtime)
     };
     let patch = Patch { ops, counts, dirs, index_mtime: from.mtime, unchanged: &unchanged };
-    Ok(Prepared { from: Some(from), index: Index::parse(&bytes).map(|index| index.patched(&patch)) })
+    let patched = Index::parse(&bytes).map(|index| index.patched(&patch));
+    Ok(Prepared { from: Some(from), index: patched.map(|patched| (bytes, patched)) })
 }
 
 fn index_stat(git_dir: &Path) -> Result<Option<FileStat>> {
