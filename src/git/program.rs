@@ -19,7 +19,7 @@ const LOCAL_DEADLINE: Duration = Duration::from_secs(600);
 pub(super) const NETWORK_DEADLINE: Duration = Duration::from_secs(120);
 /// Longest time that streams may stay open after their command has ended.
 const STREAM_GRACE: Duration = Duration::from_secs(1);
-/// Most output that is kept of one command; the rest is read and dropped.
+/// Most output that is kept of one command unless all of it is asked for; the rest is read and dropped.
 const OUTPUT_LIMIT_BYTES: usize = 64 << 20;
 /// Most text of a failed command that an error repeats.
 const MESSAGE_LIMIT_CHARS: usize = 2_000;
@@ -42,6 +42,7 @@ pub(super) struct Program {
     command: Command,
     shown: String,
     deadline: Duration,
+    output_limit_bytes: usize,
     input: Vec<u8>,
 }
 
@@ -74,7 +75,13 @@ impl Program {
             command.env_remove(variable);
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self { command, shown: shown.join(" "), deadline: LOCAL_DEADLINE, input: Vec::new() }
+        Self {
+            command,
+            shown: shown.join(" "),
+            deadline: LOCAL_DEADLINE,
+            output_limit_bytes: OUTPUT_LIMIT_BYTES,
+            input: Vec::new(),
+        }
     }
 
     /// Prepares `git <arguments>` in the checkout `root`, with every object that it writes made durable.
@@ -102,6 +109,12 @@ impl Program {
         self
     }
 
+    /// Keeps all that the command prints: for listings, of which no part may be missing.
+    pub fn keep_all(mut self) -> Self {
+        self.output_limit_bytes = usize::MAX;
+        self
+    }
+
     /// Sets a variable of the command's environment.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
@@ -120,7 +133,7 @@ impl Program {
             std::io::ErrorKind::NotFound => Error::ProgramMissing,
             _ => Error::Io { action: "start", path: "git".into(), source },
         })?;
-        wait(child, self.input, self.deadline, self.shown)
+        wait(child, self.input, self.deadline, self.output_limit_bytes, self.shown)
     }
 }
 
@@ -157,7 +170,13 @@ type Kept = Arc<Mutex<Vec<u8>>>;
 ///
 /// Something that the command left running (a shared ssh connection) may keep the streams open: once the command has
 /// ended, they get [`STREAM_GRACE`] to end too.
-fn wait(mut child: Child, input: Vec<u8>, deadline: Duration, shown: String) -> Result<Output> {
+fn wait(
+    mut child: Child,
+    input: Vec<u8>,
+    deadline: Duration,
+    output_limit_bytes: usize,
+    shown: String,
+) -> Result<Output> {
     let group = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
     let stdin = child.stdin.take();
     thread::spawn(move || {
@@ -165,8 +184,8 @@ fn wait(mut child: Child, input: Vec<u8>, deadline: Duration, shown: String) -> 
         let _ = stdin.map(|mut stdin| stdin.write_all(&input));
     });
     let (report, reports) = mpsc::channel();
-    let stdout = drain(child.stdout.take(), report.clone());
-    let stderr = drain(child.stderr.take(), report.clone());
+    let stdout = drain(child.stdout.take(), output_limit_bytes, report.clone());
+    let stderr = drain(child.stderr.take(), OUTPUT_LIMIT_BYTES, report.clone());
     thread::spawn(move || report.send(Report::Ended(child.wait())));
     let ends_at = Instant::now() + deadline;
     let (mut status, mut streams_open) = (None, 2);
@@ -189,8 +208,8 @@ fn wait(mut child: Child, input: Vec<u8>, deadline: Duration, shown: String) -> 
     }
 }
 
-/// Reads a stream to its end on a thread of its own, keeping at most [`OUTPUT_LIMIT_BYTES`].
-fn drain(source: Option<impl Read + Send + 'static>, report: mpsc::Sender<Report>) -> Kept {
+/// Reads a stream to its end on a thread of its own, keeping at most `limit_bytes`.
+fn drain(source: Option<impl Read + Send + 'static>, limit_bytes: usize, report: mpsc::Sender<Report>) -> Kept {
     let kept = Kept::default();
     let target = Arc::clone(&kept);
     thread::spawn(move || {
@@ -199,7 +218,7 @@ fn drain(source: Option<impl Read + Send + 'static>, report: mpsc::Sender<Report
             // A read error ends the output like its end does; the exit code tells what it was worth.
             while let Ok(length @ 1..) = source.read(&mut chunk) {
                 let Ok(mut kept) = target.lock() else { break };
-                let room = OUTPUT_LIMIT_BYTES.saturating_sub(kept.len()).min(length);
+                let room = limit_bytes.saturating_sub(kept.len()).min(length);
                 kept.extend_from_slice(&chunk[..room]);
             }
         }

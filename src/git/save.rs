@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
-use git2::{Oid, Status, StatusOptions};
+use git2::Oid;
 
 pub use self::lock::DeadSave;
 pub(super) use self::mend::PLACE_PREFIX as INDEX_PLACE_PREFIX;
@@ -364,17 +364,12 @@ impl Repo {
     }
 
     /// Answers the paths that differ between working tree, index and commit, as git sees them.
+    ///
+    /// The git program reads every form of index, looks with several threads, and takes its memory with it.
     fn changed_paths(&self) -> Result<BTreeSet<Vec<u8>>> {
-        let mut options = StatusOptions::new();
-        options.include_untracked(true).recurse_untracked_dirs(true).include_ignored(false).exclude_submodules(true);
-        if let Ok(statuses) = self.inner.statuses(Some(&mut options)) {
-            let changed = statuses.iter().filter(|entry| entry.status() != Status::CURRENT);
-            return Ok(changed.map(|entry| entry.path_bytes().to_vec()).collect());
-        }
-        // libgit2 reads neither split nor sparse indexes.
         let args =
             ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
-        let output = Program::durable(self.root(), args).succeed()?;
+        let output = Program::durable(self.root(), args).keep_all().succeed()?;
         Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
     }
 

@@ -25,11 +25,11 @@ pub(super) const RAISE_LIMITS: &str = "raise the limits: `sudo sysctl fs.inotify
      fs.inotify.max_user_instances=1024`";
 
 /// Events are held this long to be merged, and the debouncer's thread looks this often. It does so while all is quiet
-/// too, which is all that an idle watcher costs: twice a second 0.01 % of a core, ten times a second 0.05 %.
-const SLOT_MAX: Duration = Duration::from_millis(500);
+/// too, which is most of what an idle watcher costs: 0.006 % of a core once a second, 0.06 % ten times a second.
+const SLOT_MAX: Duration = Duration::from_secs(1);
 const SLOT_MIN: Duration = Duration::from_millis(20);
-/// So many slots fit into the time that a path must be quiet: whoever waits for that hears of the event long before.
-const SLOTS_PER_SETTLE: u32 = 6;
+/// So many slots fit into the time that a path must be quiet. It takes two at most to hear of an event.
+const SLOTS_PER_SETTLE: u32 = 3;
 
 /// When this many directories go in one tick, starting over is cheaper than taking watches back one by one.
 const MAX_UNWATCHED_PER_TICK: usize = 32;
@@ -66,7 +66,7 @@ pub struct Told {
 /// Watches one checkout until it is dropped.
 ///
 /// Only directories that the rules do not exclude are watched, one by one, so an excluded tree costs
-/// nothing. Symbolic links are not followed. A path is hinted one to three slots after its event (and says when
+/// nothing. Symbolic links are not followed. A path is hinted one or two slots after its event (and says when
 /// that was), and again about every slot while it goes on changing; reading files hints nothing.
 #[derive(Debug)]
 pub struct Source {
@@ -118,7 +118,7 @@ enum Found {
 impl Source {
     /// Watches the checkout at `root` and the repository's state in `git_dir` (HEAD is there; for a
     /// linked worktree that is not the common directory) for a caller that waits until a path is quiet for `settle`:
-    /// a slot is a sixth of it, between 20 and 500 ms.
+    /// a slot is a third of it, between 20 ms and a second.
     ///
     /// When this returns, every directory is watched: what is looked up from now on misses nothing. What
     /// was there before is not hinted. [`Error::Io`] when a directory cannot be found, [`Error::Watch`]
