@@ -9,6 +9,7 @@ mod cli_views;
 mod fault_disk;
 mod fault_promote;
 mod fault_save;
+mod fault_syscalls;
 mod flow_auto;
 mod flow_message;
 mod flow_people;

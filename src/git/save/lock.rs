@@ -33,6 +33,8 @@ pub(super) struct NewIndex {
     own: PathBuf,
     file: File,
     lock: Option<Held>,
+    /// Whether everything stays for the next save to finish.
+    is_left: bool,
 }
 
 /// How git's lock is held.
@@ -49,7 +51,7 @@ impl NewIndex {
         let own = git_dir.join(format!("{PREFIX}{commit}-{}", std::process::id()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&own);
         let file = file.map_err(Error::io("make", &own))?;
-        let new = Self { index: git_dir.join("index"), own, file, lock: None };
+        let new = Self { index: git_dir.join("index"), own, file, lock: None, is_left: false };
         new.file.lock().map_err(Error::io("lock", &new.own))?;
         Ok(new)
     }
@@ -115,7 +117,11 @@ impl NewIndex {
         // Freeing the old index of a large repository takes as long as moving a branch: not while others wait.
         let old = self.own.with_extension("old");
         let is_kept = std::fs::hard_link(&self.index, &old).is_ok();
-        std::fs::rename(path, &self.index).map_err(Error::io("move the new index into place at", &self.index))?;
+        if let Err(source) = std::fs::rename(path, &self.index) {
+            // The branch has moved already: the next save finds lock and index, and moves it then.
+            self.is_left = matches!(self.lock, Some(Held::Linked));
+            return Err(Error::io("move the new index into place at", &self.index)(source));
+        }
         self.lock = None;
         if is_kept {
             // What a dying process leaves of it is cleared away like everything else of its name.
@@ -127,6 +133,9 @@ impl NewIndex {
 
 impl Drop for NewIndex {
     fn drop(&mut self) {
+        if self.is_left {
+            return;
+        }
         // Nothing better can be done here; the next save finds what stays.
         if self.lock.is_some() {
             let _ = std::fs::remove_file(lock_path(&self.index));

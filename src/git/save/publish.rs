@@ -100,10 +100,17 @@ impl<'a> Publication<'a> {
             return Ok(Moved::Superseded);
         }
         let keeps_staged = self.renew(&mut index, &prepared, commit)?;
-        if !self.move_reference(commit)? {
-            return Ok(Moved::Superseded);
+        match self.move_reference(commit) {
+            Ok(true) => index.commit()?,
+            Ok(false) => return Ok(Moved::Superseded),
+            Err(refused) => {
+                // It may have moved all the same, with only its being durable in doubt: the index goes with it.
+                if self.repo.inner.refname_to_id(&self.reference).is_ok_and(|tip| tip == commit) {
+                    index.commit()?;
+                }
+                return Err(refused);
+            }
         }
-        index.commit()?;
         Ok(Moved::To { commit, keeps_staged })
     }
 

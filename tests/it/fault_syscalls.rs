@@ -1,0 +1,194 @@
+//! A save that is killed, or refused by the system, at every single system call that changes something.
+//!
+//! The test binary runs itself as the victim under strace, which injects the fault. Whatever happens, an acknowledged
+//! save is there, the branch is whole, and the next save works without anybody's help.
+
+use std::path::Path;
+use std::process::Command;
+
+use cascade::git::{Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
+
+use crate::support::{Sandbox, skip};
+
+/// What changes something, or makes it durable.
+const CALLS: &str = "write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,\
+                     ftruncate,fchmod,chmod,mkdir";
+/// More calls than a save has.
+const MOMENTS_LIMIT: usize = 200;
+
+/// Does nothing unless the variables of a fault run are set.
+#[test]
+fn victim() {
+    let variable = |name| std::env::var_os(name);
+    let (Some(root), Some(log)) = (variable("FAULT_SAVE_ROOT"), variable("FAULT_SAVE_LOG")) else { return };
+    let acknowledged = match variable("FAULT_SAVE_THEIRS") {
+        Some(theirs) => match pull(Path::new(&root), theirs.to_str().unwrap()) {
+            Ok(PullAnswer::Pulled(pulled)) => pulled.commit,
+            _ => return,
+        },
+        None => match save(Path::new(&root)) {
+            Ok(SaveAnswer::Saved(saved)) => saved.commit,
+            _ => return,
+        },
+    };
+    std::fs::write(log, acknowledged.to_string()).unwrap();
+}
+
+fn pull(root: &Path, theirs: &str) -> cascade::git::Result<PullAnswer> {
+    Repo::open(root)?.pull(&PullRequest {
+        branch: "develop",
+        theirs: theirs.parse().unwrap(),
+        excluded: &|_, _| false,
+        message: &|_| "Bring in".to_owned(),
+        now_seconds: 1_800_000_000,
+    })
+}
+
+fn save(root: &Path) -> cascade::git::Result<SaveAnswer> {
+    Repo::open(root)?.save(&SaveRequest {
+        branch: "develop",
+        hints: Hints::Everything,
+        max_file_bytes: 1 << 20,
+        excluded: &|_, _| false,
+        inspect: &|_, _, _| None,
+        message: &|proposal| format!("Save {} files", proposal.changes().len()),
+        author: None,
+        now_seconds: 1_800_000_000,
+        offset_minutes: 0,
+    })
+}
+
+/// A checkout with a change of every kind.
+fn changed() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.git(&["switch", "--quiet", "-c", "develop"]);
+    for path in ["changed", "deleted", "dir/kept"] {
+        sandbox.write(path, "before\n");
+    }
+    sandbox.commit("before");
+    sandbox.write("changed", "after\n");
+    sandbox.write("dir/new/added", "after\n");
+    std::fs::remove_file(sandbox.root().join("deleted")).unwrap();
+    sandbox
+}
+
+/// A checkout that has saved something, and a commit of others that changes, adds and deletes other files.
+fn diverged() -> (Sandbox, String) {
+    let sandbox = changed();
+    sandbox.git(&["stash", "--quiet", "--include-untracked"]);
+    sandbox.git(&["switch", "--quiet", "-c", "theirs"]);
+    sandbox.write("dir/kept", "theirs\n");
+    sandbox.write("come/in", "theirs\n");
+    std::fs::remove_file(sandbox.root().join("README")).unwrap();
+    sandbox.commit("theirs");
+    let theirs = sandbox.git(&["rev-parse", "HEAD"]);
+    sandbox.git(&["switch", "--quiet", "develop"]);
+    sandbox.git(&["stash", "pop", "--quiet"]);
+    sandbox.commit("ours");
+    (sandbox, theirs)
+}
+
+/// Runs the victim with a fault at its n-th call; answers whether the fault came.
+fn run_with(sandbox: &Sandbox, fault: &str, moment: usize, theirs: Option<&str>) -> bool {
+    let traced = sandbox.base().join("trace");
+    let inject = format!("inject={CALLS}:{fault}:when={moment}");
+    let mut command = sandbox.command("strace", &["-f", "-qq", "-e", &format!("trace={CALLS}"), "-e", &inject]);
+    command.arg("-o").arg(&traced).arg(std::env::current_exe().unwrap());
+    command.args(["--exact", "fault_syscalls::victim", "--nocapture"]);
+    command.env("FAULT_SAVE_ROOT", sandbox.root()).env("FAULT_SAVE_LOG", sandbox.base().join("acknowledged"));
+    theirs.map(|theirs| command.env("FAULT_SAVE_THEIRS", theirs));
+    command.env("RUST_BACKTRACE", "0").output().unwrap();
+    let trace = std::fs::read_to_string(traced).unwrap();
+    trace.contains("INJECTED") || trace.contains("killed by SIGKILL")
+}
+
+/// What must hold whatever happened, and how it is brought to its end.
+#[track_caller]
+fn check(sandbox: &Sandbox, before: &str, what: &str) {
+    let tip = sandbox.git(&["rev-parse", "develop"]);
+    let acknowledged = std::fs::read_to_string(sandbox.base().join("acknowledged")).unwrap_or_default();
+    assert!(acknowledged.is_empty() || acknowledged == tip, "{what}: {acknowledged} is not the branch's tip {tip}");
+    sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+    match save(&sandbox.root()) {
+        Ok(SaveAnswer::Saved(saved)) => assert_eq!(saved.parent.to_string(), before, "{what}: saved twice"),
+        Ok(SaveAnswer::Nothing { .. }) => assert_ne!(tip, before, "{what}: nothing is saved"),
+        other => panic!("{what}: {other:?}"),
+    }
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "", "{what}");
+    assert_eq!(sandbox.git(&["show", "develop:dir/new/added"]), "after", "{what}");
+    // The user's own git is not blocked.
+    sandbox.git(&["commit", "--quiet", "--allow-empty", "-m", "mine"]);
+}
+
+fn fault_everywhere(fault: &str) {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("strace is not installed");
+    }
+    let mut moments = 0;
+    for moment in 1..MOMENTS_LIMIT {
+        let sandbox = changed();
+        let before = sandbox.git(&["rev-parse", "develop"]);
+        if !run_with(&sandbox, fault, moment, None) {
+            break;
+        }
+        moments = moment;
+        check(&sandbox, &before, &format!("{fault} at call {moment}"));
+    }
+    assert!((10..MOMENTS_LIMIT - 1).contains(&moments), "{moments} moments");
+}
+
+/// What must hold after a pull with a fault: nothing of either side is missing once it is done again.
+#[track_caller]
+fn check_pull(sandbox: &Sandbox, theirs: &str, what: &str) {
+    let tip = sandbox.git(&["rev-parse", "develop"]);
+    let acknowledged = std::fs::read_to_string(sandbox.base().join("acknowledged")).unwrap_or_default();
+    assert!(acknowledged.is_empty() || acknowledged == tip, "{what}: {acknowledged} is not the branch's tip {tip}");
+    sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+    // What came into the working tree before the fault is saved as anything else there is.
+    save(&sandbox.root()).unwrap_or_else(|problem| panic!("{what}: {problem:?}"));
+    match pull(&sandbox.root(), theirs) {
+        Ok(PullAnswer::Pulled(_) | PullAnswer::Nothing) => {}
+        other => panic!("{what}: {other:?}"),
+    }
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "", "{what}");
+    sandbox.git(&["merge-base", "--is-ancestor", theirs, "develop"]);
+    let content = |path: &str| sandbox.git(&["show", &format!("develop:{path}")]);
+    let contents = ["changed", "dir/new/added", "dir/kept", "come/in"].map(content);
+    assert_eq!(contents, ["after", "after", "theirs", "theirs"], "{what}");
+    let gone = ["deleted", "README"].map(|path| sandbox.root().join(path).exists());
+    assert_eq!(gone, [false, false], "{what}");
+}
+
+#[test]
+fn a_pull_killed_or_refused_at_any_call_loses_nothing_of_either_side() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("strace is not installed");
+    }
+    for fault in ["signal=KILL", "error=EIO"] {
+        let mut moments = 0;
+        for moment in 1..MOMENTS_LIMIT {
+            let (sandbox, theirs) = diverged();
+            if !run_with(&sandbox, fault, moment, Some(&theirs)) {
+                break;
+            }
+            moments = moment;
+            check_pull(&sandbox, &theirs, &format!("{fault} at call {moment}"));
+        }
+        assert!((10..MOMENTS_LIMIT - 1).contains(&moments), "{moments} moments");
+    }
+}
+
+#[test]
+fn a_save_killed_at_any_call_is_whole_or_not_there_and_blocks_nobody() {
+    fault_everywhere("signal=KILL");
+}
+
+#[test]
+fn a_save_that_the_disk_refuses_at_any_call_is_whole_or_not_there() {
+    fault_everywhere("error=EIO");
+}
+
+#[test]
+fn a_save_that_runs_out_of_space_at_any_call_is_whole_or_not_there() {
+    fault_everywhere("error=ENOSPC");
+}
