@@ -1,8 +1,8 @@
 //! `cascade start`: the watcher, in the background or in the foreground.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,10 @@ use crate::store::{Lock, SandboxRecord, SandboxState};
 
 /// Longest time that is waited for the first look at the checkout.
 const BEGIN_LIMIT: Duration = Duration::from_secs(10);
-/// A log that is larger is put aside when a watcher starts.
+/// A log that is larger is put aside: the one before it goes then.
 const LOG_LIMIT_BYTES: u64 = 10 << 20;
+/// Pause between two looks at the log's size.
+const LOG_LOOK_EVERY: Duration = Duration::from_secs(600);
 /// From this size on a freed buffer goes back to the system at once.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const LARGE_BUFFER_BYTES: libc::c_int = 1 << 20;
@@ -58,8 +60,8 @@ async fn foreground(shell: &Shell) -> Outcome {
         let _ = rustix::process::setsid();
     }
     return_large_buffers();
-    let stop = stop_signal(is_background)?;
     let ctx = shell.context().await?;
+    let stop = stop_signal(is_background.then(|| ctx.home.log()))?;
     let lock = Lock::take(&ctx.home.sandbox_lock()).map_err(service::lock_failure)?;
     let (tips, followed) = watch::channel(None::<ObjectId>);
     let follower: Follower = Arc::new(move |tip| {
@@ -101,8 +103,9 @@ async fn report_end(ctx: &Context) {
     }
 }
 
-/// Answers a future that is ready at SIGTERM or SIGINT; the terminal's end stops only what runs in it.
-fn stop_signal(is_background: bool) -> Outcome<impl Future<Output = ()>> {
+/// Answers a future that is ready at SIGTERM or SIGINT. SIGHUP, which a terminal's end sends too, stops only what runs in
+/// the foreground; in the background it begins a new `log` where that has grown large, as happens now and then anyway.
+fn stop_signal(log: Option<PathBuf>) -> Outcome<impl Future<Output = ()>> {
     let listen = |kind: SignalKind| -> Outcome<Signal> {
         signal(kind).map_err(|source| Failure::unavailable("cannot listen to signals", &source))
     };
@@ -114,10 +117,39 @@ fn stop_signal(is_background: bool) -> Outcome<impl Future<Output = ()>> {
             tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
-                _ = hangup.recv() => if !is_background { return },
+                _ = hangup.recv() => if log.is_none() { return },
+                () = sleep(LOG_LOOK_EVERY), if log.is_some() => {}
+            }
+            if let Some(log) = &log
+                && let Err(problem) = keep_small(log)
+            {
+                tracing::warn!(%problem, "the log cannot be put aside");
             }
         }
     })
+}
+
+/// Puts a log aside that has grown large, and goes on in a new one.
+fn keep_small(log: &Path) -> io::Result<()> {
+    if put_aside(log)? {
+        let file = open_log(log)?;
+        rustix::stdio::dup2_stdout(&file)?;
+        rustix::stdio::dup2_stderr(&file)?;
+    }
+    Ok(())
+}
+
+/// Renames a log that has grown large; answers whether it had.
+fn put_aside(log: &Path) -> io::Result<bool> {
+    let is_large = std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > LOG_LIMIT_BYTES);
+    if is_large {
+        std::fs::rename(log, log.with_extension("log.1"))?;
+    }
+    Ok(is_large)
+}
+
+fn open_log(log: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(log)
 }
 
 /// Starts a watcher that outlives this command, and waits until it watches.
@@ -159,10 +191,8 @@ pub(super) async fn background(shell: &Shell) -> Outcome {
 /// Starts this program again, in a session of its own, with the log as its output; answers where in the log it begins.
 fn spawn(shell: &Shell, ctx: &Context, log: &Path) -> io::Result<(Child, u64)> {
     ctx.home.create()?;
-    if std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > LOG_LIMIT_BYTES) {
-        std::fs::rename(log, log.with_extension("log.1"))?;
-    }
-    let file = OpenOptions::new().create(true).append(true).open(log)?;
+    put_aside(log)?;
+    let file = open_log(log)?;
     let from = file.metadata()?.len();
     let mut command = Command::new(shell.edge.program()?);
     command.args(["start", "--foreground", "--project"]).arg(ctx.git.root()).current_dir(ctx.git.root());

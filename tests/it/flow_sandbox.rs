@@ -233,6 +233,19 @@ fn the_end_of_the_terminal_does_not_end_a_watcher_in_the_background() {
 }
 
 #[test]
+fn a_log_that_grows_large_while_the_watcher_runs_is_put_aside_too() {
+    let watched = Watched::ready("50ms", "");
+    let started = watched.start();
+    let log = std::path::PathBuf::from(started["log"].as_str().unwrap());
+    std::fs::OpenOptions::new().append(true).open(&log).unwrap().set_len(11 << 20).unwrap();
+    watched.command("kill", &["-HUP", &started["process"].to_string()]).status().unwrap();
+    watched.until("a new log", || log.with_extension("log.1").exists() && log.exists());
+    watched.write("after", "x\n");
+    watched.until("a line in the new log", || watched.log().contains("saved: Add after"));
+    assert!(std::fs::metadata(&log).unwrap().len() < 1 << 20);
+}
+
+#[test]
 fn a_log_that_has_grown_large_is_put_aside_at_start() {
     let watched = Watched::ready("50ms", "");
     let log = watched.start()["log"].as_str().unwrap().to_owned();
