@@ -28,9 +28,6 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(10);
 const LOG_LIMIT_BYTES: u64 = 10 << 20;
 /// Pause between two looks at the log's size.
 const LOG_LOOK_EVERY: Duration = Duration::from_secs(600);
-/// From this size on a freed buffer goes back to the system at once.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const LARGE_BUFFER_BYTES: libc::c_int = 1 << 20;
 /// Lines of the log that explain why a watcher did not start.
 const EXPLAINING_LINES: usize = 5;
 
@@ -59,7 +56,6 @@ async fn foreground(shell: &Shell) -> Outcome {
         // Fails only for the leader of a process group, which has nothing to leave.
         let _ = rustix::process::setsid();
     }
-    return_large_buffers();
     let ctx = shell.context().await?;
     let stop = stop_signal(is_background.then(|| ctx.home.log()))?;
     let lock = Lock::take(&ctx.home.sandbox_lock()).map_err(service::lock_failure)?;
@@ -81,17 +77,6 @@ async fn foreground(shell: &Shell) -> Outcome {
         shell.ui.note(&format!("stopped after {} saves", summary.saves));
     }
     Ok(())
-}
-
-/// Lets large buffers (the index of a large repository) go back to the system when they are freed: the allocator of
-/// glibc would keep them, for each thread that ever had one, for as long as the watcher runs.
-fn return_large_buffers() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: it sets one number of the allocator, which may be done at any time.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BUFFER_BYTES);
-    }
 }
 
 /// A watcher that fails says at least that it no longer runs.

@@ -8,6 +8,7 @@ mod board;
 mod composer;
 mod health;
 mod inspection;
+mod memory;
 pub mod message;
 mod pull;
 mod push;

@@ -15,7 +15,7 @@ use super::composer::Composer;
 use super::inspection::{Found, Inspection, Looker};
 use super::pull::Puller;
 use super::push::{Pusher, Theirs, jitter, unpushed};
-use super::{Error, Follower, health};
+use super::{Error, Follower, health, memory};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::retry::Backoff;
@@ -33,6 +33,8 @@ const LIMITED_LOOK_EVERY: Duration = Duration::from_secs(60);
 const SHORTEST_BEAT: Duration = Duration::from_secs(1);
 /// Pauses after saves that failed.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(60) };
+/// After a save of more changes than this, memory is given back.
+const LARGE_SAVE_CHANGES: usize = 1_000;
 /// Most paths that are listed as staged.
 const STAGED_LIMIT_PATHS: usize = 20;
 /// Most paths that are listed as set aside.
@@ -88,6 +90,7 @@ impl Drop for Ending {
 /// # Errors
 /// The checkout cannot be watched, or is no longer there.
 pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follower) -> Result<Summary, Error> {
+    memory::return_large_buffers();
     let mut stop = pin!(stop);
     let (mut watcher, mut hints, mut theirs) = Watcher::start(ctx, &follower).await?;
     watcher.save(everything()).await;
@@ -240,9 +243,11 @@ impl<'a> Watcher<'a> {
         let hints = if look_at_all { Hints::Everything } else { Hints::Paths(batch.paths.clone()) };
         let looked_at = if look_at_all { None } else { Some(&batch.paths) };
         let started = Instant::now();
+        let mut is_large = batch.everything || batch.paths.len() > LARGE_SAVE_CHANGES;
         let looker = self.inspection.looker();
         match self.ask_git(hints, looker.clone()).await {
             Ok(SaveAnswer::Saved(saved)) => {
+                is_large |= saved.changes.len() > LARGE_SAVE_CHANGES;
                 self.tell_of(&saved, started.elapsed()).await;
                 self.tell_of_secrets(looked_at, &looker.found()).await;
                 if look_at_all || saved.keeps_staged || self.has_staged {
@@ -266,6 +271,9 @@ impl<'a> Watcher<'a> {
         }
         self.bring_in_what_waits().await;
         self.look_at_tip().await;
+        if is_large {
+            memory::give_back();
+        }
     }
 
     /// Lets git decide what of the hinted paths really changed, and save it.
