@@ -86,7 +86,7 @@ async fn bring_back(shell: &Shell, ctx: &Context, what: Restore, subject: String
         return print(shell, None, &changes);
     }
     // What is not saved yet must not be lost: it becomes a save of its own.
-    if let SaveAnswer::Saved(saved) = sandbox::save_now(ctx, Vec::new()).await? {
+    if let SaveAnswer::Saved(saved) = sandbox::save_now(ctx).await? {
         let files = count(saved.changes.len(), "file");
         shell.ui.note(&format!("saved first: {files} ({})", words::brief(saved.commit.to_string().parse().ok())));
     }

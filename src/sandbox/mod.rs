@@ -21,13 +21,43 @@ use std::sync::Arc;
 pub use restore::{restore, save_now};
 pub use watcher::{Summary, run};
 
+use self::composer::Composer;
+use self::inspection::Looker;
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 use crate::check::secrets;
+use crate::context::Context;
+use crate::git::{Hints, SaveAnswer, SaveRequest};
 use crate::{git, store, watch};
 
 /// Is told each tip of the sandbox's branch once it may be promoted: pushed, or saved where nothing is pushed.
 pub type Follower = Arc<dyn Fn(ObjectId) + Send + Sync>;
+
+/// Lets git decide what of the hinted paths really changed, and save it.
+async fn save(
+    ctx: &Context,
+    rules: &Arc<watch::Rules>,
+    composer: &Arc<Composer>,
+    looker: Looker,
+    hints: Hints,
+) -> Result<SaveAnswer, git::Error> {
+    let (config, rules, composer, now) = (Arc::clone(&ctx.config), Arc::clone(rules), Arc::clone(composer), ctx.now());
+    let save = move |repo: &git::Repo| {
+        let writing = composer.begin(now);
+        repo.save(&SaveRequest {
+            branch: &config.sandbox.branch,
+            hints,
+            max_file_bytes: config.sandbox.max_file_size.0,
+            excluded: &|path, is_dir| is_never_saved(&rules, repo, path, is_dir),
+            inspect: &|path, content, committed| looker.inspect(path, content, committed),
+            message: &|proposal| writing.message(proposal),
+            author: None,
+            now_seconds: now.as_second(),
+            offset_minutes: 0,
+        })
+    };
+    ctx.git.run(save).await
+}
 
 /// Answers whether a path is not the sandbox's business: what is tracked stays so, whatever the .gitignore files say;
 /// the configured excludes are final.

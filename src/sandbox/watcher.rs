@@ -12,7 +12,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::board::Board;
 use super::composer::Composer;
-use super::inspection::{Found, Inspection, Looker};
+use super::inspection::{Found, Inspection};
 use super::pull::Puller;
 use super::push::{Pusher, Theirs, jitter, unpushed};
 use super::{Error, Follower, health, memory};
@@ -21,7 +21,7 @@ use crate::base::id::ObjectId;
 use crate::base::retry::Backoff;
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::git::{Hints, SaveAnswer, SaveRequest, Saved, SetAside};
+use crate::git::{Hints, SaveAnswer, Saved, SetAside};
 use crate::store::SandboxState;
 use crate::watch::{Batch, Batcher, Hint, Rules, Source, Told};
 
@@ -70,6 +70,8 @@ struct Watcher<'a> {
     failures: u32,
     not_before: Instant,
     tip: Option<ObjectId>,
+    /// The last save.
+    made: Option<ObjectId>,
     summary: Summary,
 }
 
@@ -156,6 +158,7 @@ impl<'a> Watcher<'a> {
             failures: 0,
             not_before: Instant::now(),
             tip: None,
+            made: None,
             summary: Summary::default(),
         };
         Ok((watcher, hints, theirs))
@@ -245,7 +248,7 @@ impl<'a> Watcher<'a> {
         let started = Instant::now();
         let mut is_large = batch.everything || batch.paths.len() > LARGE_SAVE_CHANGES;
         let looker = self.inspection.looker();
-        match self.ask_git(hints, looker.clone()).await {
+        match super::save(self.ctx, &self.rules, &self.composer, looker.clone(), hints).await {
             Ok(SaveAnswer::Saved(saved)) => {
                 is_large |= saved.changes.len() > LARGE_SAVE_CHANGES;
                 self.tell_of(&saved, started.elapsed()).await;
@@ -276,30 +279,10 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    /// Lets git decide what of the hinted paths really changed, and save it.
-    async fn ask_git(&self, hints: Hints, looker: Looker) -> Result<SaveAnswer, crate::git::Error> {
-        let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
-        let composer = Arc::clone(&self.composer);
-        let work = move |repo: &crate::git::Repo| {
-            let writing = composer.begin(now);
-            repo.save(&SaveRequest {
-                branch: &config.sandbox.branch,
-                hints,
-                max_file_bytes: config.sandbox.max_file_size.0,
-                excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
-                inspect: &|path, content, committed| looker.inspect(path, content, committed),
-                message: &|proposal| writing.message(proposal),
-                author: None,
-                now_seconds: now.as_second(),
-                offset_minutes: 0,
-            })
-        };
-        self.ctx.git.run(work).await
-    }
-
     async fn tell_of(&mut self, saved: &Saved, took: Duration) {
         self.summary.saves += 1;
         self.summary.changes += saved.changes.len() as u64;
+        self.made = saved.commit.to_string().parse().ok();
         let (commit, ms) = (saved.commit.to_string(), took.as_millis());
         tracing::info!(commit = commit.get(..10), changes = saved.changes.len(), ms, "saved: {}", saved.subject);
         let now = self.ctx.now();
@@ -385,6 +368,10 @@ impl<'a> Watcher<'a> {
         if let Some(tip) = tip.filter(|tip| self.tip != Some(*tip)) {
             let unpushed = unpushed(self.ctx, tip).await;
             self.board.change(|record| (record.head, record.unpushed) = (Some(tip), unpushed)).await;
+            // Whoever made it may have taken out what was saved: it is still in the working tree.
+            if self.tip.is_some() && self.made != Some(tip) {
+                self.note_everything();
+            }
             self.tip = Some(tip);
             self.pusher.offer(tip);
         }

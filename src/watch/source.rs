@@ -35,8 +35,18 @@ const SLOTS_PER_SETTLE: u32 = 3;
 const MAX_UNWATCHED_PER_TICK: usize = 32;
 
 /// What in git's directory tells where HEAD is and whether an operation is under way.
-const REPOSITORY_NAMES: [&[u8]; 7] =
-    [b"HEAD", b"MERGE_HEAD", b"CHERRY_PICK_HEAD", b"REVERT_HEAD", b"BISECT_LOG", b"rebase-merge", b"rebase-apply"];
+/// The last two are written with every commit and every move of a branch by the user's git.
+const REPOSITORY_NAMES: [&[u8]; 9] = [
+    b"HEAD",
+    b"MERGE_HEAD",
+    b"CHERRY_PICK_HEAD",
+    b"REVERT_HEAD",
+    b"BISECT_LOG",
+    b"rebase-merge",
+    b"rebase-apply",
+    b"COMMIT_EDITMSG",
+    b"ORIG_HEAD",
+];
 
 /// Where to look.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -46,7 +56,7 @@ pub enum Hint {
     Path(Vec<u8>),
     /// Anything may have changed, in the checkout and in the repository's state.
     Rescan,
-    /// HEAD moved, or a merge, rebase, cherry-pick, revert or bisect began or ended.
+    /// The user committed, HEAD moved, or a merge, rebase, cherry-pick, revert or bisect began or ended.
     Repository,
     /// The checkout is no longer where it was; nothing more will come.
     RootGone,

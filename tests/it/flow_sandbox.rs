@@ -144,6 +144,17 @@ impl<'a> Other<'a> {
 }
 
 #[test]
+fn what_a_commit_of_the_user_takes_out_is_saved_again_while_it_is_there() {
+    let watched = Watched::started();
+    watched.write("kept", "x\n");
+    watched.until_saved("develop", "kept", "x");
+    watched.git(&["rm", "--quiet", "--cached", "kept"]);
+    watched.git(&["commit", "--quiet", "--no-verify", "-m", "without it"]);
+    watched.until_saved("develop", "kept", "x");
+    assert_eq!(watched.read("kept"), "x\n");
+}
+
+#[test]
 fn where_pulling_is_off_commits_of_others_are_told_and_never_overwritten() {
     let watched = Watched::ready("200ms", "");
     let config = watched.read("cascade-sync.yaml").replace("settle: 200ms", "settle: 200ms, pull: false");

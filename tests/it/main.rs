@@ -8,6 +8,7 @@ mod cli_usage;
 mod cli_views;
 mod fault_disk;
 mod fault_promote;
+mod fault_races;
 mod fault_save;
 mod fault_syscalls;
 mod flow_auto;

@@ -47,13 +47,18 @@ impl Dice {
     }
 }
 
+/// Answers how many times as long as usual is asked for, by `CASCADE_FAULT_RUNS`.
+pub fn runs() -> usize {
+    std::env::var("CASCADE_FAULT_RUNS").map_or(1, |text| text.parse().unwrap())
+}
+
 /// Plays `count` rounds, each with a seed of its own; `CASCADE_FAULT_RUNS=N` plays N times as many.
 ///
 /// A round that fails prints its seed: `CASCADE_FUZZ_SEED=<seed>` begins with that round.
 pub fn rounds(count: u64, mut play: impl FnMut(&mut Dice)) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let first = number("CASCADE_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(()) >> 16);
-    for seed in first..first + count * number("CASCADE_FAULT_RUNS").unwrap_or(1) {
+    for seed in first..first + count * runs() as u64 {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(&mut Dice::new(seed)))) {
             eprintln!("repeat with CASCADE_FUZZ_SEED={seed}");
             resume_unwind(panic);
