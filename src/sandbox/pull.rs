@@ -12,6 +12,8 @@ use crate::context::Context;
 use crate::git::{PullAnswer, PullRequest, Pulled};
 use crate::watch::Rules;
 
+/// After so many tries it is told what is in the way: no save has cleared it away.
+const BUSY_TRIES_LIMIT: u32 = 5;
 /// Most paths that an alert names.
 const NAMED_LIMIT_PATHS: usize = 10;
 
@@ -22,13 +24,22 @@ pub(super) struct Puller {
     rules: Arc<Rules>,
     /// What is still to be brought in.
     wanted: Option<ObjectId>,
+    /// How often files in the way have kept it out.
+    busy_tries: u32,
     /// Why it was not, in the words that people were told.
     problem: Option<String>,
 }
 
 impl Puller {
     pub fn new(ctx: &Context, board: &Board, rules: &Arc<Rules>) -> Self {
-        Self { ctx: ctx.clone(), board: board.clone(), rules: Arc::clone(rules), wanted: None, problem: None }
+        Self {
+            ctx: ctx.clone(),
+            board: board.clone(),
+            rules: Arc::clone(rules),
+            wanted: None,
+            busy_tries: 0,
+            problem: None,
+        }
     }
 
     /// Notes what others have pushed.
@@ -46,13 +57,15 @@ impl Puller {
             }
             Ok(PullAnswer::Nothing) => self.settled().await,
             // The save that follows makes room; if it does not, the next one may.
-            Ok(PullAnswer::Busy { paths }) => {
+            Ok(PullAnswer::Busy { paths }) if self.busy_tries < BUSY_TRIES_LIMIT => {
+                self.busy_tries += 1;
                 tracing::debug!(
                     theirs = theirs.short(),
                     paths = paths.len(),
                     "not brought in yet: files are being changed"
                 );
             }
+            Ok(PullAnswer::Busy { paths }) => self.failed(in_the_way(&paths), true).await,
             Ok(PullAnswer::Paused { reason }) => self.failed(reason, false).await,
             Err(error) => self.failed(error.to_string(), true).await,
         }
@@ -92,7 +105,7 @@ impl Puller {
     }
 
     async fn settled(&mut self) {
-        self.wanted = None;
+        (self.wanted, self.busy_tries) = (None, 0);
         if self.problem.take().is_some() {
             self.board.change(|record| record.push_problem = None).await;
         }
@@ -112,4 +125,9 @@ impl Puller {
         }
         self.problem = Some(problem);
     }
+}
+
+fn in_the_way(paths: &[Vec<u8>]) -> String {
+    let named: Vec<String> = paths.iter().take(NAMED_LIMIT_PATHS).map(|path| shown(path)).collect();
+    format!("it changes what is here and not saved, {}: commit that, or move it away", named.join(", "))
 }

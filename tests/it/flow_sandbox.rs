@@ -193,6 +193,27 @@ fn what_others_pushed_comes_in_without_any_save() {
 }
 
 #[test]
+fn a_file_in_the_way_of_what_others_pushed_is_left_alone_and_told() {
+    let watched = Watched::ready("200ms", "");
+    watched.write("node_modules/tracked", "first\n");
+    watched.git(&["add", "--force", "node_modules/tracked"]);
+    watched.git(&["commit", "--quiet", "--no-verify", "-m", "tracked, and excluded from saving"]);
+    watched.start();
+    let other = Other::of(&watched);
+    watched.write("node_modules/tracked", "mine, saved nowhere\n");
+    let theirs = other.push("node_modules/tracked", "theirs\n");
+    watched.write("mine", "x\n");
+    let problem = || watched.cascade(&["status", "--json"]).json()["sandbox"]["push_problem"].clone();
+    watched
+        .until("what is in the way", || problem().as_str().is_some_and(|text| text.contains("node_modules/tracked")));
+    assert_eq!(watched.read("node_modules/tracked"), "mine, saved nowhere\n");
+    watched.git(&["checkout", "--quiet", "node_modules/tracked"]);
+    watched.until("their commit", || watched.try_git(&["merge-base", "--is-ancestor", &theirs, "develop"]).code == 0);
+    watched.until("no problem", || problem().is_null());
+    assert_eq!(watched.read("node_modules/tracked"), "theirs\n");
+}
+
+#[test]
 fn an_edit_of_others_that_loses_is_told_and_can_be_looked_at() {
     let watched = Watched::started();
     watched.write("page", "first\n");

@@ -216,6 +216,21 @@ fn what_the_user_staged_elsewhere_stays_staged_and_ignored_files_are_not_overwri
 }
 
 #[test]
+fn a_tracked_file_that_is_never_saved_is_not_overwritten() {
+    let pair = Pair::new();
+    pair.at.write("local.log", "first");
+    pair.at.git(&["add", "-f", "local.log"]);
+    pair.at.git(&["commit", "-qm", "tracked, and never saved"]);
+    pair.other.git(&["pull", "-q"]);
+    pair.theirs("local.log", "theirs");
+    let theirs = pair.push();
+    pair.at.write("local.log", "mine, saved nowhere");
+    let PullAnswer::Busy { paths } = pair.pull(theirs) else { panic!() };
+    assert_eq!(names(&paths), ["local.log"]);
+    assert_eq!(pair.read("local.log").as_deref(), Some("mine, saved nowhere"));
+}
+
+#[test]
 fn files_come_in_with_the_line_ends_that_the_attributes_ask_for() {
     let pair = Pair::new();
     pair.ours(".gitattributes", "*.txt text eol=crlf\n");

@@ -55,7 +55,14 @@ impl Transfer<'_> {
         }
         let stats: BTreeMap<&[u8], Option<FileStat>> =
             edits.keys().map(|path| (path.as_slice(), stat_of(&beneath, path))).collect();
-        let unsaved = self.unsaved(&beneath, edits.keys())?;
+        let (mut tracked, mut others) = (Vec::new(), Vec::new());
+        for path in edits.keys() {
+            let is_tracked = base.find(path)?.is_some_and(|entry| entry.mode != MODE_TREE);
+            if is_tracked { tracked.push(path) } else { others.push(path) }
+        }
+        // A tracked file that is never saved may have changed all the more.
+        let mut unsaved = self.unsaved(&beneath, &tracked, &|_, _| false)?;
+        unsaved.extend(self.unsaved(&beneath, &others, self.excluded)?);
         if !unsaved.is_empty() {
             return Ok(Transferred::Busy { paths: unsaved });
         }
@@ -89,12 +96,17 @@ impl Transfer<'_> {
     }
 
     /// Answers which of the paths are not as the commit has them.
-    fn unsaved<'e>(&self, beneath: &Beneath, paths: impl Iterator<Item = &'e Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    fn unsaved(
+        &self,
+        beneath: &Beneath,
+        paths: &[&Vec<u8>],
+        excluded: &dyn Fn(&[u8], bool) -> bool,
+    ) -> Result<Vec<Vec<u8>>> {
         let request = SaveRequest {
             branch: self.draft.branch,
             hints: Hints::Everything,
             max_file_bytes: u64::MAX,
-            excluded: self.excluded,
+            excluded,
             inspect: &|_, _, _| None,
             message: &|_| String::new(),
             author: None,
@@ -103,7 +115,7 @@ impl Transfer<'_> {
         };
         let tree = self.repo.base_tree(self.draft.parent)?;
         let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?;
-        scan.run(paths.map(Vec::as_slice))?;
+        scan.run(paths.iter().map(|path| path.as_slice()))?;
         let found = scan.found;
         let changed = found.changes.into_keys().chain(found.absent.into_keys());
         Ok(changed.chain(found.set_aside.into_keys()).chain(found.unsettled).collect())
