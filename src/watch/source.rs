@@ -215,6 +215,9 @@ impl Shared {
             return;
         }
         if after.overflow || after.unwatched > MAX_UNWATCHED_PER_TICK {
+            if after.overflow {
+                tracing::info!("events were lost: everything is watched anew and looked at");
+            }
             self.start_over(state);
         } else {
             for directory in &after.rules_changed {

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::skip;
 use crate::support::small_disk::SmallDisk;
 use crate::support::watched::Watched;
 
@@ -93,6 +94,51 @@ fn a_full_disk_pauses_saving_with_its_reason_until_there_is_room() {
     watched.git(&["fsck", "--strict", "--no-dangling"]);
     watched.until("no pause", || sandbox()["state"] == "watching");
     watched.stop();
+}
+
+/// A limit of the kernel that is another one for a while.
+struct Limit {
+    file: &'static str,
+    before: String,
+}
+
+impl Limit {
+    /// Sets it; answers nothing (and says so) where this user may not.
+    fn set(file: &'static str, value: &str) -> Option<Self> {
+        let before = std::fs::read_to_string(file).unwrap_or_default();
+        if before.is_empty() || std::fs::write(file, value).is_err() {
+            skip(&format!("{file} cannot be changed here"));
+            return None;
+        }
+        Some(Self { file, before })
+    }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        std::fs::write(self.file, &self.before).unwrap();
+    }
+}
+
+#[test]
+fn a_queue_of_events_that_overflows_costs_no_change() {
+    let watched = Watched::ready("300ms", "");
+    (0..5).for_each(|number| watched.write(&format!("storm/{number}/first"), "x\n"));
+    watched.commit("directories");
+    // A watcher keeps the limit that it began with.
+    let Some(limit) = Limit::set("/proc/sys/fs/inotify/max_queued_events", "16") else { return };
+    watched.start();
+    drop(limit);
+    let written = 3_000;
+    for number in 0..written {
+        std::fs::write(watched.root().join(format!("storm/{}/{number}", number % 5)), "x\n").unwrap();
+    }
+    watched.until("every file", || {
+        let tracked = watched.git(&["ls-tree", "-r", "--name-only", "develop", "storm"]);
+        tracked.lines().count() == written + 5
+    });
+    assert!(watched.log().contains("events were lost"), "{}", watched.log());
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
 }
 
 #[test]

@@ -189,6 +189,12 @@ fn a_save_that_the_disk_refuses_at_any_call_is_whole_or_not_there() {
 }
 
 #[test]
+fn a_save_beyond_the_quota_or_on_a_disk_turned_read_only_is_whole_or_not_there() {
+    fault_everywhere("error=EDQUOT");
+    fault_everywhere("error=EROFS");
+}
+
+#[test]
 fn a_save_that_runs_out_of_space_at_any_call_is_whole_or_not_there() {
     fault_everywhere("error=ENOSPC");
 }
