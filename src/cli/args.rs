@@ -102,7 +102,7 @@ pub enum Command {
     Why(Named),
     /// List promotions, the newest first
     History(History),
-    /// Show one promotion: commits, checks, approvals, steps
+    /// Show one promotion (commits, checks, approvals, steps) or one commit (message, files)
     Show(Show),
     /// Show what a promotion to ENV would change in its files
     Diff(Diff),
@@ -293,7 +293,7 @@ pub struct History {
 /// Options of `show`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Show {
-    /// The promotion, as `cascade history` lists it
+    /// The promotion, as `cascade history` lists it, or the beginning of a commit's name
     #[arg(value_name = "ID")]
     pub id: String,
 }
