@@ -13,6 +13,7 @@ use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell};
 use crate::base::ErrorKind;
 use crate::base::escape::shown;
+use crate::base::units::count;
 use crate::check::secrets::{Finding, Scanner};
 use crate::config::{self, AllowedSecret, Config, FILE_NAME, Refusal};
 use crate::git::Repo;
@@ -58,11 +59,11 @@ fn list(shell: &Shell, repo: &Repo, config: &Config, scanner: &Scanner, named: &
         shell.ui.table(&std::iter::once(head).chain(rows).collect::<Vec<_>>());
     }
     if open > 0 {
-        let message = format!("{open} found in {files} files that look like secrets and are not allowed");
+        let message = format!("{} found ({} looked at)", count(open, "likely secret"), count(files, "file"));
         let hint = "take them out; what is no secret: `cascade secrets allow PATH:LINE --reason TEXT`";
         return Err(Failure::new(ErrorKind::CheckFailed, message).with_hint(hint));
     }
-    shell.ui.success(&format!("no secrets in {files} files"));
+    shell.ui.success(&format!("no secrets in {}", count(files, "file")));
     Ok(())
 }
 
