@@ -148,3 +148,18 @@ fn full_disk_is_a_failure() {
     let full = output(sandbox.command("sh", &["-c", "cascade config schema >/dev/full"]), b"").expect_code(1);
     assert!(full.stderr.contains("the answer cannot be written"), "{full:#?}");
 }
+
+#[test]
+fn the_demo_shows_the_whole_job_and_leaves_nothing_behind() {
+    let sandbox = Sandbox::empty();
+    let place = sandbox.base().join("tmp");
+    std::fs::create_dir(&place).unwrap();
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_cascade"), &["demo"]);
+    command.env("TMPDIR", &place);
+    let shown = output(command, b"").expect_code(0).stdout;
+    for part in ["$ cascade start", "$ cascade deploy-production", "$ cascade approve", "rolled back", "$ cascade stop"]
+    {
+        assert!(shown.contains(part), "{part} is missing in {shown}");
+    }
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
+}

@@ -144,6 +144,18 @@ impl<'a> Other<'a> {
 }
 
 #[test]
+fn health_is_asked_all_the_time_and_its_changes_are_told() {
+    let watched = Watched::ready("200ms", "checks:\n  up: { run: \"test ! -e down\" }\n");
+    let config = watched.read("cascade-sync.yaml").replace("every: 1s", "every: 1s, checks: [up]");
+    watched.write("cascade-sync.yaml", config);
+    watched.start();
+    watched.write("down", "x\n");
+    watched.until("a failure", || watched.log().contains("outcome=fail"));
+    std::fs::remove_file(watched.root().join("down")).unwrap();
+    watched.until("well again", || watched.log().contains("outcome=pass"));
+}
+
+#[test]
 fn what_a_commit_of_the_user_takes_out_is_saved_again_while_it_is_there() {
     let watched = Watched::started();
     watched.write("kept", "x\n");
