@@ -81,17 +81,20 @@ impl Repo {
     /// A commit is missing.
     pub fn restore_preview(&self, branch: &str, what: &Restore) -> Result<Vec<Change>> {
         let ours = oid(self.existing_branch_tip(branch)?)?;
+        self.changes_by(ours, &self.restoring_edits(ours, what)?)
+    }
+
+    fn changes_by(&self, ours: Oid, edits: &BTreeMap<Vec<u8>, Edit>) -> Result<Vec<Change>> {
         let tip = self.inner.find_commit(ours).map_err(Error::library("read a commit"))?;
-        let mut changes = Vec::new();
-        for (path, edit) in self.restoring_edits(ours, what)? {
-            let kind = match (self.content_at(&tip, &path)?, edit) {
+        let change = |(path, edit): (&Vec<u8>, &Edit)| {
+            let kind = match (self.content_at(&tip, path)?, edit) {
                 (_, None) => ChangeKind::Deleted,
                 (Some(_), Some(_)) => ChangeKind::Modified,
                 (None, Some(_)) => ChangeKind::Added,
             };
-            changes.push(Change { path, kind, bytes: 0 });
-        }
-        Ok(changes)
+            Ok(Change { path: path.clone(), kind, bytes: 0 })
+        };
+        edits.iter().map(change).collect()
     }
 
     /// Commits an earlier content on top of the branch and brings it into the working tree; no commit is rewritten.
@@ -115,7 +118,7 @@ impl Repo {
         if edits.is_empty() {
             return Ok(RestoreAnswer::Nothing);
         }
-        let message = (request.message)(&self.restore_preview(request.branch, &request.what)?);
+        let message = (request.message)(&self.changes_by(ours, &edits)?);
         let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
         let draft = Draft {
             branch: request.branch,
