@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::error::Result;
+use super::facts::findings;
 use super::plan::environment_of;
-use super::questions::findings;
 use super::run::{Request, Silent, lock, promote, recover};
 use crate::base::id::ObjectId;
 use crate::config::PromoteMode;

@@ -6,18 +6,20 @@
 
 pub mod approve;
 pub mod auto;
+mod checks;
 pub mod error;
+mod facts;
 pub mod gate;
 mod land;
 pub mod phase;
 mod plan;
-mod questions;
 pub mod rollback;
 pub mod run;
 
+pub use checks::check_forecast;
 pub use error::{Error, Result};
+pub use facts::{findings, soak};
 pub use gate::{Finding, Gate};
 pub use phase::Event;
 pub use plan::{Preview, preview};
-pub use questions::{check_forecast, findings, soak};
 pub use run::{Observer, Request, Silent, lock, promote, recover};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{land, plan, questions, rollback};
+use super::{checks, facts, land, plan, rollback};
 use crate::base::Timestamp;
 use crate::base::id::PromotionId;
 use crate::check::Answer;
@@ -234,12 +234,12 @@ fn is_effect(ctx: &Context, promotion: &Promotion, step: Step) -> bool {
 async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer: &mut dyn Observer) -> Result<Event> {
     let event = match step {
         Step::Plan => plan::perform(ctx, promotion).await?,
-        Step::Admit => questions::admit(ctx, promotion).await?,
-        Step::Check => questions::checks(ctx, promotion, observer).await?,
-        Step::Gate => questions::gates(ctx, promotion).await?,
+        Step::Admit => facts::admit(ctx, promotion).await?,
+        Step::Check => checks::perform(ctx, promotion, observer).await?,
+        Step::Gate => facts::gates(ctx, promotion).await?,
         Step::LandRemote => land::perform_remote(ctx, promotion).await?,
         Step::LandLocal => land::perform_local(ctx, promotion).await?,
-        Step::Verify => questions::verification(ctx, promotion, observer).await?,
+        Step::Verify => checks::verify(ctx, promotion, observer).await?,
         Step::Quarantine => rollback::quarantine(ctx, promotion).await?,
         Step::PlanRollback => rollback::plan(ctx, promotion).await?,
         Step::RollbackRemote => rollback::perform_remote(ctx, promotion).await?,
