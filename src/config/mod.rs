@@ -6,6 +6,8 @@
 
 mod amend;
 mod decode;
+mod freeze;
+
 pub mod message;
 pub mod model;
 mod node;
@@ -22,6 +24,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 pub use amend::{Refusal, allowing};
+pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
     AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify,
