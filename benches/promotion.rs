@@ -59,7 +59,7 @@ async fn compare(sample: &Sample, base: &Path, rounds: usize) -> (Duration, Dura
         git(&sample.root, &["commit", "-qam", "Change"]);
         let start = Instant::now();
         let lock = promote::lock(&ctx, false).await.expect("the lock is free");
-        let request = Request { environment: "staging".to_owned(), merge: false, purpose: None };
+        let request = Request { environment: "staging".to_owned(), ..Request::default() };
         let promotion = promote::promote(&ctx, &lock, &request, &mut Silent).await.expect("it runs");
         ours.push(start.elapsed());
         assert_eq!(promotion.state, State::Promoted, "{:?}", promotion.reason);
@@ -81,6 +81,7 @@ async fn context(sample: &Sample, home: &Path) -> Context {
         alerts: Arc::new(Alerts::new(&config.notify)),
         config: Arc::new(config),
         clock: Arc::new(SystemClock),
+        variables: Arc::default(),
         home: project,
         person: "bench".to_owned(),
     }

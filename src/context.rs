@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::alert::{Alert, Alerts};
 use crate::base::{Clock, Timestamp};
-use crate::config::{AlertEvent, Config};
+use crate::config::{AlertEvent, Config, Variables};
 use crate::git::Git;
 use crate::store::{ProjectHome, Store};
 
@@ -13,6 +13,8 @@ use crate::store::{ProjectHome, Store};
 pub struct Context {
     /// The checked configuration.
     pub config: Arc<Config>,
+    /// What `${VAR}` in a configuration stands for.
+    pub variables: Arc<Variables>,
     /// The only source of the time of day.
     pub clock: Arc<dyn Clock>,
     /// The repository.

@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
+
+use crate::config::Waivable;
 
 /// A git-driven release pipeline: saves become commits, commits become releases, bad releases go back.
 ///
@@ -84,7 +87,9 @@ pub enum Command {
     /// does not pass verification is rolled back. The working tree is not touched. Where an approval is needed, a
     /// terminal is asked in place; elsewhere the command exits 3 and says how to approve.
     Promote(Promote),
-    /// Show what a promotion to ENV would do, and do nothing
+    /// Build the candidate of a promotion to ENV and show what it would do
+    ///
+    /// Nothing moves and no check runs. The candidate can be approved by its id; `promote` then lands exactly it.
     Plan(Named),
     /// Consent to the candidate of a waiting promotion
     Approve(Decision),
@@ -222,6 +227,15 @@ pub struct PromoteFlags {
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// Pass by a closed gate, where the environment's `waive` lets that be; recorded with the reason
+    #[arg(long, value_name = "GATE", requires = "reason", value_delimiter = ',', value_parser = waivable())]
+    pub waive: Vec<Waivable>,
+}
+
+fn waivable() -> impl TypedValueParser<Value = Waivable> {
+    let names = PossibleValuesParser::new(Waivable::ALL.map(Waivable::as_str));
+    // Only names of gates come this far.
+    names.map(|name| Waivable::ALL.into_iter().find(|gate| gate.as_str() == name).unwrap_or(Waivable::Soak))
 }
 
 /// Options of `promote`.

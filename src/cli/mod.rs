@@ -101,6 +101,7 @@ impl Shell {
             alerts: Arc::new(Alerts::new(&config.notify)),
             person: repo.user().unwrap_or_else(|| self.edge.user(&repo)),
             config: Arc::new(config),
+            variables: Arc::new(crate::config::variables(repo.root(), &self.edge.variables())?),
             clock: Arc::new(clock),
             store,
             home,

@@ -112,7 +112,7 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
     } else if let Some(last) = standing.failure() {
         tell(&ending(last, now), words::state_tone(last.state));
     }
-    for finding in &standing.closed {
+    for finding in standing.closed() {
         tell(&finding.fact, Tone::Plain);
         finding.clears.iter().for_each(|clears| tell(&format!("→ {clears}"), Tone::Strong));
     }

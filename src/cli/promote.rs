@@ -19,9 +19,14 @@ const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outcome {
     let ctx = shell.context().await?;
     if flags.dry_run {
-        return plan::show(shell, &ctx, environment).await;
+        return plan::show(shell, &ctx, environment, None).await;
     }
-    let request = Request { environment: environment.to_owned(), merge: flags.merge, purpose: flags.reason.clone() };
+    let request = Request {
+        environment: environment.to_owned(),
+        merge: flags.merge,
+        purpose: flags.reason.clone(),
+        waivers: flags.waive.clone(),
+    };
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     // Others need not wait for a person to make up their mind.

@@ -178,7 +178,7 @@ async fn gather(ctx: &Context) -> Outcome<Document> {
 
 impl From<Standing> for Environment {
     fn from(standing: Standing) -> Self {
-        let awaited = standing.closed.iter().map(|finding| Awaited {
+        let awaited = standing.closed().map(|finding| Awaited {
             gate: finding.gate,
             fact: finding.fact.clone(),
             clears: finding.clears.clone(),

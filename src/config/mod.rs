@@ -28,7 +28,7 @@ pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
     AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify,
-    PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
+    PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, Waivable,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
@@ -52,15 +52,22 @@ const DOTENV_NAME: &str = ".env";
 pub fn load(root: &Path, variables: &Variables) -> Result<Config, Error> {
     let path = root.join(FILE_NAME);
     let Some(bytes) = read_file(&path)? else { return Err(Error::Missing { path }) };
-    let dotenv_path = root.join(DOTENV_NAME);
-    // Some projects have a directory of that name, with a Python environment in it.
-    let dotenv = if dotenv_path.is_file() { read_file(&dotenv_path)? } else { None }.unwrap_or_default();
-    let variables = variables.clone().with_dotenv(&String::from_utf8_lossy(&dotenv));
+    let variables = self::variables(root, variables)?;
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => return Err(not_text(&bytes, error.valid_up_to()).into()),
     };
     Ok(parse(text, FILE_NAME, &variables)?)
+}
+
+/// Answers what `${VAR}` stands for in a checkout: `environment`, and what its `.env` adds.
+///
+/// Fails when the file is there and cannot be read.
+pub fn variables(root: &Path, environment: &Variables) -> Result<Variables, Error> {
+    let path = root.join(DOTENV_NAME);
+    // Some projects have a directory of that name, with a Python environment in it.
+    let dotenv = if path.is_file() { read_file(&path)? } else { None }.unwrap_or_default();
+    Ok(environment.clone().with_dotenv(&String::from_utf8_lossy(&dotenv)))
 }
 
 /// Reads and checks the text of a configuration; `source_name` names it in problems.

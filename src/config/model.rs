@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::freeze::FreezeWindow;
 use super::message::MessageTemplate;
 use crate::base::units::{ByteSize, Span};
 
@@ -32,6 +33,9 @@ pub struct Config {
     /// Named questions that environments ask in `checks` and `verify`.
     #[serde(default)]
     pub checks: BTreeMap<String, CheckSpec>,
+    /// Named groups of people, each by the e-mail address of their git configuration. Default none.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Vec<String>>,
     /// Checks that are asked continuously while the watcher runs.
     #[serde(default)]
     pub health: Health,
@@ -113,6 +117,12 @@ pub struct Environment {
     /// How long a candidate must have been live in `from` before it may land here. Default `0s`.
     #[serde(default)]
     pub soak: Span,
+    /// Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. Default none.
+    #[serde(default)]
+    pub freeze: Vec<FreezeWindow>,
+    /// Gates that `promote --waive` may pass by, with a reason that is recorded: `soak`, `freeze`, `checks`, `approval`. Default `soak` and `freeze`.
+    #[serde(default = "default_waive")]
+    pub waive: Vec<Waivable>,
     /// Checks that the candidate must pass before anything moves. Default none.
     #[serde(default)]
     pub checks: Vec<String>,
@@ -156,9 +166,49 @@ pub struct Approval {
     pub required: u32,
     /// How long an approval is valid. Default `24h`.
     pub expires: Span,
-    /// Whether the person who asked for the promotion may approve it. Default `true`.
+    /// Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. Default `true`.
     #[serde(rename = "self")]
     pub own: bool,
+    /// Who may approve: e-mail addresses and names of `groups`. Default anybody.
+    pub from: Vec<String>,
+    /// How many of the approvals must come from each of these groups. Default none.
+    pub each: BTreeMap<String, u32>,
+}
+
+/// A gate that the people of a project may pass by, where the environment's `waive` lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Waivable {
+    /// The time that a candidate must have been live upstream.
+    Soak,
+    /// The times in which nothing lands.
+    Freeze,
+    /// The checks before anything moves: they are asked and recorded all the same.
+    Checks,
+    /// The approvals.
+    Approval,
+}
+
+impl Waivable {
+    /// Every such gate.
+    pub const ALL: [Self; 4] = [Self::Soak, Self::Freeze, Self::Checks, Self::Approval];
+
+    /// Answers the gate's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Soak => "soak",
+            Self::Freeze => "freeze",
+            Self::Checks => "checks",
+            Self::Approval => "approval",
+        }
+    }
+}
+
+impl fmt::Display for Waivable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// One automated question. Exactly one of `run`, `http`, `tcp` and `file` is set.
@@ -388,7 +438,7 @@ impl Default for MessageSpec {
 
 impl Default for Approval {
     fn default() -> Self {
-        Self { required: 1, expires: Span::seconds(24 * 60 * 60), own: true }
+        Self { required: 1, expires: Span::seconds(24 * 60 * 60), own: true, from: Vec::new(), each: BTreeMap::new() }
     }
 }
 
@@ -444,6 +494,10 @@ impl Default for Notify {
     fn default() -> Self {
         Self { desktop: true, on: AlertEvent::ALL.to_vec() }
     }
+}
+
+fn default_waive() -> Vec<Waivable> {
+    vec![Waivable::Soak, Waivable::Freeze]
 }
 
 fn default_remote() -> String {

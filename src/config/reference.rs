@@ -194,8 +194,12 @@ mod tests {
         | `environments.<name>.approval` | keys | nobody | People who must consent before a candidate lands. |
         | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
         | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid. |
-        | `environments.<name>.approval.self` | true, false | `true` | Whether the person who asked for the promotion may approve it. |
+        | `environments.<name>.approval.self` | true, false | `true` | Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. |
+        | `environments.<name>.approval.from` | list of text | anybody | Who may approve: e-mail addresses and names of `groups`. |
+        | `environments.<name>.approval.each` | names with keys | none | How many of the approvals must come from each of these groups. |
         | `environments.<name>.soak` | duration | `0s` | How long a candidate must have been live in `from` before it may land here. |
+        | `environments.<name>.freeze` | list of text | none | Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. |
+        | `environments.<name>.waive` | list of `soak`, `freeze`, `checks`, `approval` | `soak` and `freeze` | Gates that `promote --waive` may pass by, with a reason that is recorded: `soak`, `freeze`, `checks`, `approval`. |
         | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
         | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. |
         | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
@@ -211,6 +215,7 @@ mod tests {
         | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
         | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
         | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |
+        | `groups` | names with keys | none | Named groups of people, each by the e-mail address of their git configuration. |
         | `health` | keys | see below | Checks that are asked continuously while the watcher runs. |
         | `health.every` | duration | `20s` | Pause between two rounds. |
         | `health.checks` | list of text | none | Checks that are asked in each round. |

@@ -86,20 +86,20 @@ notify:
 health: 3
 "#;
     insta::assert_snapshot!(problems(text), @"
-    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, environments, checks, health, notify, secrets)
+    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, environments, checks, groups, health, notify, secrets)
     cascade-sync.yaml:2:1: version: this key is required
     cascade-sync.yaml:3:10: project: expected text, found a list
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
     cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, message)
-    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, checks, verify, rollback)
+    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, freeze, waive, checks, verify, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
     cascade-sync.yaml:16:3: environments.production.from: this key is required
     cascade-sync.yaml:16:3: environments.production.branch: this key is required
     cascade-sync.yaml:17:27: environments.production.approval.required: expected a whole number, 0 or more, found the text `1`
-    cascade-sync.yaml:17:45: environments.production.approval.until: unknown key (allowed: required, expires, self)
+    cascade-sync.yaml:17:45: environments.production.approval.until: unknown key (allowed: required, expires, self, from, each)
     cascade-sync.yaml:18:15: environments.production.rollback: a list is not one of the choices (allowed: auto, reset, restore)
     cascade-sync.yaml:20:34: checks.build.timeout: `5x` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline)
@@ -236,8 +236,8 @@ fn hostile_text_is_shown_harmless_and_short() {
         "k".repeat(500)
     );
     insta::assert_snapshot!(after_head(&text), @r#"
-    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify, secrets)
-    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, environments, checks, health, notify, secrets)
+    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, environments, checks, groups, health, notify, secrets)
+    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, environments, checks, groups, health, notify, secrets)
     cascade-sync.yaml:7:9: remote: this is not the name of a git remote
     cascade-sync.yaml:8:20: sandbox.settle: `\x1b[31m` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     "#);

@@ -1,11 +1,14 @@
 //! Questions about commits: what lies between two of them, who made them, what they change.
 
+use std::collections::BTreeSet;
+
 use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Revwalk, Sort};
 
 use super::branch::{object_id, oid};
 use super::error::{Error, Result};
 use super::program::Program;
 use super::repo::Repo;
+use super::tree::{BaseTree, MODE_TREE};
 use crate::base::Timestamp;
 use crate::base::escape::{shown, shown_lines};
 use crate::base::id::ObjectId;
@@ -88,6 +91,39 @@ impl Repo {
         let found =
             self.inner.find_commit(oid(commit)?).map_err(Error::library(format!("read commit {}", commit.short())))?;
         object_id(found.tree_id())
+    }
+
+    /// Answers the content that a commit has at `path` (relative to the top); nothing where it has no file there.
+    ///
+    /// # Errors
+    /// The commit, a tree or the content is missing.
+    pub fn content_at(&self, commit: ObjectId, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let found = BaseTree::new(&odb, self.base_tree(oid(commit)?)?).find(path)?;
+        let Some(entry) = found.filter(|entry| entry.mode != MODE_TREE) else { return Ok(None) };
+        let blob = odb.read(entry.oid).map_err(Error::library(format!("read blob {}", entry.oid)))?;
+        Ok(Some(blob.data().to_vec()))
+    }
+
+    /// Answers the e-mail addresses of who wrote or committed what `tip` has more than `base`. Promotions that brought
+    /// exactly their source's content are left out: whoever made them wrote nothing.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn people_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<BTreeSet<String>> {
+        let mut people = BTreeSet::new();
+        for id in self.walk_between(base, tip)? {
+            let id = id.map_err(Error::library("walk commits"))?;
+            let commit = self.inner.find_commit(id).map_err(Error::library(format!("read commit {id}")))?;
+            let is_carried = commit.parent(1).is_ok_and(|source| source.tree_id() == commit.tree_id());
+            if is_carried && self.is_promotion(id)? {
+                continue;
+            }
+            for signature in [commit.author(), commit.committer()] {
+                people.insert(shown(signature.email_bytes()));
+            }
+        }
+        Ok(people)
     }
 
     /// Looks whether everything that these commits contain is in the repository, by name and not by content.

@@ -41,7 +41,7 @@ use super::error::{Error, Result};
 use super::index::{Index, Op};
 use super::program::Program;
 use super::repo::{Head, Repo};
-use super::tree::{BaseTree, Edit, MODE_TREE};
+use super::tree::{BaseTree, Edit};
 
 /// Packs up to this number cost reading nothing worth mentioning; git's own limit is the same.
 pub const PACKS_KEPT: usize = 50;
@@ -242,11 +242,7 @@ impl Repo {
             Head::Branch { commit, .. } | Head::Detached { commit } => commit,
             Head::Unborn { .. } => return Ok(None),
         };
-        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
-        let found = BaseTree::new(&odb, self.base_tree(commit)?).find(path)?;
-        let Some(entry) = found.filter(|entry| entry.mode != MODE_TREE) else { return Ok(None) };
-        let blob = odb.read(entry.oid).map_err(Error::library(format!("read blob {}", entry.oid)))?;
-        Ok(Some(blob.data().to_vec()))
+        self.content_at(object_id(commit)?, path)
     }
 
     /// Lists the paths whose staged content is not what the commit at `HEAD` has, up to `limit`.
@@ -358,7 +354,7 @@ impl Repo {
         })
     }
 
-    fn base_tree(&self, commit: Oid) -> Result<Oid> {
+    pub(super) fn base_tree(&self, commit: Oid) -> Result<Oid> {
         let commit = self.inner.find_commit(commit).map_err(Error::library(format!("read commit {commit}")))?;
         Ok(commit.tree_id())
     }

@@ -5,22 +5,24 @@ use std::path::PathBuf;
 use super::error::{Error, Result};
 use super::phase::Event;
 use super::plan::environment_of;
+use super::policy::{self, Policy};
 use super::run::Observer;
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
 use crate::check::{self, Answer, Outcome, Place};
-use crate::config::{CheckSpec, Question};
+use crate::config::{CheckSpec, Question, Waivable};
 use crate::context::Context;
 use crate::store::{CheckPhase, CheckRecord, Promotion};
 
 /// Performs the checks on the candidate, each once per content.
 pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else {
         return Ok(Event::Failed("it has no candidate".to_owned()));
     };
-    for name in &spec.checks {
-        let Some(check) = ctx.config.checks.get(name) else { continue };
+    let policy = policy::of_promotion(ctx, promotion).await?;
+    let waived = policy::is_waived(ctx, promotion, &policy, Waivable::Checks).await?;
+    for name in &policy.environment.checks {
+        let Some(check) = policy.checks.get(name) else { continue };
         let record = match known(ctx, name, check, tree).await? {
             Some(known) => {
                 observer.known(promotion, name);
@@ -39,7 +41,7 @@ pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut
             }
         };
         ctx.store.record_check(&promotion.id, &record).await?;
-        if record.outcome != Outcome::Pass.as_str() {
+        if record.outcome != Outcome::Pass.as_str() && !waived {
             return Ok(Event::CheckFailed(failure(&record)));
         }
     }
@@ -95,7 +97,7 @@ fn depends_on_content_only(check: &CheckSpec) -> bool {
     matches!(check.question(), Some(Question::Run(_) | Question::File(_)))
 }
 
-async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> Result<Option<CheckRecord>> {
+pub(super) async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> Result<Option<CheckRecord>> {
     if !depends_on_content_only(check) {
         return Ok(None);
     }
@@ -106,11 +108,10 @@ async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> 
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn check_forecast(ctx: &Context, environment: &str, tree: ObjectId) -> Result<Vec<(String, bool)>> {
-    let (spec, _) = environment_of(ctx, environment)?;
+pub async fn check_forecast(ctx: &Context, policy: &Policy, tree: ObjectId) -> Result<Vec<(String, bool)>> {
     let mut forecast = Vec::new();
-    for name in &spec.checks {
-        let Some(check) = ctx.config.checks.get(name) else { continue };
+    for name in &policy.environment.checks {
+        let Some(check) = policy.checks.get(name) else { continue };
         forecast.push((name.clone(), known(ctx, name, check, tree).await?.is_some()));
     }
     Ok(forecast)

@@ -13,13 +13,15 @@ pub mod gate;
 mod land;
 pub mod phase;
 mod plan;
+pub mod policy;
 pub mod rollback;
 pub mod run;
 
 pub use checks::check_forecast;
 pub use error::{Error, Result};
-pub use facts::{findings, soak};
+pub use facts::{findings, forecast};
 pub use gate::{Finding, Gate};
 pub use phase::Event;
 pub use plan::{Preview, preview};
-pub use run::{Observer, Request, Silent, lock, promote, recover};
+pub use policy::Policy;
+pub use run::{Observer, Request, Silent, lock, offer, promote, recover};

@@ -2,6 +2,7 @@
 
 use super::error::{Error, Result};
 use super::phase::Event;
+use super::policy;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
@@ -20,6 +21,8 @@ pub struct Preview {
     pub source_branch: String,
     /// Its tip.
     pub source: ObjectId,
+    /// The tip's content.
+    pub source_tree: ObjectId,
     /// The environment's tip.
     pub tip: Option<ObjectId>,
     /// Commits that would become live, newest first.
@@ -57,7 +60,8 @@ pub async fn preview(ctx: &Context, environment: &str) -> Result<Preview> {
             None => Vec::new(),
         };
         let changes = repo.changes_between(tip, source)?;
-        Ok(Preview { source_branch, source, tip, commits, commit_count, changes, foreign })
+        let source_tree = repo.tree_of(source)?;
+        Ok(Preview { source_branch, source, source_tree, tip, commits, commit_count, changes, foreign })
     });
     Ok(preview.await?)
 }
@@ -96,11 +100,23 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
-            Ok(Event::Planned)
+            require_good_rules(ctx, promotion).await
         }
         Ok(Planned::Stopped(event)) => Ok(event),
         Err(conflict @ git::Error::MergeConflict { .. }) => Ok(Event::Conflicted(conflict.to_string())),
         Err(other) => Ok(Event::Failed(other.to_string())),
+    }
+}
+
+/// What a candidate has as its configuration would be the environment's rules once it is live.
+async fn require_good_rules(ctx: &Context, promotion: &Promotion) -> Result<Event> {
+    let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
+    match policy::committed(ctx, candidate).await {
+        Ok(_) => Ok(Event::Planned),
+        Err(Error::Policy { problems, .. }) => {
+            Ok(Event::Failed(format!("its configuration could not serve as the rules here: {problems}")))
+        }
+        Err(other) => Err(other),
     }
 }
 

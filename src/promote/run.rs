@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{checks, facts, land, plan, rollback};
+use super::{checks, facts, land, plan, policy, rollback};
 use crate::base::Timestamp;
 use crate::base::id::PromotionId;
 use crate::check::Answer;
-use crate::config::AlertEvent;
+use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
-use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step};
+use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -40,7 +40,7 @@ impl Observer for Silent {
 }
 
 /// A wish for a promotion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The environment that should get what its source has.
     pub environment: String,
@@ -48,6 +48,8 @@ pub struct Request {
     pub merge: bool,
     /// Why, in the asker's words.
     pub purpose: Option<String>,
+    /// Gates to pass by; the reason is the purpose.
+    pub waivers: Vec<Waivable>,
 }
 
 /// Pauses between two looks at a held lock.
@@ -77,9 +79,79 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 /// # Errors
 /// Unknown environment, a failing store or repository, or a remote that stops answering half-way: then the promotion
 /// stays journaled and [`recover`] finishes it.
-pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
+pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
+    recover(ctx, lock, observer).await?;
+    require_waivable(ctx, request).await?;
+    let wished = wish(ctx, request).await?;
+    for open in ctx.store.unfinished().await? {
+        if open.environment != request.environment {
+            continue;
+        }
+        if is_current(ctx, &open, &wished).await? {
+            waive(ctx, &open, request).await?;
+            return drive(ctx, open, Event::Begun, observer).await;
+        }
+        let reason = format!("superseded by a promotion of {}", wished.source.short());
+        drive(ctx, open, Event::Superseded(reason), observer).await?;
+    }
+    waive(ctx, &wished, request).await?;
+    drive(ctx, wished, Event::Begun, observer).await
+}
+
+/// Builds the candidate of a promotion and offers it: it can be approved, and a later [`promote`] takes up exactly it.
+///
+/// Where a promotion of the same source is open already, answers that one. Answers nothing where there is nothing to
+/// offer: something stands in the way, or a promotion of another source is open, which only [`promote`] supersedes.
+///
+/// # Errors
+/// As [`promote`].
+pub async fn offer(ctx: &Context, _lock: &Lock, request: &Request) -> Result<Option<Promotion>> {
+    let mut wished = wish(ctx, request).await?;
+    let open = ctx.store.unfinished().await?.into_iter().find(|open| open.environment == request.environment);
+    if let Some(open) = open {
+        return Ok(is_current(ctx, &open, &wished).await?.then_some(open));
+    }
+    if plan::perform(ctx, &mut wished).await? != Event::Planned {
+        return Ok(None);
+    }
+    let (begun, offered) = (Event::Begun, Event::Offered);
+    let rest = phase::next(wished.state, None, &begun, wished.remote.is_some())
+        .and_then(|next| phase::next(next.state, next.step, &offered, wished.remote.is_some()));
+    let Some(rest) = rest else { return Ok(None) };
+    (wished.state, wished.step) = (rest.state, rest.step);
+    let journal = [begun, offered].map(|event| journal_entry(&event, wished.created_at));
+    ctx.store.record(&wished, &journal).await?;
+    Ok(Some(wished))
+}
+
+/// Refuses a request to pass by a gate of which the rules say that nobody may.
+async fn require_waivable(ctx: &Context, request: &Request) -> Result<()> {
+    if request.waivers.is_empty() {
+        return Ok(());
+    }
+    let (spec, _) = environment_of(ctx, &request.environment)?;
+    let branch = spec.branch.clone();
+    let tip = ctx.git.run(move |repo| repo.branch_tip(&branch)).await?;
+    let policy = policy::of_environment(ctx, &request.environment, tip, None).await?;
+    let waivable = policy.environment.waive;
+    match request.waivers.iter().find(|gate| !waivable.contains(gate)) {
+        Some(gate) => Err(Error::NotWaivable { gate: *gate, environment: request.environment.clone(), waivable }),
+        None => Ok(()),
+    }
+}
+
+async fn waive(ctx: &Context, promotion: &Promotion, request: &Request) -> Result<()> {
+    for gate in &request.waivers {
+        let reason = request.purpose.clone().unwrap_or_else(|| "no reason given".to_owned());
+        let waiver = Waiver { gate: gate.to_string(), person: ctx.person.clone(), reason, at: ctx.now() };
+        ctx.store.record_waiver(&promotion.id, &waiver).await?;
+    }
+    Ok(())
+}
+
+/// Makes the promotion that a request wishes for; records nothing.
+pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> {
     let (_, source_branch) = environment_of(ctx, &request.environment)?;
-    recover(ctx, _lock, observer).await?;
     let remote_name = ctx.config.remote.clone();
     let (source, remote) = ctx
         .git
@@ -88,18 +160,8 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
             Ok((repo.existing_branch_tip(&source_branch)?, remote))
         })
         .await?;
-    for waiting in ctx.store.unfinished().await? {
-        if waiting.environment != request.environment {
-            continue;
-        }
-        if waiting.source == source && waiting.merge_allowed == request.merge && is_current(ctx, &waiting).await? {
-            return drive(ctx, waiting, Event::Begun, observer).await;
-        }
-        let reason = format!("superseded by a promotion of {}", source.short());
-        drive(ctx, waiting, Event::Superseded(reason), observer).await?;
-    }
     let now = ctx.now();
-    let promotion = Promotion {
+    Ok(Promotion {
         id: new_id(),
         environment: request.environment.clone(),
         state: State::Proposed,
@@ -120,14 +182,16 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
         created_at: now,
         updated_at: now,
         finished_at: None,
-    };
-    drive(ctx, promotion, Event::Begun, observer).await
+    })
 }
 
-/// A waiting candidate is only worth taking up while the environment is where it was planned.
-async fn is_current(ctx: &Context, waiting: &Promotion) -> Result<bool> {
-    let (spec, _) = environment_of(ctx, &waiting.environment)?;
-    let (branch, previous) = (spec.branch.clone(), waiting.previous);
+/// An open promotion is taken up where it is what is wished for, and the environment is where it was planned.
+async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Result<bool> {
+    if open.source != wished.source || open.merge_allowed != wished.merge_allowed {
+        return Ok(false);
+    }
+    let (spec, _) = environment_of(ctx, &open.environment)?;
+    let (branch, previous) = (spec.branch.clone(), open.previous);
     let stands = ctx.git.run(move |repo| match (repo.branch_tip(&branch)?, previous) {
         (Some(tip), Some(previous)) => repo.is_ancestor(tip, previous),
         (tip, previous) => Ok(tip == previous),

@@ -4,7 +4,7 @@ use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
 use super::error::{Error, Result};
-use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State};
+use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State, Waiver};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 
@@ -269,6 +269,49 @@ impl Store {
             .await
             .map_err(failed("list approvals"))?;
         rows.iter().map(approval).collect()
+    }
+
+    /// Records that a person waives a gate for a promotion; the latest word on a gate counts.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn record_waiver(&self, id: &PromotionId, waiver: &Waiver) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO waivers (promotion, gate, person, reason, at_ms) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (promotion, gate) DO UPDATE SET \
+             person = excluded.person, reason = excluded.reason, at_ms = excluded.at_ms",
+        )
+        .bind(id.as_str().to_owned())
+        .bind(waiver.gate.clone())
+        .bind(waiver.person.clone())
+        .bind(waiver.reason.clone())
+        .bind(waiver.at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed("record a waiver"))
+    }
+
+    /// Lists the gates that were waived for a promotion.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn waivers(&self, id: &PromotionId) -> Result<Vec<Waiver>> {
+        let rows = sqlx::query("SELECT * FROM waivers WHERE promotion = $1 ORDER BY at_ms, gate")
+            .bind(id.as_str().to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("list waivers"))?;
+        let waiver = |row: &AnyRow| {
+            let columns = Columns(row);
+            Ok(Waiver {
+                gate: columns.text("gate")?,
+                person: columns.text("person")?,
+                reason: columns.text("reason")?,
+                at: columns.time("at_ms")?,
+            })
+        };
+        rows.iter().map(waiver).collect()
     }
 }
 

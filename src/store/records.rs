@@ -222,6 +222,19 @@ pub struct ApprovalRecord {
     pub expires_at: Timestamp,
 }
 
+/// A gate that one promotion may pass by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Waiver {
+    /// The gate's name.
+    pub gate: String,
+    /// Who waived it.
+    pub person: String,
+    /// Why, in the person's words.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// The answer of one check for one promotion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckRecord {

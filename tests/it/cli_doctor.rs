@@ -328,7 +328,7 @@ fn a_database_that_is_damaged_is_told_with_the_way_out() {
     bytes[length - 4_096..].fill(0xff);
     fs::write(&path, &bytes).unwrap();
     let told = check(&pipeline, &[], "database", (1, "problem"));
-    assert!(told.contains("malformed"), "{told}");
+    assert!(told.contains("malformed") || told.contains("btreeInitPage"), "{told}");
     assert!(told.contains("/cascade.db* ") && told.contains("in git and stays"), "{told}");
     fs::write(&path, "something else entirely").unwrap();
     let told = check(&pipeline, &[], "database", (1, "problem"));

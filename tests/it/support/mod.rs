@@ -198,6 +198,7 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
         store: Store::open(&home, &project).await.unwrap(),
         alerts: Arc::new(Alerts::recording().0),
         config: Arc::new(config),
+        variables: Arc::default(),
         clock,
         home: project,
         person: "ada".to_owned(),
