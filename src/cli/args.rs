@@ -107,6 +107,10 @@ pub enum Command {
     Why(Named),
     /// List promotions, the newest first
     History(History),
+    /// Write a page with the pipeline, its promotions over time and the four DORA figures
+    ///
+    /// One HTML file with pictures that needs nothing else: no scripts, nothing from the network.
+    Report(Report),
     /// Show one promotion (commits, checks, approvals, steps) or one commit (message, files)
     Show(Show),
     /// Show what a promotion to ENV would change in its files
@@ -158,6 +162,17 @@ pub struct Status {
     /// Keep showing, and follow changes until Ctrl-C
     #[arg(long)]
     pub watch: bool,
+}
+
+/// Options of `report`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Report {
+    /// Where the page goes; `-` is stdout
+    #[arg(short, long, value_name = "FILE", default_value = "cascade-report.html")]
+    pub output: PathBuf,
+    /// Since when promotions count: "2026-11-01", "4 weeks ago"
+    #[arg(long, value_name = "WHEN", default_value = "90 days ago")]
+    pub since: String,
 }
 
 /// Options of `saves`.

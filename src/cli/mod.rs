@@ -22,6 +22,7 @@ mod picture;
 mod plan;
 mod progress;
 mod promote;
+mod report;
 mod rewind;
 mod rollback;
 mod saves;
@@ -213,6 +214,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Resume(args) => hold::resume(shell, &args).await,
         Command::Why(args) => why::run(shell, &args).await,
         Command::History(args) => history::run(shell, &args).await,
+        Command::Report(args) => report::run(shell, &args).await,
         Command::Show(args) => show::run(shell, &args).await,
         Command::Diff(args) => diff::run(shell, &args).await,
         Command::Saves(args) => saves::run(shell, &args).await,

@@ -9,6 +9,7 @@ pub mod auto;
 mod checks;
 pub mod error;
 mod facts;
+pub mod figures;
 pub mod gate;
 mod land;
 pub mod phase;

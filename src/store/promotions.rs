@@ -1,5 +1,7 @@
 //! Promotions, their journal, checks and approvals.
 
+use std::collections::HashMap;
+
 use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
@@ -269,6 +271,27 @@ impl Store {
             .await
             .map_err(failed("list approvals"))?;
         rows.iter().map(approval).collect()
+    }
+
+    /// Answers when promotions that were proposed at or after `since` went live here.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn landings(&self, since: Timestamp) -> Result<HashMap<PromotionId, Timestamp>> {
+        let rows = sqlx::query(
+            "SELECT j.promotion AS id, MIN(j.at_ms) AS at_ms FROM journal j JOIN promotions p ON p.id = j.promotion \
+             WHERE p.project = $1 AND p.created_ms >= $2 AND j.name = 'landed_local' GROUP BY j.promotion",
+        )
+        .bind(self.project.clone())
+        .bind(since.as_millisecond())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list landings"))?;
+        let landing = |row: &AnyRow| {
+            let columns = Columns(row);
+            Ok((PromotionId::from_stored(&columns.text("id")?), columns.time("at_ms")?))
+        };
+        rows.iter().map(landing).collect()
     }
 
     /// Records that a person waives a gate for a promotion; the latest word on a gate counts.

@@ -3,6 +3,7 @@
 mod cli_doctor;
 mod cli_hook;
 mod cli_init;
+mod cli_report;
 mod cli_secrets;
 mod cli_usage;
 mod cli_views;
