@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use super::Follower;
 use super::board::Board;
 use crate::base::id::ObjectId;
-use crate::base::retry::Backoff;
+use crate::base::retry::{Backoff, jitter};
 use crate::base::{ErrorKind, Kinded as _};
 use crate::check::secrets::BLOCKED_WORDS;
 use crate::config::AlertEvent;
@@ -251,10 +251,4 @@ pub(super) async fn unpushed(ctx: &Context, tip: ObjectId) -> i64 {
         }
     });
     counted.await.ok().and_then(|count| i64::try_from(count).ok()).unwrap_or(0)
-}
-
-/// Answers a number in `0.0..=1.0`; without a source of randomness, the middle.
-pub(super) fn jitter() -> f64 {
-    let mut byte = [0_u8];
-    getrandom::fill(&mut byte).map_or(0.5, |()| f64::from(byte[0]) / 255.0)
 }
