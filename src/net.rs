@@ -51,6 +51,18 @@ pub fn system_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Erro
     causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last()
 }
 
+/// Answers why the other side's certificate is not trusted, where that is what is wrong.
+#[must_use]
+pub fn distrust(error: &(dyn Error + 'static)) -> Option<String> {
+    let wrapped = |cause: &'_ (dyn Error + 'static)| -> Option<rustls::Error> {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let found = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        found.or_else(|| cause.downcast_ref::<rustls::Error>()).cloned()
+    };
+    let found = causes(error).find_map(wrapped)?;
+    matches!(found, rustls::Error::InvalidCertificate(_)).then(|| found.to_string())
+}
+
 /// Answers words for why there is no connection, or no more.
 #[must_use]
 pub fn words(error: &io::Error) -> String {

@@ -4,6 +4,7 @@
 //! [`model`](crate::config::model), `validate` checks what types cannot say. Each goes on after a problem, so that one
 //! run lists them all.
 
+mod address;
 mod amend;
 mod decode;
 pub mod message;
@@ -21,11 +22,12 @@ mod yaml;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+pub use address::{Login, MailServer, Mailbox, Protection};
 pub use amend::{Refusal, allowing};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify,
-    PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
+    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Email, Encryption, Environment, Expanded, Health,
+    MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};

@@ -11,6 +11,7 @@ mod fault_promote;
 mod fault_races;
 mod fault_save;
 mod fault_syscalls;
+mod flow_alerts;
 mod flow_auto;
 mod flow_message;
 mod flow_people;
