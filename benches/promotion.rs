@@ -78,7 +78,7 @@ async fn context(sample: &Sample, home: &Path) -> Context {
     Context {
         git: Git::open(&sample.root, None).expect("the repository opens"),
         store: Store::open(&home, &project).await.expect("the store opens"),
-        alerts: Arc::new(Alerts::new(&config.notify)),
+        alerts: Arc::new(Alerts::new(&config, Arc::new(SystemClock))),
         config: Arc::new(config),
         clock: Arc::new(SystemClock),
         variables: Arc::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::alert::{Alert, Alerts};
 use crate::base::{Clock, Timestamp};
-use crate::config::{AlertEvent, Config, Variables};
+use crate::config::{Config, Variables};
 use crate::git::Git;
 use crate::store::{ProjectHome, Store};
 
@@ -36,9 +36,10 @@ impl Context {
         self.clock.now()
     }
 
-    /// Tells people about something; never fails, for a missing notification service is no error.
-    pub async fn tell(&self, event: AlertEvent, title: String, body: String) {
-        let urgent = !matches!(event, AlertEvent::Promoted);
-        self.alerts.send(self.now(), Alert { event, title, body, urgent }).await;
+    /// Tells people about something, who see the project's name first. Returns at once and never fails: an alert that
+    /// reaches nobody is told to the log.
+    pub fn tell(&self, alert: Alert) {
+        let title = format!("{}: {}", self.config.project, alert.title);
+        self.alerts.send(Alert { title, ..alert });
     }
 }

@@ -12,6 +12,19 @@ use crate::base::escape::shown;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const LENGTH: usize = 8;
 
+/// Answers bytes that nobody else uses, to make an id of.
+///
+/// Without a source of randomness the process and the address of a fresh allocation still tell ids apart.
+#[must_use]
+pub fn entropy() -> Vec<u8> {
+    let mut entropy = vec![0_u8; 16];
+    if getrandom::fill(&mut entropy).is_err() {
+        let place = Box::new(0_u8);
+        entropy = format!("{}-{:p}", std::process::id(), &raw const *place).into_bytes();
+    }
+    entropy
+}
+
 /// The name of one promotion: eight letters and digits, unique within a store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PromotionId(String);

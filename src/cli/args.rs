@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::config::Waivable;
@@ -69,6 +69,11 @@ pub enum Command {
     ///
     /// Exits 4 when one of them fails or cannot answer.
     Health(Health),
+    /// Send a test message on every channel of alerts, and say whether it arrived
+    ///
+    /// The channels are those under `notify` in cascade-sync.yaml; each is tried once, whatever its list of events is.
+    /// Exits 1 when the webhook or the e-mail did not arrive, or nothing did.
+    Notify(Notify),
     /// Find what is wrong with this installation, and repair what can be repaired
     ///
     /// Asks about the git program, configuration, repository, locks, index, left-over files, hooks, remote access, watch
@@ -217,6 +222,25 @@ pub struct Health {
     /// Ask the verification of this environment instead of the checks under `health`
     #[arg(value_name = "ENV")]
     pub environment: Option<String>,
+}
+
+/// Options of `notify`.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct Notify {
+    /// Test this channel only
+    #[arg(value_name = "CHANNEL")]
+    pub channel: Option<Channel>,
+}
+
+/// A channel of alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Channel {
+    /// Desktop notifications
+    Desktop,
+    /// A signed POST
+    Webhook,
+    /// A message through the mail server
+    Email,
 }
 
 /// Options of `doctor`.

@@ -4,10 +4,10 @@
 //! [`model`](crate::config::model), `validate` checks what types cannot say. Each goes on after a problem, so that one
 //! run lists them all.
 
+mod address;
 mod amend;
 mod decode;
 mod freeze;
-
 pub mod message;
 pub mod model;
 mod node;
@@ -23,12 +23,13 @@ mod yaml;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+pub use address::{Login, MailServer, Mailbox, Protection};
 pub use amend::{Refusal, allowing};
 pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify,
-    PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, Waivable,
+    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Email, Encryption, Environment, Expanded, Health,
+    MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, Waivable, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};

@@ -282,8 +282,63 @@ pub struct Health {
 pub struct Notify {
     /// Show desktop notifications where a notification service runs. Default `true`.
     pub desktop: bool,
-    /// Events that are worth a notification. Default: all of them.
+    /// Events that are worth an alert, on every channel that has no list of its own. Default: all of them.
     pub on: Vec<AlertEvent>,
+    /// Where alerts are posted to, as JSON. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+    /// Who gets alerts by e-mail. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
+}
+
+/// Where alerts are posted to.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// URL that alerts are posted to; nothing is posted where its variables make it empty, as `${CASCADE_WEBHOOK:-}` may.
+    pub url: Expanded,
+    /// Key that signs what is posted, by the Standard Webhooks specification: `whsec_` and 24 to 64 bytes in base64. It must come from a variable; where that is empty, nothing is signed. Default: nothing is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Expanded>,
+    /// Events that are posted. Default: those of `notify.on`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<AlertEvent>>,
+    /// How long one attempt may take, `1m` at most. Default `10s`.
+    #[serde(default = "default_attempt")]
+    pub timeout: Span,
+}
+
+/// Who gets alerts by e-mail.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Email {
+    /// Mail server: `smtps://user:${SMTP_PASSWORD}@host:465`, or `smtp://…:587` for STARTTLS, which must work then. The password must come from a variable; nothing is sent where variables make all of it empty.
+    pub smtp: Expanded,
+    /// Address that messages come from, like `cascade <cascade@example.org>`.
+    pub from: Expanded,
+    /// Addresses that messages go to, 50 at most.
+    pub to: Vec<Expanded>,
+    /// Whether the connection must be encrypted; `off` is for mail servers on this very machine. Default `required`.
+    #[serde(default)]
+    pub tls: Encryption,
+    /// Events that are mailed. Default: those of `notify.on`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<AlertEvent>>,
+    /// How long one attempt may take, `1m` at most. Default `10s`.
+    #[serde(default = "default_attempt")]
+    pub timeout: Span,
+}
+
+/// Whether a connection must be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// It must be.
+    #[default]
+    Required,
+    /// It is not.
+    Off,
 }
 
 /// How secrets are found.
@@ -347,6 +402,21 @@ impl AlertEvent {
         Self::Conflict,
         Self::Health,
     ];
+
+    /// Answers the name that the configuration has for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Paused => "paused",
+            Self::SecretFound => "secret_found",
+            Self::Conflict => "conflict",
+            Self::Health => "health",
+        }
+    }
 }
 
 /// Text in which `${VAR}` was replaced; shows itself as it was written, so that values stay out of
@@ -374,6 +444,11 @@ impl Expanded {
     #[must_use]
     pub fn written(&self) -> &str {
         &self.written
+    }
+
+    /// Answers the text as written where variables stand for what matters in it; what was written out is not repeated.
+    fn concealed(&self) -> &str {
+        if self.written == self.value { "not shown" } else { &self.written }
     }
 }
 
@@ -410,6 +485,23 @@ impl JsonSchema for Expanded {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "string", "description": "Text; `${VAR}` is taken from the environment or `.env`." })
+    }
+}
+
+/// Addresses of webhooks are secrets themselves.
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Webhook");
+        shown.field("url", &self.url.concealed()).field("secret", &self.secret.as_ref().map(Expanded::concealed));
+        shown.field("on", &self.on).field("timeout", &self.timeout).finish()
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Email");
+        shown.field("smtp", &self.smtp.concealed()).field("from", &self.from).field("to", &self.to);
+        shown.field("tls", &self.tls).field("on", &self.on).field("timeout", &self.timeout).finish()
     }
 }
 
@@ -492,12 +584,16 @@ impl Default for Health {
 
 impl Default for Notify {
     fn default() -> Self {
-        Self { desktop: true, on: AlertEvent::ALL.to_vec() }
+        Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None }
     }
 }
 
 fn default_waive() -> Vec<Waivable> {
     vec![Waivable::Soak, Waivable::Freeze]
+}
+
+fn default_attempt() -> Span {
+    Span::seconds(10)
 }
 
 fn default_remote() -> String {

@@ -165,9 +165,17 @@ fn shown_fields(fields: &Map<String, Value>) -> String {
 mod tests {
     use super::*;
 
+    fn lines_where(is_wanted: impl Fn(&str) -> bool) -> String {
+        reference_markdown().split_inclusive('\n').filter(|line| is_wanted(line)).collect()
+    }
+
+    fn is_of_alerts(line: &str) -> bool {
+        line.starts_with("| `notify")
+    }
+
     #[test]
     fn reference_lists_every_key() {
-        insta::assert_snapshot!(reference_markdown(), @"
+        insta::assert_snapshot!(lines_where(|line| !is_of_alerts(line)), @"
         | key | value | default | meaning |
         |---|---|---|---|
         | `version` | number | required | Version of this file's format. Always `1`. |
@@ -219,9 +227,6 @@ mod tests {
         | `health` | keys | see below | Checks that are asked continuously while the watcher runs. |
         | `health.every` | duration | `20s` | Pause between two rounds. |
         | `health.checks` | list of text | none | Checks that are asked in each round. |
-        | `notify` | keys | see below | Who is told about what. |
-        | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
-        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth a notification. |
         | `secrets` | keys | see below | How secrets are found in what is saved and pushed, and what only looks like one. |
         | `secrets.rules` | list of text | none | Files of the checkout with further rules, in the format of gitleaks; a rule with the name of one of cascade's replaces it. |
         | `secrets.allow` | list of keys | none | What looks like a secret and is none; `cascade secrets allow` adds entries. |
@@ -229,6 +234,27 @@ mod tests {
         | `secrets.allow[].rule` | text | any | Rule that finds it, as `cascade secrets` names it. |
         | `secrets.allow[].fingerprint` | text | any | First 8 to 64 digits of the value's SHA-256, as `cascade secrets` shows them; never the value. |
         | `secrets.allow[].reason` | text | required | Why it may be there. |
+        ");
+    }
+
+    #[test]
+    fn reference_lists_the_keys_of_alerts() {
+        insta::assert_snapshot!(lines_where(is_of_alerts), @"
+        | `notify` | keys | see below | Who is told about what. |
+        | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
+        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth an alert, on every channel that has no list of its own. |
+        | `notify.webhook` | keys | nowhere | Where alerts are posted to, as JSON. |
+        | `notify.webhook.url` | text | required | URL that alerts are posted to; nothing is posted where its variables make it empty, as `${CASCADE_WEBHOOK:-}` may. |
+        | `notify.webhook.secret` | text | nothing is signed | Key that signs what is posted, by the Standard Webhooks specification: `whsec_` and 24 to 64 bytes in base64. It must come from a variable; where that is empty, nothing is signed. |
+        | `notify.webhook.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are posted. |
+        | `notify.webhook.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
+        | `notify.email` | keys | nobody | Who gets alerts by e-mail. |
+        | `notify.email.smtp` | text | required | Mail server: `smtps://user:${SMTP_PASSWORD}@host:465`, or `smtp://…:587` for STARTTLS, which must work then. The password must come from a variable; nothing is sent where variables make all of it empty. |
+        | `notify.email.from` | text | required | Address that messages come from, like `cascade <cascade@example.org>`. |
+        | `notify.email.to` | list of text | required | Addresses that messages go to, 50 at most. |
+        | `notify.email.tls` | `required`, `off` | `required` | Whether the connection must be encrypted; `off` is for mail servers on this very machine. |
+        | `notify.email.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are mailed. |
+        | `notify.email.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
         ");
     }
 

@@ -1,5 +1,7 @@
 //! What the types cannot say: names that must exist, chains that must end, exactly one of four keys.
 
+mod notify;
+
 use std::collections::HashSet;
 use std::rc::Rc;
 
@@ -38,6 +40,7 @@ pub(super) fn validate(
     checker.check_questions(config);
     checker.check_health(config);
     checker.check_secrets(config);
+    checker.check_notify(&config.notify);
 }
 
 /// Reports what does not fit together in what `config` says about secrets.
@@ -70,11 +73,18 @@ impl Checker<'_> {
             let fields = [("http", &mut check.http), ("tcp", &mut check.tcp), ("contains", &mut check.contains)];
             for (key, field) in fields {
                 let Some(text) = field else { continue };
-                match variables.expand(text.written()) {
-                    Ok(value) => *text = Expanded::new(text.written(), value),
-                    Err(message) => self.refuse(&["checks", name, key], &message),
-                }
+                let value = variables.expand(text.written());
+                self.replace(&["checks", name, key], text, value);
             }
+        }
+        self.expand_notify(&mut config.notify, variables);
+    }
+
+    /// Gives a text its value, or reports why there is none.
+    fn replace(&mut self, path: &[&str], text: &mut Expanded, value: Result<String, String>) {
+        match value {
+            Ok(value) => *text = Expanded::new(text.written(), value),
+            Err(message) => self.refuse(path, &message),
         }
     }
 

@@ -6,8 +6,9 @@ use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
 use super::{checks, facts, land, plan, policy, rollback};
+use crate::alert::Alert;
 use crate::base::Timestamp;
-use crate::base::id::PromotionId;
+use crate::base::id::{PromotionId, entropy};
 use crate::check::Answer;
 use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
@@ -162,7 +163,7 @@ pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> 
         .await?;
     let now = ctx.now();
     Ok(Promotion {
-        id: new_id(),
+        id: PromotionId::from_entropy(&entropy()),
         environment: request.environment.clone(),
         state: State::Proposed,
         step: None,
@@ -197,17 +198,6 @@ async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Resu
         (tip, previous) => Ok(tip == previous),
     });
     Ok(stands.await?)
-}
-
-fn new_id() -> PromotionId {
-    let mut entropy = [0_u8; 16];
-    if getrandom::fill(&mut entropy).is_err() {
-        // Without a source of randomness the process and the address of a fresh allocation still tell ids apart.
-        let place = Box::new(0_u8);
-        let unique = format!("{}-{:p}", std::process::id(), &raw const *place);
-        return PromotionId::from_entropy(unique.as_bytes());
-    }
-    PromotionId::from_entropy(&entropy)
 }
 
 /// Takes up every promotion that a crash left in the middle of a step, and brings it to rest.
@@ -315,34 +305,38 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
 
 /// What a promotion at rest means for its environment and for people.
 async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
-    let environment = &promotion.environment;
-    let reason = promotion.reason.clone().unwrap_or_default();
-    let project = &ctx.config.project;
-    match promotion.state {
-        State::Promoted => {
-            lift_rollback_hold(ctx, environment).await?;
-            let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
-            let title = format!("{project}: {environment} is live{}", ready.unwrap_or_default());
-            ctx.tell(AlertEvent::Promoted, title, promoted_body(promotion)).await;
-        }
-        State::Waiting => {
-            let title = format!("{project}: {environment} waits");
-            let body = format!("{reason}\ncascade approve {}", promotion.id);
-            ctx.tell(AlertEvent::AwaitingApproval, title, body).await;
-        }
-        State::Failed | State::Conflict | State::Drifted => {
-            ctx.tell(AlertEvent::Failed, format!("{project}: promotion to {environment} failed"), reason).await;
-        }
-        State::RolledBack => {
-            ctx.tell(AlertEvent::RolledBack, format!("{project}: {environment} was rolled back"), reason).await;
-        }
-        State::RollbackFailed => {
-            let title = format!("{project}: {environment} could NOT be rolled back");
-            ctx.tell(AlertEvent::RolledBack, title, reason).await;
-        }
-        _ => {}
+    if promotion.state == State::Promoted {
+        lift_rollback_hold(ctx, &promotion.environment).await?;
+    }
+    if let Some(alert) = news(ctx, promotion) {
+        ctx.tell(alert.about(&promotion.environment, &promotion.id));
     }
     Ok(())
+}
+
+/// Answers what people want to know of a promotion at rest.
+fn news(ctx: &Context, promotion: &Promotion) -> Option<Alert> {
+    let environment = &promotion.environment;
+    let reason = promotion.reason.clone().unwrap_or_default();
+    Some(match promotion.state {
+        State::Promoted => {
+            let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
+            let title = format!("{environment} is live{}", ready.unwrap_or_default());
+            Alert::new(AlertEvent::Promoted, title, promoted_body(promotion))
+        }
+        State::Waiting => {
+            let body = format!("{reason}\ncascade approve {}", promotion.id);
+            Alert::new(AlertEvent::AwaitingApproval, format!("{environment} waits"), body)
+        }
+        State::Failed | State::Conflict | State::Drifted => {
+            Alert::new(AlertEvent::Failed, format!("promotion to {environment} failed"), reason)
+        }
+        State::RolledBack => Alert::new(AlertEvent::RolledBack, format!("{environment} was rolled back"), reason),
+        State::RollbackFailed => {
+            Alert::new(AlertEvent::RolledBack, format!("{environment} could NOT be rolled back"), reason)
+        }
+        _ => return None,
+    })
 }
 
 fn promoted_body(promotion: &Promotion) -> String {

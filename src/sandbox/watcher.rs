@@ -14,11 +14,12 @@ use super::board::Board;
 use super::composer::Composer;
 use super::inspection::{Found, Inspection};
 use super::pull::Puller;
-use super::push::{Pusher, Theirs, jitter, unpushed};
+use super::push::{Pusher, Theirs, unpushed};
 use super::{Error, Follower, health, memory};
+use crate::alert::Alert;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::base::retry::Backoff;
+use crate::base::retry::{Backoff, jitter};
 use crate::config::AlertEvent;
 use crate::context::Context;
 use crate::git::{Hints, SaveAnswer, Saved, SetAside};
@@ -252,14 +253,14 @@ impl<'a> Watcher<'a> {
             Ok(SaveAnswer::Saved(saved)) => {
                 is_large |= saved.changes.len() > LARGE_SAVE_CHANGES;
                 self.tell_of(&saved, started.elapsed()).await;
-                self.tell_of_secrets(looked_at, &looker.found()).await;
+                self.tell_of_secrets(looked_at, &looker.found());
                 if look_at_all || saved.keeps_staged || self.has_staged {
                     self.look_at_staged().await;
                 }
                 self.settled(looked_at, saved.set_aside, saved.unsettled).await;
             }
             Ok(SaveAnswer::Nothing { set_aside, unsettled }) => {
-                self.tell_of_secrets(looked_at, &looker.found()).await;
+                self.tell_of_secrets(looked_at, &looker.found());
                 if look_at_all {
                     self.look_at_staged().await;
                 }
@@ -289,11 +290,10 @@ impl<'a> Watcher<'a> {
         self.board.change(|record| record.saved_at = Some(now)).await;
     }
 
-    async fn tell_of_secrets(&mut self, looked_at: Option<&BTreeSet<Vec<u8>>>, found: &Found) {
+    fn tell_of_secrets(&mut self, looked_at: Option<&BTreeSet<Vec<u8>>>, found: &Found) {
         if let Some((title, body)) = self.inspection.news(looked_at, found) {
             tracing::warn!("{title}: {}", body.replace('\n', "; "));
-            let title = format!("{}: {title}", self.ctx.config.project);
-            self.ctx.tell(AlertEvent::SecretFound, title, body).await;
+            self.ctx.tell(Alert::new(AlertEvent::SecretFound, title, body));
         }
     }
 
@@ -352,7 +352,7 @@ impl<'a> Watcher<'a> {
             .await;
         if self.stopped_by.as_ref() != Some(&reason) {
             tracing::warn!(reason, "{what}");
-            self.ctx.tell(AlertEvent::Paused, format!("{}: {what}", self.ctx.config.project), reason.clone()).await;
+            self.ctx.tell(Alert::new(AlertEvent::Paused, what, &reason));
             self.stopped_by = Some(reason);
         }
     }

@@ -39,7 +39,9 @@ fn the_page_stands_alone_and_shows_hostile_names_as_text() {
     assert!(told.stdout.contains("page.html"), "{told:?}");
     let page = pipeline.read("page.html");
     assert!(pipeline.cascade(&["report", "--output", "-"]).expect_code(0).stdout.starts_with("<!doctype html>"));
-    for expected in ["<svg", "change failure rate", "50 %", "rolled back", "class=\"rolled-back\"", "Mallory &#38; Sons"] {
+    for expected in
+        ["<svg", "change failure rate", "50 %", "rolled back", "class=\"rolled-back\"", "Mallory &#38; Sons"]
+    {
         assert!(page.to_lowercase().contains(&expected.to_lowercase()), "{expected}: {page}");
     }
     for foreign in ["<script", "<img", "src=", "href=", "http://", "https://", "url("] {

@@ -12,6 +12,7 @@ mod fault_promote;
 mod fault_races;
 mod fault_save;
 mod fault_syscalls;
+mod flow_alerts;
 mod flow_auto;
 mod flow_gates;
 mod flow_message;

@@ -7,6 +7,8 @@ use crate::promote::figures::Week;
 pub const WIDTH: f64 = 720.0;
 /// Height of the bars.
 pub const HEIGHT: f64 = 120.0;
+/// A mark at either end is seen whole.
+const MARK_RADIUS: f64 = 4.0;
 /// Part of a week's place that its bar takes.
 const BAR_PART: f64 = 0.7;
 /// Fewer deliveries than this do not fill the height.
@@ -63,7 +65,7 @@ pub fn bars(weeks: &[Week]) -> Vec<Bar> {
 pub fn across(at: Timestamp, since: Timestamp, now: Timestamp) -> f64 {
     let whole = (now.as_millisecond() - since.as_millisecond()).max(1) as f64;
     let part = (at.as_millisecond() - since.as_millisecond()) as f64 / whole;
-    part.clamp(0.0, 1.0) * WIDTH
+    part.clamp(0.0, 1.0) * (WIDTH - 2.0 * MARK_RADIUS) + MARK_RADIUS
 }
 
 /// Answers a day as charts write it: `2026-11-21`.
@@ -104,6 +106,6 @@ mod tests {
     #[test]
     fn moments_are_placed_by_their_part_of_the_time() {
         let at = |ms| across(from_ms(ms), from_ms(1_000), from_ms(3_000));
-        assert_eq!([at(0), at(1_000), at(2_000), at(9_000)], [0.0, 0.0, WIDTH / 2.0, WIDTH]);
+        assert_eq!([at(0), at(1_000), at(2_000), at(9_000)], [4.0, 4.0, WIDTH / 2.0, WIDTH - 4.0]);
     }
 }

@@ -1,8 +1,11 @@
 //! A machine of its own for each test: home, git configuration, checkout and remote in one temporary directory.
 
+pub mod certificate;
 pub mod desktop;
 pub mod dice;
+pub mod mail;
 pub mod pipeline;
+pub mod receiver;
 pub mod small_disk;
 pub mod watched;
 
@@ -196,7 +199,7 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
     Context {
         git: Git::open(root, None).unwrap(),
         store: Store::open(&home, &project).await.unwrap(),
-        alerts: Arc::new(Alerts::recording().0),
+        alerts: Arc::new(Alerts::recording(Arc::clone(&clock)).0),
         config: Arc::new(config),
         variables: Arc::default(),
         clock,
