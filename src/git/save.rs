@@ -369,7 +369,12 @@ impl Repo {
     fn changed_paths(&self) -> Result<BTreeSet<Vec<u8>>> {
         let args =
             ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
-        let output = Program::durable(self.root(), args).keep_all().succeed()?;
+        let look = || Program::durable(self.root(), args).keep_all().succeed();
+        let output = match look() {
+            // Nothing syncs an index: after a power cut it may be empty.
+            Err(_) if self.rebuild_broken_index()? => look()?,
+            looked => looked?,
+        };
         Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
     }
 

@@ -99,6 +99,12 @@ impl Repo {
         Ok(Some(Rebuilt { commit, kept }))
     }
 
+    /// Makes the index again where it provably is broken and nothing speaks against it; answers whether it did.
+    pub(super) fn rebuild_broken_index(&self) -> Result<bool> {
+        let is_broken = self.index_damage()?.is_some_and(|damage| damage.obstacle.is_none());
+        Ok(is_broken && self.rebuild_index()?.is_some())
+    }
+
     fn rebuild_obstacle(&self) -> Option<Obstacle> {
         let is_sparse = self.inner.config().and_then(|config| config.get_bool("core.sparseCheckout")).unwrap_or(false);
         match self.operation() {
