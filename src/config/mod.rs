@@ -24,8 +24,8 @@ use std::path::Path;
 pub use amend::{Refusal, allowing};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify,
-    PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
+    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Durability, Environment, Expanded, Health, MessageSpec,
+    Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};

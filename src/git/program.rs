@@ -91,6 +91,14 @@ impl Program {
         Self::at(root, settings.into_iter().chain(arguments)).env("GIT_OPTIONAL_LOCKS", "0")
     }
 
+    /// Prepares `git <arguments>` that writes objects of a save: durable where saves wait for the disk.
+    pub fn saving<S: AsRef<OsStr>>(repo: &Repo, arguments: impl IntoIterator<Item = S>) -> Self {
+        if repo.is_fast() {
+            return Self::at(repo.root(), arguments).env("GIT_OPTIONAL_LOCKS", "0");
+        }
+        Self::durable(repo.root(), arguments)
+    }
+
     /// Gives the command an opened file as its standard input.
     pub fn input_file(mut self, file: std::fs::File) -> Self {
         self.command.stdin(Stdio::from(file));

@@ -12,12 +12,13 @@ use crate::config::Config;
 use crate::git::leftover::Leftover;
 use crate::git::save::{DeadSave, IndexDamage, Obstacle};
 use crate::git::setup::FoundHook;
-use crate::git::{Git, Head, Repo, Setup, locks, version};
+use crate::git::{Git, Head, Repo, Setup, WentBack, locks, version};
 
 /// What the question about the repository as a whole is called.
 pub const QUESTION: &str = "repository";
 
 const LOCKS: &str = "locks";
+const SAVES: &str = "saves";
 const INDEX: &str = "index";
 const LEFTOVERS: &str = "left-over files";
 const HOOKS: &str = "hooks";
@@ -39,8 +40,10 @@ pub fn program(shell: &Shell) -> Diagnosis {
 /// Asks what needs no network.
 pub async fn local(git: &Git, config: Option<&Config>, mode: Mode, now: Timestamp) -> Vec<Diagnosis> {
     let branches = config.map(|config| config.branches().into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let sandbox = config.map(|config| config.sandbox.branch.clone());
     let asked = git.run(move |repo| {
         let mut all = locked(repo, mode, now);
+        all.extend(saves(repo, sandbox, mode, now));
         all.push(index(repo, mode));
         all.push(leftovers(repo, mode, now));
         all.push(whole(repo, branches));
@@ -90,6 +93,44 @@ fn lasting_locks(repo: &Repo, now: Timestamp) -> crate::git::Result<Vec<locks::G
     std::thread::sleep(LOCK_PATIENCE);
     let after = repo.locks(now)?;
     Ok(after.into_iter().filter(|lock| before.iter().any(|earlier| earlier.path == lock.path)).collect())
+}
+
+/// Where saves do not wait for the disk a power cut may have taken some with it: the branch goes back to what is whole.
+fn saves(repo: &Repo, sandbox: Option<String>, mode: Mode, now: Timestamp) -> Option<Diagnosis> {
+    let sandbox = sandbox?;
+    let lost = match repo.durable_tip().and_then(|durable| Ok((durable, repo.lost_saves(&sandbox)?))) {
+        Ok((None, _)) => return None,
+        Ok((Some(durable), None)) => {
+            let detail = format!("all are whole; up to {} they are on the disk for certain", durable.short());
+            return Some(Diagnosis::ok(SAVES, detail));
+        }
+        Ok((_, Some(lost))) => lost,
+        Err(problem) => return Some(of_error(SAVES, &problem)),
+    };
+    let from = lost.tip.map_or_else(|| "nowhere".to_owned(), |tip| tip.short());
+    let detail = format!("the newest on `{}` ({from}) are not whole: {}", shown(sandbox.as_bytes()), lost.reason);
+    if mode == Mode::Look {
+        let advice =
+            format!("the branch goes back to the newest save that is whole, {} at the least", lost.durable.short());
+        return Some(Diagnosis::new(SAVES, Verdict::CanBeRepaired, detail).advise(advice));
+    }
+    Some(match repo.go_back(&lost, now) {
+        Ok(went) => Diagnosis::new(SAVES, Verdict::Repaired, format!("{detail}; it is back at {}", went.to.short()))
+            .advise(gone_back(&went)),
+        Err(problem) => of_error(SAVES, &problem),
+    })
+}
+
+fn gone_back(went: &WentBack) -> String {
+    let mut told = vec!["no file was changed: what is in the working tree is saved again by the watcher".to_owned()];
+    told.extend(
+        went.index.iter().map(|kept| format!("the index was made again, the old one is kept as {}", display(kept))),
+    );
+    let packs: Vec<&Path> = went.packs.iter().map(std::path::PathBuf::as_path).collect();
+    if !packs.is_empty() {
+        told.push(format!("what nobody can read got another name: {}", named(&packs)));
+    }
+    told.join("; ")
 }
 
 fn index(repo: &Repo, mode: Mode) -> Diagnosis {

@@ -1,5 +1,6 @@
 //! A machine of its own for each test: home, git configuration, checkout and remote in one temporary directory.
 
+pub mod cut_disk;
 pub mod desktop;
 pub mod dice;
 pub mod pipeline;
@@ -194,7 +195,7 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
     let home = Home::new(home);
     let project = home.project(repo.common_dir());
     Context {
-        git: Git::open(root, None).unwrap(),
+        git: Git::open(root, None).unwrap().with_durability(config.sandbox.durability),
         store: Store::open(&home, &project).await.unwrap(),
         alerts: Arc::new(Alerts::recording().0),
         config: Arc::new(config),
