@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cascade::config::Durability;
-use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
+use cascade::git::{Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
 
 use crate::support::cut_disk::CutDisk;
 use crate::support::{Sandbox, output, skip};
@@ -197,6 +197,63 @@ fn a_full_save_survives_the_power_cut_that_follows_its_acknowledgement() {
         assert_eq!(at.sandbox.git(&["rev-parse", "develop"]), saved);
         at.check_whole();
     }
+}
+
+#[test]
+fn what_others_pushed_survives_the_power_cut_that_follows_its_being_brought_in() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let git = |words: &[&str]| at.sandbox.git(words);
+    git(&["init", "--quiet", "--bare", "../origin.git"]);
+    git(&["remote", "add", "origin", "../origin.git"]);
+    git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../other"]);
+    std::fs::write(at.sandbox.base().join("other/theirs"), "theirs\n").unwrap();
+    git(&["-C", "../other", "add", "theirs"]);
+    git(&["-C", "../other", "commit", "--quiet", "-m", "Theirs"]);
+    git(&["-C", "../other", "push", "--quiet", "origin", "develop"]);
+    at.save("ours\n", Durability::Full);
+    let theirs = git(&["-C", "../other", "rev-parse", "HEAD"]);
+    let pulled = bring_in(&at.root(), &theirs);
+    at.disk.cut();
+    assert_eq!(git(&["rev-parse", "develop", "develop^2"]), [pulled, theirs].join("\n"));
+    at.check_whole();
+}
+
+/// Fetches and merges; answers the branch's tip.
+fn bring_in(root: &Path, theirs: &str) -> String {
+    let repo = Repo::open(root).unwrap();
+    repo.fetch("origin", "develop").unwrap();
+    let answer = repo.pull(&PullRequest {
+        branch: "develop",
+        theirs: theirs.parse().unwrap(),
+        excluded: &|_, _| false,
+        message: &|_| "Bring in".to_owned(),
+        now_seconds: 1_700_000_000,
+    });
+    match answer.unwrap() {
+        PullAnswer::Pulled(pulled) => pulled.commit.to_string(),
+        other => panic!("not brought in: {other:?}"),
+    }
+}
+
+#[test]
+fn a_merged_promotion_survives_the_power_cut_that_follows_it() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let git = |words: &[&str]| at.sandbox.git(words);
+    at.save("ours\n", Durability::Full);
+    // A hotfix, on the disk, that only a merge keeps.
+    git(&["worktree", "add", "--quiet", "../hotfix", "staging"]);
+    std::fs::write(at.sandbox.base().join("hotfix/fix"), "fix\n").unwrap();
+    git(&["-C", "../hotfix", "add", "fix"]);
+    git(&["-C", "../hotfix", "commit", "--quiet", "-m", "Fix"]);
+    git(&["worktree", "remove", "../hotfix"]);
+    rustix::fs::sync();
+    at.sandbox.cascade(&["promote", "staging", "--merge"]).expect_code(0);
+    let staging = git(&["rev-parse", "staging"]);
+    at.disk.cut();
+    assert_eq!(git(&["rev-parse", "staging"]), staging);
+    assert_eq!(git(&["show", "staging:fix", "staging:page"]), "fix\nours");
+    at.check_whole();
 }
 
 #[test]
