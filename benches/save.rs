@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cascade::config::Durability;
-use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
-use support::{Sample, git, median, ms};
+use cascade::git::{Repo, SaveAnswer};
+use support::{Sample, git, median, ms, save};
 
 fn main() {
     let tiny = support::is_tiny();
@@ -78,19 +78,4 @@ fn fast(sample: &Sample, changed: usize, rounds: usize) -> Duration {
     save(&full, sample.change(1, changed * 1_000 + 900));
     times.remove(0);
     median(times)
-}
-
-fn save(repo: &Repo, paths: Vec<Vec<u8>>) -> SaveAnswer {
-    let request = SaveRequest {
-        branch: "develop",
-        hints: Hints::Paths(paths.into_iter().collect()),
-        max_file_bytes: 50 << 20,
-        excluded: &|_, _| false,
-        inspect: &|_, _, _| None,
-        message: &|proposal| format!("Save {} files", proposal.changes().len()),
-        author: None,
-        now_seconds: 1_700_000_000,
-        offset_minutes: 0,
-    };
-    repo.save(&request).expect("the save succeeds")
 }

@@ -23,6 +23,8 @@ use crate::base::id::ObjectId;
 const DURABLE: &str = "refs/cascade/durable";
 /// Most objects whose content is read back; of the rest it is enough that they are there.
 const READ_LIMIT_OBJECTS: usize = 10_000;
+/// Most commits of which it is asked who wrote them.
+const WALK_LIMIT_COMMITS: usize = 10_000;
 /// Most earlier tips of a branch that are tried, newest first.
 const TIPS_LIMIT: usize = 100;
 
@@ -88,13 +90,17 @@ impl Repo {
         tip.map_or(Ok(()), |tip| self.note_durable(tip))
     }
 
-    /// Brings `commit` to the disk, which came from `branch`, where it may not be there yet.
+    /// Brings what `commit` has and `base` (none: nothing) has not to the disk, where it may not be there yet: saves to
+    /// `branch` that did not wait for it, and what git itself wrote, which does not wait by default.
     ///
     /// # Errors
     /// As [`Repo::flush`].
-    pub fn make_durable(&self, branch: &str, commit: ObjectId) -> Result<()> {
-        let Some(durable) = self.durable_tip()? else { return Ok(()) };
-        if self.is_ancestor(commit, durable).unwrap_or(false) { Ok(()) } else { self.flush(branch) }
+    pub fn make_durable(&self, branch: &str, base: Option<ObjectId>, commit: ObjectId) -> Result<()> {
+        let is_known = |durable| self.is_ancestor(commit, durable).unwrap_or(false);
+        if self.durable_tip()?.is_some_and(|durable| !is_known(durable)) {
+            return self.flush(branch);
+        }
+        if self.has_loose_commits(base, commit)? { self.sync_file_system() } else { Ok(()) }
     }
 
     /// Finds out whether everything is there that was saved to `branch` and was not on the disk for certain; changes
@@ -186,6 +192,21 @@ impl Repo {
             }
         }
         Ok(())
+    }
+
+    /// Answers whether git itself wrote commits between these two: it puts each into a file of its own, saves and what is
+    /// fetched come in packs.
+    fn has_loose_commits(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<bool> {
+        for id in self.walk_between(base, tip)?.take(WALK_LIMIT_COMMITS) {
+            let id = id.map_err(Error::library("walk commits"))?;
+            let (folder, file) = (id.to_string()[..2].to_owned(), id.to_string()[2..].to_owned());
+            let is_loose = self.common_dir().join("objects").join(folder).join(file).exists();
+            // Those of promotions are loose, and were waited for.
+            if is_loose && !self.is_promotion(id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Reads what `tip` has and `durable` has not.

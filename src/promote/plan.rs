@@ -179,8 +179,8 @@ impl Planner {
 
     fn finish(&mut self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<Planned> {
         let source = self.promotion.source;
-        // Nothing that is on the disk for good may rest on a save that is not.
-        repo.make_durable(&self.sandbox, source)?;
+        // Nothing that is on the disk for good may rest on something that is not.
+        repo.make_durable(&self.sandbox, tip, source)?;
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
         let candidate = repo.build_commit(&NewCommit {
             tree,

@@ -138,6 +138,8 @@ fn a_promotion_of_fast_saves_brings_them_to_the_disk_before_anything_points_at_t
     for (durability, is_fast) in [("fast", true), ("full", false)] {
         let sandbox = Sandbox::empty();
         set_up(&sandbox, durability);
+        // What git itself committed is waited for in any case.
+        sandbox.cascade(&["promote", "staging"]).expect_code(0);
         sandbox.write("page", "second\n");
         save(&sandbox.root(), if is_fast { Durability::Fast } else { Durability::Full });
         let promote = || traced(&sandbox, sandbox.command(env!("CARGO_BIN_EXE_cascade"), &["promote", "staging"]));
@@ -234,6 +236,20 @@ fn bring_in(root: &Path, theirs: &str) -> String {
         PullAnswer::Pulled(pulled) => pulled.commit.to_string(),
         other => panic!("not brought in: {other:?}"),
     }
+}
+
+#[test]
+fn a_promotion_of_what_git_itself_committed_survives_the_power_cut_that_follows_it() {
+    let Some(at) = Cuttable::new("full") else { return };
+    at.sandbox.write("page", "by hand\n");
+    at.sandbox.commit("By hand");
+    let committed = at.sandbox.git(&["rev-parse", "develop"]);
+    at.sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    at.disk.cut();
+    assert_eq!(at.sandbox.git(&["rev-parse", "staging^2"]), committed);
+    assert_eq!(at.sandbox.git(&["show", "staging:page"]), "by hand");
+    // What says where `develop` is was the user's git's to sync.
+    at.sandbox.git(&["log", "staging"]);
 }
 
 #[test]
