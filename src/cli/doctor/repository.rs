@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{Shell, health};
+use super::super::{Shell, health, init};
 use super::{Mode, of_error};
 use crate::base::escape::{shell_word, shown};
 use crate::base::units::count;
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::git::leftover::Leftover;
 use crate::git::save::{DeadSave, IndexDamage, Obstacle};
 use crate::git::setup::FoundHook;
-use crate::git::{Git, Head, Repo, Setup, WentBack, locks, version};
+use crate::git::{Error, Git, Head, Repo, Setup, WentBack, locks, version};
 
 /// What the question about the repository as a whole is called.
 pub const QUESTION: &str = "repository";
@@ -23,6 +23,7 @@ const INDEX: &str = "index";
 const LEFTOVERS: &str = "left-over files";
 const HOOKS: &str = "hooks";
 const REMOTE: &str = "remote";
+const PUSHING: &str = "pushing";
 
 /// A lock that is gone after this time was in use.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -179,7 +180,11 @@ fn by_hand(repo: &Repo, damage: &IndexDamage, obstacle: Obstacle) -> Diagnosis {
 }
 
 fn leftovers(repo: &Repo, mode: Mode, now: Timestamp) -> Diagnosis {
-    let found = match repo.leftovers(now) {
+    let found = repo.leftovers(now).and_then(|mut found| {
+        found.extend(init::leftovers(repo, now)?);
+        Ok(found)
+    });
+    let found = match found {
         Ok(found) if found.is_empty() => return Diagnosis::ok(LEFTOVERS, "none of cascade's"),
         Ok(found) => found,
         Err(problem) => return of_error(LEFTOVERS, &problem),
@@ -252,24 +257,44 @@ fn hooks(repo: &Repo) -> Diagnosis {
     }
 }
 
-/// Asks whether the remote answers, where there is one.
-pub async fn remote(git: &Git, config: Option<&Config>) -> Option<Diagnosis> {
+/// Asks whether the remote answers, where there is one, and whether it lets us push.
+pub async fn remote(git: &Git, config: Option<&Config>) -> Option<Vec<Diagnosis>> {
     let config = config?;
     let (name, branch) = (config.remote.clone(), config.sandbox.branch.clone());
     let asked = git.run(move |repo| {
         let remote = shown(name.as_bytes());
         if !repo.has_remote(&name) {
-            return Ok(Diagnosis::ok(REMOTE, format!("there is no `{remote}`: nothing is pushed")));
+            return Ok(vec![Diagnosis::ok(REMOTE, format!("there is no `{remote}`: nothing is pushed"))]);
         }
         let problem = match repo.probe(&name, &branch) {
-            Ok(()) => return Ok(Diagnosis::ok(REMOTE, format!("{remote} answers"))),
+            Ok(()) => {
+                let answers = Diagnosis::ok(REMOTE, format!("{remote} answers"));
+                return Ok([Some(answers), pushing(repo, &name, &branch)].into_iter().flatten().collect());
+            }
             Err(problem) => problem,
         };
         let found = of_error(REMOTE, &problem);
         let is_problem = found.verdict == Verdict::Problem;
-        Ok(if is_problem { found.advise(repo.access_advice(&name, &problem)) } else { found })
+        Ok(vec![if is_problem { found.advise(repo.access_advice(&name, &problem)) } else { found }])
     });
-    Some(asked.await.unwrap_or_else(|lost| Diagnosis::of_error(REMOTE, &lost)))
+    Some(asked.await.unwrap_or_else(|lost| vec![Diagnosis::of_error(REMOTE, &lost)]))
+}
+
+/// Asks a remote that answers whether it takes what is pushed; nothing where there is nothing to push.
+fn pushing(repo: &Repo, remote: &str, branch: &str) -> Option<Diagnosis> {
+    let tip = repo.branch_tip(branch).ok().flatten()?;
+    let place = format!("`{}` to {}", shown(branch.as_bytes()), shown(remote.as_bytes()));
+    Some(match repo.probe_push(remote, tip, branch) {
+        Ok(()) => Diagnosis::ok(PUSHING, format!("{place} is allowed, as far as it tells before a push")),
+        Err(Error::RemoteMoved { .. }) => {
+            Diagnosis::ok(PUSHING, format!("{place} is allowed, once what others pushed there is brought in"))
+        }
+        Err(problem @ Error::RemoteDenied { .. }) => of_error(PUSHING, &problem).advise(format!(
+            "it may be read and not written: give this account the right to push, or use another key or token; {}",
+            repo.access_advice(remote, &problem)
+        )),
+        Err(problem) => of_error(PUSHING, &problem),
+    })
 }
 
 fn named(paths: &[&Path]) -> String {
