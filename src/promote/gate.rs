@@ -161,26 +161,37 @@ pub(super) fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> 
 fn approval(facts: &Facts) -> Option<Finding> {
     let policy = facts.approval.as_ref()?;
     let valid: Vec<&ApprovalRecord> = facts.approvals.iter().filter(|word| counts(word, policy, facts)).collect();
+    let expired = expired_by(facts);
+    let expired = if expired.is_empty() { String::new() } else { format!(" (expired: {})", expired.join(", ")) };
     let given = u32::try_from(valid.len()).unwrap_or(u32::MAX);
     let open = given >= policy.required;
     let names: Vec<&str> = valid.iter().map(|word| word.person.as_str()).collect();
     let fact = match (open, names.is_empty()) {
         (true, _) => format!("approved by {}", names.join(", ")),
         (false, true) => {
-            format!("needs {} of candidate {}", count(policy.required as usize, "approval"), facts.candidate.short())
+            let needed = count(policy.required as usize, "approval");
+            format!("needs {needed} of candidate {}{expired}", facts.candidate.short())
         }
-        (false, false) => format!("{given} of {} approvals: {}", policy.required, names.join(", ")),
+        (false, false) => format!("{given} of {} approvals: {}{expired}", policy.required, names.join(", ")),
     };
     let clears = (!open).then(|| format!("`cascade approve {}`", facts.promotion));
     Some(Finding { gate: Gate::Approval, open, fact, since: valid.last().map(|word| word.at), clears })
 }
 
+/// Answers whose approvals would count, had they not expired.
+pub(super) fn expired_by(facts: &Facts) -> Vec<&str> {
+    let Some(policy) = &facts.approval else { return Vec::new() };
+    let expired = facts.approvals.iter().filter(|word| word.expires_at <= facts.now && fits(word, policy, facts));
+    expired.map(|word| word.person.as_str()).collect()
+}
+
 /// An approval counts for this very candidate, until it expires, and not for one's own wish where that is not allowed.
 fn counts(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
-    word.consent
-        && word.candidate == facts.candidate
-        && word.expires_at > facts.now
-        && (policy.own || word.person != facts.requested_by)
+    word.expires_at > facts.now && fits(word, policy, facts)
+}
+
+fn fits(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
+    word.consent && word.candidate == facts.candidate && (policy.own || word.person != facts.requested_by)
 }
 
 #[cfg(test)]
@@ -238,8 +249,13 @@ mod tests {
     #[test]
     fn expired_approval_does_not_count() {
         let mut facts = facts();
-        facts.approvals = vec![word("bob", id(2), true, 1_000_000)];
+        facts.approvals = vec![word("bob", id(2), true, 1_000_000), word("cy", id(9), true, 1_000_000)];
         assert!(!is_open(&facts));
+        let told = |facts: &Facts| approval(facts).unwrap().fact;
+        assert_eq!(told(&facts), "needs 1 approval of candidate 0202020202 (expired: bob)");
+        facts.approval = Some(Approval { required: 2, ..Approval::default() });
+        facts.approvals.push(word("dan", id(2), true, 2_000_000));
+        assert_eq!(told(&facts), "1 of 2 approvals: dan (expired: bob)");
     }
 
     #[test]
