@@ -107,7 +107,7 @@ impl Shell {
         let clock = SystemClock;
         store.remember_project(&config.project, repo.root(), clock.now()).await?;
         Ok(Context {
-            git: Git::open(repo.root(), self.edge.program_path())?,
+            git: Git::open(repo.root(), self.edge.program_path())?.with_durability(config.sandbox.durability),
             alerts: self.alerts(&config),
             person: repo.user().unwrap_or_else(|| self.edge.user(&repo)),
             config: Arc::new(config),

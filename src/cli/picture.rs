@@ -47,6 +47,9 @@ fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
     let mut tell = |text: &str, tone| lines.extend(text_lines(text, tone, false));
     sandbox.reason.iter().for_each(|reason| tell(reason, Tone::Warn));
     tell(&saves(sandbox, now), Tone::Dim);
+    if sandbox.durability.is_fast() {
+        tell("saves reach the disk seconds later (durability: fast)", Tone::Dim);
+    }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
     for path in sandbox.not_saved.iter().take(NOT_SAVED_LIMIT) {
         tell(&format!("not saved: {} ({})", path.path, path.reason), Tone::Warn);

@@ -169,6 +169,9 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
             "the environment is held: save a fix and promote it, or `cascade resume {environment}`; details: `cascade show {id}`"
         ),
         State::Drifted => format!("keep those commits with `cascade promote {environment} --merge`"),
+        State::Expired => {
+            format!("promote and approve again: `cascade promote {environment}`; details: `cascade show {id}`")
+        }
         State::Superseded => format!("look at `cascade plan {environment}`, then promote again"),
         _ => format!("details: `cascade show {id}`"),
     })

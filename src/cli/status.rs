@@ -10,6 +10,7 @@ use super::ui::Cell;
 use super::{Outcome, Shell, picture, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
+use crate::config::Durability;
 use crate::context::Context;
 use crate::promote::Gate;
 use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
@@ -47,6 +48,8 @@ pub struct Sandbox {
     pub branch: String,
     /// Its tip.
     pub commit: Option<ObjectId>,
+    /// Whether saves wait for the disk.
+    pub durability: Durability,
     /// Saves that the remote does not have; unknown without a remote.
     pub unpushed: Option<usize>,
     /// Paths that wait to be saved; unknown without a watcher.
@@ -164,7 +167,18 @@ async fn watch(shell: &Shell, ctx: &Context) -> Outcome {
     Ok(())
 }
 
+/// Where commits cannot be read because saves were lost, that is what is told.
 async fn gather(ctx: &Context) -> Outcome<Document> {
+    let failure = match look(ctx).await {
+        Err(failure) => failure,
+        looked => return looked,
+    };
+    let branch = ctx.config.sandbox.branch.clone();
+    let lost = ctx.git.run(move |repo| repo.lost_saves(&branch)).await.ok().flatten();
+    Err(lost.map_or(failure, |lost| lost.into_error().into()))
+}
+
+async fn look(ctx: &Context) -> Outcome<Document> {
     let sandbox = sandbox(ctx).await?;
     let environments: Vec<Environment> = standing::all(ctx).await?.into_iter().map(Environment::from).collect();
     Ok(Document {
@@ -220,6 +234,7 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         reason: None,
         branch: ctx.config.sandbox.branch.clone(),
         commit,
+        durability: ctx.config.sandbox.durability,
         unpushed,
         pending: None,
         saved_at: None,

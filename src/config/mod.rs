@@ -28,8 +28,8 @@ pub use amend::{Refusal, allowing};
 pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Email, Encryption, Environment, Expanded, Health,
-    MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, Waivable, Webhook,
+    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Durability, Email, Encryption, Environment, Expanded,
+    Health, MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, Waivable, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};

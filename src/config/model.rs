@@ -69,8 +69,30 @@ pub struct Sandbox {
     pub pull_every: Span,
     /// What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. Default `block`.
     pub secrets: SecretsMode,
+    /// Whether a save waits for the disk (`full`), or is acknowledged at once and brought to the disk seconds later (`fast`; Linux only, elsewhere as `full`). With `fast` a power cut may take the saves of the last seconds with it, never a promotion: the next start says so, and `cascade doctor` goes back to the newest save that is whole. Default `full`.
+    pub durability: Durability,
     /// What the commit messages of saves say.
     pub message: MessageSpec,
+}
+
+/// Whether a save waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// It is acknowledged when it is on the disk.
+    #[default]
+    Full,
+    /// It is acknowledged at once and reaches the disk seconds later.
+    Fast,
+}
+
+impl Durability {
+    /// Answers whether saves are acknowledged before they are on the disk; only where a file system can be asked to
+    /// bring all that was written to it there.
+    #[must_use]
+    pub fn is_fast(self) -> bool {
+        self == Self::Fast && cfg!(target_os = "linux")
+    }
 }
 
 /// What becomes of a file with a secret.
@@ -517,6 +539,7 @@ impl Default for Sandbox {
             pull: true,
             pull_every: Span::seconds(60),
             secrets: SecretsMode::default(),
+            durability: Durability::default(),
             message: MessageSpec::default(),
         }
     }

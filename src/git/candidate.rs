@@ -51,14 +51,14 @@ impl Repo {
         object_id(id)
     }
 
-    /// Merges two commits three-way with git's own algorithm, in memory; answers the merged tree.
+    /// Merges two commits three-way with git's own algorithm, in memory; answers the merged tree, which is durable.
     ///
     /// # Errors
     /// [`Error::MergeConflict`] with the paths, or git is older than 2.38.
     pub fn merge_trees(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
         let (ours_text, theirs_text) = (ours.to_string(), theirs.to_string());
         let arguments = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", &ours_text, &theirs_text];
-        let output = Program::new(self, arguments).run()?;
+        let output = Program::new_durable(self, arguments).run()?;
         let mut fields = output.stdout.split(|byte| *byte == 0).filter(|field| !field.is_empty());
         let tree = fields.next().and_then(|field| std::str::from_utf8(field).ok()?.parse().ok());
         match (output.status.code(), tree) {

@@ -135,6 +135,16 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
+    /// The newest saves of a branch are not whole: a power cut came before they were on the disk.
+    #[error("the newest saves on `{branch}` are not whole, as after a power cut: {reason}")]
+    SavesLost {
+        /// Short name of the branch.
+        branch: String,
+        /// What was found, escaped.
+        reason: String,
+        /// Up to here everything was on the disk.
+        durable: ObjectId,
+    },
     /// The file system refused.
     #[error("cannot {action} {}", .path.display())]
     Io {
@@ -194,7 +204,7 @@ impl Kinded for Error {
             | Self::Program { .. }
             | Self::ProgramTimeout { .. }
             | Self::Io { .. } => ErrorKind::Unavailable,
-            Self::Integrity { .. } => ErrorKind::Integrity,
+            Self::Integrity { .. } | Self::SavesLost { .. } => ErrorKind::Integrity,
             Self::Library { source, .. } => library_kind(source),
             Self::Lost(_) => ErrorKind::Internal,
         }
@@ -202,6 +212,12 @@ impl Kinded for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::SavesLost { durable, .. } => {
+                return Some(format!(
+                    "`cascade doctor` goes back to the newest save that is whole ({} at the least)",
+                    durable.short()
+                ));
+            }
             Self::NotARepository { .. } => "go into a checkout, or make one with `git init`, then run `cascade init`",
             Self::Bare { .. } => "clone it and run cascade in the clone",
             Self::NoCommits { .. } => "make the first commit: `git add -A && git commit -m \"First commit\"`",

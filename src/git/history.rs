@@ -339,7 +339,7 @@ impl Repo {
             .map_err(Error::library("compare two trees"))
     }
 
-    fn walk_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Revwalk<'_>> {
+    pub(super) fn walk_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Revwalk<'_>> {
         let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
         walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(Error::library("sort commits"))?;
         walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
@@ -350,7 +350,7 @@ impl Repo {
     }
 
     /// Answers whether cascade made a commit for a promotion, by its trailer.
-    fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
+    pub(super) fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
         let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
         Ok(has_trailer(commit.message_bytes(), PROMOTION_TRAILER))
     }

@@ -6,6 +6,7 @@
 mod beneath;
 mod branch;
 pub mod candidate;
+mod durable;
 pub mod error;
 pub mod handle;
 pub mod history;
@@ -22,9 +23,11 @@ pub mod save;
 mod scratch;
 pub mod setup;
 mod tree;
+mod unreadable;
 pub mod version;
 
 pub use candidate::NewCommit;
+pub use durable::{LostSaves, WentBack};
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;

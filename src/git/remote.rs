@@ -12,6 +12,20 @@ use crate::base::id::ObjectId;
 /// Longest time that a remote is waited for which is only asked whether it answers.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Words by which ssh, git and the great hosts say that it is the right that is missing.
+const DENIALS: [&str; 10] = [
+    "Permission denied",
+    "Authentication failed",
+    "could not read Username",
+    "error: 403",
+    "error: 401",
+    "marked as read only",
+    "Write access to repository not granted",
+    "not allowed to push",
+    "access denied or repository not exported",
+    "service not enabled",
+];
+
 /// What a push may do to the remote's branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
@@ -64,15 +78,16 @@ impl Repo {
         if output.status.success() { Ok(output.stdout) } else { Err(network_error(remote, &output)) }
     }
 
-    /// Fetches a remote's branch into its tracking reference.
+    /// Fetches a remote's branch into its tracking reference; what came is durable.
     ///
     /// # Errors
     /// The remote cannot be reached or denies access, or has no such branch.
     pub fn fetch(&self, remote: &str, branch: &str) -> Result<()> {
         let refspec = format!("+{}:refs/remotes/{remote}/{branch}", full_name(branch)?);
-        let arguments =
-            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", remote, &refspec];
-        let output = Program::new(self, arguments).deadline(NETWORK_DEADLINE).run()?;
+        // One pack is one thing to wait for: git would make files of a hundred objects.
+        let arguments = ["-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"];
+        let arguments = arguments.into_iter().chain(["--end-of-options", remote, &refspec]);
+        let output = Program::new_durable(self, arguments).deadline(NETWORK_DEADLINE).run()?;
         if output.status.success() { Ok(()) } else { Err(network_error(remote, &output)) }
     }
 
@@ -92,7 +107,26 @@ impl Repo {
             arguments.push(format!("--force-with-lease={full}:{expected}"));
         }
         arguments.extend(["--end-of-options".to_owned(), remote.to_owned(), refspec]);
-        let output = Program::new(self, &arguments).deadline(NETWORK_DEADLINE).run()?;
+        self.run_push(&arguments, (remote, branch), NETWORK_DEADLINE)
+    }
+
+    /// Asks the remote whether a commit may be pushed to its branch; no hook is run, here or there, and nothing changes.
+    ///
+    /// What a host decides only when something arrives (a protected branch, a server's hook) shows at a push alone.
+    ///
+    /// # Errors
+    /// As [`Repo::push`], within [`PROBE_DEADLINE`]; [`Error::RemoteMoved`] comes from a remote that lets us push.
+    pub fn probe_push(&self, remote: &str, commit: ObjectId, branch: &str) -> Result<()> {
+        let refspec = format!("{commit}:{}", full_name(branch)?);
+        let arguments = ["push", "--dry-run", "--no-verify", "--porcelain", "--no-follow-tags"];
+        let rest = ["--recurse-submodules=no", "--end-of-options", remote, &refspec];
+        let arguments: Vec<String> = arguments.into_iter().chain(rest).map(str::to_owned).collect();
+        self.run_push(&arguments, (remote, branch), PROBE_DEADLINE)
+    }
+
+    fn run_push(&self, arguments: &[String], (remote, branch): (&str, &str), deadline: Duration) -> Result<()> {
+        let full = full_name(branch)?;
+        let output = Program::new(self, arguments).deadline(deadline).run()?;
         match (output.status.success(), rejection(&output.stdout, &full)) {
             (true, None) => Ok(()),
             (_, Some(reason)) if is_stale(&reason) => {
@@ -197,8 +231,7 @@ fn advice(way: &Way, is_denied: bool, remote: &str) -> String {
 fn network_error(remote: &str, output: &Output) -> Error {
     let reason = output.message();
     let remote = remote.to_owned();
-    let denials = ["Permission denied", "Authentication failed", "could not read Username", "error: 403", "error: 401"];
-    if denials.iter().any(|word| reason.contains(word)) {
+    if DENIALS.iter().any(|word| reason.contains(word)) {
         Error::RemoteDenied { remote, reason }
     } else {
         Error::RemoteUnavailable { remote, reason }

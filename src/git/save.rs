@@ -1,6 +1,7 @@
-//! The durable save: what changed in the working tree becomes a commit that survives a power cut.
+//! The save: what changed in the working tree becomes a commit, by default one that survives a power cut.
 //!
-//! Files are read and hashed first, without any lock. All new objects go into one synced pack. Then
+//! Files are read and hashed first, without any lock. All new objects go into one pack, synced unless saves
+//! do not wait for the disk. Then
 //! `.git/index.lock` is held for milliseconds while branch and index move together, so that the user's
 //! own `git add` and `git commit` beside it neither disturb a save nor are undone by one.
 
@@ -18,6 +19,7 @@ mod restore;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod tip;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -35,6 +37,7 @@ pub use self::pull::{PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
+pub(super) use self::tip::Tip;
 use super::beneath::Beneath;
 use super::branch::object_id;
 use super::error::{Error, Result};
@@ -90,7 +93,7 @@ pub struct SaveRequest<'a> {
 /// What became of the wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SaveAnswer {
-    /// There is a new commit, and it is durable.
+    /// There is a new commit; it is durable unless [`Repo::with_durability`] said that saves do not wait for the disk.
     Saved(Saved),
     /// The commit has everything already that can be saved now.
     Nothing {
@@ -168,7 +171,8 @@ enum Attempt {
 }
 
 impl Repo {
-    /// Commits what changed at the hinted paths on top of the branch, durably.
+    /// Commits what changed at the hinted paths on top of the branch; durably, where [`Repo::with_durability`] says
+    /// nothing else ([`Repo::flush`] makes up for it).
     ///
     /// The index follows; what the user staged of other paths stays staged. What cannot be saved is set
     /// aside and does not keep the rest from being saved. Paths in an excluded or nested repository and
@@ -365,7 +369,12 @@ impl Repo {
     fn changed_paths(&self) -> Result<BTreeSet<Vec<u8>>> {
         let args =
             ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
-        let output = Program::durable(self.root(), args).keep_all().succeed()?;
+        let look = || Program::durable(self.root(), args).keep_all().succeed();
+        let output = match look() {
+            // Nothing syncs an index: after a power cut it may be empty.
+            Err(_) if self.rebuild_broken_index()? => look()?,
+            looked => looked?,
+        };
         Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
     }
 

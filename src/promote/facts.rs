@@ -41,8 +41,12 @@ pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event>
 fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
     let policy = facts.approval.as_ref()?;
     let ends_ms = promotion.created_at.as_millisecond().saturating_add(policy.expires.as_ms());
-    (ends_ms <= facts.now.as_millisecond())
-        .then(|| Event::Expired(format!("nobody approved it within {}", policy.expires)))
+    let approved = gate::expired_by(facts);
+    let reason = match approved.is_empty() {
+        true => format!("nobody approved it within {}", policy.expires),
+        false => format!("the approval by {} expired after {}", approved.join(", "), policy.expires),
+    };
+    (ends_ms <= facts.now.as_millisecond()).then_some(Event::Expired(reason))
 }
 
 /// Gathers everything the gates look at; nothing while there is no candidate.

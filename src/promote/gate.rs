@@ -284,6 +284,10 @@ fn approval(facts: &Facts) -> Option<Finding> {
         }
         false => format!("{given} of {} approvals: {names}", policy.required),
     };
+    let expired = expired_by(facts);
+    if !expired.is_empty() {
+        fact.push_str(&format!(" (expired: {})", expired.join(", ")));
+    }
     if !missing.is_empty() {
         fact.push_str(&format!(
             "; {} from {}",
@@ -319,14 +323,24 @@ fn missing_from_groups(policy: &Approval, valid: &[&ApprovalRecord], facts: &Fac
     missing.collect()
 }
 
+/// Answers whose approvals would count, had they not expired.
+pub(super) fn expired_by(facts: &Facts) -> Vec<&str> {
+    let Some(policy) = &facts.approval else { return Vec::new() };
+    let expired = facts.approvals.iter().filter(|word| word.expires_at <= facts.now && fits(word, policy, facts));
+    expired.map(|word| word.person.as_str()).collect()
+}
+
 /// A word from further in the future was given before the clock was set back: nobody knows how old it is.
 const CLOCK_TOLERANCE_MS: i64 = 5 * 60 * 1_000;
 
 /// An approval counts for this very candidate, until it expires, and from those who may give it.
 pub(super) fn counts(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
+    word.expires_at > facts.now && fits(word, policy, facts)
+}
+
+fn fits(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
     word.consent
         && word.candidate == facts.candidate
-        && word.expires_at > facts.now
         && word.at.as_millisecond() <= facts.now.as_millisecond() + CLOCK_TOLERANCE_MS
         && refusal(&word.person, policy, facts).is_none()
 }
@@ -428,8 +442,13 @@ mod tests {
     #[test]
     fn expired_approval_does_not_count() {
         let mut facts = facts();
-        facts.approvals = vec![word("bob", id(2), true, 1_000_000)];
+        facts.approvals = vec![word("bob", id(2), true, 1_000_000), word("cy", id(9), true, 1_000_000)];
         assert!(!is_open(&facts));
+        let told = |facts: &Facts| approval(facts).unwrap().fact;
+        assert_eq!(told(&facts), "needs 1 approval of candidate 0202020202 (expired: bob)");
+        facts.approval = Some(Approval { required: 2, ..Approval::default() });
+        facts.approvals.push(word("dan", id(2), true, 2_000_000));
+        assert_eq!(told(&facts), "1 of 2 approvals: dan (expired: bob)");
     }
 
     #[test]

@@ -96,7 +96,8 @@ pub(super) async fn vetted(ctx: &Context, environment: &str) -> Result<Option<Ob
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
     let vetted = vetted(ctx, &promotion.environment).await?;
-    let work = Planner { branch: spec.branch.clone(), source_branch, vetted, promotion: promotion.clone() };
+    let (branch, sandbox) = (spec.branch.clone(), ctx.config.sandbox.branch.clone());
+    let work = Planner { branch, source_branch, sandbox, vetted, promotion: promotion.clone() };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
@@ -104,6 +105,7 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
         }
         Ok(Planned::Stopped(event)) => Ok(event),
         Err(conflict @ git::Error::MergeConflict { .. }) => Ok(Event::Conflicted(conflict.to_string())),
+        Err(lost @ git::Error::SavesLost { .. }) => Ok(Event::Failed(format!("{lost}: run `cascade doctor`"))),
         Err(other) => Ok(Event::Failed(other.to_string())),
     }
 }
@@ -123,6 +125,8 @@ async fn require_good_rules(ctx: &Context, promotion: &Promotion) -> Result<Even
 struct Planner {
     branch: String,
     source_branch: String,
+    /// The branch that saves go to.
+    sandbox: String,
     vetted: Option<ObjectId>,
     promotion: Promotion,
 }
@@ -191,6 +195,8 @@ impl Planner {
 
     fn finish(&mut self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<Planned> {
         let source = self.promotion.source;
+        // Nothing that is on the disk for good may rest on something that is not.
+        repo.make_durable(&self.sandbox, tip, source)?;
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
         let candidate = repo.build_commit(&NewCommit {
             tree,

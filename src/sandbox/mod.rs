@@ -6,6 +6,7 @@
 
 mod board;
 mod composer;
+mod flush;
 mod health;
 mod inspection;
 mod memory;

@@ -8,6 +8,7 @@ mod cli_secrets;
 mod cli_usage;
 mod cli_views;
 mod fault_disk;
+mod fault_durability;
 mod fault_promote;
 mod fault_races;
 mod fault_save;

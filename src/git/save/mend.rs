@@ -81,6 +81,35 @@ impl Repo {
     /// [`Error::NoCommits`] where there is nothing to make it from; git or the disk refuses.
     pub fn rebuild_index(&self) -> Result<Option<Rebuilt>> {
         let commit = self.head_commit()?;
+        let new = self.locked_index(commit)?;
+        if self.index_bytes()?.is_none_or(|bytes| flaw(&bytes).is_none()) {
+            return Ok(None);
+        }
+        let kept = self.keep_index()?;
+        new.commit()?;
+        Ok(Some(Rebuilt { commit, kept }))
+    }
+
+    /// Makes the index again where it provably is broken and nothing speaks against it; answers whether it did.
+    pub(super) fn rebuild_broken_index(&self) -> Result<bool> {
+        let is_broken = self.index_damage()?.is_some_and(|damage| damage.obstacle.is_none());
+        Ok(is_broken && self.rebuild_index()?.is_some())
+    }
+
+    /// Makes the index again from `commit`, where that is at `HEAD` and nothing speaks against it; answers where the old
+    /// one is kept.
+    pub(in crate::git) fn replace_index(&self, commit: Oid) -> Result<Option<PathBuf>> {
+        if self.rebuild_obstacle().is_some() || self.head_commit()? != commit {
+            return Ok(None);
+        }
+        let new = self.locked_index(commit)?;
+        let kept = self.index_bytes()?.map(|_| self.keep_index()).transpose()?;
+        new.commit()?;
+        Ok(kept)
+    }
+
+    /// Makes the index of the commit at `HEAD` and takes git's lock for it.
+    fn locked_index(&self, commit: Oid) -> Result<NewIndex> {
         let place = IndexPlace::create(self.git_dir())?;
         place.read_tree(self.root(), commit)?;
         let mut new = NewIndex::create(self.git_dir(), commit)?;
@@ -91,12 +120,7 @@ impl Repo {
             let [expected, found] = [commit, found].map(|oid| object_id(oid).ok());
             return Err(Error::RefMoved { name: "HEAD".to_owned(), expected, found });
         }
-        if self.index_bytes()?.is_none_or(|bytes| flaw(&bytes).is_none()) {
-            return Ok(None);
-        }
-        let kept = self.keep_index()?;
-        new.commit()?;
-        Ok(Some(Rebuilt { commit, kept }))
+        Ok(new)
     }
 
     fn rebuild_obstacle(&self) -> Option<Obstacle> {

@@ -513,6 +513,19 @@ fn missing_or_broken_index_is_made_again() {
 }
 
 #[test]
+fn broken_index_does_not_keep_from_looking_at_everything() {
+    let at = Checkout::new();
+    for (number, broken) in [&b""[..], b"garbage"].into_iter().enumerate() {
+        fs::write(at.path(".git/index"), broken).unwrap();
+        at.write("one", format!("new {number}"));
+        assert_eq!(kinds(&saved(at.try_save(Hints::Everything).unwrap())), [("one".to_owned(), ChangeKind::Modified)]);
+        at.check_clean();
+        let kept = at.path(format!(".git/index.broken-{}", number + 1));
+        assert_eq!(fs::read(kept).unwrap(), broken);
+    }
+}
+
+#[test]
 fn edit_of_equal_size_right_after_a_save_is_noticed() {
     let at = Checkout::new();
     for round in 0..5 {

@@ -1,6 +1,7 @@
 //! A machine of its own for each test: home, git configuration, checkout and remote in one temporary directory.
 
 pub mod certificate;
+pub mod cut_disk;
 pub mod desktop;
 pub mod dice;
 pub mod mail;
@@ -197,7 +198,7 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
     let home = Home::new(home);
     let project = home.project(repo.common_dir());
     Context {
-        git: Git::open(root, None).unwrap(),
+        git: Git::open(root, None).unwrap().with_durability(config.sandbox.durability),
         store: Store::open(&home, &project).await.unwrap(),
         alerts: Arc::new(Alerts::recording(Arc::clone(&clock)).0),
         config: Arc::new(config),
