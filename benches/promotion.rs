@@ -14,7 +14,7 @@ use cascade::alert::Alerts;
 use cascade::base::clock::SystemClock;
 use cascade::config::{self, Variables};
 use cascade::context::Context;
-use cascade::git::{Git, Repo};
+use cascade::git::{Git, Hints, Repo};
 use cascade::promote::{self, Request, Silent};
 use cascade::store::{Home, State, Store};
 use support::{Sample, git, median, ms, save};
