@@ -169,15 +169,17 @@ impl Repo {
     }
 
     /// Lists the commits that somebody else put on an environment's branch: on the first-parent line from `tip`,
-    /// neither reachable from `source` nor from `vetted` (what is known to be in order), and not made by cascade.
+    /// neither reachable from `source` nor from `vetted` (what is known to be in order), and not made by cascade. A commit
+    /// that says it is a promotion's is only believed when `is_vouched` answers so.
     ///
     /// # Errors
-    /// A commit is missing.
+    /// A commit is missing, or `is_vouched` fails.
     pub fn foreign_commits(
         &self,
         tip: ObjectId,
         source: ObjectId,
         vetted: Option<ObjectId>,
+        is_vouched: &mut dyn FnMut(ObjectId) -> Result<bool>,
     ) -> Result<Vec<CommitSummary>> {
         let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
         walk.simplify_first_parent().map_err(Error::library("walk commits"))?;
@@ -188,7 +190,7 @@ impl Repo {
         let mut foreign = Vec::new();
         for id in walk.take(LISTED_COMMITS_LIMIT) {
             let id = id.map_err(Error::library("walk commits"))?;
-            if !self.is_promotion(id)? {
+            if !self.is_promotion(id)? || !is_vouched(object_id(id)?)? {
                 foreign.push(self.summary_of(id)?);
             }
         }

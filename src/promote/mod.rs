@@ -5,10 +5,12 @@
 //! begins by comparing references instead of guessing.
 
 pub mod approve;
+pub mod attestation;
 pub mod auto;
 pub mod error;
 pub mod gate;
 mod land;
+pub mod ledger;
 pub mod phase;
 mod plan;
 mod questions;

@@ -1,6 +1,7 @@
 //! Building the candidate: which commit, on which tip, and whether anything stands in the way.
 
 use super::error::{Error, Result};
+use super::ledger::Vouchers;
 use super::phase::Event;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
@@ -47,13 +48,14 @@ impl Preview {
 pub async fn preview(ctx: &Context, environment: &str) -> Result<Preview> {
     let (spec, source_branch) = environment_of(ctx, environment)?;
     let (branch, vetted) = (spec.branch.clone(), vetted(ctx, environment).await?);
+    let mut vouchers = Vouchers::new(ctx, &branch, false);
     let preview = ctx.git.run(move |repo| {
         let source = repo.existing_branch_tip(&source_branch)?;
         let tip = repo.branch_tip(&branch)?;
         let commits = repo.news_between(tip, source, git::history::LISTED_COMMITS_LIMIT)?;
         let commit_count = repo.count_news(tip, source)?;
         let foreign = match tip {
-            Some(tip) => repo.foreign_commits(tip, source, vetted)?,
+            Some(tip) => repo.foreign_commits(tip, source, vetted, &mut |commit| vouchers.vouch_for(repo, commit))?,
             None => Vec::new(),
         };
         let changes = repo.changes_between(tip, source)?;
@@ -92,7 +94,9 @@ pub(super) async fn vetted(ctx: &Context, environment: &str) -> Result<Option<Ob
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
     let vetted = vetted(ctx, &promotion.environment).await?;
-    let work = Planner { branch: spec.branch.clone(), source_branch, vetted, promotion: promotion.clone() };
+    let vouchers = Vouchers::new(ctx, &spec.branch, true);
+    let promotion_now = promotion.clone();
+    let work = Planner { branch: spec.branch.clone(), source_branch, vetted, vouchers, promotion: promotion_now };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
@@ -108,6 +112,7 @@ struct Planner {
     branch: String,
     source_branch: String,
     vetted: Option<ObjectId>,
+    vouchers: Vouchers,
     promotion: Promotion,
 }
 
@@ -134,7 +139,8 @@ impl Planner {
         if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
             return Ok(Planned::Stopped(Event::NothingToDo));
         }
-        let foreign = repo.foreign_commits(tip, source, self.vetted)?;
+        let vouchers = &mut self.vouchers;
+        let foreign = repo.foreign_commits(tip, source, self.vetted, &mut |commit| vouchers.vouch_for(repo, commit))?;
         if foreign.is_empty() {
             return self.finish(repo, Some(tip), source_tree);
         }
