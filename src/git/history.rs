@@ -1,6 +1,6 @@
 //! Questions about commits: what lies between two of them, who made them, what they change.
 
-use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Revwalk, Sort};
+use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, ObjectType, Patch, Revwalk, Sort};
 
 use super::branch::{object_id, oid};
 use super::error::{Error, Result};
@@ -88,6 +88,19 @@ impl Repo {
         let found =
             self.inner.find_commit(oid(commit)?).map_err(Error::library(format!("read commit {}", commit.short())))?;
         object_id(found.tree_id())
+    }
+
+    /// Reads a file at the top of a commit's tree; nothing where the commit has no such file.
+    ///
+    /// # Errors
+    /// An object is missing.
+    pub fn file_at(&self, commit: ObjectId, name: &str) -> Result<Option<Vec<u8>>> {
+        let action = || Error::library(format!("read {name} of commit {}", commit.short()));
+        let tree = self.inner.find_commit(oid(commit)?).and_then(|commit| commit.tree()).map_err(action())?;
+        let Some(file) = tree.get_name(name).filter(|file| file.kind() == Some(ObjectType::Blob)) else {
+            return Ok(None);
+        };
+        self.inner.find_blob(file.id()).map(|blob| Some(blob.content().to_vec())).map_err(action())
     }
 
     /// Looks whether everything that these commits contain is in the repository, by name and not by content.

@@ -1,5 +1,8 @@
 //! The ledger: a chain of commits on a reference of its own, each with one statement; the single parent is the chain.
 //!
+//! The statement is the commit's message, between a line for people and a trailer, and its tree is empty: an entry is
+//! one object to make durable instead of three, and a signature covers each byte of it and not only names of content.
+//!
 //! Entries are only ever added. Commit times never go back along the chain, whatever the clocks of its writers say, so
 //! that a search for what was added since some moment knows where to end.
 
@@ -8,7 +11,7 @@ mod signature;
 
 use std::ops::ControlFlow;
 
-use git2::{ObjectType, Oid, Sort};
+use git2::{Oid, Sort};
 
 pub use self::exchange::{BranchPush, Brought, Published};
 pub use self::signature::{Signature, SignatureStatus};
@@ -22,8 +25,6 @@ use crate::base::id::ObjectId;
 
 /// Where the chain is.
 pub const LEDGER: &str = "refs/cascade/ledger";
-/// The one file of an entry.
-pub const STATEMENT: &str = "statement.json";
 
 /// The trailer that tells entries apart without reading their statements.
 const KEY_TRAILER: &str = "Cascade-Entry: ";
@@ -39,8 +40,8 @@ pub struct NewEntry {
     pub key: String,
     /// One line for people.
     pub subject: String,
-    /// The content of its file.
-    pub statement: Vec<u8>,
+    /// Its statement: JSON, ended by a line break, without an empty line.
+    pub statement: String,
     /// When what it says happened.
     pub at: Timestamp,
 }
@@ -100,9 +101,8 @@ impl Repo {
             if let Some(found) = self.find_entry(&new.key, since)? {
                 return Ok(Appended { id: found.id, unsigned_because: None });
             }
-            let tree = self.statement_tree(&new.statement)?;
-            let message = format!("{}\n\n{KEY_TRAILER}{}\n", new.subject, new.key);
-            let added = self.chain(Link { tree, message, at: new.at, parent: tip }, sign)?;
+            let message = format!("{}\n\n{}\n{KEY_TRAILER}{}\n", new.subject, new.statement, new.key);
+            let added = self.chain(Link { message, at: new.at, parent: tip }, sign)?;
             attempts_left -= 1;
             match self.move_reference(LEDGER, tip, added.id, LOG_MESSAGE) {
                 Ok(()) => return Ok(added),
@@ -158,25 +158,13 @@ impl Repo {
         Ok(())
     }
 
-    /// Reads the statement of an entry; nothing where its commit has no such file.
+    /// Reads the statement of an entry; nothing where its commit has none.
     ///
     /// # Errors
-    /// An object is missing.
+    /// The commit is missing.
     pub fn statement_of(&self, entry: ObjectId) -> Result<Option<Vec<u8>>> {
-        self.file_at(entry, STATEMENT)
-    }
-
-    /// Reads a file at the top of a commit's tree; nothing where the commit has no such file.
-    ///
-    /// # Errors
-    /// An object is missing.
-    pub fn file_at(&self, commit: ObjectId, name: &str) -> Result<Option<Vec<u8>>> {
-        let action = || Error::library(format!("read {name} of commit {}", commit.short()));
-        let tree = self.inner.find_commit(oid(commit)?).and_then(|commit| commit.tree()).map_err(action())?;
-        let Some(file) = tree.get_name(name).filter(|file| file.kind() == Some(ObjectType::Blob)) else {
-            return Ok(None);
-        };
-        self.inner.find_blob(file.id()).map(|blob| Some(blob.content().to_vec())).map_err(action())
+        let commit = self.inner.find_commit(oid(entry)?).map_err(Error::library("read an entry of the ledger"))?;
+        Ok(statement_in(commit.message_bytes()).map(ToOwned::to_owned))
     }
 
     fn ledger_entry(&self, id: Oid) -> Result<LedgerEntry> {
@@ -190,19 +178,13 @@ impl Repo {
         })
     }
 
-    fn statement_tree(&self, statement: &[u8]) -> Result<ObjectId> {
-        let odb = self.inner.odb().map_err(Error::library("open the object store"))?;
-        let blob = odb.write(ObjectType::Blob, statement).map_err(Error::library("write a statement"))?;
-        let mut tree = self.inner.treebuilder(None).map_err(Error::library("compose an entry"))?;
-        tree.insert(STATEMENT, blob, 0o100_644).map_err(Error::library("compose an entry"))?;
-        object_id(tree.write().map_err(Error::library("write an entry"))?)
-    }
-
     /// Writes the commit of an entry; no reference moves.
     fn chain(&self, link: Link, sign: Sign) -> Result<Appended> {
-        let Link { tree, message, at, parent } = link;
+        let Link { message, at, parent } = link;
         let before = parent.map(|parent| self.ledger_entry(oid(parent)?)).transpose()?;
         let at = before.map_or(at, |before| before.at.max(at));
+        let empty = self.inner.treebuilder(None).and_then(|tree| tree.write());
+        let tree = object_id(empty.map_err(Error::library("write an empty tree"))?)?;
         let commit = NewCommit { tree, parents: parent.into_iter().collect(), message, at };
         if sign == Sign::Never {
             return Ok(Appended { id: self.build_commit(&commit)?, unsigned_because: None });
@@ -227,15 +209,23 @@ impl Repo {
 
 /// An entry on its place in the chain.
 struct Link {
-    tree: ObjectId,
     message: String,
     at: Timestamp,
     parent: Option<ObjectId>,
 }
 
+/// Answers the last line's key.
 fn key_in(message: &[u8]) -> Option<String> {
-    let mut lines = message.split(|byte| *byte == b'\n');
-    lines.find_map(|line| line.strip_prefix(KEY_TRAILER.as_bytes())).map(shown)
+    let last = message.trim_ascii_end().rsplit(|byte| *byte == b'\n').next()?;
+    last.strip_prefix(KEY_TRAILER.as_bytes()).map(shown)
+}
+
+/// Answers what is between the first line and the trailer, each set off by an empty line.
+fn statement_in(message: &[u8]) -> Option<&[u8]> {
+    let start = message.windows(2).position(|pair| pair == b"\n\n")? + 2;
+    let trailer = format!("\n\n{KEY_TRAILER}");
+    let end = message.windows(trailer.len()).rposition(|found| found == trailer.as_bytes())?;
+    message.get(start..=end)
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Addition {
         let new = NewEntry {
             key: statement.key(),
             subject: statement.headline(),
-            statement: statement.to_bytes(),
+            statement: statement.to_text(),
             at: statement.predicate.time_verified,
         };
         let added = repo.append_entry(&new, self.since, self.sign(repo))?;

@@ -7,7 +7,7 @@ use git2::Sort;
 use super::{ATTEMPTS, Appended, LEDGER, LOG_MESSAGE, LedgerEntry, Link, Sign};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::git::branch::{full_name, object_id, oid};
+use crate::git::branch::{full_name, oid};
 use crate::git::error::{Error, Result};
 use crate::git::program::{NETWORK_DEADLINE, Program};
 use crate::git::remote::{Lease, Sent, is_stale, network_error, push_error, rejection};
@@ -240,8 +240,7 @@ impl Repo {
             }
             let commit = self.inner.find_commit(oid(entry.id)?).map_err(Error::library("read an entry"))?;
             let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
-            let tree = object_id(commit.tree_id())?;
-            let Appended { id, .. } = self.chain(Link { tree, message, at: entry.at, parent: Some(tip) }, sign)?;
+            let Appended { id, .. } = self.chain(Link { message, at: entry.at, parent: Some(tip) }, sign)?;
             tip = id;
         }
         Ok(tip)

@@ -40,7 +40,7 @@ impl World {
 }
 
 fn entry(key: &str, at_seconds: i64) -> NewEntry {
-    let statement = format!("{{\"key\":\"{key}\"}}\n").into_bytes();
+    let statement = format!("{{\"key\":\"{key}\"}}\n");
     NewEntry { key: key.to_owned(), subject: format!("About {key}"), statement, at: from_ms(at_seconds * 1_000) }
 }
 
@@ -187,4 +187,18 @@ fn an_entry_that_cannot_be_signed_is_added_unsigned_or_not_at_all() {
     let added = repo.append_entry(&entry("a", 100), since, Sign::IfPossible).unwrap();
     assert!(added.unsigned_because.is_some());
     assert_eq!(keys(&repo), ["a"]);
+}
+
+#[test]
+fn a_statement_is_what_stands_between_headline_and_trailer() {
+    let statement =
+        |message: &str| statement_in(message.as_bytes()).map(|found| String::from_utf8_lossy(found).into_owned());
+    let odd = "{\n  \"reason\": \"a\\n\\nCascade-Entry: forged\"\n}\n";
+    let message = format!("Promotion x\n\n{odd}\nCascade-Entry: x landing\n");
+    assert_eq!(statement(&message).as_deref(), Some(odd));
+    assert_eq!(key_in(message.as_bytes()).as_deref(), Some("x landing"));
+    for other in ["", "Fix\n", "Fix\n\nbody\n", "Fix\n\nCascade-Entry: x\n", "Cascade-Entry: x"] {
+        assert_eq!(statement(other), None, "{other:?}");
+    }
+    assert_eq!(key_in(b"Cascade-Entry: x\n\nbody\n"), None);
 }

@@ -63,13 +63,9 @@ pub fn statement(moment: Moment, promotion: &Promotion) -> Statement {
     Statement::new(moment, &known)
 }
 
-fn text(statement: &Statement) -> String {
-    String::from_utf8(statement.to_bytes()).unwrap()
-}
-
 #[test]
 fn a_statement_is_in_toto_with_a_verification_summary() {
-    let landing = text(&statement(Moment::Landing, &promotion(State::Landing)));
+    let landing = statement(Moment::Landing, &promotion(State::Landing)).to_text();
     insta::assert_snapshot!(landing.replace(env!("CARGO_PKG_VERSION"), "[version]"), @r#"
     {
       "_type": "https://in-toto.io/Statement/v1",
@@ -175,7 +171,7 @@ fn a_rollback_is_stated_before_it_happens_and_when_it_has() {
     assert_eq!(before.key(), format!("k3f9x2ab returning {}", object(5)));
     assert_eq!(after.key(), "k3f9x2ab settled rolled_back");
     assert_eq!(after.record().rollback.as_ref().unwrap().to, Some(object(2)));
-    assert!(text(&before).contains("\"uri\": \"cascade:shop/production#k3f9x2ab/landing\""));
+    assert!(before.to_text().contains("\"uri\": \"cascade:shop/production#k3f9x2ab/landing\""));
 }
 
 #[test]
@@ -183,9 +179,9 @@ fn a_statement_reads_back_as_it_was_written() {
     for moment in [Moment::Landing, Moment::Settled] {
         for state in State::ALL {
             let written = statement(moment, &promotion(*state));
-            let read = Statement::parse(&written.to_bytes()).unwrap();
+            let read = Statement::parse(written.to_text().as_bytes()).unwrap();
             assert_eq!(read, written);
-            assert_eq!(read.to_bytes(), written.to_bytes());
+            assert_eq!(read.to_text(), written.to_text());
             assert_eq!(read.contradiction(), None, "{moment:?} {state}");
         }
     }
@@ -219,7 +215,7 @@ fn a_statement_that_contradicts_itself_is_found_out() {
 
 #[test]
 fn what_is_no_statement_is_refused_in_words_that_can_be_shown() {
-    let good = text(&statement(Moment::Landing, &promotion(State::Landing)));
+    let good = statement(Moment::Landing, &promotion(State::Landing)).to_text();
     for (old, new, expected) in [
         ("in-toto.io/Statement/v1", "in-toto.io/Statement/v9", "its type is"),
         ("verification_summary/v1", "provenance/v1", "its type is"),
@@ -238,5 +234,5 @@ fn what_is_no_statement_is_refused_in_words_that_can_be_shown() {
 #[test]
 fn the_extension_is_named_by_the_address_of_the_project() {
     let named = format!("\"{VERIFIER}/promotion/v1\"");
-    assert!(text(&statement(Moment::Landing, &promotion(State::Landing))).contains(&named));
+    assert!(statement(Moment::Landing, &promotion(State::Landing)).to_text().contains(&named));
 }
