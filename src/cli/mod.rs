@@ -33,6 +33,7 @@ mod start;
 mod status;
 mod stop;
 pub mod ui;
+mod verify;
 mod why;
 mod words;
 
@@ -213,6 +214,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Why(args) => why::run(shell, &args).await,
         Command::History(args) => history::run(shell, &args).await,
         Command::Show(args) => show::run(shell, &args).await,
+        Command::Verify(args) => verify::run(shell, &args).await,
         Command::Diff(args) => diff::run(shell, &args).await,
         Command::Saves(args) => saves::run(shell, &args).await,
         Command::Undo(args) => rewind::undo(shell, &args).await,

@@ -29,7 +29,7 @@ pub use candidate::NewCommit;
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
-pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use remote::Lease;
 pub use repo::{Head, Repo};

@@ -175,12 +175,19 @@ fn approval(facts: &Facts) -> Option<Finding> {
     Some(Finding { gate: Gate::Approval, open, fact, since: valid.last().map(|word| word.at), clears })
 }
 
-/// An approval counts for this very candidate, until it expires, and not for one's own wish where that is not allowed.
 fn counts(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
-    word.consent
-        && word.candidate == facts.candidate
-        && word.expires_at > facts.now
-        && (policy.own || word.person != facts.requested_by)
+    consents(word, policy, facts.candidate, &facts.requested_by, facts.now)
+}
+
+/// An approval counts for this very candidate, until it expires, and not for one's own wish where that is not allowed.
+pub(super) fn consents(
+    word: &ApprovalRecord,
+    policy: &Approval,
+    candidate: ObjectId,
+    requested_by: &str,
+    now: Timestamp,
+) -> bool {
+    word.consent && word.candidate == candidate && word.expires_at > now && (policy.own || word.person != requested_by)
 }
 
 #[cfg(test)]

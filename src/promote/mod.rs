@@ -6,6 +6,7 @@
 
 pub mod approve;
 pub mod attestation;
+pub mod audit;
 pub mod auto;
 pub mod error;
 pub mod gate;
