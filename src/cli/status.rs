@@ -12,6 +12,7 @@ use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
 use crate::promote::Gate;
+use crate::promote::ledger::{Kept, kept};
 use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
 
 /// Pause between two looks with `--watch`.
@@ -32,8 +33,17 @@ pub struct Document {
     pub sandbox: Sandbox,
     /// The environments, in promotion order.
     pub environments: Vec<Environment>,
+    /// The record of their promotions.
+    pub ledger: Ledger,
     /// The most useful next command.
     pub next: Option<String>,
+}
+
+/// The record of promotions.
+#[derive(Debug, Serialize)]
+pub struct Ledger {
+    /// Why it is not on the remote, where it should be.
+    pub kept_here: Option<Kept>,
 }
 
 /// What the watcher does and what it has not done yet.
@@ -171,6 +181,7 @@ async fn gather(ctx: &Context) -> Outcome<Document> {
         project: ctx.config.project.clone(),
         root: ctx.git.root().to_string_lossy().into_owned(),
         next: next(&sandbox, &environments),
+        ledger: Ledger { kept_here: kept(&ctx.home).filter(|_| ctx.config.ledger.push) },
         sandbox,
         environments,
     })

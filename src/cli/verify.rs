@@ -5,7 +5,7 @@ use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, Ui, words};
 use crate::base::units::count;
 use crate::base::{Clock as _, ErrorKind, Timestamp, clock::SystemClock, escape::shown};
-use crate::config::{Config, load_written};
+use crate::config::{Config, Error, FILE_NAME, load_written, parse_written};
 use crate::git::{Git, SignatureStatus};
 use crate::promote;
 use crate::promote::audit::{EnvironmentReport, Kind, LedgerReport, Release, Report, Wish, audit};
@@ -20,7 +20,7 @@ const SUBJECT_CHARS: usize = 50;
 /// first); unknown environment, no configuration, or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Verify) -> Outcome {
     let git = Git::open(&shell.directory, shell.edge.program_path())?;
-    let config = load_written(git.root())?;
+    let config = configuration(shell, &git).await?;
     if let Some(name) = &args.environment {
         require(&config, name)?;
     }
@@ -32,6 +32,20 @@ pub async fn run(shell: &Shell, args: &Verify) -> Outcome {
         print(&shell.ui, &report, SystemClock.now());
     }
     conclude(&report)
+}
+
+/// Answers the configuration at the top of the checkout; where what is checked out has none, that of the newest branch
+/// with one.
+async fn configuration(shell: &Shell, git: &Git) -> Outcome<Config> {
+    let missing = match load_written(git.root()) {
+        Err(missing @ Error::Missing { .. }) => missing,
+        loaded => return Ok(loaded?),
+    };
+    let Some((branch, bytes)) = git.run(|repo| repo.newest_with_file(FILE_NAME)).await? else {
+        return Err(missing.into());
+    };
+    shell.ui.note(&format!("{FILE_NAME} is read from {branch}"));
+    Ok(parse_written(&String::from_utf8_lossy(&bytes), &format!("{branch}:{FILE_NAME}")).map_err(Error::from)?)
 }
 
 fn require(config: &Config, name: &str) -> Outcome {

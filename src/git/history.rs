@@ -116,6 +116,28 @@ impl Repo {
         self.inner.find_blob(file.id()).map(|blob| Some(blob.content().to_vec())).map_err(action())
     }
 
+    /// Reads a file at the top of the newest branch that has it, of those here and those that were fetched; answers the
+    /// branch's name, escaped, with it.
+    ///
+    /// # Errors
+    /// The branches cannot be listed, or an object is missing.
+    pub fn newest_with_file(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let branches = self.inner.branches(None).map_err(Error::library("list the branches"))?;
+        let mut tips = Vec::new();
+        for (branch, _) in branches.flatten() {
+            let Ok(commit) = branch.get().peel_to_commit() else { continue };
+            let shown_name = branch.name_bytes().map(shown).unwrap_or_default();
+            tips.push((commit.time().seconds(), shown_name, object_id(commit.id())?));
+        }
+        tips.sort_by(|one, other| other.cmp(one));
+        for (_, branch, tip) in tips {
+            if let Some(bytes) = self.file_at(tip, name)? {
+                return Ok(Some((branch, bytes)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Looks whether everything that these commits contain is in the repository, by name and not by content.
     ///
     /// # Errors

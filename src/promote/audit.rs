@@ -103,8 +103,8 @@ pub enum Kind {
 pub enum Problem {
     /// The ledger knows nothing of the commit; it may claim to be of a promotion.
     NotPromoted(Option<String>),
-    /// The entry contradicts itself.
-    Contradiction(&'static str),
+    /// An entry contradicts itself.
+    Contradiction(ObjectId, &'static str),
     /// The commit has another content than the entry says, or builds on another tip.
     Different(&'static str),
     /// The promotion ended before it could land.
@@ -158,7 +158,7 @@ impl Problem {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NotPromoted(_) => "not_promoted",
-            Self::Contradiction(_) => "contradiction",
+            Self::Contradiction(..) => "contradiction",
             Self::Different(_) => "different",
             Self::NotAdmitted(_) => "not_admitted",
             Self::Check(..) => "check",
@@ -185,7 +185,7 @@ impl Problem {
             Self::NotPromoted(Some(claim)) => {
                 format!("it says that promotion {claim} made it, but the ledger has no entry for it")
             }
-            Self::Contradiction(what) => format!("its entry contradicts itself: {what}"),
+            Self::Contradiction(entry, what) => format!("entry {} contradicts itself: {what}", entry.short()),
             Self::Different(what) => format!("its entry is about something else: {what}"),
             Self::NotAdmitted(state) => format!("its promotion ended as `{state}` and should not have landed"),
             Self::Check(name, None) => format!("check `{name}` was not asked"),
@@ -287,7 +287,6 @@ fn judge(evidence: &Evidence<'_>) -> Vec<Problem> {
     let Some(entry) = evidence.landing.or(evidence.returning) else {
         return vec![Problem::NotPromoted(evidence.commit.promotion.clone())];
     };
-    problems.extend(entry.statement.contradiction().map(Problem::Contradiction));
     let record = entry.statement.record();
     problems.extend(match evidence.landing {
         Some(_) => difference_of_landing(evidence.commit, record),

@@ -15,7 +15,7 @@ use crate::config::SignMode;
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
 use crate::git::{self, Lease, NewEntry, Published, Repo, Sign};
-use crate::store::{Promotion, State};
+use crate::store::{ProjectHome, Promotion, State};
 
 /// A remote that refused the ledger is asked again after this time.
 const REFUSAL_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -169,7 +169,7 @@ pub(super) fn note(ctx: &Context, remote: &str, published: Option<&Published>) {
         Some(Published::Refused(reason)) => (format!("{remote} refuses {}: {reason}", git::LEDGER), true),
         Some(Published::KeptHere(reason)) => (reason.clone(), false),
     };
-    if kept(ctx).is_none_or(|before| before.reason != reason) {
+    if kept(&ctx.home).is_none_or(|before| before.reason != reason) {
         tracing::warn!(reason, "the ledger stays on this machine; branches are pushed as before");
     }
     let kept = Kept { reason, refused, at: ctx.now() };
@@ -188,13 +188,13 @@ fn forget(path: &Path) {
 
 /// Answers why the ledger is not on the remote, where the last push of it had no success.
 #[must_use]
-pub fn kept(ctx: &Context) -> Option<Kept> {
-    let text = std::fs::read_to_string(ctx.home.ledger_note()).ok()?;
+pub fn kept(home: &ProjectHome) -> Option<Kept> {
+    let text = std::fs::read_to_string(home.ledger_note()).ok()?;
     serde_json::from_str(&text).ok()
 }
 
 fn is_refused(ctx: &Context) -> bool {
-    kept(ctx).is_some_and(|kept| {
+    kept(&ctx.home).is_some_and(|kept| {
         let age_ms = ctx.now().as_millisecond() - kept.at.as_millisecond();
         kept.refused && u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < REFUSAL_LASTS.as_millis())
     })

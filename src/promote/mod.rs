@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod phase;
 mod plan;
 mod questions;
+pub mod rebuild;
 pub mod rollback;
 pub mod run;
 

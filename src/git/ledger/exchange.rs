@@ -59,6 +59,7 @@ pub enum Brought {
 enum Answer {
     Both,
     BranchOnly(String),
+    /// Or something moved; asking again tells.
     LedgerMoved,
     BranchMoved,
     /// Neither moved; perhaps the branch alone may.
@@ -277,9 +278,14 @@ fn judged(succeeded: bool, stdout: &[u8], message: &str, branch: &str) -> Answer
         (None, None) => Answer::Failed,
         (None, Some(reason)) => Answer::BranchOnly(reason),
         (Some(branch), _) if is_stale(&branch) => Answer::BranchMoved,
-        (Some(_), Some(ledger)) if is_stale(&ledger) => Answer::LedgerMoved,
+        (Some(_), Some(ledger)) if is_stale(&ledger) || has_lost_a_race(&ledger) => Answer::LedgerMoved,
         (Some(branch), ledger) => Answer::Neither(ledger.unwrap_or(branch)),
     }
+}
+
+/// The remote says so of all references when one of them moved while it took the others.
+fn has_lost_a_race(summary: &str) -> bool {
+    summary.starts_with("[remote rejected]") && summary.contains("(atomic transaction failed)")
 }
 
 #[cfg(test)]
@@ -301,6 +307,8 @@ mod tests {
         check(&[("!", "main", collateral), ("!", "ledger", stale)], false, Answer::LedgerMoved);
         check(&[("!", "main", stale), ("!", "ledger", collateral)], false, Answer::BranchMoved);
         check(&[("!", "main", stale), ("!", "ledger", stale)], false, Answer::BranchMoved);
+        let raced = "[remote rejected] (atomic transaction failed)";
+        check(&[("!", "main", raced), ("!", "ledger", raced)], false, Answer::LedgerMoved);
         let (hook, failure) = ("[remote rejected] (hook declined)", "[remote rejected] (atomic push failure)");
         check(&[("!", "main", failure), ("!", "ledger", hook)], false, Answer::Neither(hook.to_owned()));
         check(&[("!", "main", hook), ("!", "ledger", hook)], false, Answer::Neither(hook.to_owned()));

@@ -1,6 +1,6 @@
 //! Gathering what an audit needs: the ledger, the branches and the configurations that were committed on them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::{Attested, EnvironmentReport, Evidence, Kind, LedgerReport, Problem, Release, Report, Rules, judge};
@@ -30,7 +30,7 @@ pub struct Wish {
 /// # Errors
 /// The repository cannot be read, or there is no ledger here and the remote cannot be asked.
 pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
-    let (mut rewritten, mut notes, mut asked) = (None, Vec::new(), false);
+    let (mut rewritten, mut asked) = (None, false);
     if repo.ledger_tip()?.is_none() {
         rewritten = ask_remote(repo, config)?;
         asked = true;
@@ -42,11 +42,10 @@ pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
                 rewritten = found;
                 report = look(repo, config, wish)?;
             }
-            Err(problem) => notes.push(format!("newer entries may be on the remote: {problem}")),
+            Err(problem) => report.notes.push(format!("newer entries may be on the remote: {problem}")),
         }
     }
     report.ledger.problems.extend(rewritten);
-    report.notes = notes;
     Ok(report)
 }
 
@@ -72,13 +71,19 @@ fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
         let branch = Branch::read(repo, config, &ledger, name, spec)?;
         environments.push(branch.report(repo, &ledger, &mut policies, wish)?);
     }
+    let unknown = ledger.entries.iter().map(|(_, statement)| &statement.record().environment);
+    let unknown: BTreeSet<&String> = unknown.filter(|name| !config.environments.contains_key(*name)).collect();
+    let notes = unknown.into_iter().map(|name| {
+        format!("the ledger knows an environment `{}` that the configuration does not have", shown(name.as_bytes()))
+    });
+    let notes = notes.collect();
     let report = LedgerReport {
         tip: repo.ledger_tip()?,
         entries: ledger.entries.len(),
         signed: ledger.entries.iter().filter(|(entry, _)| entry.is_signed).count(),
         problems: ledger.problems,
     };
-    Ok(Report { project: config.project.clone(), ledger: report, environments, notes: Vec::new() })
+    Ok(Report { project: config.project.clone(), ledger: report, environments, notes })
 }
 
 /// The whole ledger, the oldest entry first.
@@ -131,13 +136,14 @@ impl Ledger {
     }
 }
 
-/// Finds moments that are told twice and differently, and ends of what never began.
+/// Finds entries that contradict themselves, moments that are told twice and differently, and ends of what never began.
 fn disorder(entries: &[(LedgerEntry, Statement)]) -> Vec<Problem> {
     let mut seen: HashMap<String, &Statement> = HashMap::new();
     let mut problems = Vec::new();
     for (entry, statement) in entries {
         let (record, key) = (statement.record(), statement.key());
         let id = &record.id;
+        problems.extend(statement.contradiction().map(|what| Problem::Contradiction(entry.id, what)));
         if seen.get(&key).is_some_and(|before| before.record() != record) {
             problems.push(Problem::Disorder(entry.id, format!("the same moment of promotion {id} is told twice")));
         }

@@ -13,7 +13,6 @@ struct Tampered {
     no_entry: bool,
     tree: bool,
     parents: bool,
-    other_place: bool,
     check_failed: bool,
     check_missing: bool,
     waived: bool,
@@ -72,9 +71,6 @@ fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
     if tampered.parents {
         commit.parents = vec![object(9), object(1)];
     }
-    if tampered.other_place {
-        landing.predicate.resource_uri = "cascade:shop/staging".to_owned();
-    }
     let record = &mut landing.predicate.promotion;
     if tampered.check_failed {
         record.checks[0].outcome = "unknown".to_owned();
@@ -122,7 +118,6 @@ fn expected(tampered: &Tampered) -> BTreeSet<&'static str> {
     let status = tampered.signature.unwrap_or(SignatureStatus::Good);
     let ruled = !tampered.no_rules;
     let table = [
-        (tampered.other_place, "contradiction"),
         (tampered.tree || tampered.parents, "different"),
         (ruled && (tampered.check_failed || tampered.check_missing) && !tampered.waived, "check"),
         (ruled && tampered.approval.is_some(), "approvals"),
@@ -159,17 +154,16 @@ fn tampered() -> impl Strategy<Value = Tampered> {
             no_entry: flags[0],
             tree: flags[1],
             parents: flags[2],
-            other_place: flags[3],
-            check_failed: flags[4],
-            check_missing: flags[5],
-            waived: flags[6],
-            approval: approval.filter(|_| flags[7]),
-            policy: flags[8],
-            no_rules: flags[9],
+            check_failed: flags[3],
+            check_missing: flags[4],
+            waived: flags[5],
+            approval: approval.filter(|_| flags[6]),
+            policy: flags[7],
+            no_rules: flags[8],
             signature,
-            requires_signature: flags[10],
+            requires_signature: flags[9],
             verdict,
-            live: flags[0] || flags[1] || approval.is_some(),
+            live: flags[10],
         },
     )
 }
