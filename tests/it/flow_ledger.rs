@@ -509,6 +509,31 @@ fn what_must_be_signed_and_cannot_be_does_not_land() {
     assert!(warned.stderr.contains("is not signed"), "{warned:?}");
 }
 
+#[test]
+fn killed_in_the_middle_of_a_push_a_promotion_states_each_moment_once() {
+    for (goes_on, breaks) in [(true, false), (false, false), (true, true), (false, true)] {
+        let pipeline = Pipeline::new(true, "\n  staging: { from: develop, branch: staging, verify: [up] }", CHECKS);
+        pipeline.promote("staging", 0);
+        pipeline.save_file(if breaks { "broken" } else { "fine" }, "");
+        // The second push of a promotion that is rolled back is the one that takes it back.
+        let pushes = if breaks { 1 } else { 0 };
+        let kill = format!(
+            "#!/bin/sh\nif [ -e ../killed ]; then exit 0; fi\necho >> ../pushes\n\
+             if [ $(wc -l < ../pushes) -le {pushes} ]; then exit 0; fi\n: > ../killed\n\
+             kill -9 $(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)\nexit {}\n",
+            if goes_on { 0 } else { 1 }
+        );
+        pipeline.write_program(".git/hooks/pre-push", &kill);
+        assert_eq!(pipeline.cascade(&["promote", "staging"]).code, -1, "it was killed");
+        let id = keys(&pipeline).last().unwrap().split(' ').next().unwrap().to_owned();
+        pipeline.cascade(&["promote", "staging"]).expect_code(if breaks { 3 } else { 0 });
+        let own: Vec<String> = keys(&pipeline).into_iter().filter(|key| key.starts_with(&id)).collect();
+        assert_eq!(own.len(), if breaks { 3 } else { 2 }, "{own:?}");
+        assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
+        in_a_clone(&pipeline, &["verify", "staging"]).expect_code(0);
+    }
+}
+
 /// What the ledger has of `history --json`.
 fn essential(history: &Value) -> Value {
     let mut history = history.clone();
