@@ -147,7 +147,7 @@ pub(super) async fn publish(ctx: &Context, promotion: &Promotion) {
 }
 
 /// What is put on top of other machines' entries is in the chain already: it is signed again as far as possible.
-fn signed_again(repo: &Repo, mode: SignMode) -> Sign {
+pub(super) fn signed_again(repo: &Repo, mode: SignMode) -> Sign {
     match mode {
         SignMode::Never => Sign::Never,
         SignMode::Auto if !repo.signs() => Sign::Never,

@@ -8,12 +8,15 @@ use crate::base::digest::Digest;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::config::{self, Config, Environment};
-use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Sign, Signature};
-use crate::promote::attestation::{Moment, Record, Statement};
+use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Signature};
+use crate::promote::attestation::{Moment, Record, Statement, landing_key};
+use crate::promote::ledger::signed_again;
 use crate::store::State;
 
 /// Most commits that are looked at of a branch which the ledger does not know.
 const UNKNOWN_LIMIT: usize = 1_000;
+/// What git calls the remote of a clone.
+const CLONES_REMOTE: &str = "origin";
 
 /// What is to be audited.
 #[derive(Debug, Clone, Default)]
@@ -49,13 +52,19 @@ pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
     Ok(report)
 }
 
+/// Answers the remote to ask: the one of the configuration, else the one that git gives to a clone.
+fn remote_of<'a>(repo: &Repo, config: &'a Config) -> &'a str {
+    if repo.has_remote(&config.remote) { &config.remote } else { CLONES_REMOTE }
+}
+
 /// Brings in what the remote's ledger has; answers what is wrong with that.
 fn ask_remote(repo: &Repo, config: &Config) -> git::Result<Option<Problem>> {
-    if !repo.has_remote(&config.remote) {
+    let remote = remote_of(repo, config);
+    if !repo.has_remote(remote) {
         return Ok(None);
     }
-    let (_, theirs) = repo.remote_tips(&config.remote, &config.sandbox.branch)?;
-    match repo.bring_in(&config.remote, theirs, Sign::Never)? {
+    let (_, theirs) = repo.remote_tips(remote, &config.sandbox.branch)?;
+    match repo.bring_in(remote, theirs, signed_again(repo, config.ledger.sign))? {
         Brought::In(_) => Ok(None),
         Brought::Rewritten { before, now } => Ok(Some(Problem::Rewritten { before, now })),
     }
@@ -140,6 +149,7 @@ impl Ledger {
 fn disorder(entries: &[(LedgerEntry, Statement)]) -> Vec<Problem> {
     let mut seen: HashMap<String, &Statement> = HashMap::new();
     let mut problems = Vec::new();
+    let begun = entries.first().map(|(_, statement)| statement.predicate.time_verified);
     for (entry, statement) in entries {
         let (record, key) = (statement.record(), statement.key());
         let id = &record.id;
@@ -149,7 +159,9 @@ fn disorder(entries: &[(LedgerEntry, Statement)]) -> Vec<Problem> {
         }
         let has_landed = record.moment == Moment::Returning
             || matches!(record.state, State::Promoted | State::RolledBack | State::RollbackFailed);
-        if has_landed && !seen.contains_key(&super::super::attestation::landing_key(id)) {
+        // What landed before there was a ledger may still be taken back.
+        let is_recorded = begun.is_some_and(|begun| record.created_at >= begun);
+        if has_landed && is_recorded && !seen.contains_key(&landing_key(id)) {
             problems.push(Problem::Disorder(entry.id, format!("promotion {id} ends here and never began to land")));
         }
         seen.entry(key).or_insert(statement);
@@ -175,13 +187,12 @@ impl<'a> Branch<'a> {
         name: &'a str,
         spec: &'a Environment,
     ) -> git::Result<Self> {
-        let tips = tips(repo, &config.remote, &spec.branch)?;
-        let first = ledger.of(name).find(|(_, _, record)| record.moment == Moment::Landing);
+        let tips = tips(repo, remote_of(repo, config), &spec.branch)?;
+        let first = ledger.of(name).find(|(_, _, record)| record.moment != Moment::Settled);
         let first = first.map(|(_, statement, _)| statement);
         let commits = match first.map(Statement::record) {
             Some(record) => {
-                // What the first promotion built on was there before the ledger.
-                let known = Some(record.previous.unwrap_or(record.source)).filter(|known| repo.has_commit(*known));
+                let known = Some(built_on(record)).filter(|known| repo.has_commit(*known));
                 repo.first_parents(&tips, known, usize::MAX)?
             }
             None => {
@@ -265,6 +276,15 @@ impl<'a> Branch<'a> {
         let promotion = speaking.expected_by.clone()?;
         let is_there = self.tips.iter().any(|tip| repo.is_ancestor(commit, *tip).unwrap_or(false));
         (!is_there).then_some(Problem::NotOnBranch { promotion, commit })
+    }
+}
+
+/// Answers the commit that was there before what an entry speaks of.
+fn built_on(record: &Record) -> ObjectId {
+    let undone = record.rollback.as_ref().and_then(|rollback| rollback.from);
+    match record.moment {
+        Moment::Returning => undone.unwrap_or(record.source),
+        _ => record.previous.unwrap_or(record.source),
     }
 }
 
