@@ -118,6 +118,13 @@ pub enum Command {
     Report(Report),
     /// Show one promotion (commits, checks, approvals, steps) or one commit (message, files)
     Show(Show),
+    /// Tell whether each release was promoted by the rules
+    ///
+    /// Needs a clone and nothing else: the ledger at refs/cascade/ledger (fetched where it is missing), the branches, and
+    /// the configurations that were committed on them. Looks at the chain, at signatures, and for each commit that an
+    /// environment was at whether an entry names it and its tree, its checks passed, enough people consented, and the
+    /// rules were those that were committed. Exits 1 when something is not so.
+    Verify(Verify),
     /// Show what a promotion to ENV would change in its files
     Diff(Diff),
     /// List the saves, the newest first: all, or those that changed PATH
@@ -349,6 +356,17 @@ pub struct Show {
     /// The promotion, as `cascade history` lists it, or the beginning of a commit's name
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Verify {
+    /// Only this environment
+    #[arg(value_name = "ENV")]
+    pub environment: Option<String>,
+    /// Take a release whose entry is not signed with a trusted key for a problem
+    #[arg(long)]
+    pub require_signed: bool,
 }
 
 /// Options of `diff`.

@@ -1,5 +1,6 @@
 //! `cascade doctor [--dry-run]`: asks everything that can be asked, repairs what can be repaired, and tells the rest.
 
+mod ledger;
 mod machine;
 mod repository;
 

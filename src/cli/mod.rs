@@ -35,6 +35,7 @@ mod start;
 mod status;
 mod stop;
 pub mod ui;
+mod verify;
 mod why;
 mod words;
 
@@ -250,6 +251,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::History(args) => history::run(shell, &args).await,
         Command::Report(args) => report::run(shell, &args).await,
         Command::Show(args) => show::run(shell, &args).await,
+        Command::Verify(args) => verify::run(shell, &args).await,
         Command::Diff(args) => diff::run(shell, &args).await,
         Command::Saves(args) => saves::run(shell, &args).await,
         Command::Undo(args) => rewind::undo(shell, &args).await,

@@ -28,6 +28,11 @@ pub fn draw(document: &Document, now: Timestamp) -> Vec<Line> {
         lines.extend(arrow(environment, above));
         lines.extend(stage(environment, now, index + 1 == document.environments.len()));
     }
+    if let Some(kept) = &document.ledger.kept_here {
+        lines.push(Vec::new());
+        let told = words::wrapped(&format!("the ledger stays on this machine: {}", kept.reason), WIDTH).into_iter();
+        lines.extend(told.map(|line| vec![Cell::new(line, Tone::Warn)]));
+    }
     let next = document.next.as_deref().unwrap_or("nothing to do");
     lines.push(Vec::new());
     lines.push(vec![Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);

@@ -13,6 +13,7 @@ use crate::base::id::{ObjectId, PromotionId};
 use crate::config::Durability;
 use crate::context::Context;
 use crate::promote::Gate;
+use crate::promote::ledger::{Kept, kept};
 use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
 
 /// Pause between two looks with `--watch`.
@@ -33,8 +34,17 @@ pub struct Document {
     pub sandbox: Sandbox,
     /// The environments, in promotion order.
     pub environments: Vec<Environment>,
+    /// The record of their promotions.
+    pub ledger: Ledger,
     /// The most useful next command.
     pub next: Option<String>,
+}
+
+/// The record of promotions.
+#[derive(Debug, Serialize)]
+pub struct Ledger {
+    /// Why it is not on the remote, where it should be.
+    pub kept_here: Option<Kept>,
 }
 
 /// What the watcher does and what it has not done yet.
@@ -185,6 +195,7 @@ async fn look(ctx: &Context) -> Outcome<Document> {
         project: ctx.config.project.clone(),
         root: ctx.git.root().to_string_lossy().into_owned(),
         next: next(&sandbox, &environments),
+        ledger: Ledger { kept_here: kept(&ctx.home).filter(|_| ctx.config.ledger.push) },
         sandbox,
         environments,
     })

@@ -29,7 +29,8 @@ pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
     AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Durability, Email, Encryption, Environment, Expanded,
-    Health, MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, Waivable, Webhook,
+    Health, Ledger, MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, SignMode,
+    Waivable, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
@@ -80,6 +81,29 @@ pub fn parse(text: &str, source_name: &str, variables: &Variables) -> Result<Con
     let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
     validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
     report.finish(config)
+}
+
+/// Reads the text of a configuration as it is written, for whoever only wants to know its rules: `${VAR}` stays, and
+/// whether names and values fit together is not looked at.
+///
+/// Fails with every problem of the text's shape.
+pub fn parse_written(text: &str, source_name: &str) -> Result<Config, Problems> {
+    let mut report = Report::new(source_name);
+    let decoded = read(text, &mut report).and_then(|(_, decoded)| decoded.value);
+    match decoded {
+        Some(config) => report.finish(config),
+        None => Err(report.into_problems()),
+    }
+}
+
+/// Reads the configuration at the top of a checkout as [`parse_written`] does.
+///
+/// Fails with every problem of the file's shape.
+pub fn load_written(root: &Path) -> Result<Config, Error> {
+    let path = root.join(FILE_NAME);
+    let Some(bytes) = read_file(&path)? else { return Err(Error::Missing { path }) };
+    let text = std::str::from_utf8(&bytes).map_err(|error| not_text(&bytes, error.valid_up_to()))?;
+    Ok(parse_written(text, FILE_NAME)?)
 }
 
 /// Reads text into the structs, as far as their types can say what is good.

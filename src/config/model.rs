@@ -36,6 +36,9 @@ pub struct Config {
     /// Named groups of people, each by the e-mail address of their git configuration. Default none.
     #[serde(default)]
     pub groups: BTreeMap<String, Vec<String>>,
+    /// What every promotion leaves in the repository, at `refs/cascade/ledger`, for `cascade verify`.
+    #[serde(default)]
+    pub ledger: Ledger,
     /// Checks that are asked continuously while the watcher runs.
     #[serde(default)]
     pub health: Health,
@@ -286,6 +289,29 @@ pub enum Question<'a> {
     Tcp(&'a Expanded),
     /// A file inside the candidate.
     File(&'a str),
+}
+
+/// The record of all promotions in the repository itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// Push the ledger together with the branch of an environment, so that every clone can verify it. Default `true`.
+    pub push: bool,
+    /// Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land), or `never`. Default `auto`.
+    pub sign: SignMode,
+}
+
+/// Whether entries of the ledger are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SignMode {
+    /// Where git is configured to sign.
+    #[default]
+    Auto,
+    /// Nothing lands with an entry that is not signed.
+    Always,
+    /// Not at all.
+    Never,
 }
 
 /// Continuous health.
@@ -596,6 +622,12 @@ impl CheckSpec {
     pub fn attempt_timeout(&self) -> Span {
         let default_seconds = if self.run.is_some() { 300 } else { 10 };
         self.timeout.unwrap_or(Span::seconds(default_seconds))
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { push: true, sign: SignMode::default() }
     }
 }
 

@@ -1,5 +1,9 @@
 //! Building the commits that promotions and rollbacks land: exact trees, no merge algorithm, no working tree.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
+
 use git2::{ObjectType, Signature, Time};
 
 use super::branch::{object_id, oid};
@@ -9,6 +13,9 @@ use super::repo::Repo;
 use crate::base::Timestamp;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
+
+/// Longest time that a signature may take: somebody may have to enter a passphrase or to touch a key.
+const SIGN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A commit to build.
 #[derive(Debug, Clone)]
@@ -49,6 +56,30 @@ impl Repo {
             });
         }
         object_id(id)
+    }
+
+    /// Lets the git program write a commit with the user's signature, durably; no reference moves.
+    ///
+    /// # Errors
+    /// The program fails, most often because there is no key or its agent does not answer.
+    pub fn build_signed_commit(&self, new: &NewCommit) -> Result<ObjectId> {
+        let who = self.identity(new.at)?;
+        let mut arguments = vec!["commit-tree".to_owned(), "-S".to_owned()];
+        arguments.extend(new.parents.iter().flat_map(|parent| ["-p".to_owned(), parent.to_string()]));
+        arguments.push(new.tree.to_string());
+        let mut git = Program::durable(self.root(), arguments).deadline(SIGN_DEADLINE);
+        if let Some(path) = self.program_path() {
+            git = git.env("PATH", path);
+        }
+        let date = format!("@{} +0000", new.at.as_second());
+        for role in ["AUTHOR", "COMMITTER"] {
+            git = git.env(&format!("GIT_{role}_NAME"), OsStr::from_bytes(who.name_bytes()));
+            git = git.env(&format!("GIT_{role}_EMAIL"), OsStr::from_bytes(who.email_bytes()));
+            git = git.env(&format!("GIT_{role}_DATE"), &date);
+        }
+        let printed = git.input(new.message.clone().into_bytes()).succeed()?;
+        let id = std::str::from_utf8(printed.trim_ascii()).unwrap_or_default().parse();
+        id.map_err(|reason| Error::Integrity { what: "the signed commit".to_owned(), reason })
     }
 
     /// Merges two commits three-way with git's own algorithm, in memory; answers the merged tree, which is durable.

@@ -108,6 +108,12 @@ pub enum Error {
         /// What git said, escaped.
         reason: String,
     },
+    /// A signature is required and cannot be made.
+    #[error("its entry in the ledger cannot be signed: {reason}")]
+    NotSigned {
+        /// Why not, escaped.
+        reason: String,
+    },
     /// The git program is not installed.
     #[error("the git program was not found")]
     ProgramMissing,
@@ -197,7 +203,7 @@ impl Kinded for Error {
             | Self::InvalidBranch { .. } => ErrorKind::Usage,
             Self::RefMoved { .. } | Self::RemoteMoved { .. } => ErrorKind::Superseded,
             Self::MergeConflict { .. } => ErrorKind::Conflict,
-            Self::RemoteRefused { .. } | Self::RemoteDenied { .. } => ErrorKind::Denied,
+            Self::RemoteRefused { .. } | Self::RemoteDenied { .. } | Self::NotSigned { .. } => ErrorKind::Denied,
             Self::Locked { .. }
             | Self::RemoteUnavailable { .. }
             | Self::ProgramMissing
@@ -227,6 +233,7 @@ impl Kinded for Error {
             Self::RemoteUnavailable { .. } => "check the network and `git remote -v`; what is saved here is safe",
             Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
+            Self::NotSigned { .. } => "see that `git commit -S` works here, or set `ledger: { sign: auto }`",
             Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
             _ => return None,
         };

@@ -32,6 +32,19 @@ pub struct CommitSummary {
     pub at: Timestamp,
 }
 
+/// A commit on a branch's first-parent line: what the branch was at some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinedCommit {
+    /// What people want to know of it.
+    pub summary: CommitSummary,
+    /// Its tree.
+    pub tree: ObjectId,
+    /// Its parents.
+    pub parents: Vec<ObjectId>,
+    /// The promotion that made it, by its own word, escaped.
+    pub promotion: Option<String>,
+}
+
 /// What changes between two trees, file by file; paths are escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TreeChanges {
@@ -126,6 +139,28 @@ impl Repo {
         Ok(people)
     }
 
+    /// Reads a file at the top of the newest branch that has it, of those here and those that were fetched; answers the
+    /// branch's name, escaped, with it.
+    ///
+    /// # Errors
+    /// The branches cannot be listed, or an object is missing.
+    pub fn newest_with_file(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let branches = self.inner.branches(None).map_err(Error::library("list the branches"))?;
+        let mut tips = Vec::new();
+        for (branch, _) in branches.flatten() {
+            let Ok(commit) = branch.get().peel_to_commit() else { continue };
+            let shown_name = branch.name_bytes().map(shown).unwrap_or_default();
+            tips.push((commit.time().seconds(), shown_name, object_id(commit.id())?));
+        }
+        tips.sort_by(|one, other| other.cmp(one));
+        for (_, branch, tip) in tips {
+            if let Some(bytes) = self.content_at(tip, name.as_bytes())? {
+                return Ok(Some((branch, bytes)));
+            }
+        }
+        Ok(None)
+    }
+
     /// Looks whether everything that these commits contain is in the repository, by name and not by content.
     ///
     /// # Errors
@@ -205,15 +240,17 @@ impl Repo {
     }
 
     /// Lists the commits that somebody else put on an environment's branch: on the first-parent line from `tip`,
-    /// neither reachable from `source` nor from `vetted` (what is known to be in order), and not made by cascade.
+    /// neither reachable from `source` nor from `vetted` (what is known to be in order), and not made by cascade. A commit
+    /// that says it is a promotion's is only believed when `is_vouched` answers so.
     ///
     /// # Errors
-    /// A commit is missing.
+    /// A commit is missing, or `is_vouched` fails.
     pub fn foreign_commits(
         &self,
         tip: ObjectId,
         source: ObjectId,
         vetted: Option<ObjectId>,
+        is_vouched: &mut dyn FnMut(ObjectId) -> Result<bool>,
     ) -> Result<Vec<CommitSummary>> {
         let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
         walk.simplify_first_parent().map_err(Error::library("walk commits"))?;
@@ -224,11 +261,44 @@ impl Repo {
         let mut foreign = Vec::new();
         for id in walk.take(LISTED_COMMITS_LIMIT) {
             let id = id.map_err(Error::library("walk commits"))?;
-            if !self.is_promotion(id)? {
+            if !self.is_promotion(id)? || !is_vouched(object_id(id)?)? {
                 foreign.push(self.summary_of(id)?);
             }
         }
         Ok(foreign)
+    }
+
+    /// Lists the commits on the first-parent lines from `tips` that are not on the one from `known`, newest first.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn first_parents(&self, tips: &[ObjectId], known: Option<ObjectId>, limit: usize) -> Result<Vec<LinedCommit>> {
+        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
+        walk.simplify_first_parent().map_err(Error::library("walk commits"))?;
+        walk.set_sorting(Sort::TOPOLOGICAL).map_err(Error::library("sort commits"))?;
+        for tip in tips {
+            walk.push(oid(*tip)?).map_err(Error::library("walk commits"))?;
+        }
+        if let Some(known) = known {
+            walk.hide(oid(known)?).map_err(Error::library("walk commits"))?;
+        }
+        walk.take(limit).map(|id| self.lined(id.map_err(Error::library("walk commits"))?)).collect()
+    }
+
+    fn lined(&self, id: git2::Oid) -> Result<LinedCommit> {
+        let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+        Ok(LinedCommit {
+            summary: self.summary_of(id)?,
+            tree: object_id(commit.tree_id())?,
+            parents: commit.parent_ids().map(object_id).collect::<Result<_>>()?,
+            promotion: trailer(commit.message_bytes(), PROMOTION_TRAILER),
+        })
+    }
+
+    /// Answers whether a commit is here.
+    #[must_use]
+    pub fn has_commit(&self, commit: ObjectId) -> bool {
+        oid(commit).is_ok_and(|id| self.inner.find_commit(id).is_ok())
     }
 
     /// Answers what people want to know of a commit.
@@ -352,7 +422,7 @@ impl Repo {
     /// Answers whether cascade made a commit for a promotion, by its trailer.
     pub(super) fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
         let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
-        Ok(has_trailer(commit.message_bytes(), PROMOTION_TRAILER))
+        Ok(trailer(commit.message_bytes(), PROMOTION_TRAILER).is_some())
     }
 
     fn summary_of(&self, id: git2::Oid) -> Result<CommitSummary> {
@@ -378,11 +448,12 @@ fn letter(status: git2::Delta) -> char {
     }
 }
 
-/// Answers whether the last paragraph of a message has a line `<name>: …`.
-fn has_trailer(message: &[u8], name: &str) -> bool {
+/// Answers what a line `<name>: …` in the last paragraph of a message says, escaped; nothing where there is none.
+fn trailer(message: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(message);
     let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
-    last.lines().any(|line| line.split_once(':').is_some_and(|(key, _)| key == name))
+    let mut trailers = last.lines().filter_map(|line| line.split_once(':'));
+    trailers.find(|(key, _)| *key == name).map(|(_, value)| shown(value.trim().as_bytes()))
 }
 
 #[cfg(test)]
@@ -392,7 +463,7 @@ mod tests {
     #[test]
     fn trailers_are_looked_for_in_the_last_paragraph_only() {
         let promoted = b"Promote x\n\nbody\n\nChecked-by: y\nCascade-Promotion: k3f9\n";
-        assert!(has_trailer(promoted, PROMOTION_TRAILER));
-        assert!(!has_trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER));
+        assert_eq!(trailer(promoted, PROMOTION_TRAILER).as_deref(), Some("k3f9"));
+        assert_eq!(trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER), None);
     }
 }

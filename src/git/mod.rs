@@ -11,6 +11,7 @@ pub mod error;
 pub mod handle;
 pub mod history;
 mod index;
+pub mod ledger;
 pub mod leftover;
 pub mod locks;
 mod names;
@@ -31,7 +32,8 @@ pub use durable::{LostSaves, WentBack};
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
-pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{

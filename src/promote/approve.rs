@@ -2,7 +2,7 @@
 
 use super::error::{Error, Result};
 use super::facts::facts;
-use super::gate::{self, Facts, Refusal};
+use super::gate::{Facts, Refusal, same_person};
 use super::phase::Event;
 use super::plan::environment_of;
 use super::run::{Observer, drive};
@@ -111,11 +111,9 @@ async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason
 /// Refuses an approval that would not count.
 fn require_approver(ctx: &Context, promotion: &Promotion, policy: &Approval, facts: &Facts) -> Result<()> {
     let person = ctx.person.clone();
-    let has_approved = facts
-        .approvals
-        .iter()
-        .any(|word| gate::same_person(&word.person, &person) && gate::counts(word, policy, facts));
-    match gate::refusal(&person, policy, facts) {
+    let electorate = facts.electorate(policy);
+    let has_approved = electorate.valid(&facts.approvals).iter().any(|word| same_person(&word.person, &person));
+    match electorate.refusal(&person) {
         Some(Refusal::Own) => Err(Error::OwnApproval { person }),
         Some(Refusal::Stranger) => {
             let environment = promotion.environment.clone();

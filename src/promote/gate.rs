@@ -270,30 +270,28 @@ fn checks(facts: &Facts) -> Option<Finding> {
 
 fn approval(facts: &Facts) -> Option<Finding> {
     let policy = facts.approval.as_ref()?;
-    let valid = valid_approvals(policy, facts);
-    let given = u32::try_from(valid.len()).unwrap_or(u32::MAX);
-    let missing = missing_from_groups(policy, &valid, facts);
+    let electorate = facts.electorate(policy);
+    let valid = electorate.valid(&facts.approvals);
+    let missing = electorate.missing(&valid);
     let names = valid.iter().map(|word| word.person.as_str()).collect::<Vec<_>>().join(", ");
     let since = valid.last().map(|word| word.at);
-    if given >= policy.required && missing.is_empty() {
+    if valid.len() as u64 >= u64::from(policy.required) && missing.is_empty() {
         return Some(Finding::open(Gate::Approval, format!("approved by {names}"), since));
     }
     let mut fact = match valid.is_empty() {
         true => {
             format!("needs {} of candidate {}", count(policy.required as usize, "approval"), facts.candidate.short())
         }
-        false => format!("{given} of {} approvals: {names}", policy.required),
+        false => format!("{} of {} approvals: {names}", valid.len(), policy.required),
     };
     let expired = expired_by(facts);
     if !expired.is_empty() {
         fact.push_str(&format!(" (expired: {})", expired.join(", ")));
     }
     if !missing.is_empty() {
-        fact.push_str(&format!(
-            "; {} from {}",
-            if valid.is_empty() { "of them" } else { "missing" },
-            missing.join(", ")
-        ));
+        let verb = if valid.is_empty() { "of them" } else { "missing" };
+        let groups: Vec<String> = missing.iter().map(|(group, left)| format!("{group} ({left})")).collect();
+        fact.push_str(&format!("; {verb} from {}", groups.join(", ")));
     }
     if !policy.from.is_empty() {
         fact.push_str(&format!("; from {}", policy.from.join(", ")));
@@ -302,48 +300,16 @@ fn approval(facts: &Facts) -> Option<Finding> {
     Some(Finding::closed(Gate::Approval, fact, since, format!("`cascade approve {target}`")))
 }
 
-/// One word for each person, however many names the person goes by.
-fn valid_approvals<'a>(policy: &Approval, facts: &'a Facts) -> Vec<&'a ApprovalRecord> {
-    let mut valid: Vec<&ApprovalRecord> = Vec::new();
-    for word in facts.approvals.iter().filter(|word| counts(word, policy, facts)) {
-        if !valid.iter().any(|earlier| same_person(&earlier.person, &word.person)) {
-            valid.push(word);
-        }
-    }
-    valid
-}
-
-/// Names the groups that have not approved enough, with how many are missing.
-fn missing_from_groups(policy: &Approval, valid: &[&ApprovalRecord], facts: &Facts) -> Vec<String> {
-    let missing = policy.each.iter().filter_map(|(group, needed)| {
-        let given = valid.iter().filter(|word| is_member(&word.person, group, &facts.groups)).count() as u64;
-        let left = u64::from(*needed).saturating_sub(given);
-        (left > 0).then(|| format!("{group} ({left})"))
-    });
-    missing.collect()
-}
-
 /// Answers whose approvals would count, had they not expired.
 pub(super) fn expired_by(facts: &Facts) -> Vec<&str> {
     let Some(policy) = &facts.approval else { return Vec::new() };
-    let expired = facts.approvals.iter().filter(|word| word.expires_at <= facts.now && fits(word, policy, facts));
+    let electorate = facts.electorate(policy);
+    let expired = facts.approvals.iter().filter(|word| word.expires_at <= facts.now && electorate.fits(word));
     expired.map(|word| word.person.as_str()).collect()
 }
 
 /// A word from further in the future was given before the clock was set back: nobody knows how old it is.
 const CLOCK_TOLERANCE_MS: i64 = 5 * 60 * 1_000;
-
-/// An approval counts for this very candidate, until it expires, and from those who may give it.
-pub(super) fn counts(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
-    word.expires_at > facts.now && fits(word, policy, facts)
-}
-
-fn fits(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
-    word.consent
-        && word.candidate == facts.candidate
-        && word.at.as_millisecond() <= facts.now.as_millisecond() + CLOCK_TOLERANCE_MS
-        && refusal(&word.person, policy, facts).is_none()
-}
 
 /// Why a person's approval would not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -354,19 +320,81 @@ pub enum Refusal {
     Own,
 }
 
-/// Answers why `person` may not approve; nothing where the person may.
-#[must_use]
-pub fn refusal(person: &str, policy: &Approval, facts: &Facts) -> Option<Refusal> {
-    let may = |from: &String| same_person(person, from) || is_member(person, from, &facts.groups);
-    if !policy.from.is_empty() && !policy.from.iter().any(may) {
-        return Some(Refusal::Stranger);
-    }
-    let wrote = || facts.authors.iter().any(|author| same_person(person, author));
-    (!policy.own && (same_person(person, &facts.requested_by) || wrote())).then_some(Refusal::Own)
+/// Whose approvals of a candidate count at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Electorate<'a> {
+    /// What the environment wants.
+    pub policy: &'a Approval,
+    /// Who belongs to which group.
+    pub groups: &'a BTreeMap<String, Vec<String>>,
+    /// E-mail addresses of who wrote or committed what the candidate brings.
+    pub authors: &'a BTreeSet<String>,
+    /// Who asked for the promotion.
+    pub requested_by: &'a str,
+    /// The candidate.
+    pub candidate: ObjectId,
+    /// The moment.
+    pub now: Timestamp,
 }
 
-fn is_member(person: &str, group: &str, groups: &BTreeMap<String, Vec<String>>) -> bool {
-    groups.get(group).is_some_and(|members| members.iter().any(|member| same_person(person, member)))
+impl Facts {
+    pub(super) fn electorate<'a>(&'a self, policy: &'a Approval) -> Electorate<'a> {
+        let Self { groups, authors, requested_by, candidate, now, .. } = self;
+        Electorate { policy, groups, authors, requested_by, candidate: *candidate, now: *now }
+    }
+}
+
+impl Electorate<'_> {
+    /// Answers the approvals that count: one word for each person, however many names the person goes by.
+    #[must_use]
+    pub fn valid<'w>(&self, words: &'w [ApprovalRecord]) -> Vec<&'w ApprovalRecord> {
+        let mut valid: Vec<&ApprovalRecord> = Vec::new();
+        for word in words.iter().filter(|word| self.counts(word)) {
+            if !valid.iter().any(|earlier| same_person(&earlier.person, &word.person)) {
+                valid.push(word);
+            }
+        }
+        valid
+    }
+
+    /// Answers the groups that have not approved enough, with how many approvals are missing.
+    #[must_use]
+    pub fn missing(&self, valid: &[&ApprovalRecord]) -> Vec<(&str, u64)> {
+        let missing = self.policy.each.iter().filter_map(|(group, needed)| {
+            let given = valid.iter().filter(|word| self.is_member(&word.person, group)).count() as u64;
+            let left = u64::from(*needed).saturating_sub(given);
+            (left > 0).then_some((group.as_str(), left))
+        });
+        missing.collect()
+    }
+
+    /// An approval counts for this very candidate, until it expires, and from those who may give it.
+    #[must_use]
+    pub fn counts(&self, word: &ApprovalRecord) -> bool {
+        word.expires_at > self.now && self.fits(word)
+    }
+
+    fn fits(&self, word: &ApprovalRecord) -> bool {
+        word.consent
+            && word.candidate == self.candidate
+            && word.at.as_millisecond() <= self.now.as_millisecond() + CLOCK_TOLERANCE_MS
+            && self.refusal(&word.person).is_none()
+    }
+
+    /// Answers why `person` may not approve; nothing where the person may.
+    #[must_use]
+    pub fn refusal(&self, person: &str) -> Option<Refusal> {
+        let may = |from: &String| same_person(person, from) || self.is_member(person, from);
+        if !self.policy.from.is_empty() && !self.policy.from.iter().any(may) {
+            return Some(Refusal::Stranger);
+        }
+        let wrote = || self.authors.iter().any(|author| same_person(person, author));
+        (!self.policy.own && (same_person(person, self.requested_by) || wrote())).then_some(Refusal::Own)
+    }
+
+    fn is_member(&self, person: &str, group: &str) -> bool {
+        self.groups.get(group).is_some_and(|members| members.iter().any(|member| same_person(person, member)))
+    }
 }
 
 /// People are told apart by their e-mail addresses, where they have one; names alone may be shared.
@@ -550,12 +578,13 @@ mod tests {
         let from = vec!["leads".to_owned(), "cy@example.org".to_owned()];
         let policy = Approval { own: false, from, ..Approval::default() };
         facts.approval = Some(policy.clone());
-        let refused = |name: &str| refusal(&consent(name).person, &policy, &facts);
+        let refused = |name: &str| facts.electorate(&policy).refusal(&consent(name).person);
         assert_eq!(refused("ann"), None);
         assert_eq!(refused("bob"), Some(Refusal::Own), "wrote it");
         assert_eq!(refused("cy"), Some(Refusal::Own), "asked for it");
         assert_eq!(refused("eve"), Some(Refusal::Stranger));
-        assert_eq!(refusal("ann@example.org <eve@example.org>", &policy, &facts), Some(Refusal::Stranger));
+        let disguised = facts.electorate(&policy).refusal("ann@example.org <eve@example.org>");
+        assert_eq!(disguised, Some(Refusal::Stranger));
         for name in ["bob", "cy", "eve"] {
             facts.approvals = vec![consent(name)];
             assert!(!is_open(&facts), "{name}");

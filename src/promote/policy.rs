@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::error::{Error, Result};
-use super::plan::environment_of;
+use super::plan::unknown;
+use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
 use crate::config::{self, CheckSpec, Config, Environment, FILE_NAME, Waivable};
 use crate::context::Context;
@@ -21,7 +22,9 @@ pub struct Policy {
     pub checks: BTreeMap<String, CheckSpec>,
     /// Who belongs to which group.
     pub groups: BTreeMap<String, Vec<String>>,
-    /// Where all this was read.
+    /// The digest of all this, as it is written.
+    pub digest: Option<Digest>,
+    /// Where it was read.
     pub origin: Origin,
 }
 
@@ -42,6 +45,7 @@ impl Policy {
             environment: config.environment(name)?.clone(),
             checks: config.checks.clone(),
             groups: config.groups.clone(),
+            digest: config.policy_digest(name),
             origin,
         })
     }
@@ -67,16 +71,13 @@ pub async fn of_environment(
     tip: Option<ObjectId>,
     offered: Option<ObjectId>,
 ) -> Result<Policy> {
-    environment_of(ctx, name)?;
     for origin in [tip.map(Origin::Target), offered.map(Origin::Candidate)].into_iter().flatten() {
         let (Origin::Target(commit) | Origin::Candidate(commit)) = origin else { continue };
         if let Some(policy) = committed(ctx, commit).await?.and_then(|config| Policy::of(&config, name, origin)) {
             return Ok(policy);
         }
     }
-    let (environment, _) = environment_of(ctx, name)?;
-    let (checks, groups) = (ctx.config.checks.clone(), ctx.config.groups.clone());
-    Ok(Policy { environment: environment.clone(), checks, groups, origin: Origin::Checkout })
+    Policy::of(&ctx.config, name, Origin::Checkout).ok_or_else(|| unknown(ctx, name))
 }
 
 /// Answers whether somebody waived a gate for a promotion, and the rules let that be.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{checks, facts, land, plan, policy, rollback};
+use super::{checks, facts, land, ledger, plan, policy, rollback};
 use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::id::{PromotionId, entropy};
@@ -256,11 +256,15 @@ pub(super) async fn drive(
             promotion.reason = None;
         }
         unwritten.push(journal_entry(&event, promotion.updated_at));
+        if next.state.is_final() {
+            ledger::settle(ctx, &promotion).await?;
+        }
         if next.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
             ctx.store.record(&promotion, &std::mem::take(&mut unwritten)).await?;
         }
         let Some(step) = next.step else {
             settle(ctx, &promotion).await?;
+            ledger::publish(ctx, &promotion).await;
             return Ok(promotion);
         };
         observer.step(&promotion, step);

@@ -1,6 +1,6 @@
 //! Promotions, their journal, checks and approvals.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::any::AnyRow;
 
@@ -140,6 +140,16 @@ impl Store {
         .await
         .map_err(failed("list promotions"))?;
         rows.iter().map(promotion).collect()
+    }
+
+    /// Lists the names of all promotions, those of other projects included: a name is given once in a database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn promotion_ids(&self) -> Result<HashSet<PromotionId>> {
+        let rows =
+            sqlx::query("SELECT id FROM promotions").fetch_all(&self.pool).await.map_err(failed("list promotions"))?;
+        rows.iter().map(|row| Ok(PromotionId::from_stored(&Columns(row).text("id")?))).collect()
     }
 
     /// Lists the promotions that are not at an end, oldest first.

@@ -16,6 +16,7 @@ mod fault_syscalls;
 mod flow_alerts;
 mod flow_auto;
 mod flow_gates;
+mod flow_ledger;
 mod flow_message;
 mod flow_people;
 mod flow_promote;
