@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::attestation::{Known, Moment, Statement, landing_key};
-use super::error::Result;
+use super::error::{Error, Result};
 use super::policy;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
@@ -49,19 +49,25 @@ impl Addition {
     /// Unknown environment, or the store cannot be read.
     pub async fn of(ctx: &Context, promotion: &Promotion, moment: Moment) -> Result<Self> {
         let (spec, _) = super::plan::environment_of(ctx, &promotion.environment)?;
-        let policy = policy::of_promotion(ctx, promotion).await?;
+        let policy = match policy::of_promotion(ctx, promotion).await {
+            Ok(policy) => Some(policy),
+            // What ended for that reason is stated all the same.
+            Err(Error::Policy { .. }) if moment == Moment::Settled => None,
+            Err(other) => return Err(other),
+        };
         let checks = ctx.store.checks(&promotion.id).await?;
         let checks: Vec<_> = checks
             .into_iter()
             .map(|check| {
-                let definition = policy.checks.get(&check.name).map(CheckSpec::digest);
+                let definition =
+                    policy.as_ref().and_then(|policy| policy.checks.get(&check.name)).map(CheckSpec::digest);
                 (check, definition)
             })
             .collect();
         let known = Known {
             project: &ctx.config.project,
             branch: &spec.branch,
-            policy: policy.digest,
+            policy: policy.as_ref().and_then(|policy| policy.digest),
             promotion,
             checks: &checks,
             approvals: &ctx.store.approvals(&promotion.id).await?,
