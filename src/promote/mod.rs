@@ -15,6 +15,7 @@ pub mod phase;
 mod plan;
 pub mod rollback;
 pub mod run;
+mod verification;
 
 pub use checks::check_forecast;
 pub use error::{Error, Result};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{checks, facts, land, plan, rollback};
+use super::{checks, facts, land, plan, rollback, verification};
 use crate::base::Timestamp;
 use crate::base::id::PromotionId;
 use crate::check::Answer;
@@ -239,7 +239,7 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
         Step::Gate => facts::gates(ctx, promotion).await?,
         Step::LandRemote => land::perform_remote(ctx, promotion).await?,
         Step::LandLocal => land::perform_local(ctx, promotion).await?,
-        Step::Verify => checks::verify(ctx, promotion, observer).await?,
+        Step::Verify => verification::perform(ctx, promotion, observer).await?,
         Step::Quarantine => rollback::quarantine(ctx, promotion).await?,
         Step::PlanRollback => rollback::plan(ctx, promotion).await?,
         Step::RollbackRemote => rollback::perform_remote(ctx, promotion).await?,
