@@ -7,7 +7,7 @@ use crate::base::ErrorKind;
 use crate::base::units::count;
 use crate::context::Context;
 use crate::promote::{self, Gate, Request};
-use crate::store::{Promotion, State};
+use crate::store::{CheckPhase, Promotion, State};
 
 /// Pause between two looks at closed gates with `--wait`.
 const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -126,6 +126,11 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
 async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Failure>> {
     let (environment, id) = (&promotion.environment, &promotion.id);
     let reason = promotion.reason.as_deref().unwrap_or("no reason was recorded");
+    if promotion.is_paused() {
+        let message = format!("promotion {id} to {environment} is live and not verified: {reason}");
+        let hint = hint_for(ctx, promotion).await?;
+        return Ok(Some(Failure::new(ErrorKind::Waiting, message).with_hint(hint)));
+    }
     let (kind, message) = match promotion.state {
         State::Promoted | State::Cancelled => return Ok(None),
         State::Waiting => (ErrorKind::Waiting, format!("promotion {id} to {environment} waits: {reason}")),
@@ -148,14 +153,14 @@ async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Fail
 /// A promotion that failed because of a check has its own exit code.
 async fn failed_kind(ctx: &Context, promotion: &Promotion) -> Outcome<ErrorKind> {
     let checks = ctx.store.checks(&promotion.id).await?;
-    let failed = checks.iter().any(|check| check.outcome != "pass");
+    let failed = checks.iter().any(|check| check.phase == CheckPhase::Check && check.outcome != "pass");
     Ok(if failed { ErrorKind::CheckFailed } else { ErrorKind::Denied })
 }
 
 async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
     let (environment, id) = (&promotion.environment, &promotion.id);
     Ok(match promotion.state {
-        State::Waiting => {
+        State::Waiting | State::Verifying => {
             let findings = promote::findings(ctx, promotion).await?;
             let clears: Vec<String> = findings.into_iter().filter_map(|finding| finding.clears).collect();
             clears.join("; ")

@@ -35,7 +35,9 @@ pub struct Standing {
     pub last: Option<Promotion>,
     /// The promotion that is not at an end.
     pub open: Option<Promotion>,
-    /// The closed gates of a promotion that waits.
+    /// The promotion that is live and rests unverified; a newer one can be open beside it.
+    pub paused: Option<Promotion>,
+    /// What a promotion waits for that rests: the closed gates, or what does not pass.
     pub closed: Vec<Finding>,
     /// The promotion that is live by the record.
     pub live: Option<Promotion>,
@@ -75,8 +77,10 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     let position = ctx.git.run(move |repo| Position::read(repo, &branch, &feeding)).await?;
     let last = ctx.store.promotions(Some(name), 1).await?.pop();
     let open = ctx.store.unfinished().await?.into_iter().rfind(|promotion| promotion.environment == name);
+    let paused = promote::paused(ctx, name).await?;
     let live = ctx.store.live(name).await?;
-    let mut closed = match open.as_ref().filter(|promotion| promotion.state == State::Waiting) {
+    let rests = |promotion: &&Promotion| promotion.state == State::Waiting || promotion.is_paused();
+    let mut closed = match open.as_ref().filter(rests) {
         Some(waiting) => promote::findings(ctx, waiting).await?,
         None => Vec::new(),
     };
@@ -91,10 +95,11 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         pending: position.pending,
         differs: position.differs,
         hold: ctx.store.held(name).await?,
-        health: health(ctx, spec, live.as_ref()).await?,
+        health: health(ctx, spec, paused.as_ref().or(live.as_ref())).await?,
         is_interrupted: is_interrupted(ctx, open.as_ref())?,
         last,
         open,
+        paused,
         closed,
         live,
     })
@@ -180,6 +185,8 @@ impl Standing {
         let closes = |gate| self.closed.iter().any(|finding| finding.gate == gate);
         if self.is_interrupted {
             format!("cascade promote {}", self.name)
+        } else if open.is_paused() {
+            format!("cascade resume {}", self.name)
         } else if open.state != State::Waiting {
             "cascade status --watch".to_owned()
         } else if closes(Gate::Hold) || closes(Gate::Quarantine) {

@@ -84,6 +84,7 @@ fn summary(standing: &Standing, preview: &Preview) -> String {
     let (name, source) = (&standing.name, preview.source.short());
     match (&standing.open, standing.failure()) {
         (Some(open), _) if open.state == State::Waiting => format!("{source} waits at a gate of {name}"),
+        (Some(open), _) if open.is_paused() => format!("{name} is paused: what is live there is not verified"),
         (Some(open), _) => format!("{source} is on its way to {name}: {}", words::state(open.state)),
         (None, _) if preview.is_empty() => format!("nothing to promote: {name} has {source} already"),
         (None, Some(last)) => format!("{source} is not live in {name}: its promotion {}", ended(last.state)),
@@ -110,10 +111,11 @@ fn last_fact(standing: &Standing, with_reason: bool, now: Timestamp) -> Option<S
     let Some(last) = &standing.last else {
         return Some("there was no promotion yet".to_owned());
     };
-    let reason = last.reason.as_deref().filter(|_| with_reason);
+    // What a paused one waits for says it.
+    let reason = last.reason.as_deref().filter(|_| with_reason && !last.is_paused());
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let age = words::age(now, last.updated_at);
-    Some(format!("last promotion {} {} {age}{reason}", last.id, words::state(last.state)))
+    Some(format!("last promotion {} {} {age}{reason}", last.id, words::progress(last)))
 }
 
 fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {

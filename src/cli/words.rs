@@ -6,7 +6,7 @@ use super::ui::Tone;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome;
-use crate::store::State;
+use crate::store::{Promotion, State};
 
 /// Characters of a commit's name where many are listed.
 const BRIEF_CHARS: usize = 7;
@@ -96,6 +96,12 @@ pub fn state_tone(state: State) -> Tone {
 #[must_use]
 pub fn state(state: State) -> String {
     state.as_str().replace('_', " ")
+}
+
+/// Answers how far a promotion is that is not at an end: its state, or that it rests unverified.
+#[must_use]
+pub fn progress(open: &Promotion) -> String {
+    if open.is_paused() { "paused".to_owned() } else { state(open.state) }
 }
 
 /// Answers the mark of a check's outcome, by its stored word.

@@ -197,7 +197,8 @@ mod tests {
         | `environments.<name>.approval.self` | true, false | `true` | Whether the person who asked for the promotion may approve it. |
         | `environments.<name>.soak` | duration | `0s` | How long a candidate must have been live in `from` before it may land here. |
         | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
-        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. |
+        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. |
+        | `environments.<name>.watch_for` | duration | `0s` | How long what was promoted is verified again and again, while the watcher or `promote --wait` runs; as many failures in a row as `failures` of the check says roll it back. |
         | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
         | `checks` | names with keys | none | Named questions that environments ask in `checks` and `verify`. |
         | `checks.<name>.run` | text | none | Shell command, run in a scratch checkout of the candidate; passes when it exits 0. |
@@ -207,7 +208,7 @@ mod tests {
         | `checks.<name>.status` | number | any of 200 to 299 | HTTP status that `http` expects. |
         | `checks.<name>.contains` | text | anything | Text that the answer to `http` must contain. |
         | `checks.<name>.timeout` | duration | `5m` for `run`, `10s` for others | How long one attempt may take; an attempt that takes longer is ended and counts as unknown. |
-        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`. |
+        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`; `1s` at least while `watch_for` lasts. |
         | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
         | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
         | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |

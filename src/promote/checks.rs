@@ -99,6 +99,15 @@ pub async fn check_forecast(ctx: &Context, environment: &str, tree: ObjectId) ->
     Ok(forecast)
 }
 
+/// Names the scratch checkout of a phase. What is watched has one of its own: a promotion may use the other meanwhile.
+fn scratch_name(environment: &str, phase: CheckPhase) -> String {
+    match phase {
+        // No environment can have this name.
+        CheckPhase::Watch => format!("{environment}/{phase}"),
+        _ => environment.to_owned(),
+    }
+}
+
 /// Where one check is asked: a scratch checkout where it needs files, a log, and what it may know.
 pub(super) struct Room {
     directory: Option<PathBuf>,
@@ -122,7 +131,7 @@ impl Room {
         let directory = match depends_on_content_only(check) {
             false => None,
             true => {
-                let scratch = ctx.home.scratch(&promotion.environment);
+                let scratch = ctx.home.scratch(&scratch_name(&promotion.environment, phase));
                 let target = scratch.clone();
                 ctx.git.run(move |repo| repo.check_out_scratch(&target, commit)).await?;
                 Some(scratch)

@@ -4,6 +4,7 @@ use super::error::Result;
 use super::gate::{self, Facts, Gate};
 use super::phase::Event;
 use super::plan::environment_of;
+use super::verification;
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::id::ObjectId;
@@ -13,7 +14,8 @@ use crate::store::Promotion;
 /// Performs the admission: the gates that make checks pointless while they are closed.
 pub(super) async fn admit(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(facts) = facts(ctx, promotion).await? else { return Ok(Event::Failed("it has no candidate".to_owned())) };
-    let findings: Vec<_> = gate::ask(&facts).into_iter().filter(|finding| finding.gate.is_admission()).collect();
+    let mut findings = ask(ctx, promotion, &facts).await?;
+    findings.retain(|finding| finding.gate.is_admission());
     Ok(gate::closed_summary(&findings).map_or(Event::Admitted, Event::Closed))
 }
 
@@ -24,12 +26,18 @@ pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event>
         let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         return Ok(Event::Rejected(format!("rejected by {}{reason}", word.person)));
     }
-    let findings = gate::ask(&facts);
+    let findings = ask(ctx, promotion, &facts).await?;
     let is_unapproved = findings.iter().any(|finding| finding.gate == Gate::Approval && !finding.open);
     if let Some(expired) = expired(&facts, promotion).filter(|_| is_unapproved) {
         return Ok(expired);
     }
     Ok(gate::closed_summary(&findings).map_or(Event::Opened, Event::Closed))
+}
+
+/// Asks every gate about a promotion.
+async fn ask(ctx: &Context, promotion: &Promotion, facts: &Facts) -> Result<Vec<gate::Finding>> {
+    let source = verification::source_finding(ctx, promotion).await?;
+    Ok(gate::ask(facts).into_iter().chain(source).collect())
 }
 
 fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
@@ -98,10 +106,16 @@ pub async fn soak(ctx: &Context, environment: &str, source: ObjectId) -> Result<
     Ok(gate::soak(spec.soak, live_upstream_since(ctx, environment, source).await?, ctx.now()))
 }
 
-/// Answers every gate's finding for a promotion, for showing it.
+/// Answers every gate's finding for a promotion, for showing it; and what one waits for that rests unverified.
 ///
 /// # Errors
 /// The store or the repository cannot be read.
 pub async fn findings(ctx: &Context, promotion: &Promotion) -> Result<Vec<gate::Finding>> {
-    Ok(facts(ctx, promotion).await?.map(|facts| gate::ask(&facts)).unwrap_or_default())
+    if promotion.is_paused() {
+        return Ok(vec![verification::awaited(promotion)]);
+    }
+    match facts(ctx, promotion).await? {
+        Some(facts) => ask(ctx, promotion, &facts).await,
+        None => Ok(Vec::new()),
+    }
 }

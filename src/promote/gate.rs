@@ -69,6 +69,8 @@ pub enum Gate {
     Soak,
     /// Enough people consent.
     Approval,
+    /// What is live is verified: here, or where the candidate comes from.
+    Verification,
 }
 
 impl Gate {
@@ -80,6 +82,7 @@ impl Gate {
             Self::Quarantine => "quarantine",
             Self::Soak => "soak",
             Self::Approval => "approval",
+            Self::Verification => "verification",
         }
     }
 

@@ -24,3 +24,4 @@ pub use gate::{Finding, Gate};
 pub use phase::Event;
 pub use plan::{Preview, preview};
 pub use run::{Observer, Request, Silent, lock, promote, recover};
+pub use verification::paused;

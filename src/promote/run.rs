@@ -11,7 +11,7 @@ use crate::base::id::PromotionId;
 use crate::check::Answer;
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step};
+use crate::store::{CheckPhase, JournalEntry, Lock, LockError, Promotion, State, Step};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -72,7 +72,8 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 
 /// Brings what the environment's source has now into the environment, as far as checks and gates let it.
 ///
-/// A promotion of the same source that waits already is taken up again; one of an older source is superseded.
+/// A promotion of the same source that waits already is taken up again, one that rests unverified is verified again; one
+/// of an older source is superseded.
 ///
 /// # Errors
 /// Unknown environment, a failing store or repository, or a remote that stops answering half-way: then the promotion
@@ -90,6 +91,13 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
         .await?;
     for waiting in ctx.store.unfinished().await? {
         if waiting.environment != request.environment {
+            continue;
+        }
+        if waiting.is_paused() {
+            if waiting.source == source {
+                return drive(ctx, waiting, Event::Begun, observer).await;
+            }
+            // It is live: what lands on it ends it, not the mere wish.
             continue;
         }
         if waiting.source == source && waiting.merge_allowed == request.merge && is_current(ctx, &waiting).await? {
@@ -114,6 +122,8 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
         rollback_to: None,
         rollback_from: None,
         rollback_commit: None,
+        undoes: None,
+        watching_until: None,
         requested_by: ctx.person.clone(),
         purpose: request.purpose.clone(),
         reason: None,
@@ -183,29 +193,11 @@ pub(super) async fn drive(
 ) -> Result<Promotion> {
     let mut unwritten = Vec::new();
     loop {
-        let out_of_phase = || Error::OutOfPhase {
-            id: promotion.id.to_string(),
-            state: promotion.state.to_string(),
-            event: event.name().to_owned(),
-        };
-        let next = phase::next(promotion.state, promotion.step, &event, promotion.remote.is_some())
-            .ok_or_else(out_of_phase)?;
-        let is_new_state = next.state != promotion.state;
-        promotion.state = next.state;
-        promotion.step = next.step;
-        promotion.pushed |= next.step == Some(Step::LandRemote);
-        promotion.updated_at = ctx.now();
-        promotion.finished_at = next.state.is_final().then_some(promotion.updated_at);
-        if let Some(reason) = event.reason() {
-            promotion.reason = Some(reason.to_owned());
-        } else if is_new_state && next.state != State::RollingBack && next.state != State::RolledBack {
-            promotion.reason = None;
-        }
-        unwritten.push(journal_entry(&event, promotion.updated_at));
-        if next.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
+        unwritten.push(advance(ctx, &mut promotion, &event)?);
+        if promotion.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
             ctx.store.record(&promotion, &std::mem::take(&mut unwritten)).await?;
         }
-        let Some(step) = next.step else {
+        let Some(step) = promotion.step else {
             settle(ctx, &promotion).await?;
             return Ok(promotion);
         };
@@ -214,9 +206,47 @@ pub(super) async fn drive(
     }
 }
 
+/// Ends a resting promotion by an event that asks for no step.
+///
+/// # Errors
+/// The event does not belong there, or the store cannot be written.
+pub(super) async fn end(ctx: &Context, mut promotion: Promotion, event: &Event) -> Result<()> {
+    let line = advance(ctx, &mut promotion, event)?;
+    Ok(ctx.store.record(&promotion, &[line]).await?)
+}
+
+/// Moves a promotion on by an event, stores nothing, and answers the line for its journal.
+fn advance(ctx: &Context, promotion: &mut Promotion, event: &Event) -> Result<JournalEntry> {
+    let out_of_phase = || Error::OutOfPhase {
+        id: promotion.id.to_string(),
+        state: promotion.state.to_string(),
+        event: event.name().to_owned(),
+    };
+    let next =
+        phase::next(promotion.state, promotion.step, event, promotion.remote.is_some()).ok_or_else(out_of_phase)?;
+    let is_new_state = next.state != promotion.state;
+    promotion.state = next.state;
+    promotion.step = next.step;
+    promotion.pushed |= next.step == Some(Step::LandRemote);
+    promotion.updated_at = ctx.now();
+    promotion.finished_at = next.state.is_final().then_some(promotion.updated_at);
+    promotion.watching_until = verification::watching_until(ctx, promotion);
+    if let Some(reason) = event.reason() {
+        promotion.reason = Some(reason.to_owned());
+    } else if is_new_state && next.state != State::RollingBack && next.state != State::RolledBack {
+        promotion.reason = None;
+    }
+    Ok(journal_entry(event, promotion.updated_at))
+}
+
 fn journal_entry(event: &Event, at: Timestamp) -> JournalEntry {
     let detail = event.reason().unwrap_or_default().to_owned();
     JournalEntry { kind: "event".to_owned(), name: event.name().to_owned(), detail, at }
+}
+
+/// Makes a line for the journal of a promotion that rests and to which something happens that does not move it.
+pub(super) fn note(ctx: &Context, name: &str, detail: String) -> JournalEntry {
+    JournalEntry { kind: "event".to_owned(), name: name.to_owned(), detail, at: ctx.now() }
 }
 
 /// Answers whether a step changes anything outside, or takes its time: only then must it be journaled before it begins.
@@ -226,7 +256,8 @@ fn is_effect(ctx: &Context, promotion: &Promotion, step: Step) -> bool {
     match step {
         Step::Admit | Step::Gate => false,
         Step::Check => spec.is_some_and(|spec| !spec.checks.is_empty()),
-        Step::Verify => spec.is_some_and(|spec| !spec.verify.is_empty()),
+        Step::Probe => spec.is_some_and(|spec| verification::probes(ctx, spec).next().is_some()),
+        Step::Verify | Step::VerifyRollback => spec.is_some_and(|spec| !spec.verify.is_empty()),
         _ => true,
     }
 }
@@ -237,6 +268,7 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
         Step::Admit => facts::admit(ctx, promotion).await?,
         Step::Check => checks::perform(ctx, promotion, observer).await?,
         Step::Gate => facts::gates(ctx, promotion).await?,
+        Step::Probe => verification::probe(ctx, promotion, observer).await?,
         Step::LandRemote => land::perform_remote(ctx, promotion).await?,
         Step::LandLocal => land::perform_local(ctx, promotion).await?,
         Step::Verify => verification::perform(ctx, promotion, observer).await?,
@@ -244,6 +276,7 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
         Step::PlanRollback => rollback::plan(ctx, promotion).await?,
         Step::RollbackRemote => rollback::perform_remote(ctx, promotion).await?,
         Step::RollbackLocal => rollback::perform_local(ctx, promotion).await?,
+        Step::VerifyRollback => verification::perform_rolled_back(ctx, promotion, observer).await?,
     };
     observer.performed(promotion, step, &event);
     Ok(event)
@@ -256,10 +289,13 @@ async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
     let project = &ctx.config.project;
     match promotion.state {
         State::Promoted => {
-            lift_rollback_hold(ctx, environment).await?;
             let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
             let title = format!("{project}: {environment} is live{}", ready.unwrap_or_default());
             ctx.tell(AlertEvent::Promoted, title, promoted_body(promotion)).await;
+        }
+        State::Verifying => {
+            let body = format!("{reason}\n{}", verification::ways_on(environment));
+            ctx.tell(AlertEvent::Paused, format!("{project}: {environment} is paused"), body).await;
         }
         State::Waiting => {
             let title = format!("{project}: {environment} waits");
@@ -284,13 +320,4 @@ async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
 fn promoted_body(promotion: &Promotion) -> String {
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
     format!("candidate {candidate}, promotion {}", promotion.id)
-}
-
-/// A verified fix ends the hold that a rollback set; a person's hold stays.
-async fn lift_rollback_hold(ctx: &Context, environment: &str) -> Result<()> {
-    let held = ctx.store.held(environment).await?;
-    if held.is_some_and(|hold| hold.cause == HoldCause::Rollback) {
-        ctx.store.lift_hold(environment).await?;
-    }
-    Ok(())
 }

@@ -17,6 +17,7 @@ mod flow_people;
 mod flow_promote;
 mod flow_rewind;
 mod flow_sandbox;
+mod flow_verification;
 mod fuzz;
 mod licences;
 mod readme;

@@ -3,6 +3,7 @@
 pub mod desktop;
 pub mod dice;
 pub mod pipeline;
+pub mod service;
 pub mod small_disk;
 pub mod watched;
 
