@@ -213,7 +213,7 @@ pub struct PromoteFlags {
     /// Print the plan and stop there
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait at closed gates instead of exiting 3
+    /// Wait at closed gates instead of exiting 3, and watch what was promoted as long as `watch_for` says
     #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
     /// Merge, where somebody else committed on the environment's branch; the result must pass the checks itself

@@ -40,6 +40,8 @@ pub struct Entry {
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// Until when it is verified again and again.
+    pub watching_until: Option<Timestamp>,
     /// Why it is in its state.
     pub reason: Option<String>,
     /// Why it was asked for.
@@ -124,6 +126,7 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
         requested_by: promotion.requested_by.clone(),
         created_at: promotion.created_at,
         finished_at: promotion.finished_at,
+        watching_until: promotion.watching_until,
         reason: promotion.reason.clone(),
         purpose: promotion.purpose.clone(),
         id,

@@ -107,6 +107,9 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
         let reason = if standing.is_held_by_last() { String::new() } else { format!(": {}", hold.reason) };
         tell(&format!("{cause}{reason}"), Tone::Bad);
     }
+    if let Some(watch) = standing.watch() {
+        tell(&watch, if standing.is_watched { Tone::Dim } else { Tone::Warn });
+    }
     if let Some(paused) = standing.paused.as_ref().filter(|paused| Some(*paused) != standing.open.as_ref()) {
         tell(&progress(paused, false, now), Tone::Warn);
     }

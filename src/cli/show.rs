@@ -148,6 +148,7 @@ fn print_facts(ui: &Ui, document: &Document, now: Timestamp) {
         let took = words::duration(end.as_millisecond() - entry.created_at.as_millisecond());
         labelled(ui, "ended", &format!("{} (after {took})", words::moment(end)));
     }
+    entry.watching_until.iter().for_each(|until| labelled(ui, "watched until", &words::moment(*until)));
 }
 
 fn print_objects(ui: &Ui, document: &Document) {

@@ -1,7 +1,11 @@
 //! Where an environment stands: what several commands show, gathered from references and the store alone.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use super::Outcome;
 use super::words;
+use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome as Answer;
 use crate::config::{Environment, PromoteMode};
@@ -41,6 +45,10 @@ pub struct Standing {
     pub closed: Vec<Finding>,
     /// The promotion that is live by the record.
     pub live: Option<Promotion>,
+    /// Until when what is live is to be verified again and again.
+    pub watching_until: Option<Timestamp>,
+    /// Whether somebody does so.
+    pub is_watched: bool,
     /// What was last said about what is live.
     pub health: Answer,
     /// Whether the open promotion was left in the middle of a step by a process that died.
@@ -95,8 +103,10 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         pending: position.pending,
         differs: position.differs,
         hold: ctx.store.held(name).await?,
-        health: health(ctx, spec, paused.as_ref().or(live.as_ref())).await?,
+        health: health(ctx, spec, paused.as_ref().or(live.as_ref()), last.as_ref()).await?,
         is_interrupted: is_interrupted(ctx, open.as_ref())?,
+        watching_until: live.as_ref().and_then(|live| live.watching_until).filter(|until| *until > ctx.now()),
+        is_watched: holds(&ctx.home.watch_lock(name))? || holds(&ctx.home.sandbox_lock())?,
         last,
         open,
         paused,
@@ -128,29 +138,62 @@ impl Position {
     }
 }
 
-/// A continuous health check that was asked after the verification speaks for it.
-async fn health(ctx: &Context, spec: &Environment, live: Option<&Promotion>) -> Outcome<Answer> {
-    let Some(live) = live else { return Ok(Answer::Unknown) };
-    let continuous = ctx.store.health().await?;
-    let verified = ctx.store.checks(&live.id).await?;
-    let verified =
-        verified.iter().filter(|check| check.phase == CheckPhase::Verify && spec.verify.contains(&check.name));
-    let latest = verified.map(|check| {
-        let newer = continuous.iter().find(|health| health.name == check.name && health.at > check.at);
-        newer.map_or(&check.outcome, |health| &health.outcome).parse().unwrap_or(Answer::Unknown)
-    });
-    Ok(words::worst(latest.collect::<Vec<_>>()))
+/// The newest answer to each of an environment's verifying checks counts: of what verified and watched what is live, of
+/// the rollback that brought it back, or of a continuous health check.
+async fn health(
+    ctx: &Context,
+    spec: &Environment,
+    live: Option<&Promotion>,
+    last: Option<&Promotion>,
+) -> Outcome<Answer> {
+    if live.is_none() {
+        return Ok(Answer::Unknown);
+    }
+    let mut newest: HashMap<String, (Timestamp, String)> = HashMap::new();
+    let mut count = |name: String, at: Timestamp, outcome: String| {
+        let known = newest.get(&name).is_some_and(|(known, _)| *known >= at);
+        if spec.verify.contains(&name) && !known {
+            newest.insert(name, (at, outcome));
+        }
+    };
+    let rolled_back = last.filter(|last| last.state == State::RolledBack);
+    for promotion in live.into_iter().chain(rolled_back) {
+        let is_back = promotion.state == State::RolledBack;
+        let tells = |phase| match phase {
+            CheckPhase::Verify | CheckPhase::Watch => !is_back,
+            CheckPhase::Rollback => is_back,
+            CheckPhase::Check | CheckPhase::Before => false,
+        };
+        let checks = ctx.store.checks(&promotion.id).await?.into_iter().filter(|check| tells(check.phase));
+        checks.for_each(|check| count(check.name, check.at, check.outcome));
+    }
+    for health in ctx.store.health().await? {
+        count(health.name, health.at, health.outcome);
+    }
+    Ok(words::worst(newest.into_values().map(|(_, outcome)| outcome.parse().unwrap_or(Answer::Unknown))))
 }
 
 fn is_interrupted(ctx: &Context, open: Option<&Promotion>) -> Outcome<bool> {
     if open.is_none_or(|promotion| promotion.step.is_none()) {
         return Ok(false);
     }
-    let holder = Lock::holder(&ctx.home.promotion_lock()).map_err(crate::store::Error::from)?;
-    Ok(holder.is_none())
+    Ok(!holds(&ctx.home.promotion_lock())?)
+}
+
+/// Answers whether a living process holds a lock.
+fn holds(lock: &Path) -> Outcome<bool> {
+    Ok(Lock::holder(lock).map_err(crate::store::Error::from)?.is_some())
 }
 
 impl Standing {
+    /// Says until when what is live is watched, and when nobody does.
+    #[must_use]
+    pub fn watch(&self) -> Option<String> {
+        let until = words::moment(self.watching_until?);
+        let nobody = if self.is_watched { "" } else { ", but nobody verifies it: `cascade start`" };
+        Some(format!("watched until {until}{nobody}"))
+    }
+
     /// Answers whether a promotion would bring something.
     #[must_use]
     pub fn has_news(&self) -> bool {

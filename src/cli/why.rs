@@ -58,6 +58,7 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         checks.iter().filter(|check| check.outcome != "pass").flat_map(check_facts).collect();
     facts.extend(last_fact(&standing, check_facts.is_empty(), now));
     facts.extend(check_facts);
+    facts.extend(standing.watch());
     facts.extend(hold_fact(&standing, now));
     facts.extend(standing.closed.iter().map(|finding| gate_fact(finding, now)));
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);

@@ -74,7 +74,8 @@ fn definition(check: &CheckSpec) -> String {
     Digest::of(&serde_json::to_vec(check).unwrap_or_default()).to_string()
 }
 
-fn depends_on_content_only(check: &CheckSpec) -> bool {
+/// Answers whether a check asks about files alone, and so needs a checkout of them.
+pub(super) fn depends_on_content_only(check: &CheckSpec) -> bool {
     matches!(check.question(), Some(Question::Run(_) | Question::File(_)))
 }
 

@@ -16,6 +16,7 @@ mod plan;
 pub mod rollback;
 pub mod run;
 mod verification;
+pub mod watch;
 
 pub use checks::check_forecast;
 pub use error::{Error, Result};

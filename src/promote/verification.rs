@@ -35,7 +35,7 @@ pub(super) fn probes<'a>(
 /// Performs the step: asks what verifies the environment once, all at the same time, while nothing has moved.
 pub(super) async fn probe(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
-    let names: Vec<&str> = probes(ctx, spec).map(|(name, _)| name.as_str()).collect();
+    let names: Vec<String> = probes(ctx, spec).map(|(name, _)| name.clone()).collect();
     if names.is_empty() {
         return Ok(Event::Probed);
     }
@@ -53,11 +53,11 @@ pub(super) async fn probe(ctx: &Context, promotion: &Promotion, observer: &mut d
     })
 }
 
-/// Asks each check once, none of which needs a place.
-fn ask_together(ctx: &Context, names: &[&str]) -> JoinSet<(String, Answer)> {
+/// Asks checks once, all at the same time, none of which needs a place.
+pub(super) fn ask_together(ctx: &Context, names: &[String]) -> JoinSet<(String, Answer)> {
     let mut asked = JoinSet::new();
     for name in names {
-        let (config, name) = (Arc::clone(&ctx.config), (*name).to_owned());
+        let (config, name) = (Arc::clone(&ctx.config), name.clone());
         asked.spawn(async move {
             let check = config.checks.get(&name).cloned().unwrap_or_default();
             let answer = check::ask(&name, &check, &Place::default()).await;
@@ -136,6 +136,16 @@ async fn failed_before(ctx: &Context, promotion: &Promotion) -> Result<HashMap<S
     let checks = ctx.store.checks(&promotion.id).await?;
     let failed = checks.into_iter().filter(|check| check.phase == CheckPhase::Before && !passed(check));
     Ok(failed.map(|check| (check.name.clone(), check)).collect())
+}
+
+/// Answers the checks that did not pass when the promotion came to rest unverified, as far as they are still asked.
+pub(super) async fn failing(ctx: &Context, promotion: &Promotion) -> Result<Vec<String>> {
+    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let checks = ctx.store.checks(&promotion.id).await?;
+    let failed = |name: &str| {
+        checks.iter().any(|check| check.phase == CheckPhase::Verify && check.name == name && !passed(check))
+    };
+    Ok(probes(ctx, spec).map(|(name, _)| name.clone()).filter(|name| failed(name)).collect())
 }
 
 fn passed(check: &CheckRecord) -> bool {

@@ -23,7 +23,7 @@ const CHECKS: &str = "
   up: { run: \"test ! -e broken\", every: 10ms, failures: 1 }";
 
 /// More moments than a promotion with its rollback has.
-const MOMENTS_LIMIT: usize = 60;
+pub const MOMENTS_LIMIT: usize = 60;
 
 /// Kills its process at the n-th moment; moments are the beginning and the end of each step.
 struct Killer {
@@ -73,7 +73,7 @@ fn victim() {
 }
 
 /// Answers whether the victim was killed (and not done before the moment came).
-fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
+pub fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
     let inherited = pipeline.command("true", &[]);
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "fault_promote::victim"]).env_clear();

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::fault_promote::{MOMENTS_LIMIT, kill_at};
 use crate::support::pipeline::Pipeline;
 use crate::support::service::Service;
 
@@ -220,6 +221,156 @@ fn what_is_not_verified_upstream_goes_no_further() {
     pipeline.cascade(&["resume", "staging"]).expect_code(0);
     pipeline.promote("production", 0);
     assert_eq!(page(&pipeline), "two");
+}
+
+#[test]
+fn a_pause_ends_by_itself_while_the_watcher_runs() {
+    let service = Service::well();
+    let pipeline = released(true, "verify: [up]", &service.check("up", FAST));
+    service.set_well(false);
+    release(&pipeline, "two", 3);
+    let _watcher = pipeline.watcher();
+    let asked = service.asked();
+    pipeline.until("the service is asked again", || service.asked() > asked);
+    assert_eq!(pipeline.newest("production")["state"], "verifying");
+    service.set_well(true);
+    pipeline.until("the pause ends", || pipeline.newest("production")["state"] == "promoted");
+    assert_eq!(page(&pipeline), "two");
+}
+
+#[test]
+fn waiting_ends_with_the_pause() {
+    let service = Service::well();
+    let pipeline = released(false, "verify: [up]", &service.check("up", FAST));
+    service.set_well(false);
+    pipeline.save_file("page", "two");
+    pipeline.promote("staging", 0);
+    let waiting = pipeline.command(env!("CARGO_BIN_EXE_cascade"), &["promote", "production", "--wait", "-q"]);
+    let mut waiting = { waiting }.spawn().unwrap();
+    pipeline.until("it is paused", || pipeline.newest("production")["state"] == "verifying");
+    service.set_well(true);
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(pipeline.newest("production")["state"], "promoted");
+}
+
+/// Killed at every moment of a promotion that comes to rest unverified, it rests there all the same and goes on from
+/// there.
+#[test]
+fn killed_at_every_step_of_a_pause_it_still_rests_and_goes_on() {
+    for moment in 0..MOMENTS_LIMIT {
+        let service = Service::well();
+        let pipeline = released(true, "verify: [up]", &service.check("up", FAST));
+        service.set_well(false);
+        pipeline.save_file("page", "two");
+        pipeline.promote("staging", 0);
+        let was_killed = kill_at(&pipeline, moment);
+        if was_killed {
+            pipeline.promote("production", 3);
+        }
+        let paused = pipeline.newest("production");
+        assert_eq!((&paused["state"], page(&pipeline).as_str()), (&"verifying".into(), "two"), "killed at {moment}");
+        assert_eq!(outcomes(&paused, "before"), [pair("up", "fail")], "killed at {moment}");
+        assert_eq!(pipeline.remote_tip("main"), pipeline.tip("main"), "killed at {moment}");
+        service.set_well(true);
+        pipeline.cascade(&["resume", "production"]).expect_code(0);
+        assert_eq!(pipeline.newest("production")["state"], "promoted", "killed at {moment}");
+        if !was_killed {
+            assert!(moment >= 16, "only {moment} moments");
+            return;
+        }
+    }
+    panic!("a promotion has more than {MOMENTS_LIMIT} moments");
+}
+
+/// What must be the same with and without a kill while a release is watched.
+fn watched_and_broken(is_killed: bool) -> (Value, String, bool, bool) {
+    let service = Service::well();
+    let pipeline = released(true, "verify: [up], watch_for: 1h", &service.check("up", FAST));
+    release(&pipeline, "two", 0);
+    let watcher = pipeline.watcher();
+    let asked = service.asked();
+    pipeline.until("it is watched", || service.asked() > asked);
+    let _watcher = if is_killed {
+        watcher.kill();
+        pipeline.watcher()
+    } else {
+        watcher
+    };
+    service.set_well(false);
+    pipeline.until("it is rolled back", || pipeline.newest("production")["state"] == "rolled_back");
+    let is_everywhere = pipeline.remote_tip("main") == pipeline.tip("main");
+    let history = pipeline.cascade(&["history", "production", "--json"]).expect_code(0).json();
+    assert_eq!(history[1]["state"], "promoted", "nothing goes back further: {history}");
+    (history[0]["reason"].clone(), page(&pipeline), is_everywhere, production(&pipeline)["held"].is_object())
+}
+
+#[test]
+fn what_fails_while_it_is_watched_is_rolled_back_by_itself_even_after_a_kill() {
+    let undisturbed = watched_and_broken(false);
+    let reason = undisturbed.0.as_str().unwrap();
+    assert!(reason.contains("`up` failed") && reason.contains("while it was watched"), "{reason}");
+    assert_eq!((undisturbed.1.as_str(), undisturbed.2, undisturbed.3), ("one", true, true));
+    assert_eq!(watched_and_broken(true), undisturbed);
+}
+
+#[test]
+fn a_single_failure_while_it_is_watched_changes_nothing() {
+    let turn = std::sync::atomic::AtomicUsize::new(0);
+    let service = Service::answering(move || turn.fetch_add(1, std::sync::atomic::Ordering::SeqCst).is_multiple_of(2));
+    let pipeline = released(false, "verify: [up], watch_for: 4s", &service.check("up", "failures: 2"));
+    pipeline.save_file("page", "two");
+    pipeline.promote("staging", 0);
+    let watched = pipeline.cascade(&["promote", "production", "--wait"]).expect_code(0);
+    assert!(watched.stderr.contains("✗ up"), "it failed now and then: {watched:?}");
+    let promotion = pipeline.newest("production");
+    assert_eq!((&promotion["state"], &promotion["watching_until"]), (&"promoted".into(), &Value::Null));
+    let id = promotion["id"].as_str().unwrap();
+    let shown = pipeline.cascade(&["show", id, "--json"]).expect_code(0).json();
+    assert_eq!(shown["journal"].as_array().unwrap().last().unwrap()["name"], "watched");
+}
+
+#[test]
+fn waiting_watches_where_no_watcher_runs_and_rolls_back() {
+    let service = Service::well();
+    let checks = format!("{}\n  command: {{ run: \"true\", every: 1s }}", service.check("up", FAST));
+    let pipeline = released(true, "verify: [up, command], watch_for: 1h", &checks);
+    pipeline.save_file("page", "two");
+    pipeline.promote("staging", 0);
+    // Asked before landing, after it, and while it is watched.
+    service.well_for(3);
+    let failed = pipeline.cascade(&["promote", "production", "--wait"]).expect_code(6);
+    assert!(failed.stderr.contains("while it was watched"), "{failed:?}");
+    assert_eq!(page(&pipeline), "one");
+    let watched = outcomes(&pipeline.newest("production"), "watch");
+    assert!(watched.contains(&pair("up", "fail")) && watched.contains(&pair("command", "pass")), "{watched:?}");
+}
+
+#[test]
+fn what_was_promoted_before_can_be_watched_too() {
+    let service = Service::well();
+    let pipeline = released(false, "verify: [up], watch_for: 1h", &service.check("up", FAST));
+    let told = release(&pipeline, "two", 0);
+    assert!(told.stderr.contains("nobody verifies it again") && told.stderr.contains("--wait"), "{told:?}");
+    assert!(production(&pipeline)["watching_until"].is_string());
+    let status = pipeline.cascade(&["status"]).expect_code(0).stdout;
+    assert!(status.contains("but nobody verifies it"), "{status}");
+    service.set_well(false);
+    let rolled_back = pipeline.cascade(&["promote", "production", "--wait"]).expect_code(6);
+    assert!(rolled_back.stderr.contains("rolled back"), "{rolled_back:?}");
+    assert_eq!(page(&pipeline), "one");
+    assert_eq!(production(&pipeline)["watching_until"], Value::Null);
+}
+
+#[test]
+fn what_lands_later_ends_the_watch_of_what_landed_before() {
+    let service = Service::well();
+    let pipeline = released(false, "verify: [up], watch_for: 1h", &service.check("up", FAST));
+    let first = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+    release(&pipeline, "two", 0);
+    let older = pipeline.cascade(&["show", &first, "--json"]).expect_code(0).json();
+    assert_eq!((&older["state"], &older["watching_until"]), (&"promoted".into(), &Value::Null));
+    assert_eq!(older["journal"].as_array().unwrap().last().unwrap()["name"], "watch_ended");
+    assert!(pipeline.newest("production")["watching_until"].is_string());
 }
 
 /// The sources that may not come back to production.
