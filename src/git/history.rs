@@ -316,7 +316,7 @@ impl Repo {
     /// Answers whether cascade made a commit for a promotion, by its trailer.
     fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
         let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
-        Ok(has_trailer(commit.message_bytes(), PROMOTION_TRAILER))
+        Ok(trailer(commit.message_bytes(), PROMOTION_TRAILER).is_some())
     }
 
     fn summary_of(&self, id: git2::Oid) -> Result<CommitSummary> {
@@ -342,11 +342,12 @@ fn letter(status: git2::Delta) -> char {
     }
 }
 
-/// Answers whether the last paragraph of a message has a line `<name>: …`.
-fn has_trailer(message: &[u8], name: &str) -> bool {
+/// Answers what follows `<name>:` in the last paragraph of a message, where such a line is.
+pub(super) fn trailer(message: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(message);
     let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
-    last.lines().any(|line| line.split_once(':').is_some_and(|(key, _)| key == name))
+    let mut lines = last.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -356,7 +357,7 @@ mod tests {
     #[test]
     fn trailers_are_looked_for_in_the_last_paragraph_only() {
         let promoted = b"Promote x\n\nbody\n\nChecked-by: y\nCascade-Promotion: k3f9\n";
-        assert!(has_trailer(promoted, PROMOTION_TRAILER));
-        assert!(!has_trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER));
+        assert_eq!(trailer(promoted, PROMOTION_TRAILER).as_deref(), Some("k3f9"));
+        assert_eq!(trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER), None);
     }
 }

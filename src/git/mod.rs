@@ -12,6 +12,7 @@ pub mod history;
 mod index;
 pub mod leftover;
 pub mod locks;
+pub mod merge;
 mod names;
 pub mod outgoing;
 mod pack;
@@ -29,6 +30,7 @@ pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
 pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use merge::ROLLBACK_TRAILER;
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{
