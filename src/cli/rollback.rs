@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::promote;
 use crate::store::{CheckPhase, Promotion, State};
 
-/// Brings an environment back and holds it.
+/// Brings an environment back and holds it, or undoes that.
 ///
 /// # Errors
 /// There is nothing to roll back, or the branch cannot be brought back; [`ErrorKind::CheckFailed`] where it is back and
@@ -18,6 +18,10 @@ pub async fn run(shell: &Shell, args: &Rollback) -> Outcome {
     let lock = promote::lock(&ctx, false).await?;
     let mut progress = Progress::new(&shell.ui);
     let (to, reason) = (args.to.as_deref(), args.reason.as_deref());
+    if args.undo {
+        let promotion = promote::undo::undo_rollback(&ctx, &lock, &args.environment, reason, &mut progress).await?;
+        return promotions::conclude(shell, &ctx, &promotion).await;
+    }
     let promotion = promote::rollback::roll_back(&ctx, &lock, &args.environment, to, reason, &mut progress).await?;
     if promotion.state != State::RolledBack {
         return promotions::conclude(shell, &ctx, &promotion).await;
@@ -28,7 +32,10 @@ pub async fn run(shell: &Shell, args: &Rollback) -> Outcome {
     }
     let place = promotion.rollback_to.map(|id| id.short()).unwrap_or_default();
     shell.ui.success(&format!("{} is back at {place}", args.environment));
-    shell.ui.note(&format!("it is held: promote a fix, or `cascade resume {}`", args.environment));
+    shell.ui.note(&format!(
+        "it is held: promote a fix, or `cascade resume {0}`; `cascade rollback {0} --undo` brings back what was undone",
+        args.environment
+    ));
     still_failing(&ctx, &promotion).await
 }
 

@@ -7,7 +7,7 @@ use super::history::{CheckEntry, Entry, entry};
 use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, Ui, words};
 use crate::base::Timestamp;
-use crate::base::id::ObjectId;
+use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::count;
 use crate::context::Context;
 use crate::git::{CommitSummary, FileChange};
@@ -28,6 +28,7 @@ struct Document {
     pushed: bool,
     rollback_to: Option<ObjectId>,
     rollback_commit: Option<ObjectId>,
+    undoes: Option<PromotionId>,
     commits: Vec<CommitSummary>,
     commits_more: bool,
     files_changed: usize,
@@ -108,6 +109,7 @@ async fn gather(ctx: &Context, promotion: &Promotion) -> Outcome<Document> {
         pushed: promotion.pushed,
         rollback_to: promotion.rollback_to,
         rollback_commit: promotion.rollback_commit,
+        undoes: promotion.undoes.clone(),
         commits,
         commits_more,
         files_changed: changes.files.len(),

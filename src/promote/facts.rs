@@ -8,6 +8,7 @@ use super::verification;
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::id::ObjectId;
+use crate::base::units::Span;
 use crate::context::Context;
 use crate::store::Promotion;
 
@@ -55,14 +56,16 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else { return Ok(None) };
     let hold = ctx.store.held(&promotion.environment).await?;
-    let quarantined = ctx.store.quarantined(&promotion.environment).await?;
+    let mut quarantined = ctx.store.quarantined(&promotion.environment).await?;
     let undone = hold.as_ref().and_then(|hold| hold.promotion.clone());
     let undone: Vec<ObjectId> = quarantined
         .iter()
         .filter(|entry| Some(&entry.promotion) == undone.as_ref())
         .map(|entry| entry.source)
         .collect();
-    let is_fix = is_fix(ctx, promotion.source, undone).await?;
+    let ends_hold = promotion.undoes.is_some() && hold.as_ref().map(|hold| &hold.promotion) == Some(&promotion.undoes);
+    let is_fix = ends_hold || is_fix(ctx, promotion.source, undone).await?;
+    quarantined.retain(|entry| promotion.undoes.as_ref() != Some(&entry.promotion));
     Ok(Some(Facts {
         now: ctx.now(),
         environment: promotion.environment.clone(),
@@ -76,7 +79,8 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         quarantined,
         approval: spec.approval.clone(),
         approvals: ctx.store.approvals(&promotion.id).await?,
-        soak: spec.soak,
+        // What comes back has soaked before.
+        soak: if promotion.undoes.is_some() { Span::default() } else { spec.soak },
         live_upstream_since: live_upstream_since(ctx, &promotion.environment, promotion.source).await?,
     }))
 }

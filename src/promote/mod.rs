@@ -15,6 +15,7 @@ pub mod phase;
 mod plan;
 pub mod rollback;
 pub mod run;
+pub mod undo;
 mod verification;
 pub mod watch;
 

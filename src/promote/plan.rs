@@ -92,7 +92,11 @@ pub(super) async fn vetted(ctx: &Context, environment: &str) -> Result<Option<Ob
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
     let vetted = vetted(ctx, &promotion.environment).await?;
-    let work = Planner { branch: spec.branch.clone(), source_branch, vetted, promotion: promotion.clone() };
+    let comes_back = match &promotion.undoes {
+        Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
+        None => None,
+    };
+    let work = Planner { branch: spec.branch.clone(), source_branch, vetted, comes_back, promotion: promotion.clone() };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
@@ -108,6 +112,8 @@ struct Planner {
     branch: String,
     source_branch: String,
     vetted: Option<ObjectId>,
+    /// The tree that a rollback took away and this promotion brings back.
+    comes_back: Option<ObjectId>,
     promotion: Promotion,
 }
 
@@ -129,7 +135,7 @@ impl Planner {
             Err(event) => return Ok(Planned::Stopped(event)),
         };
         let source = self.promotion.source;
-        let source_tree = repo.tree_of(source)?;
+        let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), Ok)?;
         let Some(tip) = tip else { return self.finish(repo, None, source_tree) };
         if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
             return Ok(Planned::Stopped(Event::NothingToDo));
@@ -141,7 +147,7 @@ impl Planner {
         if !self.promotion.merge_allowed {
             return Ok(Planned::Stopped(Event::Drifted(drift_reason(&self.branch, &foreign))));
         }
-        let merged = repo.merge_trees(tip, source)?;
+        let merged = repo.merge_past_rollbacks(tip, source)?;
         self.finish(repo, Some(tip), merged)
     }
 

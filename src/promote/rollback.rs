@@ -10,11 +10,11 @@ use super::verification;
 use crate::base::id::ObjectId;
 use crate::config::RollbackMode;
 use crate::context::Context;
-use crate::git::{self, Lease, NewCommit, PROMOTION_TRAILER, Repo};
+use crate::git::{self, Lease, NewCommit, PROMOTION_TRAILER, ROLLBACK_TRAILER, Repo};
 use crate::store::{Hold, HoldCause, Lock, Promotion, Quarantined, State};
 
-/// Most promotions of an environment that are looked through for what lies between two places.
-const LOOKED_THROUGH_LIMIT: i64 = 500;
+/// Most promotions of an environment that are looked through for what landed before.
+pub(super) const LOOKED_THROUGH_LIMIT: i64 = 500;
 
 /// Undoes what is live in an environment, verified or not, back to what was verified before it or to the promotion `to`;
 /// what landed in between is undone with it.
@@ -140,11 +140,18 @@ pub(super) async fn plan(ctx: &Context, promotion: &mut Promotion) -> Result<Eve
     };
     promotion.rollback_from = Some(from);
     promotion.rollback_to = Some(to);
-    if resets(spec.rollback, promotion.pushed) {
+    // A branch is moved back only from where cascade left it: what somebody else put there stays in its history.
+    if resets(spec.rollback, promotion.pushed) && is_ours(ctx, promotion, from).await? {
         promotion.rollback_commit = Some(to);
         return Ok(Event::RollbackPlanned);
     }
     build_restore(ctx, promotion, from, to).await
+}
+
+async fn is_ours(ctx: &Context, promotion: &Promotion, tip: ObjectId) -> Result<bool> {
+    let promotions = ctx.store.promotions(Some(&promotion.environment), LOOKED_THROUGH_LIMIT).await?;
+    let left = |other: &Promotion| other.candidate == Some(tip) || other.rollback_commit == Some(tip);
+    Ok(promotions.iter().any(left))
 }
 
 /// A commit that never left this machine is forgotten; one that did stays in clones, so it is followed, not removed.
@@ -158,7 +165,7 @@ fn resets(mode: RollbackMode, pushed: bool) -> bool {
 
 async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId, to: ObjectId) -> Result<Event> {
     let message = format!(
-        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\nCascade-Rollback-Of: {from}\n",
+        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\n{ROLLBACK_TRAILER}: {from}\n",
         promotion.environment,
         to.short(),
         promotion.reason.as_deref().unwrap_or("verification failed"),

@@ -7,7 +7,7 @@ use super::phase::{self, Event};
 use super::plan::environment_of;
 use super::{checks, facts, land, plan, rollback, verification};
 use crate::base::Timestamp;
-use crate::base::id::PromotionId;
+use crate::base::id::{ObjectId, PromotionId};
 use crate::check::Answer;
 use crate::config::AlertEvent;
 use crate::context::Context;
@@ -81,33 +81,16 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
     let (_, source_branch) = environment_of(ctx, &request.environment)?;
     recover(ctx, _lock, observer).await?;
-    let remote_name = ctx.config.remote.clone();
-    let (source, remote) = ctx
-        .git
-        .run(move |repo| {
-            let remote = repo.has_remote(&remote_name).then_some(remote_name);
-            Ok((repo.existing_branch_tip(&source_branch)?, remote))
-        })
-        .await?;
-    for waiting in ctx.store.unfinished().await? {
-        if waiting.environment != request.environment {
-            continue;
-        }
-        if waiting.is_paused() {
-            if waiting.source == source {
-                return drive(ctx, waiting, Event::Begun, observer).await;
-            }
-            // It is live: what lands on it ends it, not the mere wish.
-            continue;
-        }
-        if waiting.source == source && waiting.merge_allowed == request.merge && is_current(ctx, &waiting).await? {
-            return drive(ctx, waiting, Event::Begun, observer).await;
-        }
-        let reason = format!("superseded by a promotion of {}", source.short());
-        drive(ctx, waiting, Event::Superseded(reason), observer).await?;
-    }
+    let source = ctx.git.run(move |repo| repo.existing_branch_tip(&source_branch)).await?;
+    begin(ctx, proposal(ctx, request, source).await?, observer).await
+}
+
+/// Makes the promotion that a wish asks for; nothing is stored yet.
+pub(super) async fn proposal(ctx: &Context, request: &Request, source: ObjectId) -> Result<Promotion> {
+    let name = ctx.config.remote.clone();
+    let remote = ctx.git.run(move |repo| Ok(repo.has_remote(&name).then_some(name))).await?;
     let now = ctx.now();
-    let promotion = Promotion {
+    Ok(Promotion {
         id: new_id(),
         environment: request.environment.clone(),
         state: State::Proposed,
@@ -130,8 +113,36 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
         created_at: now,
         updated_at: now,
         finished_at: None,
-    };
-    drive(ctx, promotion, Event::Begun, observer).await
+    })
+}
+
+/// Begins a proposed promotion, or goes on with the one that waits or rests unverified for the same.
+pub(super) async fn begin(ctx: &Context, proposed: Promotion, observer: &mut dyn Observer) -> Result<Promotion> {
+    for waiting in ctx.store.unfinished().await? {
+        if waiting.environment != proposed.environment {
+            continue;
+        }
+        if waiting.is_paused() {
+            if waiting.source == proposed.source && proposed.undoes.is_none() {
+                return drive(ctx, waiting, Event::Begun, observer).await;
+            }
+            // It is live: what lands on it ends it, not the mere wish.
+            continue;
+        }
+        if is_the_same(&waiting, &proposed) && is_current(ctx, &waiting).await? {
+            return drive(ctx, waiting, Event::Begun, observer).await;
+        }
+        let reason = format!("superseded by a promotion of {}", proposed.source.short());
+        drive(ctx, waiting, Event::Superseded(reason), observer).await?;
+    }
+    drive(ctx, proposed, Event::Begun, observer).await
+}
+
+/// Whoever just asks for the source is content with the one that undoes its rollback.
+fn is_the_same(waiting: &Promotion, proposed: &Promotion) -> bool {
+    waiting.source == proposed.source
+        && waiting.merge_allowed == proposed.merge_allowed
+        && (proposed.undoes.is_none() || waiting.undoes == proposed.undoes)
 }
 
 /// A waiting candidate is only worth taking up while the environment is where it was planned.

@@ -167,12 +167,16 @@ async fn end_older(ctx: &Context, promotion: &Promotion) -> Result<()> {
     Ok(())
 }
 
-/// A verified fix ends the hold that a rollback set; a person's hold stays.
+/// A verified fix ends the hold that a rollback set; a person's hold stays. What a rollback quarantined is free again once
+/// it was brought back.
 async fn lift(ctx: &Context, promotion: &Promotion) -> Result<()> {
     let environment = &promotion.environment;
     let held = ctx.store.held(environment).await?;
     if held.is_some_and(|hold| hold.cause == HoldCause::Rollback) {
         ctx.store.lift_hold(environment).await?;
+    }
+    if let Some(undone) = &promotion.undoes {
+        ctx.store.end_quarantine_by(environment, undone).await?;
     }
     Ok(())
 }

@@ -186,6 +186,21 @@ impl Store {
             .map_err(failed("end a quarantine"))
     }
 
+    /// Frees what is quarantined in an environment because of one promotion.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn end_quarantine_by(&self, environment: &str, promotion: &PromotionId) -> Result<()> {
+        sqlx::query("DELETE FROM quarantine WHERE project = $1 AND environment = $2 AND promotion = $3")
+            .bind(self.project.clone())
+            .bind(environment.to_owned())
+            .bind(promotion.as_str().to_owned())
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(failed("end a quarantine"))
+    }
+
     /// Stores what the watcher says of itself.
     ///
     /// # Errors

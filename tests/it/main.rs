@@ -16,6 +16,7 @@ mod flow_message;
 mod flow_people;
 mod flow_promote;
 mod flow_rewind;
+mod flow_rollback;
 mod flow_sandbox;
 mod flow_verification;
 mod fuzz;
