@@ -166,6 +166,7 @@ fn print_objects(ui: &Ui, document: &Document) {
     for (label, id) in objects {
         id.iter().for_each(|id| labelled(ui, label, &id.to_string()));
     }
+    document.undoes.iter().for_each(|undone| labelled(ui, "undoes", &format!("the rollback of {undone}")));
     labelled(ui, "pushed", if document.pushed { "yes" } else { "no" });
 }
 
@@ -189,7 +190,7 @@ fn print_checks(ui: &Ui, checks: &[CheckEntry]) {
     for check in checks {
         let (mark, tone) = words::mark(&check.outcome);
         let took = if check.cached { "known".to_owned() } else { format!("{:.1}s", check.seconds) };
-        let text = format!(" {} {} ({took})", check.phase, check.name);
+        let text = format!(" {} {} ({took})", words::phase(check.phase), check.name);
         let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
         ui.pieces(&["  ".into(), Cell::new(mark, tone), text.into(), detail.into()]);
         check.log.iter().for_each(|log| ui.pieces(&[Cell::new(format!("    log {log}"), Tone::Dim)]));

@@ -140,7 +140,7 @@ async fn quarantine_fact(ctx: &Context, standing: &Standing, source: ObjectId) -
 
 fn check_facts(check: &CheckRecord) -> Vec<String> {
     let verb = if check.outcome == "fail" { "failed" } else { "could not answer" };
-    let fact = format!("{} `{}` {verb}: {}", check.phase, check.name, check.detail);
+    let fact = format!("{} `{}` {verb}: {}", words::phase(check.phase), check.name, check.detail);
     let log = check.log.as_deref().map(|log| format!("its output: tail {log}"));
     std::iter::once(fact).chain(log).collect()
 }

@@ -6,7 +6,7 @@ use super::ui::Tone;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome;
-use crate::store::{Promotion, State};
+use crate::store::{CheckPhase, Promotion, State};
 
 /// Characters of a commit's name where many are listed.
 const BRIEF_CHARS: usize = 7;
@@ -102,6 +102,18 @@ pub fn state(state: State) -> String {
 #[must_use]
 pub fn progress(open: &Promotion) -> String {
     if open.is_paused() { "paused".to_owned() } else { state(open.state) }
+}
+
+/// Answers when a check was asked, before its name.
+#[must_use]
+pub fn phase(phase: CheckPhase) -> &'static str {
+    match phase {
+        CheckPhase::Check => "check",
+        CheckPhase::Before => "before landing",
+        CheckPhase::Verify => "verify",
+        CheckPhase::Watch => "while watched",
+        CheckPhase::Rollback => "after the rollback",
+    }
 }
 
 /// Answers the mark of a check's outcome, by its stored word.

@@ -2,7 +2,8 @@
 //!
 //! [`phase`] and [`gate`] decide, purely. [`run`] journals a step, performs it and feeds the event back, until the
 //! promotion rests. Every step can be performed again: after a crash the journaled step is simply repeated, and each
-//! begins by comparing references instead of guessing.
+//! begins by comparing references instead of guessing. What a release is blamed for is decided by how things were before
+//! it; [`watch`] verifies on what was promoted, and [`undo`] takes a rollback back.
 
 pub mod approve;
 pub mod auto;

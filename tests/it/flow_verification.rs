@@ -1,6 +1,8 @@
 //! Verification after landing, through the built binary against real services: what is blamed on a release and what is
 //! not.
 
+use cascade::config::AlertEvent;
+use cascade::promote;
 use serde_json::Value;
 
 use crate::fault_promote::{MOMENTS_LIMIT, kill_at};
@@ -73,6 +75,27 @@ fn what_failed_before_the_promotion_pauses_it_and_is_not_blamed_on_it() {
         pipeline.cascade(&["resume", "production"]).expect_code(0);
         assert_eq!(pipeline.newest("production")["state"], "promoted");
         assert_eq!(production(&pipeline)["promotion"], Value::Null);
+    }
+}
+
+#[tokio::test]
+async fn people_are_told_of_a_pause_and_of_both_ways_on() {
+    let service = Service::well();
+    let pipeline = released(false, "verify: [up]", &service.check("up", FAST));
+    service.set_well(false);
+    pipeline.save_file("page", "two");
+    pipeline.promote("staging", 0);
+    let mut ctx = pipeline.context(std::sync::Arc::new(cascade::base::clock::SystemClock)).await;
+    let (alerts, told) = cascade::alert::Alerts::recording();
+    ctx.alerts = std::sync::Arc::new(alerts);
+    let lock = promote::lock(&ctx, false).await.unwrap();
+    let request = promote::Request { environment: "production".to_owned(), merge: false, purpose: None };
+    promote::promote(&ctx, &lock, &request, &mut promote::Silent).await.unwrap();
+    let told = told.lock().unwrap();
+    let [alert] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((alert.event, alert.title.as_str()), (AlertEvent::Paused, "shop: production is paused"));
+    for part in ["status 503", "as before the promotion", "cascade resume production", "cascade rollback production"] {
+        assert!(alert.body.contains(part), "{alert:?}");
     }
 }
 
