@@ -136,7 +136,10 @@ fn labelled(ui: &Ui, label: &str, text: &str) {
 
 fn print_facts(ui: &Ui, document: &Document, now: Timestamp) {
     let entry = &document.entry;
-    let state = Cell::new(words::state(entry.state), words::state_tone(entry.state));
+    let state = match entry.paused {
+        true => Cell::new("paused", Tone::Warn),
+        false => Cell::new(words::state(entry.state), words::state_tone(entry.state)),
+    };
     let title = format!("promotion {} to {}: ", entry.id, entry.environment);
     ui.pieces(&[Cell::new(title, Tone::Strong), state]);
     let texts = [("reason", &entry.reason), ("asked for", &entry.purpose)];

@@ -98,10 +98,16 @@ pub fn state(state: State) -> String {
     state.as_str().replace('_', " ")
 }
 
-/// Answers how far a promotion is that is not at an end: its state, or that it rests unverified.
+/// Answers how far a promotion is: its state, or that it is live and rests unverified.
 #[must_use]
-pub fn progress(open: &Promotion) -> String {
-    if open.is_paused() { "paused".to_owned() } else { state(open.state) }
+pub fn progress(promotion: &Promotion) -> String {
+    if promotion.is_paused() { "paused".to_owned() } else { state(promotion.state) }
+}
+
+/// Answers what the same means to people.
+#[must_use]
+pub fn progress_tone(promotion: &Promotion) -> Tone {
+    if promotion.is_paused() { Tone::Warn } else { state_tone(promotion.state) }
 }
 
 /// Answers when a check was asked, before its name.

@@ -42,7 +42,10 @@ async fn last_rollback(ctx: &Context, environment: &str) -> Result<Promotion> {
         Some(undone) if undone.state == State::RolledBack => Ok(undone),
         last => Err(Error::NoRollback {
             environment: environment.to_owned(),
-            last: last.map(|last| format!("promotion {} is {}", last.id, last.state)),
+            last: last.map(|last| {
+                let state = if last.is_paused() { "paused" } else { last.state.as_str() };
+                format!("promotion {} is {state}", last.id)
+            }),
         }),
     }
 }
