@@ -102,7 +102,8 @@ pub enum Command {
     Reject(Decision),
     /// Bring ENV back to its last verified candidate
     ///
-    /// The commits that are undone are quarantined and the environment is held until `cascade resume` or a fix.
+    /// The commits that are undone are quarantined and the environment is held until `cascade resume` or a fix. What is
+    /// back is verified too: exits 4 when it does not pass.
     Rollback(Rollback),
     /// Stop promotions to ENV until `cascade resume`
     Hold(Reasoned),
@@ -264,7 +265,7 @@ pub struct PromoteFlags {
     /// Print the plan and stop there
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait at closed gates instead of exiting 3
+    /// Wait at closed gates instead of exiting 3, and watch what was promoted as long as `watch_for` says
     #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
     /// Merge, where somebody else committed on the environment's branch; the result must pass the checks itself
@@ -334,6 +335,9 @@ pub struct Rollback {
     /// Go back to what this promotion brought [default: the last verified one before the current]
     #[arg(long, value_name = "ID")]
     pub to: Option<String>,
+    /// Undo the last rollback: bring back what it took away, as a new promotion behind the same checks and gates
+    #[arg(long, conflicts_with = "to")]
+    pub undo: bool,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,

@@ -30,6 +30,8 @@ pub struct Entry {
     pub previous: Option<ObjectId>,
     /// How far it is.
     pub state: State,
+    /// Whether it is live and rests unverified: what fails now failed before it landed.
+    pub paused: bool,
     /// Who asked for it.
     pub requested_by: String,
     /// Who consented to the candidate.
@@ -42,6 +44,8 @@ pub struct Entry {
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// Until when it is verified again and again.
+    pub watching_until: Option<Timestamp>,
     /// Why it is in its state.
     pub reason: Option<String>,
     /// Why it was asked for.
@@ -121,12 +125,14 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
     let approved = approvals.into_iter().filter(|word| word.consent && Some(word.candidate) == candidate);
     let checks = ctx.store.checks(&id).await?;
     Ok(Entry {
+        paused: promotion.is_paused(),
         approved_by: approved.map(|word| word.person).collect(),
         waivers: ctx.store.waivers(&id).await?,
         checks: checks.into_iter().map(CheckEntry::from).collect(),
         requested_by: promotion.requested_by.clone(),
         created_at: promotion.created_at,
         finished_at: promotion.finished_at,
+        watching_until: promotion.watching_until,
         reason: promotion.reason.clone(),
         purpose: promotion.purpose.clone(),
         id,
@@ -145,7 +151,7 @@ fn row(promotion: &Promotion, now: Timestamp) -> Vec<Cell> {
     vec![
         Cell::new(promotion.id.as_str(), Tone::Strong),
         promotion.environment.as_str().into(),
-        Cell::new(words::state(promotion.state), words::state_tone(promotion.state)),
+        Cell::new(words::progress(promotion), words::progress_tone(promotion)),
         change(promotion).into(),
         words::name(&promotion.requested_by).into(),
         words::age(now, promotion.created_at).into(),

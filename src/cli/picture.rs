@@ -115,6 +115,12 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
         let reason = if standing.is_held_by_last() { String::new() } else { format!(": {}", hold.reason) };
         tell(&format!("{cause}{reason}"), Tone::Bad);
     }
+    if let Some(watch) = standing.watch() {
+        tell(&watch, if standing.is_watched { Tone::Dim } else { Tone::Warn });
+    }
+    if let Some(paused) = standing.paused.as_ref().filter(|paused| Some(*paused) != standing.open.as_ref()) {
+        tell(&progress(paused, false, now), Tone::Warn);
+    }
     if let Some(open) = &standing.open {
         tell(&progress(open, standing.is_interrupted, now), Tone::Warn);
     } else if let Some(last) = standing.failure() {
@@ -128,9 +134,9 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
 }
 
 fn progress(open: &Promotion, is_interrupted: bool, now: Timestamp) -> String {
-    let state = if is_interrupted { "interrupted".to_owned() } else { words::state(open.state) };
+    let state = if is_interrupted { "interrupted".to_owned() } else { words::progress(open) };
     let asked = words::age(now, open.created_at);
-    let verb = if open.state == State::Waiting { "is" } else { "is now" };
+    let verb = if open.state == State::Waiting || open.is_paused() { "is" } else { "is now" };
     format!("promotion {} {verb} {state}, asked for by {} {asked}", open.id, words::name(&open.requested_by))
 }
 

@@ -8,7 +8,7 @@ use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, Ui, words};
 use crate::base::ErrorKind;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::base::units::count;
+use crate::base::units::{Span, count};
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::CommitSummary;
@@ -34,6 +34,7 @@ struct Document {
     deletions: usize,
     checks: Vec<PlannedCheck>,
     verify: Vec<String>,
+    watch_for: Span,
     gates: Vec<Finding>,
     drift: Vec<CommitSummary>,
     rollback: RollbackMode,
@@ -119,6 +120,7 @@ async fn gather(ctx: &Context, environment: &str, offered: Option<Promotion>) ->
         deletions: changes.deletions,
         checks: forecast.into_iter().map(|(name, known)| PlannedCheck { name, known }).collect(),
         verify: spec.verify.clone(),
+        watch_for: spec.watch_for,
         gates,
         drift: foreign,
         rollback: spec.rollback,
@@ -194,8 +196,12 @@ fn print_questions(ui: &Ui, document: &Document) {
         };
         ui.pieces(&["  ".into(), Cell::new(mark, tone), format!(" {}: {what}", check.name).into()]);
     }
+    let on = match document.watch_for {
+        span if span.0.is_zero() => String::new(),
+        span => format!(", and goes on for {span}"),
+    };
     for name in &document.verify {
-        ui.line(&format!("  • {name}: verifies what is live"));
+        ui.line(&format!("  • {name}: verifies what is live{on}"));
     }
     if document.checks.is_empty() && document.verify.is_empty() {
         ui.line("  none are configured");

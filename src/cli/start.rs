@@ -18,7 +18,7 @@ use super::{Failure, Outcome, Shell};
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Timestamp};
 use crate::context::Context;
-use crate::promote::auto;
+use crate::promote::{auto, watch as watch_promoted};
 use crate::sandbox::{self, Follower};
 use crate::store::{Lock, SandboxRecord, SandboxState};
 
@@ -64,9 +64,11 @@ async fn foreground(shell: &Shell) -> Outcome {
         tips.send_replace(Some(tip));
     });
     let promotions = tokio::spawn(auto::follow(ctx.clone(), followed));
+    let verifying = tokio::spawn(watch_promoted::keep_verifying(ctx.clone()));
     let ended = sandbox::run(&ctx, stop, follower).await;
     // A promotion that is cut here is journaled: the next command takes it up.
     promotions.abort();
+    verifying.abort();
     if ended.is_err() {
         report_end(&ctx).await;
     }

@@ -101,6 +101,8 @@ pub struct Environment {
     pub pending_commits: usize,
     /// `pass`, `fail` or `unknown`.
     pub health: &'static str,
+    /// Until when what is live is to be verified again and again.
+    pub watching_until: Option<Timestamp>,
     /// Why it is held.
     pub held: Option<Hold>,
     /// The promotion that is not at an end.
@@ -216,6 +218,7 @@ impl From<Standing> for Environment {
             commit: standing.tip,
             pending_commits: standing.pending,
             health: standing.health.as_str(),
+            watching_until: standing.watching_until,
             held: standing.hold.clone(),
             promotion: open.map(|open| Open { id: open.id.clone(), state: open.state, waiting_for }),
             standing,

@@ -60,6 +60,7 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         checks.iter().filter(|check| check.outcome != "pass").flat_map(check_facts).collect();
     facts.extend(last_fact(&standing, check_facts.is_empty(), now));
     facts.extend(check_facts);
+    facts.extend(standing.watch());
     facts.extend(hold_fact(&standing, now));
     let gates = gates(ctx, &standing, preview).await?;
     facts.extend(gates.iter().map(|finding| gate_fact(finding, now)));
@@ -101,6 +102,7 @@ fn summary(standing: &Standing, preview: &Preview) -> String {
         (Some(open), _) if open.state == State::Planned && open.step.is_none() => {
             format!("{source} is planned for {name}: nobody promoted it yet")
         }
+        (Some(open), _) if open.is_paused() => format!("{name} is paused: what is live there is not verified"),
         (Some(open), _) => format!("{source} is on its way to {name}: {}", words::state(open.state)),
         (None, _) if preview.is_empty() => format!("nothing to promote: {name} has {source} already"),
         (None, Some(last)) => format!("{source} is not live in {name}: its promotion {}", ended(last.state)),
@@ -127,10 +129,11 @@ fn last_fact(standing: &Standing, with_reason: bool, now: Timestamp) -> Option<S
     let Some(last) = &standing.last else {
         return Some("there was no promotion yet".to_owned());
     };
-    let reason = last.reason.as_deref().filter(|_| with_reason);
+    // What a paused one waits for says it.
+    let reason = last.reason.as_deref().filter(|_| with_reason && !last.is_paused());
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let age = words::age(now, last.updated_at);
-    Some(format!("last promotion {} {} {age}{reason}", last.id, words::state(last.state)))
+    Some(format!("last promotion {} {} {age}{reason}", last.id, words::progress(last)))
 }
 
 fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {
@@ -155,7 +158,7 @@ async fn quarantine_fact(ctx: &Context, standing: &Standing, source: ObjectId) -
 
 fn check_facts(check: &CheckRecord) -> Vec<String> {
     let verb = if check.outcome == "fail" { "failed" } else { "could not answer" };
-    let fact = format!("{} `{}` {verb}: {}", check.phase, check.name, check.detail);
+    let fact = format!("{} `{}` {verb}: {}", words::phase(check.phase), check.name, check.detail);
     let log = check.log.as_deref().map(|log| format!("its output: tail {log}"));
     std::iter::once(fact).chain(log).collect()
 }

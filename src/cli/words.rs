@@ -7,7 +7,7 @@ use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome;
 use crate::promote::policy::Origin;
-use crate::store::State;
+use crate::store::{CheckPhase, Promotion, State};
 
 /// Characters of a commit's name where many are listed.
 const BRIEF_CHARS: usize = 7;
@@ -107,6 +107,30 @@ pub fn state_tone(state: State) -> Tone {
 #[must_use]
 pub fn state(state: State) -> String {
     state.as_str().replace('_', " ")
+}
+
+/// Answers how far a promotion is: its state, or that it is live and rests unverified.
+#[must_use]
+pub fn progress(promotion: &Promotion) -> String {
+    if promotion.is_paused() { "paused".to_owned() } else { state(promotion.state) }
+}
+
+/// Answers what the same means to people.
+#[must_use]
+pub fn progress_tone(promotion: &Promotion) -> Tone {
+    if promotion.is_paused() { Tone::Warn } else { state_tone(promotion.state) }
+}
+
+/// Answers when a check was asked, before its name.
+#[must_use]
+pub fn phase(phase: CheckPhase) -> &'static str {
+    match phase {
+        CheckPhase::Check => "check",
+        CheckPhase::Before => "before landing",
+        CheckPhase::Verify => "verify",
+        CheckPhase::Watch => "while watched",
+        CheckPhase::Rollback => "after the rollback",
+    }
 }
 
 /// Answers the mark of a check's outcome, by its stored word.

@@ -151,9 +151,12 @@ pub struct Environment {
     /// Checks that the candidate must pass before anything moves. Default none.
     #[serde(default)]
     pub checks: Vec<String>,
-    /// Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Default none.
+    /// Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. Default none.
     #[serde(default)]
     pub verify: Vec<String>,
+    /// How long what was promoted is verified again and again, while the watcher or `promote --wait` runs; as many failures in a row as `failures` of the check says roll it back. Default `0s`.
+    #[serde(default)]
+    pub watch_for: Span,
     /// How a failed promotion is undone. Default `auto`.
     #[serde(default)]
     pub rollback: RollbackMode,
@@ -261,7 +264,7 @@ pub struct CheckSpec {
     /// How long one attempt may take; an attempt that takes longer is ended and counts as unknown. Default `5m` for `run`, `10s` for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-    /// Pause between attempts when used in `verify`. Default `2s`.
+    /// Pause between attempts when used in `verify`; `1s` at least while `watch_for` lasts. Default `2s`.
     pub every: Span,
     /// Passes in a row that make a verification pass. Default `1`.
     pub successes: u32,
@@ -428,7 +431,7 @@ pub enum AlertEvent {
     Failed,
     /// A promotion was rolled back.
     RolledBack,
-    /// Saving or pushing stopped and says why.
+    /// Saving, pushing or a promotion stopped and says why.
     Paused,
     /// A save or a push carries what looks like a secret.
     SecretFound,

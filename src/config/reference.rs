@@ -210,7 +210,8 @@ mod tests {
         | `environments.<name>.freeze` | list of text | none | Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. |
         | `environments.<name>.waive` | list of `soak`, `freeze`, `checks`, `approval` | `soak` and `freeze` | Gates that `promote --waive` may pass by, with a reason that is recorded: `soak`, `freeze`, `checks`, `approval`. |
         | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
-        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. |
+        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. |
+        | `environments.<name>.watch_for` | duration | `0s` | How long what was promoted is verified again and again, while the watcher or `promote --wait` runs; as many failures in a row as `failures` of the check says roll it back. |
         | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
         | `checks` | names with keys | none | Named questions that environments ask in `checks` and `verify`. |
         | `checks.<name>.run` | text | none | Shell command, run in a scratch checkout of the candidate; passes when it exits 0. |
@@ -220,7 +221,7 @@ mod tests {
         | `checks.<name>.status` | number | any of 200 to 299 | HTTP status that `http` expects. |
         | `checks.<name>.contains` | text | anything | Text that the answer to `http` must contain. |
         | `checks.<name>.timeout` | duration | `5m` for `run`, `10s` for others | How long one attempt may take; an attempt that takes longer is ended and counts as unknown. |
-        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`. |
+        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`; `1s` at least while `watch_for` lasts. |
         | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
         | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
         | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |

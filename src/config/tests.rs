@@ -93,7 +93,7 @@ health: 3
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
     cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, durability, message)
-    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, freeze, waive, checks, verify, rollback)
+    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, freeze, waive, checks, verify, watch_for, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
     cascade-sync.yaml:16:3: environments.production.from: this key is required
@@ -127,6 +127,7 @@ environments:
     branch: staging
     checks: [biuld, build]
     approval: { required: 0, expires: 0s }
+    watch_for: 5m
   production:
     from: stagin
     branch: staging
@@ -157,22 +158,23 @@ health: { checks: [bild] }
     cascade-sync.yaml:13:14: environments.staging.checks[0]: there is no check `biuld`; did you mean `build`? (allowed: build, both, odd, ftp, out)
     cascade-sync.yaml:14:27: environments.staging.approval.required: must be at least 1
     cascade-sync.yaml:14:39: environments.staging.approval.expires: must be longer than 0s
-    cascade-sync.yaml:16:11: environments.production.from: `stagin` is neither the sandbox's branch nor an environment; did you mean `staging`? (allowed: a..b, staging, Live)
-    cascade-sync.yaml:17:13: environments.production.branch: `staging` is the branch of environment `staging`
-    cascade-sync.yaml:18:14: environments.production.verify[0]: there is no check `nothing-like-it` (allowed: build, both, odd, ftp, out)
-    cascade-sync.yaml:19:3: environments.Live: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
-    cascade-sync.yaml:21:13: environments.Live.branch: `staging/live` cannot exist in git beside the branch of environment `staging`
-    cascade-sync.yaml:23:3: checks.build: a check needs one of run, http, tcp and file
-    cascade-sync.yaml:24:21: checks.both.http: a check asks one question, and this one has `run` already
-    cascade-sync.yaml:25:15: checks.odd.tcp: must be host:port, like 127.0.0.1:5432 or [::1]:5432
-    cascade-sync.yaml:25:21: checks.odd.status: only has a meaning beside `http`
-    cascade-sync.yaml:25:34: checks.odd.contains: only has a meaning beside `http`
-    cascade-sync.yaml:26:16: checks.ftp.http: the URL must begin with http:// or https:// and name a host
-    cascade-sync.yaml:26:38: checks.ftp.successes: must be at least 1
-    cascade-sync.yaml:26:51: checks.ftp.failures: must be at least 1
-    cascade-sync.yaml:27:16: checks.out.file: must be a relative path that stays inside (no `..`)
-    cascade-sync.yaml:27:31: checks.out.every: must be longer than 0s
-    cascade-sync.yaml:28:20: health.checks[0]: there is no check `bild`; did you mean `build`? (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:15:16: environments.staging.watch_for: there is nothing to watch: `verify` names no check
+    cascade-sync.yaml:17:11: environments.production.from: `stagin` is neither the sandbox's branch nor an environment; did you mean `staging`? (allowed: a..b, staging, Live)
+    cascade-sync.yaml:18:13: environments.production.branch: `staging` is the branch of environment `staging`
+    cascade-sync.yaml:19:14: environments.production.verify[0]: there is no check `nothing-like-it` (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:20:3: environments.Live: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
+    cascade-sync.yaml:22:13: environments.Live.branch: `staging/live` cannot exist in git beside the branch of environment `staging`
+    cascade-sync.yaml:24:3: checks.build: a check needs one of run, http, tcp and file
+    cascade-sync.yaml:25:21: checks.both.http: a check asks one question, and this one has `run` already
+    cascade-sync.yaml:26:15: checks.odd.tcp: must be host:port, like 127.0.0.1:5432 or [::1]:5432
+    cascade-sync.yaml:26:21: checks.odd.status: only has a meaning beside `http`
+    cascade-sync.yaml:26:34: checks.odd.contains: only has a meaning beside `http`
+    cascade-sync.yaml:27:16: checks.ftp.http: the URL must begin with http:// or https:// and name a host
+    cascade-sync.yaml:27:38: checks.ftp.successes: must be at least 1
+    cascade-sync.yaml:27:51: checks.ftp.failures: must be at least 1
+    cascade-sync.yaml:28:16: checks.out.file: must be a relative path that stays inside (no `..`)
+    cascade-sync.yaml:28:31: checks.out.every: must be longer than 0s
+    cascade-sync.yaml:29:20: health.checks[0]: there is no check `bild`; did you mean `build`? (allowed: build, both, odd, ftp, out)
     ");
 }
 

@@ -449,7 +449,7 @@ fn letter(status: git2::Delta) -> char {
 }
 
 /// Answers what a line `<name>: …` in the last paragraph of a message says, escaped; nothing where there is none.
-fn trailer(message: &[u8], name: &str) -> Option<String> {
+pub(super) fn trailer(message: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(message);
     let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
     let mut trailers = last.lines().filter_map(|line| line.split_once(':'));

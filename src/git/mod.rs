@@ -14,6 +14,7 @@ mod index;
 pub mod ledger;
 pub mod leftover;
 pub mod locks;
+pub mod merge;
 mod names;
 pub mod outgoing;
 mod pack;
@@ -34,6 +35,7 @@ pub use git2::Oid;
 pub use handle::Git;
 pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
+pub use merge::ROLLBACK_TRAILER;
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{

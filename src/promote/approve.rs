@@ -61,16 +61,17 @@ pub async fn approve(
     drive(ctx, promotion, Event::Begun, observer).await
 }
 
-/// Goes on with a promotion whose gates opened meanwhile; one that does not wait any more is answered as it is.
+/// Goes on with a promotion whose gates opened meanwhile, and verifies one again that rests unverified; any other is
+/// answered as it is.
 ///
 /// # Errors
 /// As [`super::promote`].
 pub async fn proceed(ctx: &Context, _lock: &Lock, id: &str, observer: &mut dyn Observer) -> Result<Promotion> {
     let promotion = ctx.store.promotion(id).await?;
-    match promotion.state {
-        State::Waiting => drive(ctx, promotion, Event::Begun, observer).await,
-        _ => Ok(promotion),
+    if promotion.state == State::Waiting || promotion.is_paused() {
+        return drive(ctx, promotion, Event::Begun, observer).await;
     }
+    Ok(promotion)
 }
 
 /// Records a person's refusal of the candidate and ends the promotion.

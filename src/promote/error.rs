@@ -50,6 +50,14 @@ pub enum Error {
         /// The environment.
         environment: String,
     },
+    /// There is no rollback to undo.
+    #[error("the last thing that happened in {environment} is no rollback: {}", .last.as_deref().unwrap_or("nothing was promoted yet"))]
+    NoRollback {
+        /// The environment.
+        environment: String,
+        /// What happened instead.
+        last: Option<String>,
+    },
     /// Nothing waits in an environment.
     #[error("nothing waits for an answer in {environment}")]
     NothingWaits {
@@ -118,6 +126,7 @@ impl Kinded for Error {
             Self::UnknownEnvironment { .. }
             | Self::NotNow { .. }
             | Self::NothingToRollBack { .. }
+            | Self::NoRollback { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
             Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } => ErrorKind::Denied,
             Self::Policy { .. } => ErrorKind::Config,
@@ -136,7 +145,9 @@ impl Kinded for Error {
             Self::UnknownEnvironment { known, .. } => Some(format!("the environments are: {}", known.join(", "))),
             Self::Busy { .. } => Some("wait until it is done (`cascade status --watch`), then try again".to_owned()),
             Self::NotNow { hint, .. } => hint.clone(),
-            Self::NothingToRollBack { environment } => Some(format!("see `cascade history {environment}`")),
+            Self::NothingToRollBack { environment } | Self::NoRollback { environment, .. } => {
+                Some(format!("see `cascade history {environment}`"))
+            }
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
             Self::NotAnApprover { from, .. } => Some(format!("these may: {}", from.join(", "))),

@@ -9,9 +9,11 @@ use super::phase::Event;
 use super::plan::Preview;
 use super::policy::{self, Policy};
 use super::run::{Request, wish};
+use super::verification;
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::id::ObjectId;
+use crate::base::units::Span;
 use crate::config::Approval;
 use crate::context::Context;
 use crate::store::{CheckPhase, Promotion};
@@ -19,7 +21,8 @@ use crate::store::{CheckPhase, Promotion};
 /// Performs the admission: the gates that make checks pointless while they are closed.
 pub(super) async fn admit(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(facts) = facts(ctx, promotion).await? else { return Ok(Event::Failed("it has no candidate".to_owned())) };
-    let findings: Vec<_> = gate::ask(&facts).into_iter().filter(|finding| finding.gate.is_admission()).collect();
+    let mut findings = ask(ctx, promotion, &facts).await?;
+    findings.retain(|finding| finding.gate.is_admission());
     Ok(gate::closed_summary(&findings).map_or(Event::Admitted, Event::Closed))
 }
 
@@ -30,12 +33,18 @@ pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event>
         let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         return Ok(Event::Rejected(format!("rejected by {}{reason}", word.person)));
     }
-    let findings = gate::ask(&facts);
+    let findings = ask(ctx, promotion, &facts).await?;
     let is_unapproved = findings.iter().any(|finding| finding.gate == Gate::Approval && !finding.open);
     if let Some(expired) = expired(&facts, promotion).filter(|_| is_unapproved) {
         return Ok(expired);
     }
     Ok(gate::closed_summary(&findings).map_or(Event::Opened, Event::Closed))
+}
+
+/// Asks every gate about a promotion.
+async fn ask(ctx: &Context, promotion: &Promotion, facts: &Facts) -> Result<Vec<gate::Finding>> {
+    let source = verification::source_finding(ctx, promotion).await?;
+    Ok(gate::ask(facts).into_iter().chain(source).collect())
 }
 
 fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
@@ -57,15 +66,17 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else { return Ok(None) };
     let policy = policy::of_promotion(ctx, promotion).await?;
     let hold = ctx.store.held(&promotion.environment).await?;
-    let quarantined = ctx.store.quarantined(&promotion.environment).await?;
+    let mut quarantined = ctx.store.quarantined(&promotion.environment).await?;
     let undone = hold.as_ref().and_then(|hold| hold.promotion.clone());
     let undone: Vec<ObjectId> = quarantined
         .iter()
         .filter(|entry| Some(&entry.promotion) == undone.as_ref())
         .map(|entry| entry.source)
         .collect();
-    let is_fix = is_fix(ctx, promotion.source, undone).await?;
     let Policy { environment: spec, groups, .. } = &policy;
+    let ends_hold = promotion.undoes.is_some() && hold.as_ref().map(|hold| &hold.promotion) == Some(&promotion.undoes);
+    let is_fix = ends_hold || is_fix(ctx, promotion.source, undone).await?;
+    quarantined.retain(|entry| promotion.undoes.as_ref() != Some(&entry.promotion));
     Ok(Some(Facts {
         now: ctx.now(),
         zone: ctx.clock.zone(),
@@ -86,7 +97,8 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         checks: outcomes(ctx, promotion, &policy).await?,
         waivable: spec.waive.clone(),
         waivers: ctx.store.waivers(&promotion.id).await?,
-        soak: spec.soak,
+        // What comes back has soaked before.
+        soak: if promotion.undoes.is_some() { Span::default() } else { spec.soak },
         live_upstream_since: live_upstream_since(ctx, &promotion.environment, promotion.source).await?,
     }))
 }
@@ -146,10 +158,16 @@ pub async fn forecast(ctx: &Context, environment: &str, preview: &Preview) -> Re
     Ok(facts.map(|facts| gate::ask(&facts)).unwrap_or_default())
 }
 
-/// Answers every gate's finding for a promotion, for showing it.
+/// Answers every gate's finding for a promotion, for showing it; and what one waits for that rests unverified.
 ///
 /// # Errors
 /// The store or the repository cannot be read.
 pub async fn findings(ctx: &Context, promotion: &Promotion) -> Result<Vec<gate::Finding>> {
-    Ok(facts(ctx, promotion).await?.map(|facts| gate::ask(&facts)).unwrap_or_default())
+    if promotion.is_paused() {
+        return Ok(vec![verification::awaited(promotion)]);
+    }
+    match facts(ctx, promotion).await? {
+        Some(facts) => ask(ctx, promotion, &facts).await,
+        None => Ok(Vec::new()),
+    }
 }

@@ -77,11 +77,11 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn open(gate: Gate, fact: String, since: Option<Timestamp>) -> Self {
+    pub(super) fn open(gate: Gate, fact: String, since: Option<Timestamp>) -> Self {
         Self { gate, open: true, fact, since, clears: None, waived_by: None }
     }
 
-    fn closed(gate: Gate, fact: String, since: Option<Timestamp>, clears: String) -> Self {
+    pub(super) fn closed(gate: Gate, fact: String, since: Option<Timestamp>, clears: String) -> Self {
         Self { gate, open: false, fact, since, clears: Some(clears), waived_by: None }
     }
 }
@@ -102,6 +102,8 @@ pub enum Gate {
     Checks,
     /// Enough people consent.
     Approval,
+    /// What is live is verified: here, or where the candidate comes from.
+    Verification,
 }
 
 impl Gate {
@@ -115,6 +117,7 @@ impl Gate {
             Self::Freeze => "freeze",
             Self::Checks => "checks",
             Self::Approval => "approval",
+            Self::Verification => "verification",
         }
     }
 
@@ -129,7 +132,7 @@ impl Gate {
     #[must_use]
     pub fn waivable(self) -> Option<Waivable> {
         match self {
-            Self::Hold | Self::Quarantine => None,
+            Self::Hold | Self::Quarantine | Self::Verification => None,
             Self::Soak => Some(Waivable::Soak),
             Self::Freeze => Some(Waivable::Freeze),
             Self::Checks => Some(Waivable::Checks),

@@ -2,7 +2,8 @@
 //!
 //! [`phase`] and [`gate`] decide, purely. [`run`] journals a step, performs it and feeds the event back, until the
 //! promotion rests. Every step can be performed again: after a crash the journaled step is simply repeated, and each
-//! begins by comparing references instead of guessing.
+//! begins by comparing references instead of guessing. What a release is blamed for is decided by how things were before
+//! it; [`watch`] verifies on what was promoted, and [`undo`] takes a rollback back.
 //!
 //! What happened is stated in the repository itself ([`ledger`], [`attestation`]), where anybody can look whether it was
 //! by the rules ([`audit`]) and from where the database can be made again ([`rebuild`]).
@@ -24,6 +25,9 @@ pub mod policy;
 pub mod rebuild;
 pub mod rollback;
 pub mod run;
+pub mod undo;
+mod verification;
+pub mod watch;
 
 pub use checks::check_forecast;
 pub use error::{Error, Result};
@@ -33,3 +37,4 @@ pub use phase::Event;
 pub use plan::{Preview, preview};
 pub use policy::Policy;
 pub use run::{Observer, Request, Silent, lock, offer, promote, recover};
+pub use verification::paused;

@@ -102,9 +102,14 @@ pub(super) async fn vetted(ctx: &Context, environment: &str) -> Result<Option<Ob
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
     let vetted = vetted(ctx, &promotion.environment).await?;
+    let comes_back = match &promotion.undoes {
+        Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
+        None => None,
+    };
     let vouchers = Vouchers::new(ctx, &spec.branch, true);
     let (branch, sandbox) = (spec.branch.clone(), ctx.config.sandbox.branch.clone());
-    let work = Planner { branch, source_branch, sandbox, vetted, vouchers, promotion: promotion.clone() };
+    let promotion_now = promotion.clone();
+    let work = Planner { branch, source_branch, sandbox, vetted, vouchers, comes_back, promotion: promotion_now };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
@@ -136,6 +141,8 @@ struct Planner {
     sandbox: String,
     vetted: Option<ObjectId>,
     vouchers: Vouchers,
+    /// The tree that a rollback took away and this promotion brings back.
+    comes_back: Option<ObjectId>,
     promotion: Promotion,
 }
 
@@ -157,7 +164,7 @@ impl Planner {
             Err(event) => return Ok(Planned::Stopped(event)),
         };
         let source = self.promotion.source;
-        let source_tree = repo.tree_of(source)?;
+        let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), Ok)?;
         let Some(tip) = tip else { return self.finish(repo, None, source_tree) };
         if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
             return Ok(Planned::Stopped(Event::NothingToDo));
@@ -170,7 +177,7 @@ impl Planner {
         if !self.promotion.merge_allowed {
             return Ok(Planned::Stopped(Event::Drifted(drift_reason(&self.branch, &foreign))));
         }
-        let merged = repo.merge_trees(tip, source)?;
+        let merged = repo.merge_past_rollbacks(tip, source)?;
         self.finish(repo, Some(tip), merged)
     }
 

@@ -146,6 +146,8 @@ fn rebuilt(record: &Record, remote: &str) -> Rebuilt {
         created_at: record.created_at,
         updated_at: ended_at(record),
         finished_at: Some(ended_at(record)),
+        watching_until: None,
+        undoes: None,
     };
     let checks = record.checks.iter().map(CheckRecord::from).collect();
     Rebuilt { promotion, checks, approvals: record.approvals.iter().map(ApprovalRecord::from).collect() }

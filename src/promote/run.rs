@@ -5,14 +5,14 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{checks, facts, land, ledger, plan, policy, rollback};
+use super::{checks, facts, land, ledger, plan, policy, rollback, verification};
 use crate::alert::Alert;
 use crate::base::Timestamp;
-use crate::base::id::{PromotionId, entropy};
+use crate::base::id::{ObjectId, PromotionId, entropy};
 use crate::check::Answer;
 use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
-use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
+use crate::store::{CheckPhase, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -75,7 +75,8 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 
 /// Brings what the environment's source has now into the environment, as far as checks and gates let it.
 ///
-/// A promotion of the same source that waits already is taken up again; one of an older source is superseded.
+/// A promotion of the same source that waits already is taken up again, one that rests unverified is verified again; one
+/// of an older source is superseded.
 ///
 /// # Errors
 /// Unknown environment, a failing store or repository, or a remote that stops answering half-way: then the promotion
@@ -83,20 +84,7 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
     recover(ctx, lock, observer).await?;
     require_waivable(ctx, request).await?;
-    let wished = wish(ctx, request).await?;
-    for open in ctx.store.unfinished().await? {
-        if open.environment != request.environment {
-            continue;
-        }
-        if is_current(ctx, &open, &wished).await? {
-            waive(ctx, &open, request).await?;
-            return drive(ctx, open, Event::Begun, observer).await;
-        }
-        let reason = format!("superseded by a promotion of {}", wished.source.short());
-        drive(ctx, open, Event::Superseded(reason), observer).await?;
-    }
-    waive(ctx, &wished, request).await?;
-    drive(ctx, wished, Event::Begun, observer).await
+    begin(ctx, wish(ctx, request).await?, request, observer).await
 }
 
 /// Builds the candidate of a promotion and offers it: it can be approved, and a later [`promote`] takes up exactly it.
@@ -108,8 +96,8 @@ pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &m
 /// As [`promote`].
 pub async fn offer(ctx: &Context, _lock: &Lock, request: &Request) -> Result<Option<Promotion>> {
     let mut wished = wish(ctx, request).await?;
-    let open = ctx.store.unfinished().await?.into_iter().find(|open| open.environment == request.environment);
-    if let Some(open) = open {
+    let is_open = |open: &Promotion| open.environment == request.environment && !open.is_paused();
+    if let Some(open) = ctx.store.unfinished().await?.into_iter().find(is_open) {
         return Ok(is_current(ctx, &open, &wished).await?.then_some(open));
     }
     if plan::perform(ctx, &mut wished).await? != Event::Planned {
@@ -153,14 +141,14 @@ async fn waive(ctx: &Context, promotion: &Promotion, request: &Request) -> Resul
 /// Makes the promotion that a request wishes for; records nothing.
 pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> {
     let (_, source_branch) = environment_of(ctx, &request.environment)?;
-    let remote_name = ctx.config.remote.clone();
-    let (source, remote) = ctx
-        .git
-        .run(move |repo| {
-            let remote = repo.has_remote(&remote_name).then_some(remote_name);
-            Ok((repo.existing_branch_tip(&source_branch)?, remote))
-        })
-        .await?;
+    let source = ctx.git.run(move |repo| repo.existing_branch_tip(&source_branch)).await?;
+    proposal(ctx, request, source).await
+}
+
+/// Makes the promotion of a source that a wish asks for; records nothing.
+pub(super) async fn proposal(ctx: &Context, request: &Request, source: ObjectId) -> Result<Promotion> {
+    let name = ctx.config.remote.clone();
+    let remote = ctx.git.run(move |repo| Ok(repo.has_remote(&name).then_some(name))).await?;
     let now = ctx.now();
     Ok(Promotion {
         id: PromotionId::from_entropy(&entropy()),
@@ -177,6 +165,8 @@ pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> 
         rollback_to: None,
         rollback_from: None,
         rollback_commit: None,
+        undoes: None,
+        watching_until: None,
         requested_by: ctx.person.clone(),
         purpose: request.purpose.clone(),
         reason: None,
@@ -186,9 +176,40 @@ pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> 
     })
 }
 
+/// Begins a proposed promotion, or goes on with the one that is open or rests unverified for the same.
+pub(super) async fn begin(
+    ctx: &Context,
+    proposed: Promotion,
+    request: &Request,
+    observer: &mut dyn Observer,
+) -> Result<Promotion> {
+    for open in ctx.store.unfinished().await? {
+        if open.environment != proposed.environment {
+            continue;
+        }
+        if open.is_paused() {
+            if open.source == proposed.source && proposed.undoes.is_none() {
+                return drive(ctx, open, Event::Begun, observer).await;
+            }
+            // It is live: what lands on it ends it, not the mere wish.
+            continue;
+        }
+        if is_current(ctx, &open, &proposed).await? {
+            waive(ctx, &open, request).await?;
+            return drive(ctx, open, Event::Begun, observer).await;
+        }
+        let reason = format!("superseded by a promotion of {}", proposed.source.short());
+        drive(ctx, open, Event::Superseded(reason), observer).await?;
+    }
+    waive(ctx, &proposed, request).await?;
+    drive(ctx, proposed, Event::Begun, observer).await
+}
+
 /// An open promotion is taken up where it is what is wished for, and the environment is where it was planned.
 async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Result<bool> {
-    if open.source != wished.source || open.merge_allowed != wished.merge_allowed {
+    // Whoever just asks for the source is content with the one that undoes its rollback.
+    let undoes_the_same = wished.undoes.is_none() || open.undoes == wished.undoes;
+    if open.source != wished.source || open.merge_allowed != wished.merge_allowed || !undoes_the_same {
         return Ok(false);
     }
     let (spec, _) = environment_of(ctx, &open.environment)?;
@@ -237,32 +258,14 @@ pub(super) async fn drive(
 ) -> Result<Promotion> {
     let mut unwritten = Vec::new();
     loop {
-        let out_of_phase = || Error::OutOfPhase {
-            id: promotion.id.to_string(),
-            state: promotion.state.to_string(),
-            event: event.name().to_owned(),
-        };
-        let next = phase::next(promotion.state, promotion.step, &event, promotion.remote.is_some())
-            .ok_or_else(out_of_phase)?;
-        let is_new_state = next.state != promotion.state;
-        promotion.state = next.state;
-        promotion.step = next.step;
-        promotion.pushed |= next.step == Some(Step::LandRemote);
-        promotion.updated_at = ctx.now();
-        promotion.finished_at = next.state.is_final().then_some(promotion.updated_at);
-        if let Some(reason) = event.reason() {
-            promotion.reason = Some(reason.to_owned());
-        } else if is_new_state && next.state != State::RollingBack && next.state != State::RolledBack {
-            promotion.reason = None;
-        }
-        unwritten.push(journal_entry(&event, promotion.updated_at));
-        if next.state.is_final() {
+        unwritten.push(advance(ctx, &mut promotion, &event)?);
+        if promotion.state.is_final() {
             ledger::settle(ctx, &promotion).await?;
         }
-        if next.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
+        if promotion.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
             ctx.store.record(&promotion, &std::mem::take(&mut unwritten)).await?;
         }
-        let Some(step) = next.step else {
+        let Some(step) = promotion.step else {
             settle(ctx, &promotion).await?;
             ledger::publish(ctx, &promotion).await;
             return Ok(promotion);
@@ -272,9 +275,47 @@ pub(super) async fn drive(
     }
 }
 
+/// Ends a resting promotion by an event that asks for no step.
+///
+/// # Errors
+/// The event does not belong there, or the store cannot be written.
+pub(super) async fn end(ctx: &Context, mut promotion: Promotion, event: &Event) -> Result<()> {
+    let line = advance(ctx, &mut promotion, event)?;
+    Ok(ctx.store.record(&promotion, &[line]).await?)
+}
+
+/// Moves a promotion on by an event, stores nothing, and answers the line for its journal.
+fn advance(ctx: &Context, promotion: &mut Promotion, event: &Event) -> Result<JournalEntry> {
+    let out_of_phase = || Error::OutOfPhase {
+        id: promotion.id.to_string(),
+        state: promotion.state.to_string(),
+        event: event.name().to_owned(),
+    };
+    let next =
+        phase::next(promotion.state, promotion.step, event, promotion.remote.is_some()).ok_or_else(out_of_phase)?;
+    let is_new_state = next.state != promotion.state;
+    promotion.state = next.state;
+    promotion.step = next.step;
+    promotion.pushed |= next.step == Some(Step::LandRemote);
+    promotion.updated_at = ctx.now();
+    promotion.finished_at = next.state.is_final().then_some(promotion.updated_at);
+    promotion.watching_until = verification::watching_until(ctx, promotion);
+    if let Some(reason) = event.reason() {
+        promotion.reason = Some(reason.to_owned());
+    } else if is_new_state && next.state != State::RollingBack && next.state != State::RolledBack {
+        promotion.reason = None;
+    }
+    Ok(journal_entry(event, promotion.updated_at))
+}
+
 fn journal_entry(event: &Event, at: Timestamp) -> JournalEntry {
     let detail = event.reason().unwrap_or_default().to_owned();
     JournalEntry { kind: "event".to_owned(), name: event.name().to_owned(), detail, at }
+}
+
+/// Makes a line for the journal of a promotion that rests and to which something happens that does not move it.
+pub(super) fn note(ctx: &Context, name: &str, detail: String) -> JournalEntry {
+    JournalEntry { kind: "event".to_owned(), name: name.to_owned(), detail, at: ctx.now() }
 }
 
 /// Answers whether a step changes anything outside, or takes its time: only then must it be journaled before it begins.
@@ -284,7 +325,8 @@ fn is_effect(ctx: &Context, promotion: &Promotion, step: Step) -> bool {
     match step {
         Step::Admit | Step::Gate => false,
         Step::Check => spec.is_some_and(|spec| !spec.checks.is_empty()),
-        Step::Verify => spec.is_some_and(|spec| !spec.verify.is_empty()),
+        Step::Probe => spec.is_some_and(|spec| verification::probes(&spec.verify, &ctx.config.checks).next().is_some()),
+        Step::Verify | Step::VerifyRollback => spec.is_some_and(|spec| !spec.verify.is_empty()),
         _ => true,
     }
 }
@@ -295,13 +337,15 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
         Step::Admit => facts::admit(ctx, promotion).await?,
         Step::Check => checks::perform(ctx, promotion, observer).await?,
         Step::Gate => facts::gates(ctx, promotion).await?,
+        Step::Probe => verification::probe(ctx, promotion, observer).await?,
         Step::LandRemote => land::perform_remote(ctx, promotion).await?,
         Step::LandLocal => land::perform_local(ctx, promotion).await?,
-        Step::Verify => checks::verify(ctx, promotion, observer).await?,
+        Step::Verify => verification::perform(ctx, promotion, observer).await?,
         Step::Quarantine => rollback::quarantine(ctx, promotion).await?,
         Step::PlanRollback => rollback::plan(ctx, promotion).await?,
         Step::RollbackRemote => rollback::perform_remote(ctx, promotion).await?,
         Step::RollbackLocal => rollback::perform_local(ctx, promotion).await?,
+        Step::VerifyRollback => verification::perform_rolled_back(ctx, promotion, observer).await?,
     };
     observer.performed(promotion, step, &event);
     Ok(event)
@@ -309,9 +353,6 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
 
 /// What a promotion at rest means for its environment and for people.
 async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
-    if promotion.state == State::Promoted {
-        lift_rollback_hold(ctx, &promotion.environment).await?;
-    }
     if let Some(alert) = news(ctx, promotion) {
         ctx.tell(alert.about(&promotion.environment, &promotion.id));
     }
@@ -327,6 +368,10 @@ fn news(ctx: &Context, promotion: &Promotion) -> Option<Alert> {
             let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
             let title = format!("{environment} is live{}", ready.unwrap_or_default());
             Alert::new(AlertEvent::Promoted, title, promoted_body(promotion))
+        }
+        State::Verifying => {
+            let body = format!("{reason}\n{}", verification::ways_on(environment));
+            Alert::new(AlertEvent::Paused, format!("{environment} is paused"), body)
         }
         State::Waiting => {
             let body = format!("{reason}\ncascade approve {}", promotion.id);
@@ -346,13 +391,4 @@ fn news(ctx: &Context, promotion: &Promotion) -> Option<Alert> {
 fn promoted_body(promotion: &Promotion) -> String {
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
     format!("candidate {candidate}, promotion {}", promotion.id)
-}
-
-/// A verified fix ends the hold that a rollback set; a person's hold stays.
-async fn lift_rollback_hold(ctx: &Context, environment: &str) -> Result<()> {
-    let held = ctx.store.held(environment).await?;
-    if held.is_some_and(|hold| hold.cause == HoldCause::Rollback) {
-        ctx.store.lift_hold(environment).await?;
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
@@ -35,6 +36,8 @@ fn promotion(row: &AnyRow) -> Result<Promotion> {
         rollback_to: object("rollback_to")?,
         rollback_from: object("rollback_from")?,
         rollback_commit: object("rollback_commit")?,
+        undoes: columns.optional_text("undoes")?.map(|id| PromotionId::from_stored(&id)),
+        watching_until: columns.optional_time("watching_until_ms")?,
         requested_by: columns.text("requested_by")?,
         purpose: columns.optional_text("purpose")?,
         reason: columns.optional_text("reason")?,
@@ -52,15 +55,7 @@ impl Store {
     pub async fn record(&self, promotion: &Promotion, events: &[JournalEntry]) -> Result<()> {
         let mut transaction =
             self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("begin to record a promotion"))?;
-        let lines = sqlx::query("SELECT CAST(COUNT(*) AS BIGINT) AS lines FROM journal WHERE promotion = $1")
-            .bind(promotion.id.as_str().to_owned())
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(failed("read a promotion's journal"))?;
-        let position = lines.first().map_or(Ok(0), |row| Columns(row).integer("lines"))?;
-        if position >= JOURNAL_LIMIT_LINES {
-            return Err(Error::Malformed { expected: "an ending journal", value: promotion.id.to_string() });
-        }
+        let position = next_line(&mut transaction, &promotion.id).await?;
         sqlx::query(UPSERT_PROMOTION)
             .bind(promotion.id.as_str().to_owned())
             .bind(self.project.clone())
@@ -83,22 +78,13 @@ impl Store {
             .bind(promotion.created_at.as_millisecond())
             .bind(promotion.updated_at.as_millisecond())
             .bind(promotion.finished_at.map(Timestamp::as_millisecond))
+            .bind(promotion.watching_until.map(Timestamp::as_millisecond))
+            .bind(promotion.undoes.as_ref().map(|id| id.as_str().to_owned()))
             .execute(&mut *transaction)
             .await
             .map_err(failed("record a promotion"))?;
         for (event, position) in events.iter().zip(position..) {
-            sqlx::query(
-                "INSERT INTO journal (promotion, position, kind, name, detail, at_ms) VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(promotion.id.as_str().to_owned())
-            .bind(position)
-            .bind(event.kind.clone())
-            .bind(event.name.clone())
-            .bind(event.detail.clone())
-            .bind(event.at.as_millisecond())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed("record a promotion's journal"))?;
+            write_line(&mut transaction, &promotion.id, position, event).await?;
         }
         transaction.commit().await.map_err(failed("record a promotion"))
     }
@@ -183,6 +169,44 @@ impl Store {
         .await
         .map_err(failed("find the live promotion"))?;
         rows.first().map(promotion).transpose()
+    }
+
+    /// Lists the promotions that are to be verified again and again, oldest first; also those whose time is over.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn watched(&self) -> Result<Vec<Promotion>> {
+        let rows = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND watching_until_ms IS NOT NULL AND state = $2 \
+             ORDER BY created_ms, id LIMIT 1000",
+        )
+        .bind(self.project.clone())
+        .bind(State::Promoted.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list watched promotions"))?;
+        rows.iter().map(promotion).collect()
+    }
+
+    /// Ends the watch of a promotion with a line in its journal; does nothing where it is not watched any more.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn end_watch(&self, id: &PromotionId, line: &JournalEntry) -> Result<()> {
+        let action = "end a promotion's watch";
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        let ended = sqlx::query(
+            "UPDATE promotions SET watching_until_ms = NULL WHERE id = $1 AND watching_until_ms IS NOT NULL",
+        )
+        .bind(id.as_str().to_owned())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        if ended.rows_affected() > 0 {
+            let position = next_line(&mut transaction, id).await?;
+            write_line(&mut transaction, id, position, line).await?;
+        }
+        transaction.commit().await.map_err(failed(action))
     }
 
     /// Reads a promotion's journal, oldest line first.
@@ -348,6 +372,39 @@ impl Store {
     }
 }
 
+/// Answers the position of the next line in a promotion's journal.
+async fn next_line(transaction: &mut AnyConnection, id: &PromotionId) -> Result<i64> {
+    let lines = sqlx::query("SELECT CAST(COUNT(*) AS BIGINT) AS lines FROM journal WHERE promotion = $1")
+        .bind(id.as_str().to_owned())
+        .fetch_all(transaction)
+        .await
+        .map_err(failed("read a promotion's journal"))?;
+    let position = lines.first().map_or(Ok(0), |row| Columns(row).integer("lines"))?;
+    if position >= JOURNAL_LIMIT_LINES {
+        return Err(Error::Malformed { expected: "an ending journal", value: id.to_string() });
+    }
+    Ok(position)
+}
+
+async fn write_line(
+    transaction: &mut AnyConnection,
+    id: &PromotionId,
+    position: i64,
+    line: &JournalEntry,
+) -> Result<()> {
+    sqlx::query("INSERT INTO journal (promotion, position, kind, name, detail, at_ms) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(id.as_str().to_owned())
+        .bind(position)
+        .bind(line.kind.clone())
+        .bind(line.name.clone())
+        .bind(line.detail.clone())
+        .bind(line.at.as_millisecond())
+        .execute(transaction)
+        .await
+        .map(drop)
+        .map_err(failed("record a promotion's journal"))
+}
+
 fn check(row: &AnyRow) -> Result<CheckRecord> {
     let columns = Columns(row);
     Ok(CheckRecord {
@@ -376,9 +433,10 @@ fn approval(row: &AnyRow) -> Result<ApprovalRecord> {
 
 const UPSERT_PROMOTION: &str = "INSERT INTO promotions (id, project, environment, state, step, source, previous, \
      candidate, tree, merge_allowed, remote, pushed, rollback_to, rollback_from, rollback_commit, requested_by, purpose, reason, \
-     created_ms, updated_ms, finished_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-     $16, $17, $18, $19, $20, $21) ON CONFLICT (id) DO UPDATE SET state = excluded.state, step = excluded.step, \
+     created_ms, updated_ms, finished_ms, watching_until_ms, undoes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+     $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT (id) DO UPDATE SET state = excluded.state, step = excluded.step, \
      previous = excluded.previous, candidate = excluded.candidate, tree = excluded.tree, \
      merge_allowed = excluded.merge_allowed, remote = excluded.remote, pushed = excluded.pushed, \
      rollback_to = excluded.rollback_to, rollback_from = excluded.rollback_from, rollback_commit = excluded.rollback_commit, reason = excluded.reason, \
-     updated_ms = excluded.updated_ms, finished_ms = excluded.finished_ms";
+     updated_ms = excluded.updated_ms, finished_ms = excluded.finished_ms, \
+     watching_until_ms = excluded.watching_until_ms, undoes = excluded.undoes";

@@ -351,6 +351,7 @@ fn history_and_show_tell_a_promotion_from_wish_to_end() {
       [MOMENT]  admitted
       [MOMENT]  checks passed
       [MOMENT]  opened
+      [MOMENT]  probed
       [MOMENT]  landed local
       [MOMENT]  verified
     "#)

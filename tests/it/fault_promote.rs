@@ -23,7 +23,7 @@ const CHECKS: &str = "
   up: { run: \"test ! -e broken\", every: 10ms, failures: 1 }";
 
 /// More moments than a promotion with its rollback has.
-const MOMENTS_LIMIT: usize = 60;
+pub const MOMENTS_LIMIT: usize = 60;
 
 /// Kills its process at the n-th moment; moments are the beginning and the end of each step.
 struct Killer {
@@ -67,13 +67,26 @@ fn victim() {
     runtime.block_on(async {
         let ctx = context(root.as_ref(), home.as_ref(), Arc::new(SystemClock)).await;
         let lock = promote::lock(&ctx, false).await.unwrap();
+        if variable("FAULT_UNDO").is_some() {
+            promote::undo::undo_rollback(&ctx, &lock, "production", None, &mut killer).await.unwrap();
+            return;
+        }
         let request = Request { environment: "production".to_owned(), ..Request::default() };
         promote::promote(&ctx, &lock, &request, &mut killer).await.unwrap();
     });
 }
 
-/// Answers whether the victim was killed (and not done before the moment came).
-fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
+/// Answers whether a promotion to production was killed (and not done before the moment came).
+pub fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
+    kill_wish_at(pipeline, moment, &[])
+}
+
+/// Answers whether the undoing of a rollback of production was killed.
+pub fn kill_undo_at(pipeline: &Pipeline, moment: usize) -> bool {
+    kill_wish_at(pipeline, moment, &[("FAULT_UNDO", "1")])
+}
+
+fn kill_wish_at(pipeline: &Pipeline, moment: usize, wish: &[(&str, &str)]) -> bool {
     let inherited = pipeline.command("true", &[]);
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "fault_promote::victim"]).env_clear();
@@ -81,7 +94,7 @@ fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
         value.map(|value| command.env(name, value));
     }
     command.env("FAULT_ROOT", pipeline.root()).env("FAULT_HOME", pipeline.base().join("cascade"));
-    command.env("FAULT_MOMENT", moment.to_string());
+    command.env("FAULT_MOMENT", moment.to_string()).envs(wish.iter().copied());
     let output = command.output().unwrap();
     match output.status.signal() {
         Some(9) => true,

@@ -29,6 +29,8 @@ pub fn promotion(state: State) -> Promotion {
         created_at: from_ms(1_000_000),
         updated_at: from_ms(1_060_500),
         finished_at: None,
+        watching_until: None,
+        undoes: None,
     }
 }
 

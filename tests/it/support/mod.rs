@@ -7,6 +7,7 @@ pub mod dice;
 pub mod mail;
 pub mod pipeline;
 pub mod receiver;
+pub mod service;
 pub mod small_disk;
 pub mod watched;
 
