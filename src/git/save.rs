@@ -6,6 +6,8 @@
 
 mod attributes;
 mod commit;
+#[cfg(test)]
+mod filter_tests;
 mod lock;
 mod mend;
 mod proposal;

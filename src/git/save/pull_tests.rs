@@ -4,13 +4,13 @@ use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 
 /// A checkout and somebody else's clone of it.
-struct Pair {
-    at: Checkout,
-    other: Checkout,
+pub(super) struct Pair {
+    pub at: Checkout,
+    pub other: Checkout,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (at, dir) = (Checkout::new(), tempfile::tempdir().unwrap());
         run(dir.path(), &["clone", "-q", at.dir.path().to_str().unwrap(), "."]);
         for (key, value) in [("user.name", "O"), ("user.email", "o@localhost"), ("core.autocrlf", "false")] {
@@ -19,24 +19,28 @@ impl Pair {
         Self { at, other: Checkout { repo: Repo::open(dir.path()).unwrap(), dir } }
     }
 
-    fn theirs(&self, path: &str, content: &str) {
+    pub fn theirs(&self, path: &str, content: &str) {
         self.other.write(path, content);
     }
 
-    fn ours(&self, path: &str, content: &str) {
+    pub fn ours(&self, path: &str, content: &str) {
         self.at.write(path, content);
         self.at.save(&[path]);
     }
 
     /// Commits what the other did and fetches it.
-    fn push(&self) -> ObjectId {
+    pub fn push(&self) -> ObjectId {
         self.other.git(&["add", "-A"]);
         self.other.git(&["commit", "-q", "--allow-empty", "-m", "theirs"]);
         self.at.git(&["fetch", "-q", self.other.dir.path().to_str().unwrap(), "develop"]);
         self.at.git(&["rev-parse", "FETCH_HEAD"]).trim().parse().unwrap()
     }
 
-    fn pull(&self, theirs: ObjectId) -> PullAnswer {
+    pub fn pull(&self, theirs: ObjectId) -> PullAnswer {
+        self.try_pull(theirs).unwrap()
+    }
+
+    pub fn try_pull(&self, theirs: ObjectId) -> Result<PullAnswer> {
         let request = PullRequest {
             branch: "develop",
             theirs,
@@ -44,11 +48,11 @@ impl Pair {
             message: &|lost| format!("Bring in what others made\n\nlost: {}", lost.len()),
             now_seconds: 1_700_000_000,
         };
-        self.at.repo.pull(&request).unwrap()
+        self.at.repo.pull(&request)
     }
 
     #[track_caller]
-    fn pulled(&self) -> Pulled {
+    pub fn pulled(&self) -> Pulled {
         let theirs = self.push();
         match self.pull(theirs) {
             PullAnswer::Pulled(pulled) => {
@@ -60,7 +64,7 @@ impl Pair {
         }
     }
 
-    fn read(&self, path: &str) -> Option<String> {
+    pub fn read(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.at.path(path)).ok()
     }
 }

@@ -48,11 +48,11 @@ impl Checkout {
         self.save_with(hints, &|changes| format!("Save {}", changes.len()))
     }
 
-    fn save_with(&self, hints: Hints, message: &dyn Fn(&[Change]) -> String) -> Result<SaveAnswer> {
+    pub fn save_with(&self, hints: Hints, message: &dyn Fn(&[Change]) -> String) -> Result<SaveAnswer> {
         self.save_seeing(hints, &|proposal| message(proposal.changes()))
     }
 
-    fn save_seeing(&self, hints: Hints, message: &dyn Fn(&mut Proposal<'_, '_>) -> String) -> Result<SaveAnswer> {
+    pub fn save_seeing(&self, hints: Hints, message: &dyn Fn(&mut Proposal<'_, '_>) -> String) -> Result<SaveAnswer> {
         self.repo.save(&SaveRequest {
             branch: "develop",
             hints,
@@ -70,7 +70,7 @@ impl Checkout {
         saved(self.try_save(hints(paths)).unwrap())
     }
 
-    fn blob(&self, path: &str) -> String {
+    pub fn blob(&self, path: &str) -> String {
         self.git(&["show", &format!("HEAD:{path}")])
     }
 
@@ -88,7 +88,7 @@ fn refuse_hush(path: &[u8], content: &[u8], committed: &dyn Fn() -> Option<Vec<u
     is_new.then(|| format!("{} says hush", String::from_utf8_lossy(path)))
 }
 
-fn command(root: &Path, args: &[&str]) -> Command {
+pub(super) fn command(root: &Path, args: &[&str]) -> Command {
     let mut command = Command::new("git");
     command.args(args).current_dir(root).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     command
@@ -100,18 +100,18 @@ pub(super) fn run(root: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn hints(paths: &[&str]) -> Hints {
+pub(super) fn hints(paths: &[&str]) -> Hints {
     Hints::Paths(paths.iter().map(|path| path.as_bytes().to_vec()).collect())
 }
 
-fn saved(answer: SaveAnswer) -> Saved {
+pub(super) fn saved(answer: SaveAnswer) -> Saved {
     match answer {
         SaveAnswer::Saved(saved) => saved,
         other => panic!("not saved: {other:?}"),
     }
 }
 
-fn kinds(saved: &Saved) -> Vec<(String, ChangeKind)> {
+pub(super) fn kinds(saved: &Saved) -> Vec<(String, ChangeKind)> {
     saved.changes.iter().map(|change| (String::from_utf8_lossy(&change.path).into_owned(), change.kind)).collect()
 }
 
