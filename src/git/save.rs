@@ -8,6 +8,8 @@ mod attributes;
 mod commit;
 #[cfg(test)]
 mod filter_tests;
+#[cfg(test)]
+mod form_tests;
 mod lock;
 mod mend;
 mod proposal;

@@ -131,7 +131,10 @@ impl<'a> Publication<'a> {
         let again = if is_current { None } else { prepare(root, git_dir, &self.ops, &self.counts, self.dirs)?.index };
         match again {
             Some((old, patched)) => index.write_patched(&old, &patched).map(|()| patched.keeps_staged),
-            None => index.write(&self.index_by_program(commit)?).map(|()| false),
+            None => {
+                let (bytes, keeps_staged) = self.index_by_program(commit)?;
+                index.write(&bytes).map(|()| keeps_staged)
+            }
         }
     }
 
@@ -156,35 +159,71 @@ impl<'a> Publication<'a> {
         }
     }
 
-    /// Lets the git program change an index of a form that is not patched in place, or make one.
-    fn index_by_program(&self, commit: Oid) -> Result<Vec<u8>> {
+    /// Lets the git program change an index of a form that is not patched in place, or make one; answers whether
+    /// something staged is kept.
+    fn index_by_program(&self, commit: Oid) -> Result<(Vec<u8>, bool)> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let place = IndexPlace::create(git_dir)?;
         let (old, copy) = (git_dir.join("index"), place.index());
-        if copy_index(&old, &copy).map_err(Error::io("copy", &old))? {
-            let git = Program::durable(root, ["update-index", "-z", "--index-info"]).env("GIT_INDEX_FILE", &copy);
-            git.input(self.index_info()).succeed()?;
-        } else {
+        if !copy_index(&old, &copy).map_err(Error::io("copy", &old))? {
             place.read_tree(root, commit)?;
+            return Ok((place.into_bytes()?, false));
         }
-        place.into_bytes()
+        let staged = self.staged(&copy)?;
+        let is_kept = |path: &[u8], op: &Op| staged.get(path).is_some_and(|staged| is_kept(op, *staged));
+        let (kept, settled): (Vec<_>, Vec<_>) = self.ops.iter().partition(|(path, op)| is_kept(path, op));
+        let git = Program::durable(root, ["update-index", "-z", "--index-info"]).env("GIT_INDEX_FILE", &copy);
+        git.input(index_info(&settled)).succeed()?;
+        Ok((place.into_bytes()?, !kept.is_empty()))
     }
 
-    /// Answers the operations as `git update-index --index-info` reads them.
-    fn index_info(&self) -> Vec<u8> {
-        let mut lines = Vec::new();
-        let gone_first = self.ops.iter().filter(|(_, op)| matches!(op, Op::Drop { .. }));
-        for (path, op) in gone_first.chain(self.ops.iter().filter(|(_, op)| matches!(op, Op::Put(_)))) {
-            let (mode, oid) = match op {
-                Op::Put(content) => (content.mode, content.oid),
-                Op::Drop { .. } => (0, Oid::ZERO_SHA1),
-            };
-            lines.extend_from_slice(format!("{mode:o} {oid}\t").as_bytes());
-            lines.extend_from_slice(path);
-            lines.push(0);
-        }
-        lines
+    /// Answers what the index at `place` has where it differs from the parent commit: a blob, or nothing any more.
+    ///
+    /// As in an index that is patched in place, neither a conflict nor the mere intent to add a file counts.
+    fn staged(&self, place: &Path) -> Result<BTreeMap<Vec<u8>, Option<Oid>>> {
+        let parent = self.draft.parent.to_string();
+        let options =
+            ["diff-index", "--cached", "--raw", "-z", "--no-abbrev", "--no-renames", "--ita-invisible-in-index"];
+        let git = Program::durable(self.repo.root(), options.into_iter().chain([parent.as_str()]));
+        let printed = git.env("GIT_INDEX_FILE", place).keep_all().succeed()?;
+        let words: Vec<&[u8]> = printed.split(|byte| *byte == 0).collect();
+        let difference = |pair: &[&[u8]]| {
+            let [header, path] = pair else { return None };
+            // `:<mode> <mode> <blob> <blob> <status>`
+            let fields: Vec<&[u8]> = header.split(|byte| *byte == b' ').collect();
+            let (blob, status) = (fields.get(3)?, fields.get(4)?);
+            let oid = Oid::from_str(std::str::from_utf8(blob).ok()?).ok()?;
+            (*status != b"U").then(|| (path.to_vec(), (*status != b"D").then_some(oid)))
+        };
+        Ok(words.chunks(2).filter_map(difference).collect())
     }
+}
+
+/// Answers whether what the user staged at a path is kept there instead of what `op` makes of it: it is neither what the
+/// parent commit has nor what is saved.
+fn is_kept(op: &Op, staged: Option<Oid>) -> bool {
+    match op {
+        Op::Put(content) => {
+            staged.map_or(content.before.is_some(), |_| staged != content.before && staged != Some(content.oid))
+        }
+        Op::Drop { before } => staged.is_some() && staged != *before,
+    }
+}
+
+/// Answers the operations as `git update-index --index-info` reads them.
+fn index_info(ops: &[(&&[u8], &Op)]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let gone_first = ops.iter().filter(|(_, op)| matches!(op, Op::Drop { .. }));
+    for (path, op) in gone_first.chain(ops.iter().filter(|(_, op)| matches!(op, Op::Put(_)))) {
+        let (mode, oid) = match op {
+            Op::Put(content) => (content.mode, content.oid),
+            Op::Drop { .. } => (0, Oid::ZERO_SHA1),
+        };
+        lines.extend_from_slice(format!("{mode:o} {oid}\t").as_bytes());
+        lines.extend_from_slice(path);
+        lines.push(0);
+    }
+    lines
 }
 
 /// Copies an index with its time, which tells git which entries to distrust; false when there is none.

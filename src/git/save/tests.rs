@@ -200,27 +200,6 @@ fn staged_work_on_other_paths_stays_staged() {
 }
 
 #[test]
-fn what_the_user_staged_of_a_saved_path_is_kept_as_it_is() {
-    let at = Checkout::new();
-    at.write("one", "staged");
-    at.git(&["add", "one"]);
-    at.write("one", "newer");
-    at.git(&["rm", "-q", "--cached", "two"]);
-    at.write("two", "newer");
-    at.write("meant", "new");
-    at.git(&["add", "-N", "meant"]);
-    at.save(&["one", "two", "meant"]);
-    assert_eq!([at.blob("one"), at.blob("two"), at.blob("meant")], ["newer", "newer", "new"]);
-    assert_eq!(at.git(&["show", ":one"]), "staged");
-    assert_eq!(at.git(&["status", "--porcelain"]), "MM one\nD  two\n?? two\n");
-    at.git(&["commit", "-qm", "what was staged"]);
-    assert_eq!(at.blob("one"), "staged");
-    at.save(&["one", "two"]);
-    assert_eq!([at.blob("one"), at.blob("two")], ["newer", "newer"]);
-    at.check_clean();
-}
-
-#[test]
 fn everything_finds_staged_and_new_work() {
     let at = Checkout::new();
     at.write("two", "staged");
@@ -473,30 +452,6 @@ fn sparse_checkout_deletes_nothing() {
     let saved = at.save(&["dir", "dir/a", "other/d"]);
     assert_eq!(kinds(&saved), [("other/d".to_owned(), ChangeKind::Modified)]);
     at.check_clean();
-}
-
-#[test]
-fn unusual_indexes_are_changed_by_git() {
-    let settings: [&[&str]; 3] = [
-        &["update-index", "--index-version", "4"],
-        &["update-index", "--split-index"],
-        &["sparse-checkout", "set", "--sparse-index", "other"],
-    ];
-    for setting in settings {
-        let at = Checkout::new();
-        at.git(setting);
-        at.write("two", "staged");
-        at.git(&["add", "two"]);
-        at.write("one", "new");
-        at.write("other/new", "new");
-        fs::remove_file(at.path("other/d")).unwrap();
-        at.save(&["one", "other"]);
-        assert_eq!(at.git(&["status", "--porcelain"]), "M  two\n", "{setting:?}");
-        at.git(&["commit", "-qm", "x"]);
-        at.write("one", "again");
-        saved(at.try_save(Hints::Everything).unwrap());
-        at.check_clean();
-    }
 }
 
 #[test]
