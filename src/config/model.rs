@@ -275,7 +275,7 @@ pub enum AlertEvent {
     Failed,
     /// A promotion was rolled back.
     RolledBack,
-    /// Saving or pushing stopped and says why.
+    /// Saving or pushing stopped and says why, or had to mend git's index first.
     Paused,
     /// A save or a push carries what looks like a secret.
     SecretFound,

@@ -25,6 +25,16 @@ const MAX_CACHED_DEPTH: usize = 4_096;
 /// An entry this much older than the index, or less, may have changed in the same tick of the file system's clock.
 const TICK_NS: i128 = 20_000_000;
 
+/// Bytes of the checksum at the end of an index.
+pub(super) const CHECKSUM_BYTES: usize = 20;
+
+/// An index that this process wrote, or proved to be whole: the one on disk is the same as long as both are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proved {
+    pub stat: FileStat,
+    pub checksum: [u8; CHECKSUM_BYTES],
+}
+
 /// An index, version 2 or 3, unsplit and unsparse: what can be changed in place.
 pub(super) struct Index<'a> {
     bytes: &'a [u8],
@@ -102,7 +112,7 @@ impl<'a> Index<'a> {
         if bytes.get(..4)? != b"DIRC" || !(2..=3).contains(&version) || bytes.len() < 32 {
             return None;
         }
-        let (count, end) = (be32(bytes, 8)?, bytes.len() - 20);
+        let (count, end) = (be32(bytes, 8)?, bytes.len() - CHECKSUM_BYTES);
         let mut at = 12;
         for _ in 0..count {
             at = entry_at(bytes, at)?.range.end;
@@ -245,9 +255,9 @@ impl Patched {
     }
 
     /// Answers what stands at the end of the file.
-    pub fn checksum(&self, old: &[u8]) -> [u8; 20] {
+    pub fn checksum(&self, old: &[u8]) -> [u8; CHECKSUM_BYTES] {
         if self.unsigned {
-            return [0; 20];
+            return [0; CHECKSUM_BYTES];
         }
         let mut hasher = Sha1::new();
         self.parts(old).for_each(|part| hasher.update(part));

@@ -1,5 +1,6 @@
 //! One opened repository and where its checkout stands.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -7,12 +8,15 @@ use std::sync::Once;
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 
 use super::error::{Error, Result};
+use super::index::Proved;
 
 /// An opened repository with a working tree.
 pub struct Repo {
     pub(super) inner: Repository,
     root: PathBuf,
     program_path: Option<OsString>,
+    /// The index as this process left it, which need not be proved to be whole again.
+    pub(super) proved_index: Cell<Option<Proved>>,
 }
 
 /// Where `HEAD` points.
@@ -48,7 +52,7 @@ impl Repo {
             .map_err(|source| open_error(dir, source))?;
         let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
         let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { inner, root, program_path: None })
+        Ok(Self { inner, root, program_path: None, proved_index: Cell::new(None) })
     }
 
     /// Lets the git program (and the hooks it runs) search for programs in `path` instead of the inherited `PATH`.

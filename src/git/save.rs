@@ -12,6 +12,9 @@ mod filter_tests;
 mod form_tests;
 mod lock;
 mod mend;
+#[cfg(test)]
+mod mend_tests;
+mod old_index;
 mod proposal;
 mod publish;
 mod pull;
@@ -20,11 +23,12 @@ mod pull_tests;
 mod replace;
 mod restore;
 mod scan;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod transfer;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -42,7 +46,7 @@ use self::scan::{Findings, Scan};
 use super::beneath::Beneath;
 use super::branch::object_id;
 use super::error::{Error, Result};
-use super::index::{Index, Op};
+use super::index::Op;
 use super::program::Program;
 use super::repo::{Head, Repo};
 use super::tree::{BaseTree, Edit, MODE_TREE};
@@ -179,8 +183,8 @@ impl Repo {
     /// submodules stay as they are.
     ///
     /// # Errors
-    /// [`Error::NoCommits`] on an unborn branch; [`Error::Locked`] when another program holds the index for
-    /// two seconds; [`Error::RefMoved`] when the user committed faster than five tries; what the file system
+    /// [`Error::NoCommits`] on an unborn branch; [`Error::IndexDamaged`] (see [`Repo::mending`]); [`Error::Locked`] when
+    /// another program holds the index for two seconds; [`Error::RefMoved`] when the user committed faster than five tries; what the file system
     /// or git refuse. The branch has not moved then, except after an error about moving the index into place.
     pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveAnswer> {
         let mut expected = None;
@@ -310,7 +314,11 @@ impl Repo {
             Hints::Paths(paths) if !paths.iter().any(|path| matches!(path.as_slice(), b"" | b"." | b"/")) => {
                 scan.run(paths.iter().map(Vec::as_slice))?;
             }
-            _ => scan.run(self.changed_paths()?.iter().map(Vec::as_slice))?,
+            _ => {
+                // Git would believe a damaged index.
+                self.whole_index()?;
+                scan.run(self.changed_paths()?.iter().map(Vec::as_slice))?;
+            }
         }
         self.resolve_absent(&mut scan)?;
         if scan.found.changes.is_empty() {
@@ -390,24 +398,6 @@ impl Repo {
             }
         }
         Ok(())
-    }
-
-    fn skip_worktree(&self) -> Result<HashSet<Vec<u8>>> {
-        let path = self.git_dir().join("index");
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
-            Err(error) => return Err(Error::io("read", path)(error)),
-        };
-        if let Some(index) = Index::parse(&bytes) {
-            return Ok(index.skip_worktree());
-        }
-        if mend::is_broken(&bytes) {
-            return Ok(HashSet::new());
-        }
-        let listed = Program::durable(self.root(), ["ls-files", "-t", "-z"]).succeed()?;
-        let skipped = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
-        Ok(skipped.map(<[u8]>::to_vec).collect())
     }
 }
 

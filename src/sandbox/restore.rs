@@ -28,7 +28,7 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
     let (config, now) = (Arc::clone(&ctx.config), ctx.now());
     let rules = load_rules(ctx).await?;
     let restore = move |repo: &crate::git::Repo| {
-        repo.restore(&RestoreRequest {
+        let request = RestoreRequest {
             branch: &config.sandbox.branch,
             what,
             excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
@@ -37,9 +37,10 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
                 message::compose(&Facts { project, branch, changes, at: now }, None, Some(&subject))
             },
             now_seconds: now.as_second(),
-        })
+        };
+        repo.mending(|| repo.restore(&request))
     };
-    Ok(ctx.git.run(restore).await?)
+    Ok(super::mended(ctx, restore).await?)
 }
 
 async fn load_rules(ctx: &Context) -> Result<Rules, Error> {
