@@ -18,12 +18,19 @@ const EXTENDED_SKIP_WORKTREE: u16 = 0x4000;
 const EXTENDED_INTENT_TO_ADD: u16 = 0x2000;
 /// Where an entry keeps the name of its blob.
 const OID_OFFSET: usize = 40;
+/// Where an entry keeps the file's mode.
+const MODE_OFFSET: usize = 24;
 /// Where an entry keeps the file's size.
 const SIZE_OFFSET: usize = 36;
 /// Most nested directories in the cache of trees.
 const MAX_CACHED_DEPTH: usize = 4_096;
 /// An entry this much older than the index, or less, may have changed in the same tick of the file system's clock.
 const TICK_NS: i128 = 20_000_000;
+/// An entry this much older than the index did not change while the index was written; git compares whole seconds too,
+/// unless it was built to do otherwise.
+const SETTLED_NS: i128 = 1_000_000_000;
+/// The same where times have no fractions of a second (FAT counts every other one).
+const COARSE_SETTLED_NS: i128 = 3_000_000_000;
 
 /// Bytes of the checksum at the end of an index.
 pub(super) const CHECKSUM_BYTES: usize = 20;
@@ -364,12 +371,60 @@ fn steps<'p>(ops: &'p BTreeMap<&[u8], Op>) -> BTreeMap<Vec<u8>, Step<'p>> {
 fn is_racy(bytes: &[u8], entry: &Entry<'_>, patch: &Patch<'_>) -> bool {
     let word = |offset| be32(bytes, entry.range.start + offset).unwrap_or(0);
     let mtime = (word(8), word(12));
-    if i64::from(mtime.0) < patch.index_mtime.0 || word(SIZE_OFFSET) == 0 {
+    let age = age(mtime, patch.index_mtime);
+    if age >= SETTLED_NS || word(SIZE_OFFSET) == 0 {
         return false;
     }
-    let nanoseconds = |s: i64, ns: u32| i128::from(s) * 1_000_000_000 + i128::from(ns);
-    let age = nanoseconds(patch.index_mtime.0, patch.index_mtime.1) - nanoseconds(i64::from(mtime.0), mtime.1);
     age < TICK_NS || !(patch.unchanged)(entry.name, (word(0), word(4)), mtime)
+}
+
+/// Answers by how much a time in an entry is before one of the file system, in nanoseconds.
+fn age(time: (u32, u32), now: (i64, u32)) -> i128 {
+    let nanoseconds = |s: i64, ns: u32| i128::from(s) * 1_000_000_000 + i128::from(ns);
+    nanoseconds(now.0, now.1) - nanoseconds(i64::from(time.0), time.1)
+}
+
+/// An index that is searched by path.
+pub(super) struct Lookup {
+    bytes: Vec<u8>,
+    /// Where each entry begins.
+    starts: Vec<u32>,
+}
+
+impl Lookup {
+    /// Goes through the entries once; none for a form that only the git program should read.
+    pub fn new(bytes: Vec<u8>) -> Option<Self> {
+        let starts =
+            Index::parse(&bytes)?.iter().map(|entry| u32::try_from(entry.range.start).ok()).collect::<Option<_>>();
+        Some(Self { starts: starts?, bytes })
+    }
+
+    /// Answers mode and blob of a file, where all that is known of it is as `stat` says now and it cannot have changed
+    /// since without a trace; `modified` is the time of the index.
+    pub fn unchanged(&self, path: &[u8], stat: &FileStat, modified: (i64, u32)) -> Option<(u32, Oid)> {
+        let entry = |start: &u32| entry_at(&self.bytes, *start as usize);
+        let found =
+            self.starts.binary_search_by(|start| entry(start).map_or(b"".as_slice(), |entry| entry.name).cmp(path));
+        let entry = entry(self.starts.get(found.ok()?)?)?;
+        if entry.is_conflict() || entry.flags & FLAG_ASSUME_VALID != 0 || entry.extended != 0 {
+            return None;
+        }
+        let word = |offset| be32(&self.bytes, entry.range.start + offset);
+        let (ctime, mtime) = ((word(0)?, word(4)?), (word(8)?, word(12)?));
+        let low = |time: (i64, u32)| (time.0 as u32, time.1);
+        // The device is not compared, as git does not: it may be another one after each mount.
+        let is_same = (ctime, mtime, word(20)?) == (low(stat.ctime), low(stat.mtime), stat.ino as u32)
+            && (word(28)?, word(32)?, word(SIZE_OFFSET)?) == (stat.uid, stat.gid, stat.size as u32);
+        // A size of zero says nothing: whoever wrote the entry did not believe its times.
+        let is_believable = word(SIZE_OFFSET)? != 0;
+        let is_old = |time: (u32, u32)| age(time, modified) > if time.1 == 0 { COARSE_SETTLED_NS } else { SETTLED_NS };
+        // A file's own time can be set to any; the other one cannot.
+        if !(is_same && is_believable && is_old(mtime) && is_old(ctime)) {
+            return None;
+        }
+        let oid = Oid::from_bytes(self.bytes.get(entry.range.start + OID_OFFSET..)?.get(..20)?).ok()?;
+        Some((word(MODE_OFFSET)?, oid))
+    }
 }
 
 fn entry_at(bytes: &[u8], at: usize) -> Option<Entry<'_>> {

@@ -10,6 +10,9 @@ mod commit;
 mod filter_tests;
 #[cfg(test)]
 mod form_tests;
+mod known;
+#[cfg(test)]
+mod known_tests;
 mod lock;
 mod mend;
 #[cfg(test)]

@@ -12,6 +12,7 @@ use git2::{ObjectType, Odb, Oid};
 use rustix::fs::FileType;
 
 use super::attributes::{Attributes, Conversion};
+use super::known::Known;
 use super::{Change, ChangeKind, SaveRequest};
 use crate::git::beneath::{self, Beneath, FileStat, Place};
 use crate::git::error::{Error, Result};
@@ -39,6 +40,7 @@ pub(super) struct Scan<'a> {
     seen: HashSet<Vec<u8>>,
     dirs: HashMap<Vec<u8>, Verdict>,
     converted: Vec<Converted>,
+    known: Known,
     started_s: i64,
 }
 
@@ -105,8 +107,14 @@ impl<'a> Scan<'a> {
             seen: HashSet::new(),
             dirs: HashMap::new(),
             converted: Vec::new(),
+            known: Known::new(repo.git_dir()),
             started_s: request.now_seconds,
         })
+    }
+
+    /// Reads every file, whatever the index knows of it.
+    pub fn reading_all(self) -> Self {
+        Self { known: Known::nothing(), ..self }
     }
 
     /// Compares every hinted path and what lies below it.
@@ -114,6 +122,7 @@ impl<'a> Scan<'a> {
         for hint in hints {
             self.path(hint.strip_suffix(b"/").unwrap_or(hint))?;
         }
+        self.known.forget();
         self.convert()
     }
 
@@ -267,11 +276,22 @@ impl<'a> Scan<'a> {
         if stat.kind == FileType::Symlink {
             return self.link(&candidate, stat);
         }
+        if self.is_known(&candidate, stat) {
+            return Ok(());
+        }
         if self.attributes.may_convert(candidate.path, self.beneath, &mut self.base)? {
             self.converted.push(Converted { path: candidate.path.to_vec(), tracked: candidate.tracked });
             return Ok(());
         }
         self.regular(&candidate, Conversion::None)
+    }
+
+    /// Answers whether the index proves that a file is as the commit has it.
+    fn is_known(&mut self, candidate: &Candidate<'_>, stat: &FileStat) -> bool {
+        let Some(tracked) = &candidate.tracked else { return false };
+        let mode = self.mode_of(candidate, stat);
+        let is_regular = matches!(mode, MODE_FILE | MODE_EXECUTABLE) && mode == canonical(tracked.mode);
+        is_regular && self.known.find(candidate.path, stat) == Some((mode, tracked.oid))
     }
 
     fn link(&mut self, candidate: &Candidate<'_>, stat: &FileStat) -> Result<()> {

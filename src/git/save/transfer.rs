@@ -114,7 +114,8 @@ impl Transfer<'_> {
             offset_minutes: 0,
         };
         let tree = self.repo.base_tree(self.draft.parent)?;
-        let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?;
+        // What is replaced is gone for good: a change that left no trace in a file's times must not be overlooked.
+        let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?.reading_all();
         scan.run(paths.iter().map(|path| path.as_slice()))?;
         let found = scan.found;
         let changed = found.changes.into_keys().chain(found.absent.into_keys());
