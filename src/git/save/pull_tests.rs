@@ -162,6 +162,17 @@ fn files_directories_modes_and_links_change_as_others_changed_them() {
 }
 
 #[test]
+fn a_file_takes_the_place_of_the_only_directory_in_a_directory() {
+    let pair = Pair::new();
+    pair.ours("outer/inner/file", "mine");
+    pair.other.git(&["pull", "-q"]);
+    std::fs::remove_dir_all(pair.other.path("outer/inner")).unwrap();
+    pair.theirs("outer/inner", "now a file");
+    pair.pulled();
+    assert_eq!(pair.read("outer/inner").as_deref(), Some("now a file"));
+}
+
+#[test]
 fn unsaved_work_at_a_changed_path_stops_it_and_elsewhere_it_is_left_alone() {
     let pair = Pair::new();
     pair.theirs("one", "theirs");

@@ -200,6 +200,8 @@ impl<'a> Replaced<'a> {
             if rustix::fs::unlinkat(above_fd, name, AtFlags::REMOVEDIR).is_err() {
                 return;
             }
+            // The one above was opened for this, and is the next to go.
+            self.beneath.forget();
             dir = above;
         }
     }
