@@ -75,6 +75,8 @@ pub(super) struct Content {
     pub stat: Option<FileStat>,
     /// Whether the file is so young that it may change again without its times telling: git shall compare it.
     pub recent: bool,
+    /// Whether a sparse checkout leaves the file out of the working tree on purpose.
+    pub left_out: bool,
 }
 
 /// Answers whether a path's file still has these times (change, modification; seconds and nanoseconds).
@@ -283,6 +285,8 @@ impl Entry<'_> {
 struct Writer {
     pieces: Vec<Piece>,
     count: u32,
+    /// Whether an entry with extended flags was added.
+    has_extended: bool,
     /// The part of the old index that stays as it is and is not among the pieces yet.
     run: Range<usize>,
 }
@@ -304,15 +308,21 @@ impl Writer {
     }
 
     fn put(&mut self, name: &[u8], file: &Content, flags: u16) {
-        let mut bytes = Vec::with_capacity(padded(FIXED_BYTES + name.len()));
+        let fixed = if file.left_out { FIXED_EXTENDED_BYTES } else { FIXED_BYTES };
+        let mut bytes = Vec::with_capacity(padded(fixed + name.len()));
         stat_words(file).iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
         bytes.extend_from_slice(file.oid.as_bytes());
-        let flags = flags | name.len().min(0x0fff) as u16;
+        let extended = if file.left_out { FLAG_EXTENDED } else { 0 };
+        let flags = flags | extended | name.len().min(0x0fff) as u16;
         bytes.extend_from_slice(&flags.to_be_bytes());
+        if file.left_out {
+            bytes.extend_from_slice(&EXTENDED_SKIP_WORKTREE.to_be_bytes());
+        }
         bytes.extend_from_slice(name);
-        bytes.resize(padded(FIXED_BYTES + name.len()), 0);
+        bytes.resize(padded(fixed + name.len()), 0);
         self.add(bytes);
         self.count += 1;
+        self.has_extended |= file.left_out;
     }
 
     fn add(&mut self, bytes: Vec<u8>) {
@@ -332,6 +342,10 @@ impl Writer {
         self.flush();
         let mut header = old_header.to_vec();
         header[8..12].copy_from_slice(&self.count.to_be_bytes());
+        if self.has_extended {
+            // Version 2 is the same without such entries.
+            header[4..8].copy_from_slice(&3_u32.to_be_bytes());
+        }
         self.pieces.insert(0, Piece::New(header));
         self.pieces
     }
@@ -569,7 +583,7 @@ mod tests {
     }
 
     /// Patches an index made by git and compares with git's listing of what a model says.
-    fn check(entries: &[(String, usize)], puts: &[String], drops: &[String], version: &str) {
+    fn check(entries: &[(String, usize)], puts: &[String], drops: &[String], version: &str, left_out: bool) {
         let dir = tempfile::tempdir().unwrap();
         git(dir.path(), &["init", "-q"], b"");
         git(dir.path(), &["hash-object", "-w", "--stdin"], b"");
@@ -583,6 +597,7 @@ mod tests {
             before: None,
             stat: None,
             recent: false,
+            left_out,
         });
         let mut ops: BTreeMap<&[u8], Op> = drops
             .iter()
@@ -610,7 +625,11 @@ mod tests {
         let listed: Vec<&[u8]> = listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()).collect();
         let expected: Vec<&[u8]> = expected.iter().map(|(_, line)| line.as_slice()).collect();
         assert_eq!(listed, expected);
-        assert!(Index::parse(&patched).is_some());
+        let skipped = Index::parse(&patched).unwrap().skip_worktree();
+        assert_eq!(skipped, puts.iter().filter(|_| left_out).map(|path| path.clone().into_bytes()).collect());
+        let tags = git(dir.path(), &["ls-files", "-t", "-z"], b"");
+        let by_git = tags.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
+        assert_eq!(skipped, by_git.map(<[u8]>::to_vec).collect());
     }
 
     /// Answers whether one path would have to be a directory for the other.
@@ -636,12 +655,13 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn patched_index_lists_what_git_would(
-            entries in paths(20), stages in prop::collection::vec(0_usize..4, 20), puts in paths(6), drops in paths(6)
+            entries in paths(20), stages in prop::collection::vec(0_usize..4, 20), puts in paths(6), drops in paths(6),
+            left_out in any::<bool>()
         ) {
             let drops: Vec<String> = drops.into_iter().filter(|path| !puts.contains(path)).collect();
             let staged = |(path, stage): (&String, &usize)| (path.clone(), *stage);
             let entries: Vec<_> = entries.iter().zip(&stages).map(staged).collect();
-            check(&entries, &puts, &drops, "2");
+            check(&entries, &puts, &drops, "2", left_out);
         }
     }
 
@@ -651,7 +671,9 @@ mod tests {
         let entries: Vec<_> = [(long.as_str(), 0), ("x", 1), ("x", 2), ("x", 3), ("y", 2)]
             .map(|(path, stage)| (path.to_owned(), stage))
             .to_vec();
-        check(&entries, &[long, "x".to_owned()], &["y".to_owned()], "3");
+        for left_out in [false, true] {
+            check(&entries, &[long.clone(), "x".to_owned()], &["y".to_owned()], "3", left_out);
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ mod restore;
 mod scan;
 mod sparse;
 #[cfg(test)]
+mod sparse_tests;
+#[cfg(test)]
 mod tests;
 mod transfer;
 
@@ -46,6 +48,7 @@ pub use self::pull::{PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
+use self::sparse::Absence;
 use super::beneath::Beneath;
 use super::branch::object_id;
 use super::error::{Error, Result};
@@ -323,7 +326,7 @@ impl Repo {
                 scan.run(self.changed_paths()?.iter().map(Vec::as_slice))?;
             }
         }
-        self.resolve_absent(&mut scan)?;
+        let absence = self.resolve_absent(&mut scan)?;
         if scan.found.changes.is_empty() {
             let (set_aside, unsettled) = reports(scan.found);
             return Ok(Attempt::Done(SaveAnswer::Nothing { set_aside, unsettled }));
@@ -345,7 +348,7 @@ impl Repo {
             offset_minutes: request.offset_minutes,
         };
         let ops = scan.found.changes.iter().map(|(path, (change, op))| (path.as_slice(), (change.kind, op)));
-        let publication = Publication::new(self, &draft, ops, &written.dirs);
+        let publication = Publication::new(self, &draft, ops, &written.dirs).unless_refuted(absence);
         match publication.run(scan.pack, &odb)? {
             Moved::Superseded => Ok(Attempt::Superseded { parent }),
             Moved::To { commit, keeps_staged } => {
@@ -389,18 +392,20 @@ impl Repo {
     }
 
     /// Turns what is absent into deletions, except what a sparse checkout leaves out.
-    fn resolve_absent(&self, scan: &mut Scan<'_>) -> Result<()> {
+    fn resolve_absent(&self, scan: &mut Scan<'_>) -> Result<Absence> {
         if scan.found.absent.is_empty() {
-            return Ok(());
+            return Ok(Absence::default());
         }
         let skipped = self.skip_worktree()?;
+        let mut paths = Vec::new();
         for (path, entry) in std::mem::take(&mut scan.found.absent) {
-            if !skipped.contains(&path) {
+            if !skipped.paths.contains(&path) {
                 // What has taken its place below it, or what it is below of, is noted by its own path.
-                scan.delete(path, Some(entry.oid));
+                scan.delete(path.clone(), Some(entry.oid));
+                paths.push(path);
             }
         }
-        Ok(())
+        Ok(Absence { paths, index: skipped.index })
     }
 }
 

@@ -12,6 +12,7 @@ use super::commit::Draft;
 use super::lock::NewIndex;
 use super::mend::IndexPlace;
 use super::old_index::{OldIndex, index_stat};
+use super::sparse::Absence;
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Op, Patch, Proved};
@@ -26,6 +27,7 @@ pub(super) struct Publication<'a> {
     draft: &'a Draft<'a>,
     reference: String,
     edits: Edits<'a>,
+    absence: Absence,
 }
 
 /// What becomes of the index.
@@ -42,7 +44,7 @@ pub(super) enum Moved {
         /// Whether something that the user staged was kept in the index instead of what was saved.
         keeps_staged: bool,
     },
-    /// Somebody else moved `HEAD` or the branch first; nothing was moved.
+    /// Somebody else moved `HEAD` or the branch first, or what was found is not so any more; nothing was moved.
     Superseded,
 }
 
@@ -72,7 +74,12 @@ impl<'a> Publication<'a> {
             all.insert(path, op.clone());
         }
         let reference = format!("refs/heads/{}", draft.branch);
-        Self { repo, draft, reference, edits: Edits { ops: all, counts, dirs } }
+        Self { repo, draft, reference, edits: Edits { ops: all, counts, dirs }, absence: Absence::default() }
+    }
+
+    /// Gives up where the index says by then that some of what is absent is left out on purpose.
+    pub fn unless_refuted(self, absence: Absence) -> Self {
+        Self { absence, ..self }
     }
 
     /// Makes the commit and all other objects durable, then moves branch and index.
@@ -99,7 +106,7 @@ impl<'a> Publication<'a> {
         let (mut index, prepared) = written.map_err(|_| Error::Lost("patching the index".to_owned()))??;
         odb.refresh().map_err(Error::library("look for new packs"))?;
         index.lock()?;
-        if !self.is_current()? {
+        if !self.is_current()? || self.absence.is_refuted(self.repo)? {
             return Ok(Moved::Superseded);
         }
         let keeps_staged = self.renew(&mut index, &prepared, commit)?;
@@ -180,6 +187,8 @@ impl<'a> Publication<'a> {
         let (kept, settled): (Vec<_>, Vec<_>) = self.edits.ops.iter().partition(|(path, op)| is_kept(path, op));
         let git = Program::durable(root, ["update-index", "-z", "--index-info"]).env("GIT_INDEX_FILE", &copy);
         git.input(index_info(&settled)).succeed()?;
+        let is_left_out = |op: &Op| matches!(op, Op::Put(content) if content.left_out);
+        self.repo.skip(&copy, settled.iter().filter(|(_, op)| is_left_out(op)).map(|(path, _)| **path))?;
         Ok((place.into_bytes()?, !kept.is_empty()))
     }
 

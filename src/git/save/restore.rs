@@ -7,7 +7,6 @@ use git2::Oid;
 use super::commit::Draft;
 use super::transfer::{Transfer, Transferred};
 use super::{Change, ChangeKind};
-use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
@@ -67,7 +66,7 @@ pub enum RestoreAnswer {
         /// The paths.
         paths: Vec<Vec<u8>>,
     },
-    /// The user is doing something that this would disturb, or the checkout is sparse there.
+    /// The user is doing something that this would disturb.
     Paused {
         /// What, for people.
         reason: String,
@@ -134,9 +133,6 @@ impl Repo {
         Ok(match transfer.run(&edits)? {
             Transferred::Done { commit, changes } => RestoreAnswer::Restored { commit, changes },
             Transferred::Busy { paths } => RestoreAnswer::Busy { paths },
-            Transferred::LeftOut { path } => {
-                RestoreAnswer::Paused { reason: format!("this sparse checkout leaves out `{}`", shown(&path)) }
-            }
         })
     }
 

@@ -469,7 +469,7 @@ impl<'a> Scan<'a> {
         let recent = stat.ctime.0.max(stat.mtime.0) + 1 >= self.started_s;
         let change = Change { path: path.to_vec(), kind, bytes: stat.size };
         let before = candidate.tracked.as_ref().filter(|entry| entry.mode != MODE_TREE).map(|entry| entry.oid);
-        let op = Op::Put(Content { mode, oid, before, stat: Some(*stat), recent });
+        let op = Op::Put(Content { mode, oid, before, stat: Some(*stat), recent, left_out: false });
         self.found.changes.insert(path.to_vec(), (change, op));
         Ok(())
     }

@@ -6,10 +6,40 @@
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
+use super::old_index::index_stat;
+use crate::git::beneath::FileStat;
 use crate::git::error::{Error, Result};
 use crate::git::index::Index;
 use crate::git::program::Program;
 use crate::git::repo::Repo;
+
+/// What an index says is left out on purpose.
+#[derive(Default)]
+pub(super) struct Skipped {
+    pub paths: HashSet<Vec<u8>>,
+    /// The index that was asked; none where there was none.
+    pub index: Option<FileStat>,
+}
+
+/// Paths that are taken for deleted, for they are not there and the index did not say that this is meant.
+#[derive(Default)]
+pub(super) struct Absence {
+    pub paths: Vec<Vec<u8>>,
+    /// The index that was asked.
+    pub index: Option<FileStat>,
+}
+
+impl Absence {
+    /// Answers whether the index of `repo` says otherwise by now: `git sparse-checkout` first removes files, and then
+    /// writes down that this is meant.
+    pub fn is_refuted(&self, repo: &Repo) -> Result<bool> {
+        if self.paths.is_empty() || self.index == index_stat(repo.git_dir())? {
+            return Ok(false);
+        }
+        let skipped = repo.skip_worktree()?.paths;
+        Ok(self.paths.iter().any(|path| skipped.contains(path)))
+    }
+}
 
 impl Repo {
     /// Answers whether files may be left out of the working tree.
@@ -32,14 +62,15 @@ impl Repo {
     }
 
     /// Answers the paths in the index that are left out on purpose.
-    pub(super) fn skip_worktree(&self) -> Result<HashSet<Vec<u8>>> {
-        let Some(old) = self.whole_index()? else { return Ok(HashSet::new()) };
-        if let Some(index) = Index::parse(&old.bytes) {
-            return Ok(index.skip_worktree());
+    pub(super) fn skip_worktree(&self) -> Result<Skipped> {
+        let Some(old) = self.whole_index()? else { return Ok(Skipped::default()) };
+        let index = Some(old.stat);
+        if let Some(parsed) = Index::parse(&old.bytes) {
+            return Ok(Skipped { paths: parsed.skip_worktree(), index });
         }
         let listed = Program::durable(self.root(), ["ls-files", "-t", "-z"]).keep_all().succeed()?;
-        let skipped = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
-        Ok(skipped.map(<[u8]>::to_vec).collect())
+        let paths = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
+        Ok(Skipped { paths: paths.map(<[u8]>::to_vec).collect(), index })
     }
 
     /// Answers which of `paths` the patterns leave out; without patterns none, as git has it.
@@ -71,13 +102,19 @@ impl Repo {
 
     /// Marks what the patterns leave out in the index at `place`, which was just made from a commit.
     pub(super) fn mark_left_out(&self, place: &Path) -> Result<()> {
-        let at_place = |words: &[&str]| Program::durable(self.root(), words).env("GIT_INDEX_FILE", place);
-        let listed = at_place(&["ls-files", "-z"]).keep_all().succeed()?;
+        let list = Program::durable(self.root(), ["ls-files", "-z"]).env("GIT_INDEX_FILE", place);
+        let listed = list.keep_all().succeed()?;
         let left_out = self.left_out(listed.split(|byte| *byte == 0).filter(|path| !path.is_empty()))?;
-        if left_out.is_empty() {
+        self.skip(place, left_out.into_iter())
+    }
+
+    /// Notes in the index at `place` that these paths of it are left out.
+    pub(super) fn skip<'p>(&self, place: &Path, paths: impl Iterator<Item = &'p [u8]>) -> Result<()> {
+        let input: Vec<u8> = paths.flat_map(|path| path.iter().copied().chain([0])).collect();
+        if input.is_empty() {
             return Ok(());
         }
-        let input: Vec<u8> = left_out.iter().flat_map(|path| path.iter().copied().chain([0])).collect();
-        at_place(&["update-index", "-z", "--skip-worktree", "--stdin"]).input(input).succeed().map(drop)
+        let arguments = ["update-index", "-z", "--skip-worktree", "--stdin"];
+        Program::durable(self.root(), arguments).env("GIT_INDEX_FILE", place).input(input).succeed().map(drop)
     }
 }

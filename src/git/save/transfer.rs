@@ -1,6 +1,6 @@
 //! Bringing a change into branch, index and files at once, without touching what the user is writing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use git2::{Odb, Oid};
 
@@ -38,10 +38,6 @@ pub(super) enum Transferred {
     Busy {
         paths: Vec<Vec<u8>>,
     },
-    /// The sparse checkout leaves this path out. Nothing was done.
-    LeftOut {
-        path: Vec<u8>,
-    },
 }
 
 impl Transfer<'_> {
@@ -49,20 +45,19 @@ impl Transfer<'_> {
     pub fn run(mut self, edits: &BTreeMap<Vec<u8>, Edit>) -> Result<Transferred> {
         let beneath = Beneath::open(self.repo.root()).map_err(Error::io("open", self.repo.root()))?;
         let mut base = BaseTree::new(self.odb, self.repo.base_tree(self.draft.parent)?);
-        let skipped = self.repo.skip_worktree()?;
-        if let Some(path) = edits.keys().find(|path| skipped.contains(*path)) {
-            return Ok(Transferred::LeftOut { path: path.clone() });
-        }
         let stats: BTreeMap<&[u8], Option<FileStat>> =
             edits.keys().map(|path| (path.as_slice(), stat_of(&beneath, path))).collect();
+        let skipped = self.repo.skip_worktree()?.paths;
+        let left_out = self.left_out(&mut base, edits, &stats, &skipped)?;
         let (mut tracked, mut others) = (Vec::new(), Vec::new());
-        for path in edits.keys() {
+        for path in edits.keys().filter(|path| !left_out.contains(path.as_slice())) {
             let is_tracked = base.find(path)?.is_some_and(|entry| entry.mode != MODE_TREE);
             if is_tracked { tracked.push(path) } else { others.push(path) }
         }
         // A tracked file that is never saved may have changed all the more.
         let mut unsaved = self.unsaved(&beneath, &tracked, &|_, _| false)?;
         unsaved.extend(self.unsaved(&beneath, &others, self.excluded)?);
+        unsaved.retain(|path| !skipped.contains(path) || stats.get(path.as_slice()).is_some_and(Option::is_some));
         if !unsaved.is_empty() {
             return Ok(Transferred::Busy { paths: unsaved });
         }
@@ -71,7 +66,8 @@ impl Transfer<'_> {
             let from = stats.get(path.as_slice()).copied().flatten();
             // What is there without being tracked is ignored: it stays, and is saved from now on.
             let is_ignored = from.is_some() && base.find(path)?.is_none();
-            if !is_ignored && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
+            let is_untouched = is_ignored || left_out.contains(path.as_slice());
+            if !is_untouched && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
                 replacements.push(Replacement { path: path.clone(), from, to: *edit });
             }
         }
@@ -83,7 +79,7 @@ impl Transfer<'_> {
             Err(Refusal::Changed(path)) => return Ok(Transferred::Busy { paths: vec![path] }),
             Err(Refusal::Failed(error)) => return Err(error),
         };
-        let ops = self.ops(&mut base, edits, &replaced)?;
+        let ops = self.ops(&mut base, edits, &replaced, &left_out)?;
         let each = ops.iter().map(|(change, op)| (change.path.as_slice(), (change.kind, op)));
         let publication = Publication::new(self.repo, &self.draft, each, &written.dirs);
         let moved = match self.forward {
@@ -93,6 +89,29 @@ impl Transfer<'_> {
         let Moved::To { commit, .. } = moved else { return Ok(Transferred::Busy { paths: Vec::new() }) };
         replaced.keep();
         Ok(Transferred::Done { commit, changes: ops.into_iter().map(|(change, _)| change).collect() })
+    }
+
+    /// Answers the paths that reach index and branch only: a sparse checkout leaves them out of the working tree.
+    ///
+    /// A file that is there all the same is one like any other, as for git.
+    fn left_out<'e>(
+        &self,
+        base: &mut BaseTree<'_>,
+        edits: &'e BTreeMap<Vec<u8>, Edit>,
+        stats: &BTreeMap<&[u8], Option<FileStat>>,
+        skipped: &HashSet<Vec<u8>>,
+    ) -> Result<BTreeSet<&'e [u8]>> {
+        let (mut left_out, mut new) = (BTreeSet::new(), Vec::new());
+        let is_there = |path: &[u8]| stats.get(path).is_some_and(Option::is_some);
+        for (path, edit) in edits.iter().filter(|(path, _)| !is_there(path)) {
+            if skipped.contains(path) {
+                left_out.insert(path.as_slice());
+            } else if edit.is_some() && base.find(path)?.is_none_or(|entry| entry.mode == MODE_TREE) {
+                new.push(path.as_slice());
+            }
+        }
+        left_out.extend(self.repo.left_out(new.into_iter())?);
+        Ok(left_out)
     }
 
     /// Answers which of the paths are not as the commit has them.
@@ -128,6 +147,7 @@ impl Transfer<'_> {
         base: &mut BaseTree<'_>,
         edits: &BTreeMap<Vec<u8>, Edit>,
         replaced: &Replaced<'_>,
+        left_out: &BTreeSet<&[u8]>,
     ) -> Result<Vec<(Change, Op)>> {
         let mut ops = Vec::new();
         for (path, edit) in edits {
@@ -143,7 +163,10 @@ impl Transfer<'_> {
             let bytes = stat.map_or(0, |stat| stat.size);
             let op = match edit {
                 None => Op::Drop { before },
-                Some((mode, oid)) => Op::Put(Content { mode: *mode, oid: *oid, before, stat, recent: true }),
+                Some((mode, oid)) => {
+                    let left_out = left_out.contains(path.as_slice());
+                    Op::Put(Content { mode: *mode, oid: *oid, before, stat, recent: true, left_out })
+                }
             };
             ops.push((Change { path: path.clone(), kind, bytes }, op));
         }
