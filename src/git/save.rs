@@ -5,6 +5,8 @@
 //! own `git add` and `git commit` beside it neither disturb a save nor are undone by one.
 
 mod attributes;
+#[cfg(test)]
+mod case_tests;
 mod commit;
 #[cfg(test)]
 mod filter_tests;
@@ -29,6 +31,7 @@ mod scan;
 mod sparse;
 #[cfg(test)]
 mod sparse_tests;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -232,7 +235,7 @@ impl Repo {
     /// # Errors
     /// git fails.
     pub fn changed_files(&self) -> Result<Vec<Vec<u8>>> {
-        Ok(self.changed_paths()?.into_iter().collect())
+        Ok(self.changed_paths(None)?.into_iter().collect())
     }
 
     /// Answers the files at and below `paths` (relative to the top) that are tracked or not ignored, sorted.
@@ -323,7 +326,11 @@ impl Repo {
             _ => {
                 // Git would believe a damaged index.
                 self.whole_index()?;
-                scan.run(self.changed_paths()?.iter().map(Vec::as_slice))?;
+                let mut paths = self.changed_paths(None)?;
+                if scan.ignores_case() {
+                    paths.extend(self.respelled_paths(&mut scan, &paths)?);
+                }
+                scan.run(paths.iter().map(Vec::as_slice))?;
             }
         }
         let absence = self.resolve_absent(&mut scan)?;
@@ -381,14 +388,27 @@ impl Repo {
         Ok(commit.tree_id())
     }
 
-    /// Answers the paths that differ between working tree, index and commit, as git sees them.
+    /// Answers the paths that differ between working tree, index and commit, as git sees them with one of its settings
+    /// (`key=value`).
     ///
     /// The git program reads every form of index, looks with several threads, and takes its memory with it.
-    fn changed_paths(&self) -> Result<BTreeSet<Vec<u8>>> {
-        let args =
+    fn changed_paths(&self, setting: Option<&str>) -> Result<BTreeSet<Vec<u8>>> {
+        let status =
             ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
-        let output = Program::durable(self.root(), args).keep_all().succeed()?;
+        let setting = setting.into_iter().flat_map(|setting| ["-c", setting]);
+        let output = Program::durable(self.root(), setting.chain(status)).keep_all().succeed()?;
         Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
+    }
+
+    /// Answers the paths that are only spelled anew: git is blind to them where it ignores case.
+    fn respelled_paths(&self, scan: &mut Scan<'_>, seen: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let mut respelled = Vec::new();
+        for path in self.changed_paths(Some("core.ignoreCase=false"))? {
+            if !seen.contains(&path) && scan.is_respelled(&path)? {
+                respelled.push(path);
+            }
+        }
+        Ok(respelled)
     }
 
     /// Turns what is absent into deletions, except what a sparse checkout leaves out.

@@ -12,6 +12,7 @@ mod fault_races;
 mod fault_save;
 mod fault_syscalls;
 mod flow_auto;
+mod flow_case;
 mod flow_message;
 mod flow_people;
 mod flow_promote;

@@ -7,7 +7,7 @@ use git2::{Delta, ObjectType, Odb, Oid};
 
 use super::Change;
 use super::commit::Draft;
-use super::transfer::{Transfer, Transferred};
+use super::transfer::{Transfer, Transferred, clash_reason};
 use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
@@ -45,7 +45,7 @@ pub enum PullAnswer {
         /// The paths.
         paths: Vec<Vec<u8>>,
     },
-    /// The user is doing something that this would disturb.
+    /// The user is doing something that this would disturb, or the file system cannot have it.
     Paused {
         /// What, for people.
         reason: String,
@@ -116,6 +116,7 @@ impl Repo {
                 PullAnswer::Pulled(Pulled { commit, parent: ours, changes, lost: merged.lost })
             }
             Transferred::Busy { paths } => PullAnswer::Busy { paths },
+            Transferred::Clash { path, with } => PullAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }
 

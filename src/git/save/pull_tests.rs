@@ -53,11 +53,18 @@ impl Pair {
 
     #[track_caller]
     pub fn pulled(&self) -> Pulled {
+        let pulled = self.pulled_untidy();
+        self.at.check_clean();
+        pulled
+    }
+
+    /// The same where files are left that are not tracked.
+    #[track_caller]
+    pub fn pulled_untidy(&self) -> Pulled {
         let theirs = self.push();
         match self.pull(theirs) {
             PullAnswer::Pulled(pulled) => {
                 assert!(self.at.repo.is_ancestor(theirs, object_id(pulled.commit).unwrap()).unwrap());
-                self.at.check_clean();
                 pulled
             }
             other => panic!("{other:?}"),
@@ -170,6 +177,19 @@ fn a_file_takes_the_place_of_the_only_directory_in_a_directory() {
     pair.theirs("outer/inner", "now a file");
     pair.pulled();
     assert_eq!(pair.read("outer/inner").as_deref(), Some("now a file"));
+}
+
+#[test]
+fn a_directory_takes_the_place_of_a_link() {
+    let pair = Pair::new();
+    std::os::unix::fs::symlink("dir", pair.at.path("link")).unwrap();
+    pair.at.save(&["link"]);
+    pair.other.git(&["pull", "-q"]);
+    std::fs::remove_file(pair.other.path("link")).unwrap();
+    pair.theirs("link/deep/file", "theirs");
+    pair.pulled();
+    assert_eq!(pair.read("link/deep/file").as_deref(), Some("theirs"));
+    assert!(!pair.at.path("dir/deep/file").exists());
 }
 
 #[test]

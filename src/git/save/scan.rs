@@ -1,5 +1,7 @@
 //! Finding out what really changed at the hinted paths.
 
+mod respelled;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,8 +13,10 @@ use std::rc::Rc;
 use git2::{ObjectType, Odb, Oid};
 use rustix::fs::FileType;
 
+use self::respelled::Respelled;
 use super::attributes::{Attributes, Conversion};
 use super::known::Known;
+use super::spelling::Spellings;
 use super::{Change, ChangeKind, SaveRequest};
 use crate::git::beneath::{self, Beneath, FileStat, Place};
 use crate::git::error::{Error, Result};
@@ -41,6 +45,8 @@ pub(super) struct Scan<'a> {
     dirs: HashMap<Vec<u8>, Verdict>,
     converted: Vec<Converted>,
     known: Known,
+    spellings: Spellings,
+    respelled: Vec<Respelled>,
     started_s: i64,
 }
 
@@ -58,6 +64,7 @@ pub(super) struct Findings {
 struct Settings {
     file_mode: bool,
     symlinks: bool,
+    ignore_case: bool,
 }
 
 /// Whether new files in a directory are saved.
@@ -94,11 +101,16 @@ impl<'a> Scan<'a> {
         let mut config = repo.inner.config().map_err(Error::library("read the configuration"))?;
         let config = config.snapshot().map_err(Error::library("read the configuration"))?;
         let yes = |key| config.get_bool(key).unwrap_or(true);
+        let settings = Settings {
+            file_mode: yes("core.fileMode"),
+            symlinks: yes("core.symlinks"),
+            ignore_case: repo.ignores_case()?,
+        };
         Ok(Self {
             repo,
             odb,
             request,
-            settings: Settings { file_mode: yes("core.fileMode"), symlinks: yes("core.symlinks") },
+            settings,
             attributes: Attributes::new(repo, &config),
             beneath,
             base: BaseTree::new(odb, root),
@@ -108,6 +120,8 @@ impl<'a> Scan<'a> {
             dirs: HashMap::new(),
             converted: Vec::new(),
             known: Known::new(repo.git_dir()),
+            spellings: Spellings::default(),
+            respelled: Vec::new(),
             started_s: request.now_seconds,
         })
     }
@@ -120,10 +134,11 @@ impl<'a> Scan<'a> {
     /// Compares every hinted path and what lies below it.
     pub fn run<'p>(&mut self, hints: impl IntoIterator<Item = &'p [u8]>) -> Result<()> {
         for hint in hints {
-            self.path(hint.strip_suffix(b"/").unwrap_or(hint))?;
+            self.hint(hint.strip_suffix(b"/").unwrap_or(hint))?;
         }
         self.known.forget();
-        self.convert()
+        self.convert()?;
+        self.settle_respelled()
     }
 
     fn path(&mut self, path: &[u8]) -> Result<()> {
@@ -135,13 +150,16 @@ impl<'a> Scan<'a> {
             self.set_aside(path, reason);
             return Ok(());
         }
+        if self.settings.ignore_case && self.is_looked_at_elsewhere(path)? {
+            return Ok(());
+        }
         let tracked = self.base.find(path)?;
         if tracked.as_ref().is_some_and(|entry| entry.mode == MODE_GITLINK) {
             return Ok(());
         }
         let (parent, name) = tree::split(path);
         if tracked.is_none()
-            && let Some(displaced) = self.file_above(parent)?
+            && let Some(displaced) = self.base.file_above(parent)?
         {
             self.path(displaced)?;
         }
@@ -156,17 +174,6 @@ impl<'a> Scan<'a> {
             Err(error) if is_absence(&error) => self.absent(path, tracked),
             Err(error) => self.unreadable(path, &error),
         }
-    }
-
-    /// Answers the part of `dir` that the commit has as a file, which cannot be one any more.
-    fn file_above<'p>(&mut self, mut dir: &'p [u8]) -> Result<Option<&'p [u8]>> {
-        while !dir.is_empty() {
-            if let Some(entry) = self.base.find(dir)? {
-                return Ok((entry.mode != MODE_TREE).then_some(dir));
-            }
-            dir = tree::split(dir).0;
-        }
-        Ok(None)
     }
 
     fn present(&mut self, candidate: Candidate<'_>, stat: &FileStat) -> Result<()> {

@@ -2,6 +2,7 @@
 
 pub mod desktop;
 pub mod dice;
+pub mod folding_disk;
 pub mod pipeline;
 pub mod small_disk;
 pub mod watched;
