@@ -1,14 +1,21 @@
-//! A durable save by cascade against `git add -A && git commit` (with git's defaults: not durable).
+//! A durable save by cascade, and one that does not wait for the disk, against `git add -A && git commit` (with git's
+//! defaults: not durable): files modified, added and deleted, and as many new files as the repository has.
 //!
 //! Under `cargo test` only tiny sizes run; `CASCADE_BENCH_FILES` asks for one size of repository; `CASCADE_BENCH_DIR` says where the repositories are made.
 
 mod support;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
-use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
-use support::{Sample, git, median, ms};
+use cascade::config::Durability;
+use cascade::git::{Hints, Repo, SaveAnswer};
+use support::{Cost, Sample, cost, git, medians, ms, save, unpack};
+
+/// What happens to files before a save, given how many and which round; answers their paths.
+type Deed = fn(&Sample, usize, usize) -> Vec<Vec<u8>>;
+
+/// Deleting comes right after adding: it deletes what that added.
+const DEEDS: [(&str, Deed); 3] = [("modified", Sample::change), ("added", Sample::add), ("deleted", Sample::delete)];
 
 fn main() {
     let tiny = support::is_tiny();
@@ -18,48 +25,87 @@ fn main() {
     let repositories = only.map_or(repositories, |files| vec![files]);
     let place = std::env::var_os("CASCADE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = tempfile::tempdir_in(place).expect("a directory can be made");
-    println!("{:>8} {:>8} {:>12} {:>12} {:>7}", "files", "changed", "cascade ms", "git ms", "ratio");
+    println!(
+        "{:>8} {:>8} {:>9} {:>11} {:>11} {:>8} {:>15} {:>11} {:>8}",
+        "files", "changed", "how", "cascade ms", "git ms", "ratio", "cascade CPU ms", "git CPU ms", "ratio"
+    );
     for files in repositories {
         let sample = Sample::make(&dir.path().join(files.to_string()), files);
         for &changed in &counts {
             let changed = changed.min(files / 2);
-            let (ours, gits) = compare(&sample, changed, rounds);
-            let ratio = ms(gits) / ms(ours);
-            println!("{files:>8} {changed:>8} {:>12.1} {:>12.1} {ratio:>6.1}x", ms(ours), ms(gits));
+            for (how, deed) in DEEDS {
+                print(files, changed, how, compare(&sample, deed, changed, rounds));
+            }
+            print(files, changed, "fast", fast(&sample, changed, rounds));
         }
+        print(files, files, "unpacked", catch_up(&sample));
     }
+}
+
+fn print(files: usize, changed: usize, how: &str, (ours, gits): (Cost, Cost)) {
+    let (wall, cpu) = ((ms(ours.wall), ms(gits.wall)), (ms(ours.cpu), ms(gits.cpu)));
+    println!(
+        "{files:>8} {changed:>8} {how:>9} {:>11.1} {:>11.1} {:>7.1}x {:>15.1} {:>11.1} {:>7.1}x",
+        wall.0,
+        wall.1,
+        wall.1 / wall.0,
+        cpu.0,
+        cpu.1,
+        cpu.1 / cpu.0
+    );
 }
 
 /// Saves `changed` files in turn by cascade and by git; answers the medians.
-fn compare(sample: &Sample, changed: usize, rounds: usize) -> (Duration, Duration) {
+fn compare(sample: &Sample, deed: Deed, changed: usize, rounds: usize) -> (Cost, Cost) {
     let repo = Repo::open(&sample.root).expect("the repository opens");
     let (mut ours, mut gits) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let paths = sample.change(changed, changed * 1_000 + round * 2);
-        let start = Instant::now();
-        let answer = save(&repo, paths);
-        ours.push(start.elapsed());
+        let paths = deed(sample, changed, changed * 1_000 + round * 2);
+        let hints = Hints::Paths(paths.into_iter().collect());
+        let (answer, took) = cost(|| save(&repo, hints));
+        ours.push(took);
         assert!(matches!(answer, SaveAnswer::Saved(saved) if saved.changes.len() == changed));
-        sample.change(changed, changed * 1_000 + round * 2 + 1);
-        let start = Instant::now();
-        git(&sample.root, &["add", "-A"]);
-        git(&sample.root, &["commit", "-qm", "x"]);
-        gits.push(start.elapsed());
+        deed(sample, changed, changed * 1_000 + round * 2 + 1);
+        gits.push(git_save(sample));
     }
-    (median(ours), median(gits))
+    (medians(&ours), medians(&gits))
 }
 
-fn save(repo: &Repo, paths: Vec<Vec<u8>>) -> SaveAnswer {
-    let request = SaveRequest {
-        branch: "develop",
-        hints: Hints::Paths(paths.into_iter().collect()),
-        max_file_bytes: 50 << 20,
-        excluded: &|_, _| false,
-        inspect: &|_, _, _| None,
-        message: &|proposal| format!("Save {} files", proposal.changes().len()),
-        author: None,
-        now_seconds: 1_700_000_000,
-        offset_minutes: 0,
+/// Saves as many new files as there are already, once by cascade, which has to find them, and once by git.
+fn catch_up(sample: &Sample) -> (Cost, Cost) {
+    let repo = Repo::open(&sample.root).expect("the repository opens");
+    unpack(&sample.root.join("ours"), sample.files, 9_000_001);
+    let (answer, ours) = cost(|| save(&repo, Hints::Everything));
+    assert!(matches!(answer, SaveAnswer::Saved(saved) if saved.changes.len() == sample.files));
+    git(&sample.root, &["rm", "-rq", "ours"]);
+    git(&sample.root, &["commit", "-qm", "x"]);
+    unpack(&sample.root.join("gits"), sample.files, 9_000_002);
+    (ours, git_save(sample))
+}
+
+fn git_save(sample: &Sample) -> Cost {
+    let work = || {
+        git(&sample.root, &["add", "-A"]);
+        git(&sample.root, &["commit", "-qm", "x"]);
     };
-    repo.save(&request).expect("the save succeeds")
+    cost(work).1
+}
+
+/// Saves `changed` files in turn without waiting for the disk, and by git; answers the medians.
+fn fast(sample: &Sample, changed: usize, rounds: usize) -> (Cost, Cost) {
+    let repo = Repo::open(&sample.root).expect("the repository opens").with_durability(Durability::Fast);
+    let (mut ours, mut gits) = (Vec::new(), Vec::new());
+    // The first one waits until what was saved before is on the disk.
+    for round in 0..=rounds {
+        let paths = sample.change(changed, changed * 1_000 + 500 + round * 2);
+        ours.push(cost(|| save(&repo, Hints::Paths(paths.into_iter().collect()))).1);
+        sample.change(changed, changed * 1_000 + 501 + round * 2);
+        gits.push(git_save(sample));
+    }
+    // What follows is not to wait for these, nor to note that it need not.
+    repo.flush("develop").expect("the disk takes it");
+    let full = Repo::open(&sample.root).expect("the repository opens");
+    save(&full, Hints::Paths(sample.change(1, changed * 1_000 + 900).into_iter().collect()));
+    ours.remove(0);
+    (medians(&ours), medians(&gits))
 }

@@ -5,7 +5,9 @@
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
 
 /// Files in one directory of a made repository.
 const FILES_PER_DIRECTORY: usize = 50;
@@ -44,15 +46,81 @@ impl Sample {
 
     /// Rewrites `count` files, spread over the repository, with content of this `round`; answers their paths.
     pub fn change(&self, count: usize, round: usize) -> Vec<Vec<u8>> {
-        let step = (self.files / count).max(1);
-        let changed = (0..count).map(|n| (n * step + round * 7) % self.files);
-        changed
-            .map(|file| {
-                std::fs::write(self.root.join(path(file)), content(file, round + 1)).expect("the file can be written");
-                path(file).into_bytes()
-            })
-            .collect()
+        self.spread(count, round).map(|file| self.write(path(file), content(file, round + 1))).collect()
     }
+
+    /// Makes `count` new files, spread over the directories of the repository; answers their paths.
+    pub fn add(&self, count: usize, round: usize) -> Vec<Vec<u8>> {
+        let new = |file| (format!("{}-{round}", path(file)), content(file, round));
+        self.spread(count, round).map(new).map(|(path, content)| self.write(path, content)).collect()
+    }
+
+    /// Deletes what [`Sample::add`] made in that `round`; answers the paths.
+    pub fn delete(&self, count: usize, round: usize) -> Vec<Vec<u8>> {
+        let gone = self.spread(count, round).map(|file| format!("{}-{round}", path(file)));
+        gone.map(|path| {
+            std::fs::remove_file(self.root.join(&path)).expect("the file is there");
+            path.into_bytes()
+        })
+        .collect()
+    }
+
+    fn spread(&self, count: usize, round: usize) -> impl Iterator<Item = usize> {
+        let (step, files) = ((self.files / count).max(1), self.files);
+        (0..count).map(move |n| (n * step + round * 7) % files)
+    }
+
+    fn write(&self, path: String, content: String) -> Vec<u8> {
+        std::fs::write(self.root.join(&path), content).expect("the file can be written");
+        path.into_bytes()
+    }
+}
+
+/// Makes `files` small files below `root`, as an unpacked archive has them; their content is that of this `round`.
+pub fn unpack(root: &Path, files: usize, round: usize) {
+    for file in 0..files {
+        let at = root.join(path(file));
+        std::fs::create_dir_all(at.parent().expect("it is below")).expect("the directory can be made");
+        std::fs::write(at, content(file, round)).expect("the file can be written");
+    }
+}
+
+/// What something took.
+#[derive(Debug, Clone, Copy)]
+pub struct Cost {
+    /// By the clock.
+    pub wall: Duration,
+    /// Of processors, this process and the children it waited for.
+    pub cpu: Duration,
+}
+
+/// Measures `work`.
+pub fn cost<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    let (start, used) = (Instant::now(), cpu_used());
+    let answer = work();
+    (answer, Cost { wall: start.elapsed(), cpu: cpu_used().saturating_sub(used) })
+}
+
+/// Answers the medians, each by itself.
+pub fn medians(costs: &[Cost]) -> Cost {
+    let of = |part: fn(&Cost) -> Duration| median(costs.iter().map(part).collect());
+    Cost { wall: of(|cost| cost.wall), cpu: of(|cost| cost.cpu) }
+}
+
+/// Answers the processor time that this process and the children it waited for have used.
+#[allow(unsafe_code)]
+fn cpu_used() -> Duration {
+    let used_by = |who| {
+        // SAFETY: the structure is plain numbers, and the call fills it.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &raw mut usage);
+            usage
+        };
+        let time = |part: libc::timeval| Duration::new(part.tv_sec as u64, part.tv_usec as u32 * 1_000);
+        time(usage.ru_utime) + time(usage.ru_stime)
+    };
+    used_by(libc::RUSAGE_SELF) + used_by(libc::RUSAGE_CHILDREN)
 }
 
 fn path(file: usize) -> String {
@@ -66,6 +134,22 @@ fn content(file: usize, round: usize) -> String {
         text.push_str(&format!("line {line} of {file} {}\n", (file * 31 + line * 17 + round) % 9_973));
     }
     text
+}
+
+/// Saves what is hinted at.
+pub fn save(repo: &Repo, hints: Hints) -> SaveAnswer {
+    let request = SaveRequest {
+        branch: "develop",
+        hints,
+        max_file_bytes: 50 << 20,
+        excluded: &|_, _| false,
+        inspect: &|_, _, _| None,
+        message: &|proposal| format!("Save {} files", proposal.changes().len()),
+        author: None,
+        now_seconds: 1_700_000_000,
+        offset_minutes: 0,
+    };
+    repo.save(&request).expect("the save succeeds")
 }
 
 /// Runs git without the user's configuration.

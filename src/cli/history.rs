@@ -9,7 +9,7 @@ use super::{Failure, Outcome, Shell, standing, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
-use crate::store::{CheckPhase, CheckRecord, Promotion, State};
+use crate::store::{CheckPhase, CheckRecord, Promotion, State, Waiver};
 
 /// Characters of a reason in the table; `cascade show` has all of it.
 const REASON_CHARS: usize = 60;
@@ -34,6 +34,8 @@ pub struct Entry {
     pub requested_by: String,
     /// Who consented to the candidate.
     pub approved_by: Vec<String>,
+    /// Gates that somebody waived.
+    pub waivers: Vec<Waiver>,
     /// What the checks answered.
     pub checks: Vec<CheckEntry>,
     /// When it was proposed.
@@ -120,6 +122,7 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
     let checks = ctx.store.checks(&id).await?;
     Ok(Entry {
         approved_by: approved.map(|word| word.person).collect(),
+        waivers: ctx.store.waivers(&id).await?,
         checks: checks.into_iter().map(CheckEntry::from).collect(),
         requested_by: promotion.requested_by.clone(),
         created_at: promotion.created_at,

@@ -28,6 +28,11 @@ pub fn draw(document: &Document, now: Timestamp) -> Vec<Line> {
         lines.extend(arrow(environment, above));
         lines.extend(stage(environment, now, index + 1 == document.environments.len()));
     }
+    if let Some(kept) = &document.ledger.kept_here {
+        lines.push(Vec::new());
+        let told = words::wrapped(&format!("the ledger stays on this machine: {}", kept.reason), WIDTH).into_iter();
+        lines.extend(told.map(|line| vec![Cell::new(line, Tone::Warn)]));
+    }
     let next = document.next.as_deref().unwrap_or("nothing to do");
     lines.push(Vec::new());
     lines.push(vec![Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);
@@ -47,6 +52,9 @@ fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
     let mut tell = |text: &str, tone| lines.extend(text_lines(text, tone, false));
     sandbox.reason.iter().for_each(|reason| tell(reason, Tone::Warn));
     tell(&saves(sandbox, now), Tone::Dim);
+    if sandbox.durability.is_fast() {
+        tell("saves reach the disk seconds later (durability: fast)", Tone::Dim);
+    }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
     for path in sandbox.not_saved.iter().take(NOT_SAVED_LIMIT) {
         tell(&format!("not saved: {} ({})", path.path, path.reason), Tone::Warn);
@@ -112,7 +120,7 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
     } else if let Some(last) = standing.failure() {
         tell(&ending(last, now), words::state_tone(last.state));
     }
-    for finding in &standing.closed {
+    for finding in standing.closed() {
         tell(&finding.fact, Tone::Plain);
         finding.clears.iter().for_each(|clears| tell(&format!("→ {clears}"), Tone::Strong));
     }

@@ -19,9 +19,14 @@ const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outcome {
     let ctx = shell.context().await?;
     if flags.dry_run {
-        return plan::show(shell, &ctx, environment).await;
+        return plan::show(shell, &ctx, environment, None).await;
     }
-    let request = Request { environment: environment.to_owned(), merge: flags.merge, purpose: flags.reason.clone() };
+    let request = Request {
+        environment: environment.to_owned(),
+        merge: flags.merge,
+        purpose: flags.reason.clone(),
+        waivers: flags.waive.clone(),
+    };
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     // Others need not wait for a person to make up their mind.
@@ -164,6 +169,9 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
             "the environment is held: save a fix and promote it, or `cascade resume {environment}`; details: `cascade show {id}`"
         ),
         State::Drifted => format!("keep those commits with `cascade promote {environment} --merge`"),
+        State::Expired => {
+            format!("promote and approve again: `cascade promote {environment}`; details: `cascade show {id}`")
+        }
         State::Superseded => format!("look at `cascade plan {environment}`, then promote again"),
         _ => format!("details: `cascade show {id}`"),
     })

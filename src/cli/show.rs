@@ -203,6 +203,13 @@ fn print_people(ui: &Ui, document: &Document) {
         let rest = format!(" by {} at {}{reason}", word.person, words::moment(word.at));
         ui.pieces(&["  ".into(), Cell::new(verb, tone), rest.into()]);
     }
+    if !document.entry.waivers.is_empty() {
+        ui.heading("waivers");
+    }
+    for waiver in &document.entry.waivers {
+        let text = format!("  {} by {} at {}: {}", waiver.gate, waiver.person, words::moment(waiver.at), waiver.reason);
+        ui.line(&text);
+    }
     if !document.gates.is_empty() {
         ui.heading("gates");
     }

@@ -35,8 +35,8 @@ pub struct Standing {
     pub last: Option<Promotion>,
     /// The promotion that is not at an end.
     pub open: Option<Promotion>,
-    /// The closed gates of a promotion that waits.
-    pub closed: Vec<Finding>,
+    /// The gates of the open promotion.
+    pub gates: Vec<Finding>,
     /// The promotion that is live by the record.
     pub live: Option<Promotion>,
     /// What was last said about what is live.
@@ -76,11 +76,10 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     let last = ctx.store.promotions(Some(name), 1).await?.pop();
     let open = ctx.store.unfinished().await?.into_iter().rfind(|promotion| promotion.environment == name);
     let live = ctx.store.live(name).await?;
-    let mut closed = match open.as_ref().filter(|promotion| promotion.state == State::Waiting) {
-        Some(waiting) => promote::findings(ctx, waiting).await?,
+    let gates = match open.as_ref().filter(|open| open.step.is_none()) {
+        Some(resting) => promote::findings(ctx, resting).await?,
         None => Vec::new(),
     };
-    closed.retain(|finding| !finding.open);
     Ok(Standing {
         name: name.to_owned(),
         branch: spec.branch.clone(),
@@ -95,7 +94,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         is_interrupted: is_interrupted(ctx, open.as_ref())?,
         last,
         open,
-        closed,
+        gates,
         live,
     })
 }
@@ -152,6 +151,11 @@ impl Standing {
         self.pending > 0 || self.differs
     }
 
+    /// Answers the gates of the open promotion that are closed.
+    pub fn closed(&self) -> impl Iterator<Item = &Finding> {
+        self.gates.iter().filter(|finding| !finding.open)
+    }
+
     /// Answers the latest promotion where it ended badly and nothing newer is offered.
     #[must_use]
     pub fn failure(&self) -> Option<&Promotion> {
@@ -177,8 +181,8 @@ impl Standing {
     }
 
     fn next_of_open(&self, open: &Promotion) -> String {
-        let closes = |gate| self.closed.iter().any(|finding| finding.gate == gate);
-        if self.is_interrupted {
+        let closes = |gate| self.closed().any(|finding| finding.gate == gate);
+        if self.is_interrupted || (open.state == State::Planned && open.step.is_none()) {
             format!("cascade promote {}", self.name)
         } else if open.state != State::Waiting {
             "cascade status --watch".to_owned()

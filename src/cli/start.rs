@@ -70,6 +70,7 @@ async fn foreground(shell: &Shell) -> Outcome {
     if ended.is_err() {
         report_end(&ctx).await;
     }
+    ctx.alerts.finish().await;
     ctx.store.close().await;
     drop(lock);
     let summary = ended?;

@@ -25,6 +25,7 @@ struct Document {
     facts: Vec<String>,
     waiting_for: Vec<Finding>,
     next: Option<String>,
+    rules: String,
 }
 
 /// Explains why the source's newest commit is not live in an environment.
@@ -41,6 +42,7 @@ pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     }
     shell.ui.heading(&document.summary);
     document.facts.iter().for_each(|fact| shell.ui.line(&format!("  {fact}")));
+    shell.ui.pieces(&[Cell::new("rules: ", Tone::Dim), document.rules.as_str().into()]);
     if let Some(next) = &document.next {
         shell.ui.pieces(&[Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);
     }
@@ -59,13 +61,15 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     facts.extend(last_fact(&standing, check_facts.is_empty(), now));
     facts.extend(check_facts);
     facts.extend(hold_fact(&standing, now));
-    facts.extend(standing.closed.iter().map(|finding| gate_fact(finding, now)));
+    let gates = gates(ctx, &standing, preview).await?;
+    facts.extend(gates.iter().map(|finding| gate_fact(finding, now)));
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
     facts.extend(drift_fact(preview));
     if standing.is_interrupted {
         facts.push("its process died in the middle of a step: the next promotion takes it up".to_owned());
     }
     let is_drifted = !preview.foreign.is_empty() && standing.open.is_none() && standing.has_news();
+    let policy = promote::policy::of_environment(ctx, &standing.name, preview.tip, Some(preview.source)).await?;
     let merge = format!("cascade promote {} --merge", standing.name);
     Ok(Document {
         summary: summary(&standing, preview),
@@ -76,14 +80,27 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         facts,
         next: if is_drifted && standing.hold.is_none() { Some(merge) } else { standing.next() },
         environment: standing.name,
-        waiting_for: standing.closed,
+        waiting_for: gates.into_iter().filter(|finding| !finding.open).collect(),
+        rules: words::origin(policy.origin, &standing.branch),
     })
+}
+
+/// Answers the gates of the open promotion, else those that the newest commit would meet.
+async fn gates(ctx: &Context, standing: &Standing, preview: &Preview) -> Outcome<Vec<Finding>> {
+    let is_offered = standing.open.is_none() && standing.has_news() && standing.failure().is_none();
+    match is_offered {
+        true => Ok(promote::forecast(ctx, &standing.name, preview).await?),
+        false => Ok(standing.gates.clone()),
+    }
 }
 
 fn summary(standing: &Standing, preview: &Preview) -> String {
     let (name, source) = (&standing.name, preview.source.short());
     match (&standing.open, standing.failure()) {
         (Some(open), _) if open.state == State::Waiting => format!("{source} waits at a gate of {name}"),
+        (Some(open), _) if open.state == State::Planned && open.step.is_none() => {
+            format!("{source} is planned for {name}: nobody promoted it yet")
+        }
         (Some(open), _) => format!("{source} is on its way to {name}: {}", words::state(open.state)),
         (None, _) if preview.is_empty() => format!("nothing to promote: {name} has {source} already"),
         (None, Some(last)) => format!("{source} is not live in {name}: its promotion {}", ended(last.state)),
@@ -126,7 +143,8 @@ fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {
 fn gate_fact(finding: &Finding, now: Timestamp) -> String {
     let since = finding.since.map(|since| format!(" since {}", words::age(now, since))).unwrap_or_default();
     let clears = finding.clears.as_deref().map(|clears| format!(" → {clears}")).unwrap_or_default();
-    format!("gate {} is closed{since}: {}{clears}", finding.gate.as_str(), finding.fact)
+    let state = if finding.open { "open" } else { "closed" };
+    format!("gate {} is {state}{since}: {}{clears}", finding.gate.as_str(), finding.fact)
 }
 
 async fn quarantine_fact(ctx: &Context, standing: &Standing, source: ObjectId) -> Outcome<Option<String>> {

@@ -6,12 +6,23 @@ use super::ui::Tone;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome;
+use crate::promote::policy::Origin;
 use crate::store::State;
 
 /// Characters of a commit's name where many are listed.
 const BRIEF_CHARS: usize = 7;
 /// Units of an age: seconds in one, and its name.
 const AGE_UNITS: [(i64, &str); 4] = [(86_400, "day"), (3_600, "h"), (60, "min"), (1, "s")];
+
+/// Answers where the rules of an environment come from.
+#[must_use]
+pub fn origin(origin: Origin, branch: &str) -> String {
+    match origin {
+        Origin::Target(commit) => format!("cascade-sync.yaml as `{branch}` has it ({})", commit.short()),
+        Origin::Candidate(_) => format!("cascade-sync.yaml of the candidate, for `{branch}` has none for it yet"),
+        Origin::Checkout => "cascade-sync.yaml of the working tree, for none is committed".to_owned(),
+    }
+}
 
 /// Answers how long ago `at` was, in its largest unit: `3 min ago`; what is still to come is `just now`.
 #[must_use]

@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::error::{Error, Result};
 use super::repo::Repo;
+use crate::config::Durability;
 
 /// Most git operations that run at the same time for one project.
 const CONCURRENT_OPERATIONS: usize = 4;
@@ -17,6 +18,7 @@ const CONCURRENT_OPERATIONS: usize = 4;
 pub struct Git {
     root: PathBuf,
     program_path: Option<OsString>,
+    durability: Durability,
     idle: Arc<Mutex<Vec<Repo>>>,
     places: Arc<Semaphore>,
 }
@@ -31,10 +33,17 @@ impl Git {
         let repo = Repo::open(dir)?.with_program_path(program_path.clone());
         Ok(Self {
             program_path,
+            durability: Durability::Full,
             root: repo.root().to_owned(),
             idle: Arc::new(Mutex::new(vec![repo])),
             places: Arc::new(Semaphore::new(CONCURRENT_OPERATIONS)),
         })
+    }
+
+    /// Says whether saves wait for the disk; they do unless it is called.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// Answers the top of the working tree, symlinks resolved.
@@ -54,10 +63,12 @@ impl Git {
     {
         let place = self.places.clone().acquire_owned().await.map_err(|closed| Error::Lost(closed.to_string()))?;
         let (root, path, idle) = (self.root.clone(), self.program_path.clone(), Arc::clone(&self.idle));
+        let durability = self.durability;
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;
             let kept = idle.lock().ok().and_then(|mut idle| idle.pop());
             let repo = kept.map_or_else(|| Repo::open(&root).map(|repo| repo.with_program_path(path)), Ok)?;
+            let repo = repo.with_durability(durability);
             let answer = work(&repo);
             if let Ok(mut idle) = idle.lock() {
                 idle.push(repo);

@@ -6,10 +6,12 @@
 mod beneath;
 mod branch;
 pub mod candidate;
+mod durable;
 pub mod error;
 pub mod handle;
 pub mod history;
 mod index;
+pub mod ledger;
 pub mod leftover;
 pub mod locks;
 mod names;
@@ -22,13 +24,16 @@ pub mod save;
 mod scratch;
 pub mod setup;
 mod tree;
+mod unreadable;
 pub mod version;
 
 pub use candidate::NewCommit;
+pub use durable::{LostSaves, WentBack};
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
-pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{

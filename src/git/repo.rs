@@ -9,6 +9,8 @@ use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 
 use super::error::{Error, Result};
 use super::index::Proved;
+use super::pack::PackWriter;
+use crate::config::Durability;
 
 /// An opened repository with a working tree.
 pub struct Repo {
@@ -17,6 +19,7 @@ pub struct Repo {
     program_path: Option<OsString>,
     /// The index as this process left it, which need not be proved to be whole again.
     pub(super) proved_index: Cell<Option<Proved>>,
+    durability: Durability,
 }
 
 /// Where `HEAD` points.
@@ -52,7 +55,7 @@ impl Repo {
             .map_err(|source| open_error(dir, source))?;
         let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
         let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { inner, root, program_path: None, proved_index: Cell::new(None) })
+        Ok(Self { inner, root, program_path: None, proved_index: Cell::new(None), durability: Durability::Full })
     }
 
     /// Lets the git program (and the hooks it runs) search for programs in `path` instead of the inherited `PATH`.
@@ -60,6 +63,23 @@ impl Repo {
     pub fn with_program_path(mut self, path: Option<OsString>) -> Self {
         self.program_path = path;
         self
+    }
+
+    /// Says whether saves by this handle wait for the disk; they do unless it is called. Whatever else is written does.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Answers whether saves are acknowledged before they are on the disk.
+    pub(super) fn is_fast(&self) -> bool {
+        self.durability.is_fast()
+    }
+
+    /// Prepares a pack for the objects of a save.
+    pub(super) fn pack_writer(&self) -> PackWriter {
+        PackWriter::new(&self.common_dir().join("objects"), self.durability)
     }
 
     /// Answers the `PATH` for the git program, where it differs from the inherited one.

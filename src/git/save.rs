@@ -1,6 +1,7 @@
-//! The durable save: what changed in the working tree becomes a commit that survives a power cut.
+//! The save: what changed in the working tree becomes a commit, by default one that survives a power cut.
 //!
-//! Files are read and hashed first, without any lock. All new objects go into one synced pack. Then
+//! Files are read and hashed first, without any lock. All new objects go into one pack, synced unless saves
+//! do not wait for the disk. Then
 //! `.git/index.lock` is held for milliseconds while branch and index move together, so that the user's
 //! own `git add` and `git commit` beside it neither disturb a save nor are undone by one.
 
@@ -34,6 +35,7 @@ mod sparse_tests;
 mod spelling;
 #[cfg(test)]
 mod tests;
+mod tip;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,13 +54,14 @@ pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
 use self::sparse::Absence;
+pub(super) use self::tip::Tip;
 use super::beneath::Beneath;
 use super::branch::object_id;
 use super::error::{Error, Result};
 use super::index::Op;
 use super::program::Program;
 use super::repo::{Head, Repo};
-use super::tree::{BaseTree, Edit, MODE_TREE};
+use super::tree::{BaseTree, Edit};
 
 /// Packs up to this number cost reading nothing worth mentioning; git's own limit is the same.
 pub const PACKS_KEPT: usize = 50;
@@ -107,7 +110,7 @@ pub struct SaveRequest<'a> {
 /// What became of the wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SaveAnswer {
-    /// There is a new commit, and it is durable.
+    /// There is a new commit; it is durable unless [`Repo::with_durability`] said that saves do not wait for the disk.
     Saved(Saved),
     /// The commit has everything already that can be saved now.
     Nothing {
@@ -185,7 +188,8 @@ enum Attempt {
 }
 
 impl Repo {
-    /// Commits what changed at the hinted paths on top of the branch, durably.
+    /// Commits what changed at the hinted paths on top of the branch; durably, where [`Repo::with_durability`] says
+    /// nothing else ([`Repo::flush`] makes up for it).
     ///
     /// The index follows; what the user staged of other paths stays staged. What cannot be saved is set
     /// aside and does not keep the rest from being saved. Paths in an excluded or nested repository and
@@ -233,8 +237,9 @@ impl Repo {
     /// Answers the paths that git's status sees a change at, sorted; ignored ones are left out.
     ///
     /// # Errors
-    /// git fails.
+    /// [`Error::IndexDamaged`]; git fails.
     pub fn changed_files(&self) -> Result<Vec<Vec<u8>>> {
+        self.whole_index()?;
         Ok(self.changed_paths(None)?.into_iter().collect())
     }
 
@@ -259,11 +264,7 @@ impl Repo {
             Head::Branch { commit, .. } | Head::Detached { commit } => commit,
             Head::Unborn { .. } => return Ok(None),
         };
-        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
-        let found = BaseTree::new(&odb, self.base_tree(commit)?).find(path)?;
-        let Some(entry) = found.filter(|entry| entry.mode != MODE_TREE) else { return Ok(None) };
-        let blob = odb.read(entry.oid).map_err(Error::library(format!("read blob {}", entry.oid)))?;
-        Ok(Some(blob.data().to_vec()))
+        self.content_at(object_id(commit)?, path)
     }
 
     /// Lists the paths whose staged content is not what the commit at `HEAD` has, up to `limit`.
@@ -383,7 +384,7 @@ impl Repo {
         })
     }
 
-    fn base_tree(&self, commit: Oid) -> Result<Oid> {
+    pub(super) fn base_tree(&self, commit: Oid) -> Result<Oid> {
         let commit = self.inner.find_commit(commit).map_err(Error::library(format!("read commit {commit}")))?;
         Ok(commit.tree_id())
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::error::Result;
+use super::facts::findings;
 use super::plan::environment_of;
-use super::questions::findings;
 use super::run::{Request, Silent, lock, promote, recover};
 use crate::base::id::ObjectId;
 use crate::config::PromoteMode;
@@ -97,7 +97,7 @@ async fn gates_are_open(ctx: &Context, waiting: &Promotion) -> Result<bool> {
 async fn attempt(ctx: &Context, environment: &str) -> Result<()> {
     let held = lock(ctx, true).await?;
     let purpose = Some("follows its source by itself".to_owned());
-    let request = Request { environment: environment.to_owned(), merge: false, purpose };
+    let request = Request { environment: environment.to_owned(), purpose, ..Request::default() };
     let promotion = promote(ctx, &held, &request, &mut Silent).await?;
     let reason = promotion.reason.as_deref().unwrap_or_default();
     tracing::info!(environment, id = %promotion.id, state = %promotion.state, reason, "automatic promotion");

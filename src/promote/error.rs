@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::{ErrorKind, Kinded};
+use crate::config::{self, Waivable};
 use crate::{git, store};
 
 /// Answer of everything in this module.
@@ -56,10 +57,38 @@ pub enum Error {
         environment: String,
     },
     /// The person who asked may not approve their own promotion.
-    #[error("{person} asked for this promotion and may not approve it")]
+    #[error("{person} asked for this promotion, or wrote what it brings, and may not approve it")]
     OwnApproval {
         /// The person.
         person: String,
+    },
+    /// The person is not among those who may approve.
+    #[error("{person} may not approve promotions to {environment}")]
+    NotAnApprover {
+        /// The person.
+        person: String,
+        /// The environment.
+        environment: String,
+        /// Who may: addresses and groups.
+        from: Vec<String>,
+    },
+    /// A gate that the environment does not let be waived.
+    #[error("{environment} does not let its gate `{gate}` be waived")]
+    NotWaivable {
+        /// The gate.
+        gate: Waivable,
+        /// The environment.
+        environment: String,
+        /// The gates that may be.
+        waivable: Vec<Waivable>,
+    },
+    /// The configuration that is committed where rules are read from is no good.
+    #[error("the rules cannot be read: {problems}")]
+    Policy {
+        /// The commit.
+        commit: String,
+        /// What is wrong with it.
+        problems: Box<config::Problems>,
     },
     /// An event does not belong to the promotion's state: a defect.
     #[error("promotion {id} is {state} and cannot take `{event}`")]
@@ -90,7 +119,8 @@ impl Kinded for Error {
             | Self::NotNow { .. }
             | Self::NothingToRollBack { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
-            Self::OwnApproval { .. } => ErrorKind::Denied,
+            Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } => ErrorKind::Denied,
+            Self::Policy { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
             Self::OutOfPhase { .. } => ErrorKind::Internal,
         }
@@ -109,6 +139,15 @@ impl Kinded for Error {
             Self::NothingToRollBack { environment } => Some(format!("see `cascade history {environment}`")),
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
+            Self::NotAnApprover { from, .. } => Some(format!("these may: {}", from.join(", "))),
+            Self::NotWaivable { waivable, .. } if waivable.is_empty() => Some("it lets no gate be waived".to_owned()),
+            Self::NotWaivable { waivable, .. } => {
+                let gates: Vec<&str> = waivable.iter().map(|gate| gate.as_str()).collect();
+                Some(format!("these may be: {}; `waive` on the environment's own branch says which", gates.join(", ")))
+            }
+            Self::Policy { commit, .. } => {
+                Some(format!("mend cascade-sync.yaml as commit {commit} has it, or set the variables it needs"))
+            }
             Self::OutOfPhase { .. } | Self::Directory { .. } => None,
         }
     }

@@ -1,11 +1,14 @@
 //! Moving branches forward: the remote first, with a lease, then the local one by compare-and-swap.
 
+use super::attestation::Moment;
 use super::error::Result;
+use super::ledger::{self, Addition};
 use super::phase::Event;
 use super::plan::environment_of;
 use crate::base::id::ObjectId;
 use crate::context::Context;
-use crate::git::{self, Lease, Repo};
+use crate::git::ledger::BranchPush;
+use crate::git::{self, Published, Repo};
 use crate::store::Promotion;
 
 /// What landing needs, once a promotion is planned.
@@ -16,16 +19,19 @@ struct Landing {
     previous: Option<ObjectId>,
     candidate: ObjectId,
     log_message: String,
+    entry: Addition,
 }
 
-fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
+async fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let entry = Addition::of(ctx, promotion, Moment::Landing).await?;
     Ok(promotion.candidate.map(|candidate| Landing {
         branch: spec.branch.clone(),
         remote: promotion.remote.clone(),
         previous: promotion.previous,
         candidate,
         log_message: format!("cascade: promotion {}", promotion.id),
+        entry,
     }))
 }
 
@@ -34,13 +40,16 @@ fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
 /// # Errors
 /// The remote does not answer: whether it moved is unknown, so the step stays journaled and is repeated later.
 pub(super) async fn perform_remote(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(landing) = landing(ctx, promotion)? else { return Ok(no_candidate()) };
+    let Some(landing) = landing(ctx, promotion).await? else { return Ok(no_candidate()) };
     match ctx.git.run(move |repo| landing.land_remote(repo)).await {
-        Ok(event) => Ok(event),
-        Err(moved @ git::Error::RemoteMoved { .. }) => Ok(Event::Superseded(moved.to_string())),
-        Err(no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. })) => {
-            Ok(Event::Failed(no.to_string()))
+        Ok((event, published)) => {
+            ledger::note(ctx, promotion.remote.as_deref().unwrap_or_default(), published.as_ref());
+            Ok(event)
         }
+        Err(moved @ git::Error::RemoteMoved { .. }) => Ok(Event::Superseded(moved.to_string())),
+        Err(
+            no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. } | git::Error::NotSigned { .. }),
+        ) => Ok(Event::Failed(no.to_string())),
         Err(other) => Err(other.into()),
     }
 }
@@ -50,12 +59,13 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &Promotion) -> Resu
 /// # Errors
 /// The reference is locked or cannot be written: the step stays journaled and is repeated later.
 pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(landing) = landing(ctx, promotion)? else { return Ok(no_candidate()) };
+    let Some(landing) = landing(ctx, promotion).await? else { return Ok(no_candidate()) };
     let pushed = promotion.pushed;
     match ctx.git.run(move |repo| landing.land_local(repo)).await {
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RefMoved { .. }) if pushed => Ok(Event::LocalMoved(moved.to_string())),
         Err(moved @ git::Error::RefMoved { .. }) => Ok(Event::Superseded(moved.to_string())),
+        Err(no @ git::Error::NotSigned { .. }) => Ok(Event::Failed(no.to_string())),
         Err(other) => Err(other.into()),
     }
 }
@@ -65,23 +75,25 @@ fn no_candidate() -> Event {
 }
 
 impl Landing {
-    fn land_remote(&self, repo: &Repo) -> git::Result<Event> {
-        let Some(remote) = &self.remote else { return Ok(Event::LandedRemote) };
+    fn land_remote(&self, repo: &Repo) -> git::Result<(Event, Option<Published>)> {
+        let Some(remote) = &self.remote else { return Ok((Event::LandedRemote, None)) };
         let local = repo.branch_tip(&self.branch)?;
         if !self.may_follow(repo, local)? {
-            return Ok(Event::Superseded(self.moved("locally", local)));
+            return Ok((Event::Superseded(self.moved("locally", local)), None));
         }
-        let theirs = repo.remote_tip(remote, &self.branch)?;
+        let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
         if theirs == Some(self.candidate) {
-            return Ok(Event::LandedRemote);
+            return Ok((Event::LandedRemote, None));
         }
         if !self.may_follow(repo, theirs)? {
-            return Ok(Event::Superseded(self.moved(&format!("on {remote}"), theirs)));
+            return Ok((Event::Superseded(self.moved(&format!("on {remote}"), theirs)), None));
         }
-        repo.push(remote, self.candidate, &self.branch, Lease::Exactly(theirs))?;
+        self.entry.append(repo)?;
+        let push = BranchPush { remote, branch: &self.branch, commit: self.candidate, expected: theirs };
+        let published = self.entry.push(repo, push, ledger)?;
         match repo.remote_tip(remote, &self.branch)? {
-            Some(tip) if tip == self.candidate => Ok(Event::LandedRemote),
-            other => Ok(Event::Superseded(self.moved(&format!("on {remote}"), other))),
+            Some(tip) if tip == self.candidate => Ok((Event::LandedRemote, published)),
+            other => Ok((Event::Superseded(self.moved(&format!("on {remote}"), other)), published)),
         }
     }
 
@@ -92,6 +104,9 @@ impl Landing {
         }
         if !self.may_follow(repo, local)? {
             return Err(git::Error::RefMoved { name: self.branch.clone(), expected: self.previous, found: local });
+        }
+        if self.remote.is_none() {
+            self.entry.append(repo)?;
         }
         repo.move_branch(&self.branch, local, self.candidate, &self.log_message)?;
         Ok(Event::LandedLocal)

@@ -3,21 +3,33 @@
 //! [`phase`] and [`gate`] decide, purely. [`run`] journals a step, performs it and feeds the event back, until the
 //! promotion rests. Every step can be performed again: after a crash the journaled step is simply repeated, and each
 //! begins by comparing references instead of guessing.
+//!
+//! What happened is stated in the repository itself ([`ledger`], [`attestation`]), where anybody can look whether it was
+//! by the rules ([`audit`]) and from where the database can be made again ([`rebuild`]).
 
 pub mod approve;
+pub mod attestation;
+pub mod audit;
 pub mod auto;
+mod checks;
 pub mod error;
+mod facts;
+pub mod figures;
 pub mod gate;
 mod land;
+pub mod ledger;
 pub mod phase;
 mod plan;
-mod questions;
+pub mod policy;
+pub mod rebuild;
 pub mod rollback;
 pub mod run;
 
+pub use checks::check_forecast;
 pub use error::{Error, Result};
+pub use facts::{findings, forecast};
 pub use gate::{Finding, Gate};
 pub use phase::Event;
 pub use plan::{Preview, preview};
-pub use questions::{check_forecast, findings, soak};
-pub use run::{Observer, Request, Silent, lock, promote, recover};
+pub use policy::Policy;
+pub use run::{Observer, Request, Silent, lock, offer, promote, recover};

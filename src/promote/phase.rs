@@ -9,6 +9,8 @@ pub enum Event {
     Begun,
     /// The candidate exists.
     Planned,
+    /// The candidate exists, and nobody wants it to go on yet.
+    Offered,
     /// The environment has that content already.
     NothingToDo,
     /// Somebody else committed on the environment's branch.
@@ -71,6 +73,7 @@ impl Event {
         match self {
             Self::Begun => "begun",
             Self::Planned => "planned",
+            Self::Offered => "offered",
             Self::NothingToDo => "nothing_to_do",
             Self::Drifted(_) => "drifted",
             Self::Conflicted(_) => "conflicted",
@@ -131,6 +134,8 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
     match (state, event) {
         (State::Proposed, Event::Begun) => perform(State::Proposed, Step::Plan),
         (State::Proposed, Event::Planned) => perform(State::Planned, Step::Admit),
+        (State::Proposed, Event::Offered) => rest(State::Planned),
+        (State::Planned, Event::Begun) => perform(State::Planned, Step::Admit),
         (State::Proposed, Event::NothingToDo) => rest(State::Cancelled),
         (State::Proposed, Event::Drifted(_)) => rest(State::Drifted),
         (State::Proposed, Event::Conflicted(_)) => rest(State::Conflict),
@@ -175,7 +180,9 @@ fn answers(pending: Option<Step>, event: &Event) -> bool {
         Event::Superseded(_) => {
             return pending.is_none_or(|step| matches!(step, Step::LandRemote | Step::LandLocal));
         }
-        Event::Planned | Event::NothingToDo | Event::Drifted(_) | Event::Conflicted(_) => &[Step::Plan],
+        Event::Planned | Event::Offered | Event::NothingToDo | Event::Drifted(_) | Event::Conflicted(_) => {
+            &[Step::Plan]
+        }
         Event::Admitted => &[Step::Admit],
         Event::Closed(_) => &[Step::Admit, Step::Gate],
         Event::ChecksPassed | Event::CheckFailed(_) => &[Step::Check],
@@ -207,6 +214,7 @@ mod tests {
         vec![
             Event::Begun,
             Event::Planned,
+            Event::Offered,
             Event::NothingToDo,
             Event::Drifted(why()),
             Event::Conflicted(why()),
@@ -282,13 +290,15 @@ mod tests {
     }
 
     #[test]
-    fn every_resting_state_is_final_or_waiting() {
+    fn every_resting_state_is_final_or_waits_for_somebody() {
         for state in State::ALL {
             for event in every_event() {
                 for pending in Step::ALL.iter().copied().map(Some).chain([None]) {
                     let Some(next) = next(*state, pending, &event, true) else { continue };
                     let rests = next.step.is_none();
-                    assert_eq!(rests, next.state.is_final() || next.state == State::Waiting, "{state} + {event:?}");
+                    let is_offered = event == Event::Offered && next.state == State::Planned;
+                    let waits = next.state == State::Waiting || is_offered;
+                    assert_eq!(rests, next.state.is_final() || waits, "{state} + {event:?}");
                 }
             }
         }
@@ -297,7 +307,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_lands_unchecked_or_past_a_closed_gate(
-            picks in proptest::collection::vec(0_usize..24, 0..60),
+            picks in proptest::collection::vec(0_usize..every_event().len(), 0..60),
             pushes in proptest::bool::ANY,
         ) {
             let events = every_event();
@@ -320,7 +330,7 @@ mod tests {
         }
 
         #[test]
-        fn without_a_remote_no_step_reaches_for_it(picks in proptest::collection::vec(0_usize..24, 0..60)) {
+        fn without_a_remote_no_step_reaches_for_it(picks in proptest::collection::vec(0_usize..every_event().len(), 0..60)) {
             let events = every_event();
             let chosen: Vec<Event> = picks.iter().map(|pick| events[*pick].clone())
                 .filter(|event| !matches!(event, Event::LandedRemote | Event::RemoteRolledBack)).collect();

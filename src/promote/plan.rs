@@ -1,7 +1,9 @@
 //! Building the candidate: which commit, on which tip, and whether anything stands in the way.
 
 use super::error::{Error, Result};
+use super::ledger::Vouchers;
 use super::phase::Event;
+use super::policy;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
@@ -20,6 +22,8 @@ pub struct Preview {
     pub source_branch: String,
     /// Its tip.
     pub source: ObjectId,
+    /// The tip's content.
+    pub source_tree: ObjectId,
     /// The environment's tip.
     pub tip: Option<ObjectId>,
     /// Commits that would become live, newest first.
@@ -47,17 +51,19 @@ impl Preview {
 pub async fn preview(ctx: &Context, environment: &str) -> Result<Preview> {
     let (spec, source_branch) = environment_of(ctx, environment)?;
     let (branch, vetted) = (spec.branch.clone(), vetted(ctx, environment).await?);
+    let mut vouchers = Vouchers::new(ctx, &branch, false);
     let preview = ctx.git.run(move |repo| {
         let source = repo.existing_branch_tip(&source_branch)?;
         let tip = repo.branch_tip(&branch)?;
         let commits = repo.news_between(tip, source, git::history::LISTED_COMMITS_LIMIT)?;
         let commit_count = repo.count_news(tip, source)?;
         let foreign = match tip {
-            Some(tip) => repo.foreign_commits(tip, source, vetted)?,
+            Some(tip) => repo.foreign_commits(tip, source, vetted, &mut |commit| vouchers.vouch_for(repo, commit))?,
             None => Vec::new(),
         };
         let changes = repo.changes_between(tip, source)?;
-        Ok(Preview { source_branch, source, tip, commits, commit_count, changes, foreign })
+        let source_tree = repo.tree_of(source)?;
+        Ok(Preview { source_branch, source, source_tree, tip, commits, commit_count, changes, foreign })
     });
     Ok(preview.await?)
 }
@@ -67,14 +73,18 @@ pub async fn preview(ctx: &Context, environment: &str) -> Result<Preview> {
 /// # Errors
 /// Unknown environment.
 pub(super) fn environment_of<'a>(ctx: &'a Context, name: &str) -> Result<(&'a Environment, String)> {
-    let unknown = || Error::UnknownEnvironment {
+    let environment = ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))?;
+    let source = ctx.config.source_branch(name).ok_or_else(|| unknown(ctx, name))?;
+    Ok((environment, source.to_owned()))
+}
+
+/// Makes the error about an environment that the configuration does not have.
+pub(super) fn unknown(ctx: &Context, name: &str) -> Error {
+    Error::UnknownEnvironment {
         name: shown(name.as_bytes()),
         nearest: ctx.config.nearest_environment(name).map(ToOwned::to_owned),
         known: ctx.config.environments.keys().cloned().collect(),
-    };
-    let environment = ctx.config.environment(name).ok_or_else(unknown)?;
-    let source = ctx.config.source_branch(name).ok_or_else(unknown)?;
-    Ok((environment, source.to_owned()))
+    }
 }
 
 /// Answers the commit up to which the environment's branch is known to be in order: what cascade last left there.
@@ -92,22 +102,40 @@ pub(super) async fn vetted(ctx: &Context, environment: &str) -> Result<Option<Ob
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
     let vetted = vetted(ctx, &promotion.environment).await?;
-    let work = Planner { branch: spec.branch.clone(), source_branch, vetted, promotion: promotion.clone() };
+    let vouchers = Vouchers::new(ctx, &spec.branch, true);
+    let (branch, sandbox) = (spec.branch.clone(), ctx.config.sandbox.branch.clone());
+    let work = Planner { branch, source_branch, sandbox, vetted, vouchers, promotion: promotion.clone() };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
-            Ok(Event::Planned)
+            require_good_rules(ctx, promotion).await
         }
         Ok(Planned::Stopped(event)) => Ok(event),
         Err(conflict @ git::Error::MergeConflict { .. }) => Ok(Event::Conflicted(conflict.to_string())),
+        Err(lost @ git::Error::SavesLost { .. }) => Ok(Event::Failed(format!("{lost}: run `cascade doctor`"))),
         Err(other) => Ok(Event::Failed(other.to_string())),
+    }
+}
+
+/// What a candidate has as its configuration would be the environment's rules once it is live.
+async fn require_good_rules(ctx: &Context, promotion: &Promotion) -> Result<Event> {
+    let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
+    match policy::committed(ctx, candidate).await {
+        Ok(_) => Ok(Event::Planned),
+        Err(Error::Policy { problems, .. }) => {
+            Ok(Event::Failed(format!("its configuration could not serve as the rules here: {problems}")))
+        }
+        Err(other) => Err(other),
     }
 }
 
 struct Planner {
     branch: String,
     source_branch: String,
+    /// The branch that saves go to.
+    sandbox: String,
     vetted: Option<ObjectId>,
+    vouchers: Vouchers,
     promotion: Promotion,
 }
 
@@ -134,7 +162,8 @@ impl Planner {
         if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
             return Ok(Planned::Stopped(Event::NothingToDo));
         }
-        let foreign = repo.foreign_commits(tip, source, self.vetted)?;
+        let vouchers = &mut self.vouchers;
+        let foreign = repo.foreign_commits(tip, source, self.vetted, &mut |commit| vouchers.vouch_for(repo, commit))?;
         if foreign.is_empty() {
             return self.finish(repo, Some(tip), source_tree);
         }
@@ -175,6 +204,8 @@ impl Planner {
 
     fn finish(&mut self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<Planned> {
         let source = self.promotion.source;
+        // Nothing that is on the disk for good may rest on something that is not.
+        repo.make_durable(&self.sandbox, tip, source)?;
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
         let candidate = repo.build_commit(&NewCommit {
             tree,

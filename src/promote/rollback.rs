@@ -1,13 +1,16 @@
 //! Going back: which content, by which commit, on the remote and here; and keeping the failure from returning.
 
+use super::attestation::Moment;
 use super::error::{Error, Result};
+use super::ledger::{self, Addition};
 use super::phase::Event;
 use super::plan::environment_of;
 use super::run::{Observer, drive};
 use crate::base::id::ObjectId;
 use crate::config::RollbackMode;
 use crate::context::Context;
-use crate::git::{self, Lease, NewCommit, PROMOTION_TRAILER, Repo};
+use crate::git::ledger::BranchPush;
+use crate::git::{self, NewCommit, PROMOTION_TRAILER, Published, Repo};
 use crate::store::{Hold, HoldCause, Lock, Promotion, Quarantined, State};
 
 /// Undoes the live promotion of an environment, back to what was live before it or to the promotion `to`.
@@ -115,26 +118,33 @@ struct Return {
     from: ObjectId,
     commit: ObjectId,
     log_message: String,
+    entry: Addition,
 }
 
-fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>> {
+async fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let entry = Addition::of(ctx, promotion, Moment::Returning).await?;
     Ok(promotion.rollback_from.zip(promotion.rollback_commit).map(|(from, commit)| Return {
         branch: spec.branch.clone(),
         from,
         commit,
         log_message: format!("cascade: roll back promotion {}", promotion.id),
+        entry,
     }))
 }
 
 /// Performs the step on the remote; a remote that refuses to go back gets a restoring commit instead.
 pub(super) async fn perform_remote(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
-    let (Some(way), Some(remote)) = (way_back(ctx, promotion)?, promotion.remote.clone()) else {
+    let (Some(way), Some(remote)) = (way_back(ctx, promotion).await?, promotion.remote.clone()) else {
         return Ok(Event::RemoteRolledBack);
     };
     let is_reset = promotion.rollback_commit == promotion.rollback_to;
-    match ctx.git.run(move |repo| way.return_remote(repo, &remote)).await {
-        Ok(event) => Ok(event),
+    let place = remote.clone();
+    match ctx.git.run(move |repo| way.return_remote(repo, &place)).await {
+        Ok((event, published)) => {
+            ledger::note(ctx, &remote, published.as_ref());
+            Ok(event)
+        }
         Err(git::Error::RemoteRefused { .. }) if is_reset => {
             let (from, to) = (promotion.rollback_from, promotion.rollback_to);
             let Some((from, to)) = from.zip(to) else { return Ok(Event::RemoteRolledBack) };
@@ -149,8 +159,9 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &mut Promotion) -> 
 
 /// Performs the step on the local branch.
 pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(way) = way_back(ctx, promotion)? else { return Ok(Event::LocalRolledBack) };
-    match ctx.git.run(move |repo| way.return_local(repo)).await {
+    let Some(way) = way_back(ctx, promotion).await? else { return Ok(Event::LocalRolledBack) };
+    let is_pushed = promotion.remote.is_some();
+    match ctx.git.run(move |repo| way.return_local(repo, is_pushed)).await {
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RefMoved { .. }) => Ok(Event::Failed(moved.to_string())),
         Err(other) => Err(other.into()),
@@ -158,25 +169,30 @@ pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Resul
 }
 
 impl Return {
-    fn return_remote(&self, repo: &Repo, remote: &str) -> git::Result<Event> {
-        let theirs = repo.remote_tip(remote, &self.branch)?;
+    fn return_remote(&self, repo: &Repo, remote: &str) -> git::Result<(Event, Option<Published>)> {
+        let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
         if theirs == Some(self.from) {
-            repo.push(remote, self.commit, &self.branch, Lease::Exactly(theirs))?;
-            return Ok(Event::RemoteRolledBack);
+            self.entry.append(repo)?;
+            let push = BranchPush { remote, branch: &self.branch, commit: self.commit, expected: theirs };
+            let published = self.entry.push(repo, push, ledger)?;
+            return Ok((Event::RemoteRolledBack, published));
         }
         if let Some(theirs) = theirs.filter(|theirs| *theirs != self.commit) {
             repo.fetch(remote, &self.branch)?;
             if repo.is_ancestor(self.from, theirs)? {
-                return Ok(Event::Failed(self.built_upon(&format!("on {remote}"), theirs)));
+                return Ok((Event::Failed(self.built_upon(&format!("on {remote}"), theirs)), None));
             }
         }
-        Ok(Event::RemoteRolledBack)
+        Ok((Event::RemoteRolledBack, None))
     }
 
-    fn return_local(&self, repo: &Repo) -> git::Result<Event> {
+    fn return_local(&self, repo: &Repo, is_pushed: bool) -> git::Result<Event> {
         let tip = repo.branch_tip(&self.branch)?;
         match tip {
             Some(tip) if tip == self.from => {
+                if !is_pushed {
+                    self.entry.append(repo)?;
+                }
                 repo.move_branch(&self.branch, Some(tip), self.commit, &self.log_message)?;
                 Ok(Event::LocalRolledBack)
             }

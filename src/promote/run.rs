@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{land, plan, questions, rollback};
+use super::{checks, facts, land, ledger, plan, policy, rollback};
+use crate::alert::Alert;
 use crate::base::Timestamp;
-use crate::base::id::PromotionId;
+use crate::base::id::{PromotionId, entropy};
 use crate::check::Answer;
-use crate::config::AlertEvent;
+use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
-use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step};
+use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -40,7 +41,7 @@ impl Observer for Silent {
 }
 
 /// A wish for a promotion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The environment that should get what its source has.
     pub environment: String,
@@ -48,6 +49,8 @@ pub struct Request {
     pub merge: bool,
     /// Why, in the asker's words.
     pub purpose: Option<String>,
+    /// Gates to pass by; the reason is the purpose.
+    pub waivers: Vec<Waivable>,
 }
 
 /// Pauses between two looks at a held lock.
@@ -77,9 +80,79 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 /// # Errors
 /// Unknown environment, a failing store or repository, or a remote that stops answering half-way: then the promotion
 /// stays journaled and [`recover`] finishes it.
-pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
+pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
+    recover(ctx, lock, observer).await?;
+    require_waivable(ctx, request).await?;
+    let wished = wish(ctx, request).await?;
+    for open in ctx.store.unfinished().await? {
+        if open.environment != request.environment {
+            continue;
+        }
+        if is_current(ctx, &open, &wished).await? {
+            waive(ctx, &open, request).await?;
+            return drive(ctx, open, Event::Begun, observer).await;
+        }
+        let reason = format!("superseded by a promotion of {}", wished.source.short());
+        drive(ctx, open, Event::Superseded(reason), observer).await?;
+    }
+    waive(ctx, &wished, request).await?;
+    drive(ctx, wished, Event::Begun, observer).await
+}
+
+/// Builds the candidate of a promotion and offers it: it can be approved, and a later [`promote`] takes up exactly it.
+///
+/// Where a promotion of the same source is open already, answers that one. Answers nothing where there is nothing to
+/// offer: something stands in the way, or a promotion of another source is open, which only [`promote`] supersedes.
+///
+/// # Errors
+/// As [`promote`].
+pub async fn offer(ctx: &Context, _lock: &Lock, request: &Request) -> Result<Option<Promotion>> {
+    let mut wished = wish(ctx, request).await?;
+    let open = ctx.store.unfinished().await?.into_iter().find(|open| open.environment == request.environment);
+    if let Some(open) = open {
+        return Ok(is_current(ctx, &open, &wished).await?.then_some(open));
+    }
+    if plan::perform(ctx, &mut wished).await? != Event::Planned {
+        return Ok(None);
+    }
+    let (begun, offered) = (Event::Begun, Event::Offered);
+    let rest = phase::next(wished.state, None, &begun, wished.remote.is_some())
+        .and_then(|next| phase::next(next.state, next.step, &offered, wished.remote.is_some()));
+    let Some(rest) = rest else { return Ok(None) };
+    (wished.state, wished.step) = (rest.state, rest.step);
+    let journal = [begun, offered].map(|event| journal_entry(&event, wished.created_at));
+    ctx.store.record(&wished, &journal).await?;
+    Ok(Some(wished))
+}
+
+/// Refuses a request to pass by a gate of which the rules say that nobody may.
+async fn require_waivable(ctx: &Context, request: &Request) -> Result<()> {
+    if request.waivers.is_empty() {
+        return Ok(());
+    }
+    let (spec, _) = environment_of(ctx, &request.environment)?;
+    let branch = spec.branch.clone();
+    let tip = ctx.git.run(move |repo| repo.branch_tip(&branch)).await?;
+    let policy = policy::of_environment(ctx, &request.environment, tip, None).await?;
+    let waivable = policy.environment.waive;
+    match request.waivers.iter().find(|gate| !waivable.contains(gate)) {
+        Some(gate) => Err(Error::NotWaivable { gate: *gate, environment: request.environment.clone(), waivable }),
+        None => Ok(()),
+    }
+}
+
+async fn waive(ctx: &Context, promotion: &Promotion, request: &Request) -> Result<()> {
+    for gate in &request.waivers {
+        let reason = request.purpose.clone().unwrap_or_else(|| "no reason given".to_owned());
+        let waiver = Waiver { gate: gate.to_string(), person: ctx.person.clone(), reason, at: ctx.now() };
+        ctx.store.record_waiver(&promotion.id, &waiver).await?;
+    }
+    Ok(())
+}
+
+/// Makes the promotion that a request wishes for; records nothing.
+pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> {
     let (_, source_branch) = environment_of(ctx, &request.environment)?;
-    recover(ctx, _lock, observer).await?;
     let remote_name = ctx.config.remote.clone();
     let (source, remote) = ctx
         .git
@@ -88,19 +161,9 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
             Ok((repo.existing_branch_tip(&source_branch)?, remote))
         })
         .await?;
-    for waiting in ctx.store.unfinished().await? {
-        if waiting.environment != request.environment {
-            continue;
-        }
-        if waiting.source == source && waiting.merge_allowed == request.merge && is_current(ctx, &waiting).await? {
-            return drive(ctx, waiting, Event::Begun, observer).await;
-        }
-        let reason = format!("superseded by a promotion of {}", source.short());
-        drive(ctx, waiting, Event::Superseded(reason), observer).await?;
-    }
     let now = ctx.now();
-    let promotion = Promotion {
-        id: new_id(),
+    Ok(Promotion {
+        id: PromotionId::from_entropy(&entropy()),
         environment: request.environment.clone(),
         state: State::Proposed,
         step: None,
@@ -120,30 +183,21 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
         created_at: now,
         updated_at: now,
         finished_at: None,
-    };
-    drive(ctx, promotion, Event::Begun, observer).await
+    })
 }
 
-/// A waiting candidate is only worth taking up while the environment is where it was planned.
-async fn is_current(ctx: &Context, waiting: &Promotion) -> Result<bool> {
-    let (spec, _) = environment_of(ctx, &waiting.environment)?;
-    let (branch, previous) = (spec.branch.clone(), waiting.previous);
+/// An open promotion is taken up where it is what is wished for, and the environment is where it was planned.
+async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Result<bool> {
+    if open.source != wished.source || open.merge_allowed != wished.merge_allowed {
+        return Ok(false);
+    }
+    let (spec, _) = environment_of(ctx, &open.environment)?;
+    let (branch, previous) = (spec.branch.clone(), open.previous);
     let stands = ctx.git.run(move |repo| match (repo.branch_tip(&branch)?, previous) {
         (Some(tip), Some(previous)) => repo.is_ancestor(tip, previous),
         (tip, previous) => Ok(tip == previous),
     });
     Ok(stands.await?)
-}
-
-fn new_id() -> PromotionId {
-    let mut entropy = [0_u8; 16];
-    if getrandom::fill(&mut entropy).is_err() {
-        // Without a source of randomness the process and the address of a fresh allocation still tell ids apart.
-        let place = Box::new(0_u8);
-        let unique = format!("{}-{:p}", std::process::id(), &raw const *place);
-        return PromotionId::from_entropy(unique.as_bytes());
-    }
-    PromotionId::from_entropy(&entropy)
 }
 
 /// Takes up every promotion that a crash left in the middle of a step, and brings it to rest.
@@ -202,11 +256,15 @@ pub(super) async fn drive(
             promotion.reason = None;
         }
         unwritten.push(journal_entry(&event, promotion.updated_at));
+        if next.state.is_final() {
+            ledger::settle(ctx, &promotion).await?;
+        }
         if next.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
             ctx.store.record(&promotion, &std::mem::take(&mut unwritten)).await?;
         }
         let Some(step) = next.step else {
             settle(ctx, &promotion).await?;
+            ledger::publish(ctx, &promotion).await;
             return Ok(promotion);
         };
         observer.step(&promotion, step);
@@ -234,12 +292,12 @@ fn is_effect(ctx: &Context, promotion: &Promotion, step: Step) -> bool {
 async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer: &mut dyn Observer) -> Result<Event> {
     let event = match step {
         Step::Plan => plan::perform(ctx, promotion).await?,
-        Step::Admit => questions::admit(ctx, promotion).await?,
-        Step::Check => questions::checks(ctx, promotion, observer).await?,
-        Step::Gate => questions::gates(ctx, promotion).await?,
+        Step::Admit => facts::admit(ctx, promotion).await?,
+        Step::Check => checks::perform(ctx, promotion, observer).await?,
+        Step::Gate => facts::gates(ctx, promotion).await?,
         Step::LandRemote => land::perform_remote(ctx, promotion).await?,
         Step::LandLocal => land::perform_local(ctx, promotion).await?,
-        Step::Verify => questions::verification(ctx, promotion, observer).await?,
+        Step::Verify => checks::verify(ctx, promotion, observer).await?,
         Step::Quarantine => rollback::quarantine(ctx, promotion).await?,
         Step::PlanRollback => rollback::plan(ctx, promotion).await?,
         Step::RollbackRemote => rollback::perform_remote(ctx, promotion).await?,
@@ -251,34 +309,38 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
 
 /// What a promotion at rest means for its environment and for people.
 async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
-    let environment = &promotion.environment;
-    let reason = promotion.reason.clone().unwrap_or_default();
-    let project = &ctx.config.project;
-    match promotion.state {
-        State::Promoted => {
-            lift_rollback_hold(ctx, environment).await?;
-            let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
-            let title = format!("{project}: {environment} is live{}", ready.unwrap_or_default());
-            ctx.tell(AlertEvent::Promoted, title, promoted_body(promotion)).await;
-        }
-        State::Waiting => {
-            let title = format!("{project}: {environment} waits");
-            let body = format!("{reason}\ncascade approve {}", promotion.id);
-            ctx.tell(AlertEvent::AwaitingApproval, title, body).await;
-        }
-        State::Failed | State::Conflict | State::Drifted => {
-            ctx.tell(AlertEvent::Failed, format!("{project}: promotion to {environment} failed"), reason).await;
-        }
-        State::RolledBack => {
-            ctx.tell(AlertEvent::RolledBack, format!("{project}: {environment} was rolled back"), reason).await;
-        }
-        State::RollbackFailed => {
-            let title = format!("{project}: {environment} could NOT be rolled back");
-            ctx.tell(AlertEvent::RolledBack, title, reason).await;
-        }
-        _ => {}
+    if promotion.state == State::Promoted {
+        lift_rollback_hold(ctx, &promotion.environment).await?;
+    }
+    if let Some(alert) = news(ctx, promotion) {
+        ctx.tell(alert.about(&promotion.environment, &promotion.id));
     }
     Ok(())
+}
+
+/// Answers what people want to know of a promotion at rest.
+fn news(ctx: &Context, promotion: &Promotion) -> Option<Alert> {
+    let environment = &promotion.environment;
+    let reason = promotion.reason.clone().unwrap_or_default();
+    Some(match promotion.state {
+        State::Promoted => {
+            let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
+            let title = format!("{environment} is live{}", ready.unwrap_or_default());
+            Alert::new(AlertEvent::Promoted, title, promoted_body(promotion))
+        }
+        State::Waiting => {
+            let body = format!("{reason}\ncascade approve {}", promotion.id);
+            Alert::new(AlertEvent::AwaitingApproval, format!("{environment} waits"), body)
+        }
+        State::Failed | State::Conflict | State::Drifted => {
+            Alert::new(AlertEvent::Failed, format!("promotion to {environment} failed"), reason)
+        }
+        State::RolledBack => Alert::new(AlertEvent::RolledBack, format!("{environment} was rolled back"), reason),
+        State::RollbackFailed => {
+            Alert::new(AlertEvent::RolledBack, format!("{environment} could NOT be rolled back"), reason)
+        }
+        _ => return None,
+    })
 }
 
 fn promoted_body(promotion: &Promotion) -> String {

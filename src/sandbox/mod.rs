@@ -6,6 +6,7 @@
 
 mod board;
 mod composer;
+mod flush;
 mod health;
 mod inspection;
 mod memory;
@@ -23,6 +24,7 @@ pub use watcher::{Summary, run};
 
 use self::composer::Composer;
 use self::inspection::Looker;
+use crate::alert::Alert;
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 use crate::check::secrets;
@@ -75,7 +77,7 @@ where
         let commit: String = rebuilt.commit.to_string().chars().take(10).collect();
         let body = format!("It is made again from commit {commit}; what was staged is not staged any more{kept}");
         tracing::warn!("{title}: {body}");
-        ctx.tell(AlertEvent::Paused, title, body).await;
+        ctx.tell(Alert::new(AlertEvent::Paused, title, &body));
     }
     Ok(done)
 }

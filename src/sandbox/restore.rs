@@ -17,7 +17,9 @@ use crate::watch::Rules;
 pub async fn save_now(ctx: &Context) -> Result<SaveAnswer, Error> {
     let (rules, composer) = (Arc::new(load_rules(ctx).await?), Arc::new(Composer::new(ctx)));
     let looker = Inspection::new(ctx)?.looker();
-    Ok(super::save(ctx, &rules, &composer, looker, Hints::Everything).await?)
+    let saved = super::save(ctx, &rules, &composer, looker, Hints::Everything).await?;
+    flush(ctx).await?;
+    Ok(saved)
 }
 
 /// Brings back what `what` names, as a save whose message begins with `subject`.
@@ -40,7 +42,15 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
         };
         repo.mending(|| repo.restore(&request))
     };
-    Ok(super::mended(ctx, restore).await?)
+    let restored = super::mended(ctx, restore).await?;
+    flush(ctx).await?;
+    Ok(restored)
+}
+
+/// Whatever the configuration says, what a person asks for is on the disk when it is answered.
+async fn flush(ctx: &Context) -> Result<(), Error> {
+    let branch = ctx.config.sandbox.branch.clone();
+    Ok(ctx.git.run(move |repo| repo.flush(&branch)).await?)
 }
 
 async fn load_rules(ctx: &Context) -> Result<Rules, Error> {

@@ -87,6 +87,12 @@ impl ProjectHome {
         self.root.join("run").join(format!("{}.promotion.lock", self.key))
     }
 
+    /// Answers the note that says why the ledger of promotions is not on the remote.
+    #[must_use]
+    pub fn ledger_note(&self) -> PathBuf {
+        self.root.join("run").join(format!("{}.ledger.json", self.key))
+    }
+
     /// Answers the scratch checkout of an environment.
     #[must_use]
     pub fn scratch(&self, environment: &str) -> PathBuf {

@@ -19,5 +19,5 @@ pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
 pub use records::{
     ApprovalRecord, CheckPhase, CheckRecord, HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
-    SandboxRecord, SandboxState, State, Step,
+    SandboxRecord, SandboxState, State, Step, Waiver,
 };

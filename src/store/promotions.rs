@@ -1,10 +1,12 @@
 //! Promotions, their journal, checks and approvals.
 
+use std::collections::{HashMap, HashSet};
+
 use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
 use super::error::{Error, Result};
-use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State};
+use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State, Waiver};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 
@@ -140,6 +142,16 @@ impl Store {
         rows.iter().map(promotion).collect()
     }
 
+    /// Lists the names of all promotions, those of other projects included: a name is given once in a database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn promotion_ids(&self) -> Result<HashSet<PromotionId>> {
+        let rows =
+            sqlx::query("SELECT id FROM promotions").fetch_all(&self.pool).await.map_err(failed("list promotions"))?;
+        rows.iter().map(|row| Ok(PromotionId::from_stored(&Columns(row).text("id")?))).collect()
+    }
+
     /// Lists the promotions that are not at an end, oldest first.
     ///
     /// # Errors
@@ -269,6 +281,70 @@ impl Store {
             .await
             .map_err(failed("list approvals"))?;
         rows.iter().map(approval).collect()
+    }
+
+    /// Answers when promotions that were proposed at or after `since` went live here.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn landings(&self, since: Timestamp) -> Result<HashMap<PromotionId, Timestamp>> {
+        let rows = sqlx::query(
+            "SELECT j.promotion AS id, MIN(j.at_ms) AS at_ms FROM journal j JOIN promotions p ON p.id = j.promotion \
+             WHERE p.project = $1 AND p.created_ms >= $2 AND j.name = 'landed_local' GROUP BY j.promotion",
+        )
+        .bind(self.project.clone())
+        .bind(since.as_millisecond())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list landings"))?;
+        let landing = |row: &AnyRow| {
+            let columns = Columns(row);
+            Ok((PromotionId::from_stored(&columns.text("id")?), columns.time("at_ms")?))
+        };
+        rows.iter().map(landing).collect()
+    }
+
+    /// Records that a person waives a gate for a promotion; the latest word on a gate counts.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn record_waiver(&self, id: &PromotionId, waiver: &Waiver) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO waivers (promotion, gate, person, reason, at_ms) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (promotion, gate) DO UPDATE SET \
+             person = excluded.person, reason = excluded.reason, at_ms = excluded.at_ms",
+        )
+        .bind(id.as_str().to_owned())
+        .bind(waiver.gate.clone())
+        .bind(waiver.person.clone())
+        .bind(waiver.reason.clone())
+        .bind(waiver.at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed("record a waiver"))
+    }
+
+    /// Lists the gates that were waived for a promotion.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn waivers(&self, id: &PromotionId) -> Result<Vec<Waiver>> {
+        let rows = sqlx::query("SELECT * FROM waivers WHERE promotion = $1 ORDER BY at_ms, gate")
+            .bind(id.as_str().to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("list waivers"))?;
+        let waiver = |row: &AnyRow| {
+            let columns = Columns(row);
+            Ok(Waiver {
+                gate: columns.text("gate")?,
+                person: columns.text("person")?,
+                reason: columns.text("reason")?,
+                at: columns.time("at_ms")?,
+            })
+        };
+        rows.iter().map(waiver).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
@@ -57,7 +57,7 @@ pub struct Promotion {
 macro_rules! stored_words {
     ($(#[$meta:meta])* $name:ident, $expected:literal, { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)+ }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$vmeta])* $variant,)+
@@ -220,6 +220,19 @@ pub struct ApprovalRecord {
     pub at: Timestamp,
     /// When it ends to count.
     pub expires_at: Timestamp,
+}
+
+/// A gate that one promotion may pass by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiver {
+    /// The gate's name.
+    pub gate: String,
+    /// Who waived it.
+    pub person: String,
+    /// Why, in the person's words.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// The answer of one check for one promotion.

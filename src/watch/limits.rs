@@ -37,6 +37,9 @@ const SILENT_FILE_SYSTEMS: [(u64, &str); 11] = [
     (0x0bd0_0bd0, "lustre"),
 ];
 
+/// File systems on which a directory's number of links is two and one for each directory in it.
+const COUNTING_FILE_SYSTEMS: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
+
 /// A number of watches and of watchers (inotify instances).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Watches {
@@ -150,6 +153,12 @@ fn kind_of(_: &Path) -> io::Result<u64> {
 #[must_use]
 pub fn silent_file_system(root: &Path) -> Option<&'static str> {
     kind_of(root).ok().and_then(silent)
+}
+
+/// Answers whether the file system under `root` (ext4, XFS, tmpfs) tells by a directory's two links that it has no
+/// directories in it. Others count one for all, or nothing of use.
+pub(super) fn counts_directories(root: &Path) -> bool {
+    kind_of(root).is_ok_and(|kind| COUNTING_FILE_SYSTEMS.contains(&kind))
 }
 
 fn silent(kind: u64) -> Option<&'static str> {

@@ -53,7 +53,7 @@ async fn what_a_person_promotes_upstream_and_what_a_hold_stopped_is_followed() {
     let ctx = pipeline.context(Arc::new(ManualClock::at_ms(1_800_000_000_000))).await;
     promote::approve::hold(&ctx, "production", None).await.unwrap();
     let lock = promote::lock(&ctx, false).await.unwrap();
-    let request = promote::Request { environment: "staging".to_owned(), merge: false, purpose: None };
+    let request = promote::Request { environment: "staging".to_owned(), ..promote::Request::default() };
     promote::promote(&ctx, &lock, &request, &mut Silent).await.unwrap();
     drop(lock);
     follow_once(&ctx, Cause::Time).await.unwrap();

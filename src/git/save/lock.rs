@@ -223,7 +223,11 @@ impl DeadSave {
             std::fs::rename(lock, repo.git_dir().join("index")).map_err(Error::io("clear away", lock))?;
         }
         for path in &self.files {
-            std::fs::remove_file(path).map_err(Error::io("clear away", path))?;
+            match std::fs::remove_file(path) {
+                // The save's own thread may still free the index that it replaced.
+                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => {}
+                cleared => cleared.map_err(Error::io("clear away", path))?,
+            }
         }
         Ok(())
     }

@@ -101,6 +101,29 @@ impl Repo {
     /// [`Error::NoCommits`] where there is nothing to make it from; git or the disk refuses.
     pub fn rebuild_index(&self) -> Result<Option<Rebuilt>> {
         let commit = self.head_commit()?;
+        let new = self.locked_index(commit)?;
+        if self.index_flaw()?.is_none() {
+            return Ok(None);
+        }
+        let kept = self.keep_index()?;
+        self.put_index(new)?;
+        Ok(Some(Rebuilt { commit, kept }))
+    }
+
+    /// Makes the index again from `commit`, broken or not, where that is at `HEAD` and nothing speaks against it; answers
+    /// where the old one is kept.
+    pub(in crate::git) fn replace_index(&self, commit: Oid) -> Result<Option<PathBuf>> {
+        if self.rebuild_obstacle().is_some() || self.head_commit()? != commit {
+            return Ok(None);
+        }
+        let new = self.locked_index(commit)?;
+        let kept = self.keep_index()?;
+        self.put_index(new)?;
+        Ok(kept)
+    }
+
+    /// Makes the index of the commit at `HEAD` and takes git's lock for it.
+    fn locked_index(&self, commit: Oid) -> Result<NewIndex> {
         let place = IndexPlace::create(self.git_dir())?;
         place.read_tree(self, commit)?;
         let mut new = NewIndex::create(self.git_dir(), commit)?;
@@ -111,13 +134,7 @@ impl Repo {
             let [expected, found] = [commit, found].map(|oid| object_id(oid).ok());
             return Err(Error::RefMoved { name: "HEAD".to_owned(), expected, found });
         }
-        if self.index_flaw()?.is_none() {
-            return Ok(None);
-        }
-        let kept = self.keep_index()?;
-        let checksum = new.commit()?;
-        self.note_own_index(checksum);
-        Ok(Some(Rebuilt { commit, kept }))
+        Ok(new)
     }
 
     /// Answers what proves that the index cannot be used.

@@ -96,13 +96,15 @@ fn an_index_without_a_checksum_stays_one_without() {
 
 #[test]
 fn an_index_that_a_power_cut_left_is_made_again_wherever_changes_are_looked_for() {
-    for (round, left) in [b"".as_slice(), &[0; 200], b"DIRC"].into_iter().enumerate() {
+    for (round, left) in [b"".as_slice(), &[0; 200], b"DIRC", b"garbage"].into_iter().enumerate() {
         for (hints, name) in [(hints(&["one"]), "paths"), (Hints::Everything, "all")] {
             let at = Checkout::new();
             fs::write(at.path(".git/index"), left).unwrap();
             at.write("one", format!("new {round} {name}"));
+            assert!(matches!(at.repo.changed_files(), Err(Error::IndexDamaged { .. })));
             let (answer, rebuilt) = at.save_mending(hints).unwrap();
-            assert_eq!((saved(answer).changes.len(), rebuilt.is_some()), (1, true));
+            assert_eq!(kinds(&saved(answer)), [("one".to_owned(), ChangeKind::Modified)]);
+            assert_eq!(fs::read(rebuilt.unwrap().kept.unwrap()).unwrap(), left);
             at.check_clean();
         }
     }

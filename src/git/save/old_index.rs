@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use super::lock::NewIndex;
 use super::mend::{MISSING, flaw};
 use crate::git::beneath::FileStat;
 use crate::git::error::{Error, Result};
-use crate::git::index::{CHECKSUM_BYTES, Proved};
+use crate::git::index::Proved;
 use crate::git::repo::Repo;
 
 /// An index as it is on disk.
@@ -63,10 +64,12 @@ impl Repo {
         Ok(Some(old))
     }
 
-    /// Notes that this process has just moved the index that ends with `checksum` into place.
-    pub(super) fn note_own_index(&self, checksum: [u8; CHECKSUM_BYTES]) {
+    /// Moves a new index into its place, and notes that this process did: it need not be proved to be whole.
+    pub(super) fn put_index(&self, new: NewIndex) -> Result<()> {
+        let checksum = new.commit()?;
         let stat = index_stat(self.git_dir()).ok().flatten();
         self.proved_index.set(stat.map(|stat| Proved { stat, checksum }));
+        Ok(())
     }
 }
 

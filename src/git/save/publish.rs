@@ -5,7 +5,7 @@ use std::fs::{File, FileTimes};
 use std::io::{self, Write};
 use std::path::Path;
 
-use git2::{ErrorCode, Odb, Oid};
+use git2::{Odb, Oid};
 
 use super::ChangeKind;
 use super::commit::Draft;
@@ -13,6 +13,7 @@ use super::lock::NewIndex;
 use super::mend::IndexPlace;
 use super::old_index::{OldIndex, index_stat};
 use super::sparse::Absence;
+use super::tip::Tip;
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Op, Patch, Proved};
@@ -82,7 +83,7 @@ impl<'a> Publication<'a> {
         Self { absence, ..self }
     }
 
-    /// Makes the commit and all other objects durable, then moves branch and index.
+    /// Makes the commit and all other objects durable (where saves wait for that), then moves branch and index.
     pub fn run(&self, pack: PackWriter, odb: &Odb<'_>) -> Result<Moved> {
         let (commit, pack) = self.draft.add_to(self.repo, pack, odb)?;
         self.run_to(commit, pack, odb)
@@ -105,18 +106,25 @@ impl<'a> Publication<'a> {
         packed?;
         let (mut index, prepared) = written.map_err(|_| Error::Lost("patching the index".to_owned()))??;
         odb.refresh().map_err(Error::library("look for new packs"))?;
+        self.settle()?;
         index.lock()?;
         if !self.is_current()? || self.absence.is_refuted(self.repo)? {
             return Ok(Moved::Superseded);
         }
         let keeps_staged = self.renew(&mut index, &prepared, commit)?;
         match self.move_reference(commit) {
-            Ok(true) => self.put(index)?,
+            Ok(true) => {
+                if !self.repo.is_fast() {
+                    // Where the note stays, the next save asks the disk once more.
+                    let _ = self.repo.end_undurable();
+                }
+                self.repo.put_index(index)?;
+            }
             Ok(false) => return Ok(Moved::Superseded),
             Err(refused) => {
                 // It may have moved all the same, with only its being durable in doubt: the index goes with it.
                 if self.repo.inner.refname_to_id(&self.reference).is_ok_and(|tip| tip == commit) {
-                    self.put(index)?;
+                    self.repo.put_index(index)?;
                 }
                 return Err(refused);
             }
@@ -124,10 +132,13 @@ impl<'a> Publication<'a> {
         Ok(Moved::To { commit, keeps_staged })
     }
 
-    fn put(&self, index: NewIndex) -> Result<()> {
-        let checksum = index.commit()?;
-        self.repo.note_own_index(checksum);
-        Ok(())
+    /// Sees that a save that waits for the disk does not rest on one that has not, and that it is known where the latter
+    /// begin.
+    fn settle(&self) -> Result<()> {
+        match self.repo.is_fast() {
+            true => self.repo.begin_undurable(self.draft.parent),
+            false => self.repo.settle_undurable(self.draft.parent),
+        }
     }
 
     /// Answers whether the branch is still checked out, and where it was.
@@ -153,23 +164,10 @@ impl<'a> Publication<'a> {
 
     /// Moves the branch by compare-and-swap and reads it back; false when somebody else moved it.
     fn move_reference(&self, commit: Oid) -> Result<bool> {
-        let (name, parent) = (&self.reference, self.draft.parent);
-        let log = format!("cascade: {}", self.draft.subject());
-        match self.repo.inner.reference_matching(name, commit, true, parent, &log) {
-            Ok(_) => {}
-            Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound) => return Ok(false),
-            Err(error) if error.code() == ErrorCode::Locked => {
-                return Err(Error::Locked { path: self.repo.common_dir().join(format!("{name}.lock")) });
-            }
-            Err(error) => return Err(Error::library(format!("move `{name}`"))(error)),
-        }
-        match self.repo.inner.refname_to_id(name) {
-            Ok(found) if found == commit => Ok(true),
-            Ok(found) => {
-                Err(Error::Integrity { what: name.clone(), reason: format!("it is at {found}, not at {commit}") })
-            }
-            Err(error) => Err(Error::library(format!("read `{name}` back"))(error)),
-        }
+        let who = self.draft.committer(self.repo);
+        let message = format!("cascade: {}", self.draft.subject());
+        let tip = Tip { repo: self.repo, name: &self.reference, who: &who, message: &message };
+        tip.advance(self.draft.parent, commit)
     }
 
     /// Lets the git program change an index of a form that is not patched in place, or make one; answers whether

@@ -160,7 +160,7 @@ impl Repo {
                 let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
                 let (base, ours) = (self.base_tree(base)?, self.base_tree(ours)?);
                 let (base, ours) = (BaseTree::new(&odb, base), BaseTree::new(&odb, ours));
-                let pack = PackWriter::new(&self.common_dir().join("objects"));
+                let pack = self.pack_writer();
                 let mut merge = PathMerge { odb: &odb, base, ours, own: &own, pack };
                 let merged =
                     other.iter().try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))?;

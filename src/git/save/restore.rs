@@ -86,7 +86,7 @@ impl Repo {
     fn changes_by(&self, ours: Oid, edits: &BTreeMap<Vec<u8>, Edit>) -> Result<Vec<Change>> {
         let tip = self.inner.find_commit(ours).map_err(Error::library("read a commit"))?;
         let change = |(path, edit): (&Vec<u8>, &Edit)| {
-            let kind = match (self.content_at(&tip, path)?, edit) {
+            let kind = match (self.entry_at(&tip, path)?, edit) {
                 (_, None) => ChangeKind::Deleted,
                 (Some(_), Some(_)) => ChangeKind::Modified,
                 (None, Some(_)) => ChangeKind::Added,
@@ -178,15 +178,15 @@ impl Repo {
             }
             let commit = self.inner.find_commit(id.map_err(Error::library("walk commits"))?);
             let commit = commit.map_err(Error::library("read a commit"))?;
-            let before = commit.parent(0).ok().map(|parent| self.content_at(&parent, path)).transpose()?.flatten();
-            if path.is_empty() || self.content_at(&commit, path)? != before {
+            let before = commit.parent(0).ok().map(|parent| self.entry_at(&parent, path)).transpose()?.flatten();
+            if path.is_empty() || self.entry_at(&commit, path)? != before {
                 found.push(object_id(commit.id())?);
             }
         }
         Ok(found)
     }
 
-    fn content_at(&self, commit: &git2::Commit<'_>, path: &[u8]) -> Result<Option<(Oid, i32)>> {
+    fn entry_at(&self, commit: &git2::Commit<'_>, path: &[u8]) -> Result<Option<(Oid, i32)>> {
         let mut tree = commit.tree().map_err(Error::library("read a tree"))?;
         let mut names = path.split(|byte| *byte == b'/').peekable();
         while let Some(name) = names.next() {

@@ -114,7 +114,7 @@ impl<'a> Scan<'a> {
             attributes: Attributes::new(repo, &config),
             beneath,
             base: BaseTree::new(odb, root),
-            pack: PackWriter::new(&repo.common_dir().join("objects")),
+            pack: repo.pack_writer(),
             found: Findings::default(),
             seen: HashSet::new(),
             dirs: HashMap::new(),
@@ -420,7 +420,7 @@ impl<'a> Scan<'a> {
     fn store_converted(&mut self, candidate: &Candidate<'_>, file: &File) -> Stored {
         let path = OsString::from_vec([b"--path=", candidate.path].concat());
         let arguments = ["hash-object".into(), "-w".into(), "--stdin".into(), path];
-        let printed = Program::durable(self.repo.root(), arguments).input_file(file.try_clone()?).succeed();
+        let printed = Program::saving(self.repo, arguments).input_file(file.try_clone()?).succeed();
         let printed = match printed {
             Err(Error::Program { message, .. }) => return Err(Failure::Conversion(message)),
             printed => printed?,

@@ -14,7 +14,6 @@ use crate::base::escape::shown;
 use crate::git::beneath::{Beneath, FileStat};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Op};
-use crate::git::pack::PackWriter;
 use crate::git::repo::Repo;
 use crate::git::tree::{BaseTree, Edit, MODE_GITLINK, MODE_TREE, join, path_ends, split};
 
@@ -79,7 +78,7 @@ impl Transfer<'_> {
                 replacements.push(Replacement { path: path.clone(), from, to: *edit });
             }
         }
-        let mut pack = PackWriter::new(&self.repo.common_dir().join("objects"));
+        let mut pack = self.repo.pack_writer();
         let written = base.write(edits, &mut pack)?;
         self.draft.tree = written.root;
         let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {

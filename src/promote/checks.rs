@@ -1,117 +1,28 @@
-//! Asking: admission, checks on the candidate, gates, and verification of what is live.
+//! Asking: checks on the candidate, and verification of what is live.
 
 use std::path::PathBuf;
 
 use super::error::{Error, Result};
-use super::gate::{self, Facts, Gate};
 use super::phase::Event;
 use super::plan::environment_of;
+use super::policy::{self, Policy};
 use super::run::Observer;
-use crate::base::Timestamp;
-use crate::base::clock::from_ms;
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
 use crate::check::{self, Answer, Outcome, Place};
-use crate::config::{CheckSpec, Question};
+use crate::config::{CheckSpec, Question, Waivable};
 use crate::context::Context;
 use crate::store::{CheckPhase, CheckRecord, Promotion};
 
-/// Performs the admission: the gates that make checks pointless while they are closed.
-pub(super) async fn admit(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(facts) = facts(ctx, promotion).await? else { return Ok(Event::Failed("it has no candidate".to_owned())) };
-    let findings: Vec<_> = gate::ask(&facts).into_iter().filter(|finding| finding.gate.is_admission()).collect();
-    Ok(gate::closed_summary(&findings).map_or(Event::Admitted, Event::Closed))
-}
-
-/// Performs the gates: every one of them, on what is known now.
-pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(facts) = facts(ctx, promotion).await? else { return Ok(Event::Failed("it has no candidate".to_owned())) };
-    if let Some(word) = gate::rejection(&facts) {
-        let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        return Ok(Event::Rejected(format!("rejected by {}{reason}", word.person)));
-    }
-    let findings = gate::ask(&facts);
-    let is_unapproved = findings.iter().any(|finding| finding.gate == Gate::Approval && !finding.open);
-    if let Some(expired) = expired(&facts, promotion).filter(|_| is_unapproved) {
-        return Ok(expired);
-    }
-    Ok(gate::closed_summary(&findings).map_or(Event::Opened, Event::Closed))
-}
-
-fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
-    let policy = facts.approval.as_ref()?;
-    let ends_ms = promotion.created_at.as_millisecond().saturating_add(policy.expires.as_ms());
-    (ends_ms <= facts.now.as_millisecond())
-        .then(|| Event::Expired(format!("nobody approved it within {}", policy.expires)))
-}
-
-/// Gathers everything the gates look at; nothing while there is no candidate.
-///
-/// # Errors
-/// The store or the repository cannot be read.
-pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option<Facts>> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
-    let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else { return Ok(None) };
-    let hold = ctx.store.held(&promotion.environment).await?;
-    let quarantined = ctx.store.quarantined(&promotion.environment).await?;
-    let undone = hold.as_ref().and_then(|hold| hold.promotion.clone());
-    let undone: Vec<ObjectId> = quarantined
-        .iter()
-        .filter(|entry| Some(&entry.promotion) == undone.as_ref())
-        .map(|entry| entry.source)
-        .collect();
-    let is_fix = is_fix(ctx, promotion.source, undone).await?;
-    Ok(Some(Facts {
-        now: ctx.now(),
-        environment: promotion.environment.clone(),
-        promotion: promotion.id.clone(),
-        requested_by: promotion.requested_by.clone(),
-        source: promotion.source,
-        candidate,
-        tree,
-        hold,
-        is_fix,
-        quarantined,
-        approval: spec.approval.clone(),
-        approvals: ctx.store.approvals(&promotion.id).await?,
-        soak: spec.soak,
-        live_upstream_since: live_upstream_since(ctx, &promotion.environment, promotion.source).await?,
-    }))
-}
-
-/// A fix descends from every commit that the rollback undid and is none of them.
-async fn is_fix(ctx: &Context, source: ObjectId, undone: Vec<ObjectId>) -> Result<bool> {
-    if undone.is_empty() || undone.contains(&source) {
-        return Ok(false);
-    }
-    let descends =
-        ctx.git.run(move |repo| undone.iter().try_fold(true, |all, bad| Ok(all && repo.is_ancestor(*bad, source)?)));
-    Ok(descends.await?)
-}
-
-async fn live_upstream_since(ctx: &Context, environment: &str, source: ObjectId) -> Result<Option<Timestamp>> {
-    let Some(upstream) = ctx.config.upstream(environment) else { return Ok(Some(from_ms(0))) };
-    let live = ctx.store.live(upstream).await?;
-    Ok(live.filter(|live| live.candidate == Some(source)).and_then(|live| live.finished_at))
-}
-
-/// Answers whether `source` has been live upstream long enough for `environment`; nothing where it need not be.
-///
-/// # Errors
-/// Unknown environment, or the store cannot be read.
-pub async fn soak(ctx: &Context, environment: &str, source: ObjectId) -> Result<Option<gate::Finding>> {
-    let (spec, _) = environment_of(ctx, environment)?;
-    Ok(gate::soak(spec.soak, live_upstream_since(ctx, environment, source).await?, ctx.now()))
-}
-
 /// Performs the checks on the candidate, each once per content.
-pub(super) async fn checks(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else {
         return Ok(Event::Failed("it has no candidate".to_owned()));
     };
-    for name in &spec.checks {
-        let Some(check) = ctx.config.checks.get(name) else { continue };
+    let policy = policy::of_promotion(ctx, promotion).await?;
+    let waived = policy::is_waived(ctx, promotion, &policy, Waivable::Checks).await?;
+    for name in &policy.environment.checks {
+        let Some(check) = policy.checks.get(name) else { continue };
         let record = match known(ctx, name, check, tree).await? {
             Some(known) => {
                 observer.known(promotion, name);
@@ -130,7 +41,7 @@ pub(super) async fn checks(ctx: &Context, promotion: &Promotion, observer: &mut 
             }
         };
         ctx.store.record_check(&promotion.id, &record).await?;
-        if record.outcome != Outcome::Pass.as_str() {
+        if record.outcome != Outcome::Pass.as_str() && !waived {
             return Ok(Event::CheckFailed(failure(&record)));
         }
     }
@@ -138,7 +49,7 @@ pub(super) async fn checks(ctx: &Context, promotion: &Promotion, observer: &mut 
 }
 
 /// Performs the verification of what is live.
-pub(super) async fn verification(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
+pub(super) async fn verify(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
     for name in &spec.verify {
@@ -186,7 +97,7 @@ fn depends_on_content_only(check: &CheckSpec) -> bool {
     matches!(check.question(), Some(Question::Run(_) | Question::File(_)))
 }
 
-async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> Result<Option<CheckRecord>> {
+pub(super) async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> Result<Option<CheckRecord>> {
     if !depends_on_content_only(check) {
         return Ok(None);
     }
@@ -197,11 +108,10 @@ async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> 
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn check_forecast(ctx: &Context, environment: &str, tree: ObjectId) -> Result<Vec<(String, bool)>> {
-    let (spec, _) = environment_of(ctx, environment)?;
+pub async fn check_forecast(ctx: &Context, policy: &Policy, tree: ObjectId) -> Result<Vec<(String, bool)>> {
     let mut forecast = Vec::new();
-    for name in &spec.checks {
-        let Some(check) = ctx.config.checks.get(name) else { continue };
+    for name in &policy.environment.checks {
+        let Some(check) = policy.checks.get(name) else { continue };
         forecast.push((name.clone(), known(ctx, name, check, tree).await?.is_some()));
     }
     Ok(forecast)
@@ -248,12 +158,4 @@ impl Room {
     fn place(&self) -> Place<'_> {
         Place { directory: self.directory.as_deref(), log: Some(&self.log), variables: &self.variables }
     }
-}
-
-/// Answers every gate's finding for a promotion, for showing it.
-///
-/// # Errors
-/// The store or the repository cannot be read.
-pub async fn findings(ctx: &Context, promotion: &Promotion) -> Result<Vec<gate::Finding>> {
-    Ok(facts(ctx, promotion).await?.map(|facts| gate::ask(&facts)).unwrap_or_default())
 }
