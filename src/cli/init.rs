@@ -205,7 +205,17 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     match file.persist_noclobber(path) {
         Ok(_) => File::open(directory)?.sync_all().map(|()| true),
         Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(refused) if refused.error.kind() == io::ErrorKind::PermissionDenied => put_over(refused.file, path),
         Err(refused) => Err(refused.error),
+    }
+}
+
+/// The same on a file system without hard links (FAT): the name is taken by an empty file first.
+fn put_over(file: tempfile::NamedTempFile, path: &Path) -> io::Result<bool> {
+    match File::create_new(path) {
+        Ok(_) => file.persist(path).map(|_| true).map_err(|refused| refused.error),
+        Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(refused) => Err(refused),
     }
 }
 

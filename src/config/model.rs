@@ -431,7 +431,7 @@ pub enum AlertEvent {
     Failed,
     /// A promotion was rolled back.
     RolledBack,
-    /// Saving, pushing or a promotion stopped and says why.
+    /// Saving, pushing or a promotion stopped and says why, or git's index had to be mended first.
     Paused,
     /// A save or a push carries what looks like a secret.
     SecretFound,

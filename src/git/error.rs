@@ -141,6 +141,14 @@ pub enum Error {
         /// What was found.
         reason: String,
     },
+    /// The index is damaged, so that nothing may be built on it.
+    #[error("the index {} is damaged: {reason}", .path.display())]
+    IndexDamaged {
+        /// The index.
+        path: PathBuf,
+        /// What proves it.
+        reason: String,
+    },
     /// The newest saves of a branch are not whole: a power cut came before they were on the disk.
     #[error("the newest saves on `{branch}` are not whole, as after a power cut: {reason}")]
     SavesLost {
@@ -210,7 +218,7 @@ impl Kinded for Error {
             | Self::Program { .. }
             | Self::ProgramTimeout { .. }
             | Self::Io { .. } => ErrorKind::Unavailable,
-            Self::Integrity { .. } | Self::SavesLost { .. } => ErrorKind::Integrity,
+            Self::Integrity { .. } | Self::IndexDamaged { .. } | Self::SavesLost { .. } => ErrorKind::Integrity,
             Self::Library { source, .. } => library_kind(source),
             Self::Lost(_) => ErrorKind::Internal,
         }
@@ -233,6 +241,7 @@ impl Kinded for Error {
             Self::RemoteUnavailable { .. } => "check the network and `git remote -v`; what is saved here is safe",
             Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
+            Self::IndexDamaged { .. } => "run `cascade doctor`: it makes the index again, or says what to do first",
             Self::NotSigned { .. } => "see that `git commit -S` works here, or set `ledger: { sign: auto }`",
             Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
             _ => return None,

@@ -1,5 +1,6 @@
 //! One opened repository and where its checkout stands.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -7,6 +8,7 @@ use std::sync::Once;
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 
 use super::error::{Error, Result};
+use super::index::Proved;
 use super::pack::PackWriter;
 use crate::config::Durability;
 
@@ -15,6 +17,8 @@ pub struct Repo {
     pub(super) inner: Repository,
     root: PathBuf,
     program_path: Option<OsString>,
+    /// The index as this process left it, which need not be proved to be whole again.
+    pub(super) proved_index: Cell<Option<Proved>>,
     durability: Durability,
 }
 
@@ -51,7 +55,7 @@ impl Repo {
             .map_err(|source| open_error(dir, source))?;
         let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
         let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { inner, root, program_path: None, durability: Durability::Full })
+        Ok(Self { inner, root, program_path: None, proved_index: Cell::new(None), durability: Durability::Full })
     }
 
     /// Lets the git program (and the hooks it runs) search for programs in `path` instead of the inherited `PATH`.

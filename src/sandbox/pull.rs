@@ -77,15 +77,16 @@ impl Puller {
         let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
         let pull = move |repo: &crate::git::Repo| {
             let spec = &config.sandbox;
-            repo.pull(&PullRequest {
+            let request = PullRequest {
                 branch: &spec.branch,
                 theirs,
                 excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
                 message: &|lost| message::compose_merge(&config.remote, &spec.branch, theirs, lost),
                 now_seconds: now.as_second(),
-            })
+            };
+            repo.mending(|| repo.pull(&request))
         };
-        self.ctx.git.run(pull).await
+        super::mended(&self.ctx, pull).await
     }
 
     async fn done(&mut self, theirs: ObjectId, pulled: &Pulled) {

@@ -30,7 +30,7 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
     let (config, now) = (Arc::clone(&ctx.config), ctx.now());
     let rules = load_rules(ctx).await?;
     let restore = move |repo: &crate::git::Repo| {
-        repo.restore(&RestoreRequest {
+        let request = RestoreRequest {
             branch: &config.sandbox.branch,
             what,
             excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
@@ -39,9 +39,10 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
                 message::compose(&Facts { project, branch, changes, at: now }, None, Some(&subject))
             },
             now_seconds: now.as_second(),
-        })
+        };
+        repo.mending(|| repo.restore(&request))
     };
-    let restored = ctx.git.run(restore).await?;
+    let restored = super::mended(ctx, restore).await?;
     flush(ctx).await?;
     Ok(restored)
 }

@@ -177,6 +177,21 @@ fn a_broken_index_is_made_again_and_the_old_one_kept() {
 }
 
 #[test]
+fn an_index_that_is_made_again_leaves_out_what_a_sparse_checkout_does() {
+    let pipeline = well();
+    pipeline.write("src/a", "x\n");
+    pipeline.write("art/b", "x\n");
+    pipeline.commit("Two directories");
+    pipeline.git(&["sparse-checkout", "set", "src"]);
+    fs::remove_file(git_path(&pipeline, "index")).unwrap();
+    check(&pipeline, &["--dry-run"], "index", (1, "can_be_repaired"));
+    let told = check(&pipeline, &[], "index", (0, "repaired"));
+    assert!(told.starts_with("it is missing") && !told.contains("broken"), "{told}");
+    assert_eq!(pipeline.git(&["status", "--porcelain"]), "");
+    assert!(!pipeline.root().join("art").exists());
+}
+
+#[test]
 fn an_index_is_not_made_again_where_that_would_lose_something() {
     let pipeline = well();
     let index = git_path(&pipeline, "index");

@@ -24,10 +24,10 @@ fn victim() {
     save(Path::new(&root), durability);
 }
 
-/// Saves everything, by a handle of its own, and answers the branch's tip.
+/// Saves everything, by a handle of its own that makes a damaged index again, and answers the branch's tip.
 fn save(root: &Path, durability: Durability) -> String {
     let repo = Repo::open(root).unwrap().with_durability(durability);
-    let answer = repo.save(&SaveRequest {
+    let request = SaveRequest {
         branch: "develop",
         hints: Hints::Everything,
         max_file_bytes: 1 << 20,
@@ -37,8 +37,8 @@ fn save(root: &Path, durability: Durability) -> String {
         author: None,
         now_seconds: 1_700_000_000,
         offset_minutes: 0,
-    });
-    match answer.unwrap() {
+    };
+    match repo.mending(|| repo.save(&request)).unwrap().0 {
         SaveAnswer::Saved(saved) => saved.commit.to_string(),
         other => panic!("not saved: {other:?}"),
     }

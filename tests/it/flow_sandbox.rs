@@ -206,6 +206,29 @@ fn what_others_pushed_comes_in_without_any_save() {
 }
 
 #[test]
+fn a_sparse_checkout_saves_and_pulls_and_deletes_nothing_that_it_leaves_out() {
+    let watched = Watched::ready("200ms", "");
+    watched.write("src/a", "first\n");
+    watched.write("art/b", "first\n");
+    watched.commit("Two directories");
+    watched.git(&["sparse-checkout", "set", "src"]);
+    watched.start();
+    Other::of(&watched).push("art/b", "theirs\n");
+    watched.write("src/a", "mine\n");
+    watched.until_saved("origin/develop", "src/a", "mine");
+    assert_eq!(watched.at("develop", "art/b").as_deref(), Some("theirs"));
+    assert!(!watched.root().join("art").exists());
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
+    watched.git(&["sparse-checkout", "set", "art"]);
+    assert_eq!(watched.read("art/b"), "theirs\n");
+    watched.write("art/b", "mine\n");
+    watched.until_saved("develop", "art/b", "mine");
+    watched.stop();
+    let deleted = watched.git(&["log", "--diff-filter=D", "--name-only", "--format=", "develop"]);
+    assert_eq!((deleted.as_str(), watched.at("develop", "src/a").as_deref()), ("", Some("mine")));
+}
+
+#[test]
 fn a_file_in_the_way_of_what_others_pushed_is_left_alone_and_told() {
     let watched = Watched::ready("200ms", "");
     watched.write("node_modules/tracked", "first\n");

@@ -15,6 +15,7 @@ mod fault_save;
 mod fault_syscalls;
 mod flow_alerts;
 mod flow_auto;
+mod flow_case;
 mod flow_gates;
 mod flow_ledger;
 mod flow_message;

@@ -150,10 +150,10 @@ fn index(repo: &Repo, mode: Mode) -> Diagnosis {
     match repo.rebuild_index() {
         Ok(Some(rebuilt)) => {
             let detail = format!("{}: made again from commit {}", damage.reason, &rebuilt.commit.to_string()[..10]);
-            Diagnosis::new(INDEX, Verdict::Repaired, detail).advise(format!(
-                "the broken one is kept as {}; what was staged is not staged any more, no file was changed",
-                display(&rebuilt.kept)
-            ))
+            let kept =
+                rebuilt.kept.map_or_else(String::new, |kept| format!("the broken one is kept as {}; ", display(&kept)));
+            Diagnosis::new(INDEX, Verdict::Repaired, detail)
+                .advise(format!("{kept}what was staged is not staged any more, no file was changed"))
         }
         Ok(None) => Diagnosis::ok(INDEX, "git can read it again"),
         Err(problem) => of_error(INDEX, &problem),
@@ -169,7 +169,11 @@ fn by_hand(repo: &Repo, damage: &IndexDamage, obstacle: Obstacle) -> Diagnosis {
             format!("a {operation} is in progress"),
             format!("`{again}`, then add again what was staged and go on with the {operation}"),
         ),
-        Obstacle::Sparse => ("the checkout is sparse".to_owned(), format!("`{again} && git sparse-checkout reapply`")),
+        Obstacle::Sparse => (
+            "the checkout is sparse, and git (2.41 or newer) does not say by which patterns".to_owned(),
+            // Until the second command is done, what is left out looks deleted.
+            format!("while no watcher runs: `{again} && git sparse-checkout reapply`"),
+        ),
         Obstacle::NoCommit => ("HEAD has no commit".to_owned(), format!("`mv {index} {kept}`, then `git add` again")),
         Obstacle::Unproven => (
             "whether it is broken is not proved".to_owned(),

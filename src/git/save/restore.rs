@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use git2::Oid;
 
 use super::commit::Draft;
-use super::transfer::{Transfer, Transferred};
+use super::transfer::{Transfer, Transferred, clash_reason};
 use super::{Change, ChangeKind};
-use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
@@ -67,7 +66,7 @@ pub enum RestoreAnswer {
         /// The paths.
         paths: Vec<Vec<u8>>,
     },
-    /// The user is doing something that this would disturb, or the checkout is sparse there.
+    /// The user is doing something that this would disturb, or the file system cannot have it.
     Paused {
         /// What, for people.
         reason: String,
@@ -134,9 +133,7 @@ impl Repo {
         Ok(match transfer.run(&edits)? {
             Transferred::Done { commit, changes } => RestoreAnswer::Restored { commit, changes },
             Transferred::Busy { paths } => RestoreAnswer::Busy { paths },
-            Transferred::LeftOut { path } => {
-                RestoreAnswer::Paused { reason: format!("this sparse checkout leaves out `{}`", shown(&path)) }
-            }
+            Transferred::Clash { path, with } => RestoreAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }
 

@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod cut_disk;
 pub mod desktop;
 pub mod dice;
+pub mod folding_disk;
 pub mod mail;
 pub mod pipeline;
 pub mod receiver;

@@ -74,7 +74,11 @@ impl Drop for Watched {
 impl Watched {
     /// Sets up a pipeline that saves fast; nothing is started.
     pub fn ready(settle: &str, more: &str) -> Self {
-        let sandbox = Sandbox::with_origin();
+        Self::of(Sandbox::with_origin(), settle, more)
+    }
+
+    /// The same in a checkout that is there.
+    pub fn of(sandbox: Sandbox, settle: &str, more: &str) -> Self {
         let pipeline = format!(
             "version: 1\nproject: p\nsandbox: {{ settle: {settle}, batch_window: 1s, exclude: [\"node_modules/\"] }}\n\
              health: {{ every: 1s }}\nnotify: {{ desktop: false }}\n{more}\n"
