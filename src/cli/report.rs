@@ -116,6 +116,11 @@ fn write(shell: &Shell, output: &Path, html: &[u8]) -> Outcome {
     let directory = path.parent().unwrap_or(Path::new("."));
     let unwritable =
         |source: std::io::Error| Failure::unavailable(format!("{} cannot be written", path.display()), &source);
+    if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        // A device or a pipe is written to, never replaced.
+        std::fs::write(&path, html).map_err(unwritable)?;
+        return Ok(());
+    }
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(unwritable)?;
     file.write_all(html).map_err(unwritable)?;
     file.persist(&path).map_err(|failed| unwritable(failed.error))?;

@@ -72,6 +72,11 @@ fn nothing_released_yet_is_a_page_too() {
     assert!(page.contains("There was none in this time."), "{page}");
     let refused = pipeline.cascade(&["report", "--since", "someday"]).expect_code(2);
     assert!(refused.stderr.contains("is not a moment"), "{refused:?}");
+    let pipe = pipeline.root().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).unwrap());
+    pipeline.cascade(&["report", "--output", "pipe"]).expect_code(0);
+    assert!(reader.join().unwrap().starts_with("<!doctype html>"), "what is no file is written to, not replaced");
     let refused = pipeline.cascade(&["report", "--output", "no/such/place.html"]).expect_code(1);
     assert!(refused.stderr.contains("cannot be written"), "{refused:?}");
 }
