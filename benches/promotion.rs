@@ -59,7 +59,7 @@ async fn compare(sample: &Sample, base: &Path, rounds: usize) -> (Duration, Dura
         git(&sample.root, &["commit", "-qam", "Change"]);
         let start = Instant::now();
         let lock = promote::lock(&ctx, false).await.expect("the lock is free");
-        let request = Request { environment: "staging".to_owned(), merge: false, purpose: None };
+        let request = Request::to("staging");
         let promotion = promote::promote(&ctx, &lock, &request, &mut Silent).await.expect("it runs");
         ours.push(start.elapsed());
         assert_eq!(promotion.state, State::Promoted, "{:?}", promotion.reason);

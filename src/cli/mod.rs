@@ -3,6 +3,7 @@
 
 mod approve;
 pub mod args;
+mod back_merge;
 mod completions;
 mod config;
 mod demo;
@@ -97,7 +98,7 @@ impl Shell {
         let clock = SystemClock;
         store.remember_project(&config.project, repo.root(), clock.now()).await?;
         Ok(Context {
-            git: Git::open(repo.root(), self.edge.program_path())?,
+            git: Git::open(repo.root(), self.edge.program_path())?.with_network_deadline(config.remote_deadline.0),
             alerts: Arc::new(Alerts::new(&config.notify)),
             person: repo.user().unwrap_or_else(|| self.edge.user(&repo)),
             config: Arc::new(config),
@@ -210,6 +211,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Rollback(args) => rollback::run(shell, &args).await,
         Command::Hold(args) => hold::hold(shell, &args).await,
         Command::Resume(args) => hold::resume(shell, &args).await,
+        Command::BackMerge(args) => back_merge::run(shell, &args).await,
         Command::Why(args) => why::run(shell, &args).await,
         Command::History(args) => history::run(shell, &args).await,
         Command::Show(args) => show::run(shell, &args).await,

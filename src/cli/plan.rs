@@ -12,7 +12,7 @@ use crate::base::units::count;
 use crate::config::{Environment, RollbackMode};
 use crate::context::Context;
 use crate::git::CommitSummary;
-use crate::promote::{self, Finding, Preview};
+use crate::promote::{self, Drift, Finding, Preview};
 use crate::store::Quarantined;
 
 /// Most commits and most files that are listed.
@@ -36,6 +36,8 @@ struct Document {
     verify: Vec<String>,
     gates: Vec<PlannedGate>,
     drift: Vec<CommitSummary>,
+    drift_fact: Option<String>,
+    next: Option<String>,
     rollback: RollbackMode,
     undone_by: &'static str,
 }
@@ -67,35 +69,34 @@ struct PlannedGate {
 /// As [`show`]; not a project.
 pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     let ctx = shell.context().await?;
-    show(shell, &ctx, &args.environment).await
+    show(shell, &ctx, &args.environment, None).await
 }
 
-/// Shows what a promotion into `environment` would do, from local references and the store; does nothing.
+/// Shows what a promotion into `environment`, or a `hotfix` for it, would do, from local references and the store; does
+/// nothing.
 ///
 /// # Errors
 /// Unknown environment; the environment's branch has drifted (then the plan is printed first).
-pub async fn show(shell: &Shell, ctx: &Context, environment: &str) -> Outcome {
-    let document = gather(ctx, environment).await?;
+pub async fn show(shell: &Shell, ctx: &Context, environment: &str, hotfix: Option<&str>) -> Outcome {
+    let (document, drift) = gather(ctx, environment, hotfix).await?;
     if shell.ui.is_json() {
         shell.ui.json(&document)?;
     } else {
         print(&shell.ui, &document);
     }
-    if document.drift.is_empty() { Ok(()) } else { Err(drifted(&document)) }
+    drift.map_or(Ok(()), |drift| Err(drifted(environment, &drift)))
 }
 
-fn drifted(document: &Document) -> Failure {
-    let commits = count(document.drift.len(), "commit");
-    let message = format!("{commits} on `{}` did not come through the pipeline", document.branch);
-    let hint = format!("keep them with `cascade promote {} --merge`", document.environment);
-    Failure::new(ErrorKind::Conflict, message).with_hint(hint)
+fn drifted(environment: &str, drift: &Drift) -> Failure {
+    let hint = format!("`{}`; or keep it here alone with `cascade promote {environment} --merge`", drift.next);
+    Failure::new(ErrorKind::Conflict, drift.fact.clone()).with_hint(hint)
 }
 
-async fn gather(ctx: &Context, environment: &str) -> Outcome<Document> {
+async fn gather(ctx: &Context, environment: &str, hotfix: Option<&str>) -> Outcome<(Document, Option<Drift>)> {
     let spec = standing::known(ctx, environment)?;
     let standing = standing::of(ctx, environment).await?;
-    let Preview { source_branch, source, tip, commits, commit_count, changes, foreign } =
-        promote::preview(ctx, environment).await?;
+    let Preview { source_branch, source, tip, commits, commit_count, changes, drift } =
+        promote::preview(ctx, environment, hotfix).await?;
     let tree = ctx.git.run(move |repo| repo.tree_of(source)).await?;
     let forecast = promote::check_forecast(ctx, environment, tree).await?;
     let quarantined = ctx.store.quarantined(environment).await?;
@@ -104,7 +105,11 @@ async fn gather(ctx: &Context, environment: &str) -> Outcome<Document> {
         let remote = ctx.config.remote.clone();
         ctx.git.run(move |repo| Ok(repo.has_remote(&remote))).await?
     };
-    Ok(Document {
+    let soak = match hotfix {
+        None => promote::soak(ctx, environment, source).await?,
+        Some(_) => promote::no_soak(spec.soak),
+    };
+    let document = Document {
         environment: environment.to_owned(),
         branch: spec.branch.clone(),
         source_branch,
@@ -118,11 +123,14 @@ async fn gather(ctx: &Context, environment: &str) -> Outcome<Document> {
         deletions: changes.deletions,
         checks: forecast.into_iter().map(|(name, known)| PlannedCheck { name, known }).collect(),
         verify: spec.verify.clone(),
-        gates: gates(spec, &standing, failed, promote::soak(ctx, environment, source).await?),
-        drift: foreign,
+        gates: gates(spec, &standing, failed, soak),
+        drift: drift.iter().flat_map(|drift| drift.commits.clone()).collect(),
+        drift_fact: drift.as_ref().map(|drift| drift.fact.clone()),
+        next: drift.as_ref().map(|drift| drift.next.clone()),
         rollback: spec.rollback,
         undone_by: undone_by(spec.rollback, pushes),
-    })
+    };
+    Ok((document, drift))
 }
 
 fn gates(

@@ -7,7 +7,7 @@ use crate::check::Outcome as Answer;
 use crate::config::{Environment, PromoteMode};
 use crate::context::Context;
 use crate::git::Repo;
-use crate::promote::{self, Finding, Gate};
+use crate::promote::{self, Finding, Gate, Rehearsal};
 use crate::store::{CheckPhase, Hold, HoldCause, Lock, Promotion, State};
 
 /// Where an environment stands.
@@ -41,6 +41,8 @@ pub struct Standing {
     pub live: Option<Promotion>,
     /// What was last said about what is live.
     pub health: Answer,
+    /// What its next promotion would meet.
+    pub rehearsal: Option<Rehearsal>,
     /// Whether the open promotion was left in the middle of a step by a process that died.
     pub is_interrupted: bool,
 }
@@ -92,6 +94,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         differs: position.differs,
         hold: ctx.store.held(name).await?,
         health: health(ctx, spec, live.as_ref()).await?,
+        rehearsal: promote::rehearsal(ctx, name).await?,
         is_interrupted: is_interrupted(ctx, open.as_ref())?,
         last,
         open,
@@ -157,7 +160,8 @@ impl Standing {
     pub fn failure(&self) -> Option<&Promotion> {
         let last = self.last.as_ref()?;
         let good = matches!(last.state, State::Promoted | State::Cancelled | State::Superseded);
-        (last.state.is_final() && !good && Some(last.source) == self.source).then_some(last)
+        let is_newest = last.hotfix.is_some() || Some(last.source) == self.source;
+        (last.state.is_final() && !good && is_newest).then_some(last)
     }
 
     /// Answers the one command that brings the environment on; nothing where there is nothing to do.
@@ -170,10 +174,16 @@ impl Standing {
         if self.hold.is_some() && (self.has_news() || self.held_by_person()) {
             return Some(format!("cascade resume {name}"));
         }
-        if self.failure().is_some_and(|last| last.state == State::Drifted) {
-            return Some(format!("cascade promote {name} --merge"));
+        if let Some(next) = self.way_out() {
+            return Some(next.to_owned());
         }
         (self.has_news() && self.source.is_some()).then(|| format!("cascade promote {name}"))
+    }
+
+    /// Answers the command that brings over what the environment has and its source lacks; nothing where that is nothing.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&str> {
+        self.rehearsal.as_ref()?.next.as_deref()
     }
 
     fn next_of_open(&self, open: &Promotion) -> String {

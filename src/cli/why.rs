@@ -7,11 +7,11 @@ use super::standing::{self, Standing};
 use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, words};
 use crate::base::Timestamp;
+use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::base::units::count;
 use crate::context::Context;
 use crate::promote::{self, Finding, Preview};
-use crate::store::{CheckRecord, State};
+use crate::store::{CheckRecord, Promotion, State, Verdict};
 
 /// Why the newest commit of the source is not live, or that it is.
 #[derive(Debug, Serialize)]
@@ -34,7 +34,7 @@ struct Document {
 pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     let ctx = shell.context().await?;
     let standing = standing::of(&ctx, &args.environment).await?;
-    let preview = promote::preview(&ctx, &args.environment).await?;
+    let preview = promote::preview(&ctx, &args.environment, None).await?;
     let document = explain(&ctx, standing, &preview).await?;
     if shell.ui.is_json() {
         return shell.ui.json(&document);
@@ -61,12 +61,10 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     facts.extend(hold_fact(&standing, now));
     facts.extend(standing.closed.iter().map(|finding| gate_fact(finding, now)));
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
-    facts.extend(drift_fact(preview));
+    facts.extend(rehearsal_fact(&standing, preview, now));
     if standing.is_interrupted {
         facts.push("its process died in the middle of a step: the next promotion takes it up".to_owned());
     }
-    let is_drifted = !preview.foreign.is_empty() && standing.open.is_none() && standing.has_news();
-    let merge = format!("cascade promote {} --merge", standing.name);
     Ok(Document {
         summary: summary(&standing, preview),
         source: preview.source,
@@ -74,7 +72,7 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         state: standing.last.as_ref().map(|last| last.state),
         promotion: standing.last.as_ref().map(|last| last.id.to_string()),
         facts,
-        next: if is_drifted && standing.hold.is_none() { Some(merge) } else { standing.next() },
+        next: standing.next(),
         environment: standing.name,
         waiting_for: standing.closed,
     })
@@ -85,9 +83,13 @@ fn summary(standing: &Standing, preview: &Preview) -> String {
     match (&standing.open, standing.failure()) {
         (Some(open), _) if open.state == State::Waiting => format!("{source} waits at a gate of {name}"),
         (Some(open), _) => format!("{source} is on its way to {name}: {}", words::state(open.state)),
+        (None, Some(Promotion { hotfix: Some(branch), source, state, .. })) => {
+            let (hotfix, branch) = (source.short(), shown(branch.as_bytes()));
+            format!("the hotfix {hotfix} from `{branch}` is not live in {name}: it {}", ended(*state))
+        }
         (None, _) if preview.is_empty() => format!("nothing to promote: {name} has {source} already"),
         (None, Some(last)) => format!("{source} is not live in {name}: its promotion {}", ended(last.state)),
-        (None, None) if !preview.foreign.is_empty() => format!("{source} is not live in {name}: its branch drifted"),
+        (None, None) if preview.drift.is_some() => format!("{source} is not live in {name}: its branch drifted"),
         (None, None) if standing.hold.is_some() => format!("{source} is not live in {name}: it is held"),
         (None, None) => format!("{source} is not live in {name}: nobody promoted it yet"),
     }
@@ -142,9 +144,20 @@ fn check_facts(check: &CheckRecord) -> Vec<String> {
     std::iter::once(fact).chain(log).collect()
 }
 
-fn drift_fact(preview: &Preview) -> Option<String> {
-    let newest = preview.foreign.first()?;
-    let commits = count(preview.foreign.len(), "commit");
-    let newest = format!("{} \"{}\" by {}", newest.id.short(), newest.subject, newest.author);
-    Some(format!("{commits} on its branch did not come through the pipeline, the newest {newest}"))
+/// Answers what the next promotion would meet: what stops it even when all that is saved has come to the source, or what
+/// only the source lacks yet.
+fn rehearsal_fact(standing: &Standing, preview: &Preview, now: Timestamp) -> Option<String> {
+    let rehearsal = standing.rehearsal.as_ref()?;
+    let way = format!("{} → {}", rehearsal.from, rehearsal.environment);
+    let since = rehearsal.since.map(|since| format!(", since {}", words::age(now, since))).unwrap_or_default();
+    match (rehearsal.verdict, &rehearsal.fact) {
+        (Verdict::Clean, None) => {
+            let is_ready = !preview.is_empty() && standing.failure().is_none() && standing.hold.is_none();
+            is_ready.then(|| format!("{way}: clean"))
+        }
+        (Verdict::Clean, Some(fact)) => Some(format!("{way}: {fact} yet")),
+        (Verdict::Drift | Verdict::Conflict, fact) => {
+            Some(format!("{way} would stop: {}{since}", fact.as_deref().unwrap_or_default()))
+        }
+    }
 }

@@ -27,8 +27,8 @@ pub use amend::{Refusal, allowing};
 pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Environment, Expanded, Health, MessageSpec, Notify,
-    PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
+    AlertEvent, AllowedSecret, Approval, AutoMode, CheckSpec, Config, Environment, Expanded, Health, HistoryMode,
+    MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ignore::gitignore::GitignoreBuilder;
 
 use super::message::Placeholder;
-use super::model::{Config, Expanded, MessageSpec};
+use super::model::{AutoMode, Config, Expanded, MessageSpec, PromoteMode};
 use super::node::{Kind, Node, NodeId, Place, dotted};
 use super::problem::{Position, Report, brief, nearest, quoted_message};
 use super::refname::branch_problem;
@@ -86,6 +86,9 @@ impl Checker<'_> {
         }
         if branch_problem(&config.remote).is_some() {
             self.report_value(&["remote"], "this is not the name of a git remote");
+        }
+        if config.remote_deadline.0.is_zero() {
+            self.report_value(&["remote_deadline"], NOT_ZERO);
         }
     }
 
@@ -171,6 +174,9 @@ impl Checker<'_> {
             }
             if let Some(problem) = branch_problem(&environment.branch) {
                 self.report_value(&[path[0], name, "branch"], problem);
+            }
+            if environment.promote == PromoteMode::Manual && environment.auto == AutoMode::Every {
+                self.report_value(&[path[0], name, "auto"], "nothing is promoted by itself: it wants `promote: auto`");
             }
             let approval = environment.approval.as_ref();
             if approval.is_some_and(|approval| approval.required == 0) {

@@ -13,6 +13,9 @@ use crate::base::id::ObjectId;
 /// The trailer that marks a commit which cascade made for a promotion.
 pub const PROMOTION_TRAILER: &str = "Cascade-Promotion";
 
+/// Most commits that are looked through for those that are not cascade's.
+const WALKED_COMMITS_LIMIT: usize = 10_000;
+
 /// Most commits that are listed one by one; beyond it only their number counts on.
 pub const LISTED_COMMITS_LIMIT: usize = 1_000;
 
@@ -168,26 +171,27 @@ impl Repo {
         counted.map(|(ahead, _)| ahead).map_err(Error::library("count commits"))
     }
 
-    /// Lists the commits that somebody else put on an environment's branch: on the first-parent line from `tip`,
-    /// neither reachable from `source` nor from `vetted` (what is known to be in order), and not made by cascade.
+    /// Lists what an environment's branch has and its sources lack, newest first: the commits reachable from `tip`,
+    /// neither from a source nor from `vetted` (what is known to be in order), and not made by cascade. What a rollback
+    /// undid is not there any more and is left out.
     ///
     /// # Errors
     /// A commit is missing.
     pub fn foreign_commits(
         &self,
         tip: ObjectId,
-        source: ObjectId,
+        sources: &[ObjectId],
         vetted: Option<ObjectId>,
     ) -> Result<Vec<CommitSummary>> {
-        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
-        walk.simplify_first_parent().map_err(Error::library("walk commits"))?;
-        walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
-        for known in [Some(source), vetted].into_iter().flatten() {
-            walk.hide(oid(known)?).map_err(Error::library("walk commits"))?;
-        }
+        let walk = self.walk_without(tip, sources.iter().copied().chain(vetted))?;
+        let lacking: Vec<git2::Oid> =
+            walk.take(WALKED_COMMITS_LIMIT).collect::<Result<_, _>>().map_err(Error::library("walk commits"))?;
+        let in_force = self.in_force(oid(tip)?, &lacking.iter().copied().collect())?;
         let mut foreign = Vec::new();
-        for id in walk.take(LISTED_COMMITS_LIMIT) {
-            let id = id.map_err(Error::library("walk commits"))?;
+        for id in lacking.into_iter().filter(|id| in_force.contains(id)) {
+            if foreign.len() == LISTED_COMMITS_LIMIT {
+                break;
+            }
             if !self.is_promotion(id)? {
                 foreign.push(self.summary_of(id)?);
             }
@@ -304,17 +308,22 @@ impl Repo {
     }
 
     fn walk_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Revwalk<'_>> {
+        self.walk_without(tip, base.into_iter())
+    }
+
+    /// Walks the commits reachable from `tip` and from none of `known`, newest first.
+    pub(super) fn walk_without(&self, tip: ObjectId, known: impl Iterator<Item = ObjectId>) -> Result<Revwalk<'_>> {
         let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
         walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(Error::library("sort commits"))?;
         walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
-        if let Some(base) = base {
-            walk.hide(oid(base)?).map_err(Error::library("walk commits"))?;
+        for known in known {
+            walk.hide(oid(known)?).map_err(Error::library("walk commits"))?;
         }
         Ok(walk)
     }
 
     /// Answers whether cascade made a commit for a promotion, by its trailer.
-    fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
+    pub(super) fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
         let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
         Ok(has_trailer(commit.message_bytes(), PROMOTION_TRAILER))
     }
@@ -344,9 +353,15 @@ fn letter(status: git2::Delta) -> char {
 
 /// Answers whether the last paragraph of a message has a line `<name>: …`.
 fn has_trailer(message: &[u8], name: &str) -> bool {
+    trailer(message, name).is_some()
+}
+
+/// Answers what the last paragraph of a message says in a line `<name>: …`.
+pub(super) fn trailer(message: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(message);
     let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
-    last.lines().any(|line| line.split_once(':').is_some_and(|(key, _)| key == name))
+    let mut lines = last.lines().filter_map(|line| line.split_once(':'));
+    lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
 }
 
 #[cfg(test)]
@@ -357,6 +372,7 @@ mod tests {
     fn trailers_are_looked_for_in_the_last_paragraph_only() {
         let promoted = b"Promote x\n\nbody\n\nChecked-by: y\nCascade-Promotion: k3f9\n";
         assert!(has_trailer(promoted, PROMOTION_TRAILER));
+        assert_eq!(trailer(promoted, PROMOTION_TRAILER).as_deref(), Some("k3f9"));
         assert!(!has_trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER));
     }
 }

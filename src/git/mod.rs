@@ -11,6 +11,7 @@ pub mod handle;
 pub mod history;
 mod index;
 pub mod leftover;
+mod lineage;
 pub mod locks;
 mod names;
 pub mod outgoing;
@@ -29,10 +30,11 @@ pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
 pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use lineage::RESTORES_TRAILER;
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{
-    Change, ChangeKind, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
+    Change, ChangeKind, Clash, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
     RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside,
 };
 pub use setup::Setup;

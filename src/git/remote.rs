@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::branch::full_name;
 use super::error::{Error, Result};
-use super::program::{NETWORK_DEADLINE, Output, Program};
+use super::program::{Output, Program};
 use super::repo::Repo;
 use crate::base::escape::{shell_word, shown};
 use crate::base::id::ObjectId;
@@ -33,13 +33,29 @@ impl Repo {
     /// # Errors
     /// The remote cannot be reached or denies access.
     pub fn remote_tip(&self, remote: &str, branch: &str) -> Result<Option<ObjectId>> {
-        let full = full_name(branch)?;
-        let listed = self.ask(remote, &full, NETWORK_DEADLINE)?;
+        Ok(self.remote_refs(remote, &[&full_name(branch)?])?.pop().flatten())
+    }
+
+    /// Asks the remote where some references are, by their full names; answers them in that order.
+    pub(super) fn remote_refs(&self, remote: &str, names: &[&str]) -> Result<Vec<Option<ObjectId>>> {
+        let listed = self.ask(remote, names, self.network_deadline())?;
         let text = String::from_utf8_lossy(&listed);
-        let tips = text.lines().filter_map(|line| line.split_once('\t'));
-        let tip = tips.filter(|(_, name)| *name == full).map(|(id, _)| id).next();
-        tip.map(|id| id.parse().map_err(|reason| Error::Integrity { what: format!("{remote}/{branch}"), reason }))
-            .transpose()
+        let listed: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('\t')).collect();
+        let target = |name: &&str| {
+            let found = listed.iter().find(|(_, found)| found == name);
+            let malformed = |reason| Error::Integrity { what: format!("{name} on {remote}"), reason };
+            found.map(|(id, _)| id.parse().map_err(malformed)).transpose()
+        };
+        names.iter().map(target).collect()
+    }
+
+    /// Answers the tip of a branch here or, where there is none, of the remote's branch as it was last seen.
+    ///
+    /// # Errors
+    /// [`Error::BranchUnknown`]: neither is there.
+    pub fn known_branch_tip(&self, remote: &str, branch: &str) -> Result<ObjectId> {
+        let tip = self.branch_tip(branch)?.map_or_else(|| self.tracking_tip(remote, branch), |tip| Ok(Some(tip)))?;
+        tip.ok_or_else(|| Error::BranchUnknown { name: shown(branch.as_bytes()), remote: remote.to_owned() })
     }
 
     /// Asks the remote about a branch, to learn whether it answers at all.
@@ -47,7 +63,7 @@ impl Repo {
     /// # Errors
     /// The remote cannot be reached within [`PROBE_DEADLINE`], or denies access.
     pub fn probe(&self, remote: &str, branch: &str) -> Result<()> {
-        self.ask(remote, &full_name(branch)?, PROBE_DEADLINE).map(drop)
+        self.ask(remote, &[&full_name(branch)?], PROBE_DEADLINE).map(drop)
     }
 
     /// Answers what to do about a remote that cannot be reached or denies access, by the way that leads to it. The
@@ -59,9 +75,26 @@ impl Repo {
         advice(&Way::of(&address), matches!(problem, Error::RemoteDenied { .. }), remote)
     }
 
-    fn ask(&self, remote: &str, full: &str, deadline: Duration) -> Result<Vec<u8>> {
-        let output = Program::new(self, ["ls-remote", "--end-of-options", remote, full]).deadline(deadline).run()?;
+    fn ask(&self, remote: &str, names: &[&str], deadline: Duration) -> Result<Vec<u8>> {
+        let arguments = ["ls-remote", "--end-of-options", remote].into_iter().chain(names.iter().copied());
+        let output = Program::new(self, arguments).deadline(deadline).run()?;
         if output.status.success() { Ok(output.stdout) } else { Err(network_error(remote, &output)) }
+    }
+
+    /// Fetches those of some branches that the remote has elsewhere than was last seen, each into its tracking
+    /// reference; asks once for all of them.
+    ///
+    /// # Errors
+    /// As [`Repo::fetch`].
+    pub fn fetch_moved(&self, remote: &str, branches: &[String]) -> Result<()> {
+        let names = branches.iter().map(|branch| full_name(branch)).collect::<Result<Vec<_>>>()?;
+        let tips = self.remote_refs(remote, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        for (branch, theirs) in branches.iter().zip(tips) {
+            if theirs.is_some() && self.tracking_tip(remote, branch)? != theirs {
+                self.fetch(remote, branch)?;
+            }
+        }
+        Ok(())
     }
 
     /// Fetches a remote's branch into its tracking reference.
@@ -72,7 +105,7 @@ impl Repo {
         let refspec = format!("+{}:refs/remotes/{remote}/{branch}", full_name(branch)?);
         let arguments =
             ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", remote, &refspec];
-        let output = Program::new(self, arguments).deadline(NETWORK_DEADLINE).run()?;
+        let output = Program::new(self, arguments).deadline(self.network_deadline()).run()?;
         if output.status.success() { Ok(()) } else { Err(network_error(remote, &output)) }
     }
 
@@ -92,7 +125,7 @@ impl Repo {
             arguments.push(format!("--force-with-lease={full}:{expected}"));
         }
         arguments.extend(["--end-of-options".to_owned(), remote.to_owned(), refspec]);
-        let output = Program::new(self, &arguments).deadline(NETWORK_DEADLINE).run()?;
+        let output = Program::new(self, &arguments).deadline(self.network_deadline()).run()?;
         match (output.status.success(), rejection(&output.stdout, &full)) {
             (true, None) => Ok(()),
             (_, Some(reason)) if is_stale(&reason) => {

@@ -3,16 +3,19 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::Duration;
 
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 
 use super::error::{Error, Result};
+use super::program::NETWORK_DEADLINE;
 
 /// An opened repository with a working tree.
 pub struct Repo {
     pub(super) inner: Repository,
     root: PathBuf,
     program_path: Option<OsString>,
+    network_deadline: Duration,
 }
 
 /// Where `HEAD` points.
@@ -48,7 +51,7 @@ impl Repo {
             .map_err(|source| open_error(dir, source))?;
         let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
         let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { inner, root, program_path: None })
+        Ok(Self { inner, root, program_path: None, network_deadline: NETWORK_DEADLINE })
     }
 
     /// Lets the git program (and the hooks it runs) search for programs in `path` instead of the inherited `PATH`.
@@ -56,6 +59,18 @@ impl Repo {
     pub fn with_program_path(mut self, path: Option<OsString>) -> Self {
         self.program_path = path;
         self
+    }
+
+    /// Gives commands that talk to a remote another time limit than two minutes.
+    #[must_use]
+    pub fn with_network_deadline(mut self, deadline: Duration) -> Self {
+        self.network_deadline = deadline;
+        self
+    }
+
+    /// Answers how long a command that talks to a remote may take.
+    pub(super) fn network_deadline(&self) -> Duration {
+        self.network_deadline
     }
 
     /// Answers the `PATH` for the git program, where it differs from the inherited one.

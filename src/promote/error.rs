@@ -61,6 +61,22 @@ pub enum Error {
         /// The person.
         person: String,
     },
+    /// A branch cannot be promoted past the environments before.
+    #[error("`{branch}` is no hotfix for {environment}: it is the branch of it, or what feeds it anyway")]
+    NotAHotfix {
+        /// The branch, escaped.
+        branch: String,
+        /// The environment.
+        environment: String,
+    },
+    /// What an environment has cannot be merged into the sandbox's branch.
+    #[error("what {environment} has is not brought back: {why}")]
+    CannotBringBack {
+        /// The environment.
+        environment: String,
+        /// What is in the way, and what to do.
+        why: String,
+    },
     /// An event does not belong to the promotion's state: a defect.
     #[error("promotion {id} is {state} and cannot take `{event}`")]
     OutOfPhase {
@@ -87,10 +103,12 @@ impl Kinded for Error {
             Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::UnknownEnvironment { .. }
+            | Self::NotAHotfix { .. }
             | Self::NotNow { .. }
             | Self::NothingToRollBack { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
             Self::OwnApproval { .. } => ErrorKind::Denied,
+            Self::CannotBringBack { .. } => ErrorKind::Conflict,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
             Self::OutOfPhase { .. } => ErrorKind::Internal,
         }
@@ -106,10 +124,13 @@ impl Kinded for Error {
             Self::UnknownEnvironment { known, .. } => Some(format!("the environments are: {}", known.join(", "))),
             Self::Busy { .. } => Some("wait until it is done (`cascade status --watch`), then try again".to_owned()),
             Self::NotNow { hint, .. } => hint.clone(),
+            Self::NotAHotfix { environment, .. } => {
+                Some(format!("`cascade promote {environment}` promotes what feeds it"))
+            }
             Self::NothingToRollBack { environment } => Some(format!("see `cascade history {environment}`")),
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
-            Self::OutOfPhase { .. } | Self::Directory { .. } => None,
+            Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } => None,
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         promotion: promotion.id.clone(),
         requested_by: promotion.requested_by.clone(),
         source: promotion.source,
+        is_hotfix: promotion.hotfix.is_some(),
         candidate,
         tree,
         hold,

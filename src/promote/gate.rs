@@ -22,6 +22,8 @@ pub struct Facts {
     pub requested_by: String,
     /// The source commit.
     pub source: ObjectId,
+    /// Whether it comes past the environments before.
+    pub is_hotfix: bool,
     /// The candidate commit.
     pub candidate: ObjectId,
     /// The candidate's tree.
@@ -93,7 +95,10 @@ impl Gate {
 /// Asks every gate.
 #[must_use]
 pub fn ask(facts: &Facts) -> Vec<Finding> {
-    let soak = soak(facts.soak, facts.live_upstream_since, facts.now);
+    let soak = match facts.is_hotfix {
+        true => no_soak(facts.soak),
+        false => soak(facts.soak, facts.live_upstream_since, facts.now),
+    };
     [hold(facts), quarantine(facts), soak, approval(facts)].into_iter().flatten().collect()
 }
 
@@ -158,6 +163,13 @@ pub(super) fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> 
     Some(Finding { gate: Gate::Soak, open, fact, since, clears })
 }
 
+/// Answers for a hotfix, which does not come from upstream, that it need not soak there; nothing where nothing must.
+#[must_use]
+pub fn no_soak(required: Span) -> Option<Finding> {
+    let fact = format!("does not apply: a hotfix does not come from upstream (others soak there for {required})");
+    (required.as_ms() > 0).then_some(Finding { gate: Gate::Soak, open: true, fact, since: None, clears: None })
+}
+
 fn approval(facts: &Facts) -> Option<Finding> {
     let policy = facts.approval.as_ref()?;
     let valid: Vec<&ApprovalRecord> = facts.approvals.iter().filter(|word| counts(word, policy, facts)).collect();
@@ -199,6 +211,7 @@ mod tests {
             promotion: PromotionId::from_stored("k3f9x2ab"),
             requested_by: "ann".to_owned(),
             source: id(1),
+            is_hotfix: false,
             candidate: id(2),
             tree: id(3),
             hold: None,
@@ -295,6 +308,17 @@ mod tests {
         facts.live_upstream_since = Some(from_ms(900_000));
         assert_eq!(closed_summary(&ask(&facts)).as_deref(), Some("must soak upstream for another 8m20s"));
         facts.live_upstream_since = Some(from_ms(400_000));
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn a_hotfix_need_not_soak_but_needs_its_approval() {
+        let mut facts = facts();
+        (facts.soak, facts.is_hotfix) = (Span::seconds(600), true);
+        let findings = ask(&facts);
+        assert!(findings[0].open && findings[0].fact.starts_with("does not apply"), "{findings:?}");
+        assert!(!is_open(&facts), "nobody approved it");
+        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
         assert!(is_open(&facts));
     }
 

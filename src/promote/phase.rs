@@ -37,6 +37,8 @@ pub enum Event {
     LandedLocal,
     /// The local branch moved after the remote got the candidate.
     LocalMoved(String),
+    /// What a branch has after the candidate landed there is not what was checked.
+    Mismatched(String),
     /// The live content passed.
     Verified,
     /// The live content did not pass.
@@ -85,6 +87,7 @@ impl Event {
             Self::LandedRemote => "landed_remote",
             Self::LandedLocal => "landed_local",
             Self::LocalMoved(_) => "local_moved",
+            Self::Mismatched(_) => "mismatched",
             Self::Verified => "verified",
             Self::VerificationFailed(_) => "verification_failed",
             Self::RollbackRequested(_) => "rollback_requested",
@@ -108,6 +111,7 @@ impl Event {
             | Self::Expired(reason)
             | Self::Superseded(reason)
             | Self::LocalMoved(reason)
+            | Self::Mismatched(reason)
             | Self::VerificationFailed(reason)
             | Self::RollbackRequested(reason)
             | Self::Failed(reason) => Some(reason),
@@ -149,6 +153,7 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
         (State::Landing, Event::LandedRemote) => perform(State::Landing, Step::LandLocal),
         (State::Landing, Event::LandedLocal) => perform(State::Verifying, Step::Verify),
         (State::Landing, Event::LocalMoved(_)) => perform(State::RollingBack, Step::PlanRollback),
+        (State::Landing, Event::Mismatched(_)) => perform(State::RollingBack, Step::Quarantine),
         (State::Verifying, Event::Verified) => rest(State::Promoted),
         (State::Verifying, Event::VerificationFailed(_) | Event::Failed(_)) => {
             perform(State::RollingBack, Step::Quarantine)
@@ -182,6 +187,7 @@ fn answers(pending: Option<Step>, event: &Event) -> bool {
         Event::Opened => &[Step::Gate],
         Event::LandedRemote => &[Step::LandRemote],
         Event::LandedLocal | Event::LocalMoved(_) => &[Step::LandLocal],
+        Event::Mismatched(_) => &[Step::LandRemote, Step::LandLocal],
         Event::Verified | Event::VerificationFailed(_) => &[Step::Verify],
         Event::Quarantined => &[Step::Quarantine],
         Event::RollbackPlanned => &[Step::PlanRollback, Step::RollbackRemote],
@@ -221,6 +227,7 @@ mod tests {
             Event::LandedRemote,
             Event::LandedLocal,
             Event::LocalMoved(why()),
+            Event::Mismatched(why()),
             Event::Verified,
             Event::VerificationFailed(why()),
             Event::RollbackRequested(why()),
@@ -297,7 +304,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_lands_unchecked_or_past_a_closed_gate(
-            picks in proptest::collection::vec(0_usize..24, 0..60),
+            picks in proptest::collection::vec(0..every_event().len(), 0..60),
             pushes in proptest::bool::ANY,
         ) {
             let events = every_event();
@@ -320,7 +327,7 @@ mod tests {
         }
 
         #[test]
-        fn without_a_remote_no_step_reaches_for_it(picks in proptest::collection::vec(0_usize..24, 0..60)) {
+        fn without_a_remote_no_step_reaches_for_it(picks in proptest::collection::vec(0..every_event().len(), 0..60)) {
             let events = every_event();
             let chosen: Vec<Event> = picks.iter().map(|pick| events[*pick].clone())
                 .filter(|event| !matches!(event, Event::LandedRemote | Event::RemoteRolledBack)).collect();

@@ -7,7 +7,7 @@ use super::run::{Observer, drive};
 use crate::base::id::ObjectId;
 use crate::config::RollbackMode;
 use crate::context::Context;
-use crate::git::{self, Lease, NewCommit, PROMOTION_TRAILER, Repo};
+use crate::git::{self, Lease, NewCommit, PROMOTION_TRAILER, RESTORES_TRAILER, Repo};
 use crate::store::{Hold, HoldCause, Lock, Promotion, Quarantined, State};
 
 /// Undoes the live promotion of an environment, back to what was live before it or to the promotion `to`.
@@ -96,7 +96,7 @@ fn resets(mode: RollbackMode, pushed: bool) -> bool {
 
 async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId, to: ObjectId) -> Result<Event> {
     let message = format!(
-        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\nCascade-Rollback-Of: {from}\n",
+        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\nCascade-Rollback-Of: {from}\n{RESTORES_TRAILER}: {to}\n",
         promotion.environment,
         to.short(),
         promotion.reason.as_deref().unwrap_or("verification failed"),
@@ -113,6 +113,7 @@ async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId,
 struct Return {
     branch: String,
     from: ObjectId,
+    to: Option<ObjectId>,
     commit: ObjectId,
     log_message: String,
 }
@@ -122,6 +123,7 @@ fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>> {
     Ok(promotion.rollback_from.zip(promotion.rollback_commit).map(|(from, commit)| Return {
         branch: spec.branch.clone(),
         from,
+        to: promotion.rollback_to,
         commit,
         log_message: format!("cascade: roll back promotion {}", promotion.id),
     }))
@@ -162,12 +164,20 @@ impl Return {
         let theirs = repo.remote_tip(remote, &self.branch)?;
         if theirs == Some(self.from) {
             repo.push(remote, self.commit, &self.branch, Lease::Exactly(theirs))?;
-            return Ok(Event::RemoteRolledBack);
+            let found = repo.remote_tip(remote, &self.branch)?;
+            return Ok(match found == Some(self.commit) {
+                true => Event::RemoteRolledBack,
+                false => Event::Failed(self.not_ours(remote, found)),
+            });
         }
         if let Some(theirs) = theirs.filter(|theirs| *theirs != self.commit) {
             repo.fetch(remote, &self.branch)?;
             if repo.is_ancestor(self.from, theirs)? {
                 return Ok(Event::Failed(self.built_upon(&format!("on {remote}"), theirs)));
+            }
+            let is_back = self.to.map(|to| repo.is_ancestor(theirs, to)).transpose()?.unwrap_or(false);
+            if !is_back {
+                return Ok(Event::Failed(self.not_ours(remote, Some(theirs))));
             }
         }
         Ok(Event::RemoteRolledBack)
@@ -185,6 +195,17 @@ impl Return {
             }
             _ => Ok(Event::LocalRolledBack),
         }
+    }
+
+    fn not_ours(&self, remote: &str, found: Option<ObjectId>) -> String {
+        let found = found.map_or_else(|| "nothing".to_owned(), |found| found.short());
+        format!(
+            "`{}` on {remote} reads {found}, which is neither what failed ({}) nor what it goes back to ({}): put it \
+             right with git, then `cascade resume`",
+            self.branch,
+            self.from.short(),
+            self.commit.short()
+        )
     }
 
     fn built_upon(&self, place: &str, tip: ObjectId) -> String {

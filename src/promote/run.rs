@@ -7,7 +7,8 @@ use super::phase::{self, Event};
 use super::plan::environment_of;
 use super::{checks, facts, land, plan, rollback};
 use crate::base::Timestamp;
-use crate::base::id::PromotionId;
+use crate::base::escape::shown;
+use crate::base::id::{ObjectId, PromotionId};
 use crate::check::Answer;
 use crate::config::AlertEvent;
 use crate::context::Context;
@@ -42,12 +43,33 @@ impl Observer for Silent {
 /// A wish for a promotion.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The environment that should get what its source has.
+    /// The environment that should get something.
     pub environment: String,
+    /// What it should get.
+    pub source: Source,
     /// Whether drift may be merged three-way.
     pub merge: bool,
     /// Why, in the asker's words.
     pub purpose: Option<String>,
+}
+
+/// What a promotion brings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// What feeds the environment, as it is now.
+    Upstream,
+    /// This commit of what feeds the environment.
+    Commit(ObjectId),
+    /// A hotfix: this branch, past the environments before.
+    Hotfix(String),
+}
+
+impl Request {
+    /// Wishes for what feeds an environment, as it is now.
+    #[must_use]
+    pub fn to(environment: &str) -> Self {
+        Self { environment: environment.to_owned(), source: Source::Upstream, merge: false, purpose: None }
+    }
 }
 
 /// Pauses between two looks at a held lock.
@@ -70,41 +92,49 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
     }
 }
 
-/// Brings what the environment's source has now into the environment, as far as checks and gates let it.
+/// Brings what is wished for into the environment, as far as checks and gates let it.
 ///
-/// A promotion of the same source that waits already is taken up again; one of an older source is superseded.
+/// A promotion of the same source that waits already is taken up again; any other that waits is superseded.
 ///
 /// # Errors
-/// Unknown environment, a failing store or repository, or a remote that stops answering half-way: then the promotion
-/// stays journaled and [`recover`] finishes it.
+/// Unknown environment or branch, a failing store or repository, or a remote that stops answering half-way: then the
+/// promotion stays journaled and [`recover`] finishes it.
 pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
-    let (_, source_branch) = environment_of(ctx, &request.environment)?;
+    environment_of(ctx, &request.environment)?;
     recover(ctx, _lock, observer).await?;
-    let remote_name = ctx.config.remote.clone();
-    let (source, remote) = ctx
-        .git
-        .run(move |repo| {
-            let remote = repo.has_remote(&remote_name).then_some(remote_name);
-            Ok((repo.existing_branch_tip(&source_branch)?, remote))
-        })
-        .await?;
+    let wished = propose(ctx, request).await?;
     for waiting in ctx.store.unfinished().await? {
         if waiting.environment != request.environment {
             continue;
         }
-        if waiting.source == source && waiting.merge_allowed == request.merge && is_current(ctx, &waiting).await? {
+        let is_same = waiting.source == wished.source && waiting.hotfix == wished.hotfix;
+        if is_same && waiting.merge_allowed == request.merge && is_current(ctx, &waiting).await? {
             return drive(ctx, waiting, Event::Begun, observer).await;
         }
-        let reason = format!("superseded by a promotion of {}", source.short());
-        drive(ctx, waiting, Event::Superseded(reason), observer).await?;
+        drive(ctx, waiting, Event::Superseded(superseded_by(&wished)), observer).await?;
     }
+    drive(ctx, wished, Event::Begun, observer).await
+}
+
+fn superseded_by(newer: &Promotion) -> String {
+    let hotfix = newer.hotfix.as_deref().map(|branch| format!(", the hotfix `{}`", shown(branch.as_bytes())));
+    format!("superseded by promotion {} of {}{}", newer.id, newer.source.short(), hotfix.unwrap_or_default())
+}
+
+/// Makes the promotion that is wished for; nothing is recorded yet.
+async fn propose(ctx: &Context, request: &Request) -> Result<Promotion> {
+    let (source, remote) = source(ctx, request).await?;
     let now = ctx.now();
-    let promotion = Promotion {
+    Ok(Promotion {
         id: new_id(),
         environment: request.environment.clone(),
         state: State::Proposed,
         step: None,
         source,
+        hotfix: match &request.source {
+            Source::Hotfix(branch) => Some(branch.clone()),
+            Source::Upstream | Source::Commit(_) => None,
+        },
         previous: None,
         candidate: None,
         tree: None,
@@ -120,8 +150,36 @@ pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &
         created_at: now,
         updated_at: now,
         finished_at: None,
-    };
-    drive(ctx, promotion, Event::Begun, observer).await
+    })
+}
+
+/// Answers the commit that is wished for, and the remote to push to where there is one.
+async fn source(ctx: &Context, request: &Request) -> Result<(ObjectId, Option<String>)> {
+    let (spec, feeding) = environment_of(ctx, &request.environment)?;
+    if let Source::Hotfix(branch) = &request.source
+        && [&spec.branch, &feeding].contains(&branch)
+    {
+        return Err(Error::NotAHotfix { branch: shown(branch.as_bytes()), environment: request.environment.clone() });
+    }
+    let (remote_name, wanted) = (ctx.config.remote.clone(), request.source.clone());
+    let found = ctx.git.run(move |repo| {
+        let remote = repo.has_remote(&remote_name).then_some(remote_name.clone());
+        let source = match wanted {
+            Source::Upstream => repo.existing_branch_tip(&feeding)?,
+            Source::Commit(commit) => commit,
+            Source::Hotfix(branch) => {
+                let is_here = repo.branch_tip(&branch)?.is_some();
+                if let Some(remote) = remote.as_deref().filter(|_| !is_here)
+                    && repo.remote_tip(remote, &branch)?.is_some()
+                {
+                    repo.fetch(remote, &branch)?;
+                }
+                repo.known_branch_tip(&remote_name, &branch)?
+            }
+        };
+        Ok((source, remote))
+    });
+    Ok(found.await?)
 }
 
 /// A waiting candidate is only worth taking up while the environment is where it was planned.

@@ -42,7 +42,7 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
     Ok(ctx.git.run(restore).await?)
 }
 
-async fn load_rules(ctx: &Context) -> Result<Rules, Error> {
+pub(super) async fn load_rules(ctx: &Context) -> Result<Rules, Error> {
     let (common_dir, excludes) = ctx.git.run(|repo| Ok((repo.common_dir().to_owned(), repo.excludes_file()))).await?;
     Ok(Rules::load(ctx.git.root(), &common_dir, &ctx.config.sandbox.exclude, excludes.as_deref())?)
 }

@@ -15,7 +15,7 @@ use super::composer::Composer;
 use super::inspection::{Found, Inspection};
 use super::pull::Puller;
 use super::push::{Pusher, Theirs, jitter, unpushed};
-use super::{Error, Follower, health, memory};
+use super::{Error, Follower, News, health, memory};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::retry::Backoff;
@@ -56,6 +56,7 @@ struct Watcher<'a> {
     inspection: Inspection,
     source: Source,
     batcher: Batcher,
+    follower: Follower,
     pusher: Pusher,
     puller: Puller,
     composer: Arc<Composer>,
@@ -148,6 +149,7 @@ impl<'a> Watcher<'a> {
             inspection,
             source,
             batcher: Batcher::new(spec.settle.0, spec.batch_window.0),
+            follower: follower.clone(),
             pusher,
             composer: Arc::new(Composer::new(ctx)),
             board,
@@ -373,6 +375,7 @@ impl<'a> Watcher<'a> {
                 self.note_everything();
             }
             self.tip = Some(tip);
+            (self.follower)(News::Saved(tip));
             self.pusher.offer(tip);
         }
     }

@@ -144,6 +144,7 @@ fn migrations() -> Vec<Migration> {
     vec![
         migration(1, "pipeline", include_str!("migrations/0001_pipeline.sql")),
         migration(2, "sandbox notices", include_str!("migrations/0002_sandbox_notices.sql")),
+        migration(6, "hotfixes and rehearsals", include_str!("migrations/0006_hotfixes_and_rehearsals.sql")),
     ]
 }
 

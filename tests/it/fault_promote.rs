@@ -67,7 +67,7 @@ fn victim() {
     runtime.block_on(async {
         let ctx = context(root.as_ref(), home.as_ref(), Arc::new(SystemClock)).await;
         let lock = promote::lock(&ctx, false).await.unwrap();
-        let request = Request { environment: "production".to_owned(), merge: false, purpose: None };
+        let request = Request::to("production");
         promote::promote(&ctx, &lock, &request, &mut killer).await.unwrap();
     });
 }

@@ -12,6 +12,8 @@ mod fault_races;
 mod fault_save;
 mod fault_syscalls;
 mod flow_auto;
+mod flow_hotfix;
+mod flow_linear;
 mod flow_message;
 mod flow_people;
 mod flow_promote;
