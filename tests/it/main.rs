@@ -9,6 +9,7 @@ mod cli_views;
 mod fault_disk;
 mod fault_promote;
 mod fault_races;
+mod fault_remote;
 mod fault_save;
 mod fault_syscalls;
 mod flow_auto;
