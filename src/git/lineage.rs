@@ -119,3 +119,126 @@ impl Repo {
         Ok(if self.is_ancestor(named, object_id(id)?)? { Some(oid(named)?) } else { None })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::clock::from_ms;
+    use crate::git::{NewCommit, Repo};
+
+    /// Commits without files, and what the content of each rests on.
+    struct World {
+        repo: Repo,
+        rests_on: BTreeMap<ObjectId, BTreeSet<ObjectId>>,
+        _dir: tempfile::TempDir,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            git2::Repository::init(dir.path()).unwrap();
+            Self { repo: Repo::open(dir.path()).unwrap(), rests_on: BTreeMap::new(), _dir: dir }
+        }
+
+        fn commit(&mut self, parents: &[ObjectId], trailers: &str) -> ObjectId {
+            let tree = object_id(self.repo.inner.treebuilder(None).unwrap().write().unwrap()).unwrap();
+            let number = self.rests_on.len();
+            let message = format!("Commit {number}\n\n{trailers}");
+            let at = from_ms(1_700_000_000_000 + 1_000 * i64::try_from(number).unwrap());
+            let id = self.repo.build_commit(&NewCommit { tree, parents: parents.to_vec(), message, at }).unwrap();
+            let own = trailers.is_empty().then_some(id);
+            let below = parents.iter().flat_map(|parent| self.rests_on[parent].clone());
+            let rests_on = own.into_iter().chain(below).collect();
+            self.rests_on.insert(id, rests_on);
+            id
+        }
+
+        fn promote(&mut self, tip: ObjectId, source: ObjectId) -> ObjectId {
+            self.commit(&[tip, source], &format!("{PROMOTION_TRAILER}: id\n"))
+        }
+
+        fn restore(&mut self, tip: ObjectId, to: ObjectId) -> ObjectId {
+            let id = self.commit(&[tip], &format!("{PROMOTION_TRAILER}: id\n{RESTORES_TRAILER}: {to}\n"));
+            let restored = self.rests_on[&to].clone();
+            self.rests_on.insert(id, restored);
+            id
+        }
+
+        fn foreign(&self, tip: ObjectId, sources: &[ObjectId]) -> BTreeSet<ObjectId> {
+            self.repo.foreign_commits(tip, sources, None).unwrap().into_iter().map(|commit| commit.id).collect()
+        }
+    }
+
+    #[test]
+    fn what_a_rollback_undid_is_neither_foreign_nor_in_line() {
+        let mut world = World::new();
+        let first = world.commit(&[], "");
+        let saves = [world.commit(&[first], ""), world.commit(&[first], "")];
+        let good = world.promote(first, saves[0]);
+        let bad = world.promote(good, saves[1]);
+        let back = world.restore(bad, good);
+        assert_eq!(world.repo.stands_for(back).unwrap(), good);
+        assert_eq!(world.foreign(back, &[first]), [saves[0]].into());
+        assert_eq!(world.repo.line_between(&[first], back).unwrap(), [good]);
+        let again = world.promote(back, saves[1]);
+        assert_eq!(world.foreign(again, &[first]), saves.into());
+        assert_eq!(world.repo.line_between(&[first], again).unwrap(), [good, again]);
+        assert_eq!(world.repo.promotion_of(again).unwrap().as_deref(), Some("id"));
+        assert_eq!(world.repo.promotion_of(first).unwrap(), None);
+    }
+
+    #[test]
+    fn a_merge_over_a_rollback_is_told_from_one_beside_it() {
+        let mut world = World::new();
+        let first = world.commit(&[], "");
+        let bad = world.commit(&[first], "");
+        let landed = world.promote(first, bad);
+        let back = world.restore(landed, first);
+        let theirs = world.commit(&[back], "");
+        assert!(world.repo.is_undone_on_the_way(bad, theirs).unwrap(), "a merge would undo `bad`");
+        assert!(!world.repo.is_undone_on_the_way(first, theirs).unwrap());
+        let mended = world.promote(back, bad);
+        assert!(!world.repo.is_undone_on_the_way(bad, mended).unwrap());
+    }
+
+    #[test]
+    fn a_name_that_leads_nowhere_restores_nothing() {
+        let mut world = World::new();
+        let first = world.commit(&[], "");
+        let elsewhere = world.commit(&[], "");
+        let theirs = world.commit(&[first], "");
+        let odd = world.commit(&[theirs], &format!("{PROMOTION_TRAILER}: id\n{RESTORES_TRAILER}: {elsewhere}\n"));
+        assert_eq!(world.foreign(odd, &[first]), [theirs].into());
+        let unsigned = world.commit(&[theirs], &format!("{RESTORES_TRAILER}: {first}\n"));
+        assert_eq!(world.foreign(unsigned, &[first]), [theirs, unsigned].into(), "only rollbacks restore");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn foreign_is_what_the_content_rests_on_and_the_source_lacks(
+            steps in proptest::collection::vec((0_u8..5, any::<prop::sample::Index>()), 1..25),
+        ) {
+            let mut world = World::new();
+            let first = world.commit(&[], "");
+            let (mut source, mut tip, mut tips) = (first, first, vec![first]);
+            for (kind, pick) in steps {
+                match kind {
+                    0 | 1 => source = world.commit(&[source], ""),
+                    2 => tip = world.promote(tip, source),
+                    3 => tip = world.commit(&[tip], ""),
+                    _ => tip = world.restore(tip, tips[pick.index(tips.len())]),
+                }
+                tips.push(tip);
+                let in_source = &world.rests_on[&source];
+                let expected: BTreeSet<ObjectId> = world.rests_on[&tip].difference(in_source).copied().collect();
+                prop_assert_eq!(world.foreign(tip, &[source]), expected);
+                prop_assert!(world.foreign(tip, &[source, tip]).is_empty());
+            }
+        }
+    }
+}

@@ -81,20 +81,13 @@ impl Repo {
         if output.status.success() { Ok(output.stdout) } else { Err(network_error(remote, &output)) }
     }
 
-    /// Fetches those of some branches that the remote has elsewhere than was last seen, each into its tracking
-    /// reference; asks once for all of them.
+    /// Asks the remote once where some branches are; answers them in that order.
     ///
     /// # Errors
-    /// As [`Repo::fetch`].
-    pub fn fetch_moved(&self, remote: &str, branches: &[String]) -> Result<()> {
+    /// As [`Repo::remote_tip`].
+    pub fn remote_branches(&self, remote: &str, branches: &[&str]) -> Result<Vec<Option<ObjectId>>> {
         let names = branches.iter().map(|branch| full_name(branch)).collect::<Result<Vec<_>>>()?;
-        let tips = self.remote_refs(remote, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
-        for (branch, theirs) in branches.iter().zip(tips) {
-            if theirs.is_some() && self.tracking_tip(remote, branch)? != theirs {
-                self.fetch(remote, branch)?;
-            }
-        }
-        Ok(())
+        self.remote_refs(remote, &names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
     /// Fetches a remote's branch into its tracking reference.

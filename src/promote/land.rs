@@ -188,3 +188,38 @@ impl Landing {
 fn shown_id(id: Option<ObjectId>) -> String {
     id.map_or_else(|| "nothing".to_owned(), |id| id.short())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::clock::from_ms;
+    use crate::git::NewCommit;
+
+    #[test]
+    fn what_reads_back_with_another_tree_is_a_mismatch() {
+        let dir = tempfile::tempdir().unwrap();
+        let init = ["init", "--quiet", "--initial-branch", "main"];
+        assert!(std::process::Command::new("git").args(init).arg(dir.path()).status().unwrap().success());
+        let repo = Repo::open(dir.path()).unwrap();
+        // The empty tree, which every repository knows.
+        let tree: ObjectId = "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap();
+        let new = NewCommit { tree, parents: Vec::new(), message: "Candidate".to_owned(), at: from_ms(0) };
+        let candidate = repo.build_commit(&new).unwrap();
+        let mut landing = Landing {
+            branch: "live".to_owned(),
+            remote: None,
+            previous: None,
+            candidate,
+            tree: ObjectId::from_bytes([7; 20]),
+            is_source: false,
+            log_message: String::new(),
+        };
+        let event = landing.land_local(&repo).unwrap();
+        assert!(
+            matches!(&event, Event::Mismatched(why) if why.contains("does not have what was checked")),
+            "{event:?}"
+        );
+        landing.tree = tree;
+        assert_eq!(landing.land_local(&repo).unwrap(), Event::LandedLocal);
+    }
+}

@@ -3,6 +3,9 @@
 //! No check is run and nothing is written to the repository. Where nothing has drifted a rehearsal takes constant time;
 //! only where something has, a merge is tried in memory.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -16,6 +19,8 @@ use crate::context::Context;
 use crate::git::{self, Repo};
 use crate::store::{RehearsalRecord, Verdict};
 
+/// The remote is not looked at more often than this.
+const SHORTEST_LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// Most paths that are named where a merge would conflict.
 const NAMED_LIMIT_PATHS: usize = 5;
 
@@ -41,10 +46,15 @@ pub struct Rehearsal {
 /// # Errors
 /// Unknown environment; the store or the repository cannot be read.
 pub async fn rehearsal(ctx: &Context, environment: &str) -> Result<Option<Rehearsal>> {
+    rehearsal_with(ctx, environment, None).await
+}
+
+/// Rehearses with what others pushed to the sandbox's branch and is about to be brought in.
+async fn rehearsal_with(ctx: &Context, environment: &str, coming: Option<ObjectId>) -> Result<Option<Rehearsal>> {
     let (spec, _) = environment_of(ctx, environment)?;
     let past = Past::of(ctx, environment).await?;
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
-    let Some(found) = ctx.git.run(move |repo| Found::look(repo, &past, &branch, &remote)).await? else {
+    let Some(found) = ctx.git.run(move |repo| Found::look(repo, &past, (&branch, &remote), coming)).await? else {
         return Ok(None);
     };
     let known = ctx.store.rehearsal(environment).await?;
@@ -65,43 +75,53 @@ pub async fn rehearsal(ctx: &Context, environment: &str) -> Result<Option<Rehear
 /// A failure is logged; the next save tries again.
 pub async fn follow(ctx: Context, mut saves: watch::Receiver<Option<ObjectId>>) {
     let pause = ctx.config.sandbox.pull_every.0.max(SHORTEST_LOOK_PAUSE);
+    let mut coming = None;
     loop {
-        if let Err(problem) = rehearse(&ctx).await {
+        if let Err(problem) = rehearse(&ctx, coming).await {
             tracing::warn!(%problem, "the promotions to come could not be rehearsed");
         }
         tokio::select! {
             changed = saves.changed() => if changed.is_err() {
                 return;
             },
-            () = tokio::time::sleep(pause), if ctx.config.sandbox.pull => {
-                if let Err(problem) = look_at_remote(&ctx).await {
-                    tracing::debug!(%problem, "the environments on the remote were not looked at");
-                }
+            () = tokio::time::sleep(pause), if ctx.config.sandbox.pull => match look_at_remote(&ctx).await {
+                Ok(theirs) => coming = theirs,
+                Err(problem) => tracing::debug!(%problem, "the environments on the remote were not looked at"),
             }
         }
     }
 }
 
-/// The remote is not looked at more often than this.
-const SHORTEST_LOOK_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
-
-async fn look_at_remote(ctx: &Context) -> Result<()> {
-    let remote = ctx.config.remote.clone();
-    let branches = ctx.config.environments.values().map(|spec| spec.branch.clone()).collect::<Vec<_>>();
-    let looked = ctx.git.run(move |repo| match repo.has_remote(&remote) {
-        true => repo.fetch_moved(&remote, &branches),
-        false => Ok(()),
+/// Fetches the branches of environments that others moved; answers where the sandbox's branch is there, which is somebody
+/// else's to fetch.
+async fn look_at_remote(ctx: &Context) -> Result<Option<ObjectId>> {
+    let config = Arc::clone(&ctx.config);
+    let looked = ctx.git.run(move |repo| {
+        let remote = &config.remote;
+        if !repo.has_remote(remote) {
+            return Ok(None);
+        }
+        let branches = config.branches();
+        let tips = repo.remote_branches(remote, &branches)?;
+        let environments = branches.iter().zip(&tips).skip(1);
+        for (branch, theirs) in environments.filter(|(_, theirs)| theirs.is_some()) {
+            if repo.tracking_tip(remote, branch)? != *theirs {
+                repo.fetch(remote, branch)?;
+            }
+        }
+        Ok(tips.first().copied().flatten())
     });
     Ok(looked.await?)
 }
 
-/// Rehearses the promotions into all environments, keeps what is found and tells people where it turned bad.
+/// Rehearses the promotions into all environments, keeps what is found and tells people where it turned bad. `coming` is
+/// what others pushed to the sandbox's branch, as far as it is known.
 ///
 /// # Errors
 /// The store or the repository cannot be used.
-pub async fn rehearse(ctx: &Context) -> Result<()> {
+pub async fn rehearse(ctx: &Context, coming: Option<ObjectId>) -> Result<()> {
     for environment in ctx.config.environments.keys() {
-        let Some(found) = rehearsal(ctx, environment).await? else { continue };
+        let Some(found) = rehearsal_with(ctx, environment, coming).await? else { continue };
         let known = ctx.store.rehearsal(environment).await?;
         let before = known.as_ref().map_or(Verdict::Clean, |known| known.verdict);
         let fact = found.fact.clone().filter(|_| found.verdict != Verdict::Clean).unwrap_or_default();
@@ -140,21 +160,30 @@ impl Found {
     }
 
     /// Looks at what the next promotion onto `branch` would meet.
-    fn look(repo: &Repo, past: &Past, branch: &str, remote: &str) -> git::Result<Option<Self>> {
+    fn look(
+        repo: &Repo,
+        past: &Past,
+        (branch, remote): (&str, &str),
+        coming: Option<ObjectId>,
+    ) -> git::Result<Option<Self>> {
         let theirs = repo.tracking_tip(remote, branch)?;
         let tip = match further(repo, (branch, repo.branch_tip(branch)?), (remote, theirs))? {
             Ok(tip) => tip,
             Err(fact) => return Ok(Some(Self { verdict: Verdict::Drift, fact: Some(fact), next: None })),
         };
-        let sources = past.sources(repo)?;
-        let (Some(nearest), Some(sandbox)) = (sources.first(), sources.last()) else { return Ok(None) };
+        let mut sources = past.sources(repo)?;
+        let (Some(nearest), Some(sandbox)) = (sources.first().copied(), sources.last().copied()) else {
+            return Ok(None);
+        };
+        // What has not come yet cannot be walked, and nothing can rest on it either.
+        sources.extend(coming.filter(|coming| repo.tree_of(*coming).is_ok()));
         let Some(tip) = tip else { return Ok(Some(Self::clean())) };
-        let Some(now) = past.drift(repo, tip, &[*nearest])? else { return Ok(Some(Self::clean())) };
+        let Some(now) = past.drift(repo, tip, &[nearest])? else { return Ok(Some(Self::clean())) };
         let Some(then) = past.drift(repo, tip, &sources)? else {
             // Somewhere upstream it is known already.
             return Ok(Some(Self { verdict: Verdict::Clean, fact: Some(now.fact), next: Some(now.next) }));
         };
-        Self::stopped(repo, then, tip, *sandbox).map(Some)
+        Self::stopped(repo, then, tip, sandbox).map(Some)
     }
 
     fn stopped(repo: &Repo, drift: Drift, tip: ObjectId, sandbox: ObjectId) -> git::Result<Self> {

@@ -1,7 +1,8 @@
 //! Promotions beside a remote to which others push between any two steps, that refuses, lies, hangs or dies.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
 
 use cascade::alert::{Alert, Alerts};
@@ -11,6 +12,7 @@ use cascade::context::Context;
 use cascade::promote::{self, Event, Observer, Request, Silent};
 use cascade::store::{CheckPhase, Promotion, State, Step};
 
+use crate::support::dice::Dice;
 use crate::support::pipeline::Pipeline;
 use crate::support::{context, dice};
 
@@ -371,40 +373,57 @@ fn of_two_machines_that_promote_at_once_one_wins_and_the_other_names_it() {
 fn beside_somebody_who_keeps_pushing_nothing_is_lost_and_nothing_lands_unchecked() {
     let scene = Scene::ready("fine");
     let (ctx, _) = scene.context();
-    let (pushed, stop) = (Mutex::new(Vec::new()), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0.. {
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
+    let pushed = Mutex::new(Vec::new());
+    let rounds = 12 * dice::runs();
+    let states = std::thread::scope(|scope| {
+        let (push, wishes) = channel::<usize>();
+        let (scene, pushed) = (&scene, &pushed);
+        scope.spawn(move || {
+            // Races with whatever the promotion does from the moment of the wish on.
+            for number in wishes {
                 let taken = scene.peer_pushes(&format!("peer-{number}"));
                 pushed.lock().unwrap().extend(taken);
             }
         });
-        let mut promoted = 0;
-        for round in 0..6 * dice::runs() {
-            scene.pipeline.save_file("round", &round.to_string());
-            let promotion = scene.promote(&ctx, round % 2 == 0, &mut Silent);
-            let candidate = promotion.candidate.map(|id| id.to_string());
-            match promotion.state {
-                State::Promoted => {
-                    promoted += 1;
-                    assert!(scene.remote_has(&candidate.unwrap()), "round {round}");
-                }
-                State::Superseded => assert!(!scene.remote_has(&candidate.unwrap()), "round {round}"),
-                State::Drifted => assert_eq!(candidate, None),
-                other => panic!("round {round}: {other} ({:?})", promotion.reason),
-            }
-            let known = pushed.lock().unwrap().clone();
-            assert!(known.iter().all(|commit| scene.remote_has(commit)), "round {round}: a push is lost");
-        }
-        stop.store(true, Ordering::Relaxed);
-        eprintln!("{promoted} promoted beside {} pushes", pushed.lock().unwrap().len());
+        let mut dice = Dice::new(RandomState::new().hash_one(()));
+        let one = |round| race(scene, &ctx, pushed, &push, &mut dice, round);
+        (0..rounds).map(one).collect::<Vec<State>>()
     });
-    assert!(!pushed.lock().unwrap().is_empty());
+    let promoted = states.iter().filter(|state| **state == State::Promoted).count();
+    assert!(promoted > 0 && promoted < rounds, "both win now and then: {states:?}");
+    assert!(pushed.lock().unwrap().iter().all(|commit| scene.remote_has(commit)), "a push is lost");
     scene.nothing_is_unchecked(&ctx);
     scene.promote(&ctx, true, &mut Silent);
-    assert_eq!(scene.pipeline.git(&["show", "staging:round"]), (6 * dice::runs() - 1).to_string());
+    assert_eq!(scene.pipeline.git(&["show", "staging:round"]), (rounds - 1).to_string());
     scene.pipeline.git(&["fsck", "--strict", "--no-dangling"]);
+}
+
+/// Promotes while somebody may push from any moment on.
+fn race(
+    scene: &Scene,
+    ctx: &Context,
+    pushed: &Mutex<Vec<String>>,
+    push: &Sender<usize>,
+    dice: &mut Dice,
+    round: usize,
+) -> State {
+    scene.pipeline.save_file("round", &round.to_string());
+    // A promotion has 14 moments: in some rounds nobody pushes.
+    let mut observer = At::nth(dice.below(20), || push.send(round).unwrap());
+    let promotion = scene.promote(ctx, !dice.once_in(4), &mut observer);
+    let candidate = promotion.candidate.map(|id| id.to_string());
+    match promotion.state {
+        State::Promoted => assert!(scene.remote_has(&candidate.unwrap()), "round {round}"),
+        State::Superseded => assert!(!scene.remote_has(&candidate.unwrap()), "round {round}"),
+        State::Drifted => assert_eq!(candidate, None),
+        // Somebody was on top before it was read back.
+        State::RollbackFailed => {
+            assert!(scene.remote_has(&candidate.unwrap()), "round {round}");
+            assert!(scene.runtime.block_on(promote::approve::resume(ctx, "staging")).unwrap(), "it is held");
+        }
+        other => panic!("round {round}: {other} ({:?})", promotion.reason),
+    }
+    let known = pushed.lock().unwrap().clone();
+    assert!(known.iter().all(|commit| scene.remote_has(commit)), "round {round}: a push is lost");
+    promotion.state
 }

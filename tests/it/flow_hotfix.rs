@@ -1,5 +1,14 @@
 //! Hotfixes and drift: past the environments before, and back through the pipeline, so that nothing live gets lost.
 
+use std::sync::Arc;
+
+use cascade::alert::Alerts;
+use cascade::base::clock::ManualClock;
+use cascade::config::AlertEvent;
+use cascade::promote;
+use cascade::promote::rehearse::rehearse;
+use cascade::store::Verdict;
+
 use crate::support::pipeline::{PLAIN, Pipeline};
 use crate::support::watched::Watched;
 
@@ -88,6 +97,11 @@ fn would_be_lost(pipeline: &Pipeline, fix: &str) {
     let rehearsal = &status["environments"][1]["rehearsal"];
     assert_eq!((&rehearsal["verdict"], &rehearsal["next"]), (&"drift".into(), &"cascade back-merge production".into()));
     assert_eq!(status["environments"][0]["rehearsal"]["verdict"], "clean");
+    let picture = pipeline.cascade(&["status"]).expect_code(0).stdout;
+    assert!(
+        picture.contains("would stop: the hotfix") && picture.contains("→ cascade back-merge production"),
+        "{picture}"
+    );
 }
 
 /// Each step says the next one, until the release after it has both.
@@ -298,4 +312,55 @@ fn what_others_push_to_an_environment_is_told_once_and_shown_until_it_is_back() 
     });
     watched.until_pushed();
     assert_eq!(watched.read("urgent"), "x\n");
+}
+
+#[tokio::test]
+async fn what_turns_bad_is_told_once_and_remembered_since_when() {
+    let pipeline = released(false, UNAPPROVED);
+    let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
+    let mut ctx = pipeline.context(clock.clone()).await;
+    let (alerts, told) = Alerts::recording();
+    ctx.alerts = Arc::new(alerts);
+    rehearse(&ctx, None).await.unwrap();
+    assert_eq!(told.lock().unwrap().len(), 0);
+    branch_with(&pipeline, "theirs", "main", "urgent", "x\n");
+    pipeline.git(&["branch", "--quiet", "-f", "main", "theirs"]);
+    for _ in 0..3 {
+        clock.advance_ms(120_000);
+        rehearse(&ctx, None).await.unwrap();
+    }
+    let first = told.lock().unwrap().clone();
+    assert_eq!(first.len(), 1, "{first:?}");
+    assert_eq!(
+        (first[0].event, first[0].title.as_str()),
+        (AlertEvent::Conflict, "shop: staging → production would stop")
+    );
+    assert!(first[0].body.contains("Fix urgent") && first[0].body.ends_with("cascade back-merge production"));
+    let stopped = promote::rehearsal(&ctx, "production").await.unwrap().unwrap();
+    let since = stopped.since.unwrap().as_millisecond();
+    assert_eq!((stopped.verdict, since), (Verdict::Drift, 1_800_000_120_000));
+    pipeline.save_file("urgent", "mine\n");
+    rehearse(&ctx, None).await.unwrap();
+    let worse = promote::rehearsal(&ctx, "production").await.unwrap().unwrap();
+    assert_eq!(worse.verdict, Verdict::Conflict);
+    assert!(worse.fact.unwrap().ends_with("conflicts with what is saved in urgent"));
+    pipeline.git(&["update-ref", "refs/heads/main", "main^"]);
+    rehearse(&ctx, None).await.unwrap();
+    let clean = promote::rehearsal(&ctx, "production").await.unwrap().unwrap();
+    assert_eq!((clean.verdict, clean.since, told.lock().unwrap().len()), (Verdict::Clean, None, 1));
+}
+
+#[tokio::test]
+async fn what_another_machine_saved_and_promoted_is_no_drift_once_it_is_known_to_come() {
+    let pipeline = released(true, UNAPPROVED);
+    let ctx = pipeline.context(Arc::new(ManualClock::at_ms(1_800_000_000_000))).await;
+    let before = pipeline.tip("develop");
+    let theirs = pipeline.save_file("page", "theirs");
+    pipeline.promote("staging", 0);
+    // As it is for a machine that has fetched staging and not yet brought in develop.
+    pipeline.git(&["update-ref", "refs/remotes/origin/develop", &before]);
+    pipeline.git(&["reset", "--quiet", "--hard", &before]);
+    rehearse(&ctx, Some(theirs.parse().unwrap())).await.unwrap();
+    let kept = ctx.store.rehearsal("staging").await.unwrap().unwrap();
+    assert_eq!(kept.verdict, Verdict::Clean);
 }
