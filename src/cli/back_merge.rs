@@ -62,6 +62,7 @@ async fn print(
 ) -> Outcome {
     let branch = ctx.config.sandbox.branch.clone();
     let commit = pulled.as_ref().and_then(|pulled| pulled.commit.to_string().parse().ok());
+    promote::rehearse::rehearse(ctx, None).await?;
     let next = promote::rehearsal(ctx, environment).await?.and_then(|rehearsal| rehearsal.next);
     let next = next.or_else(|| pulled.as_ref().map(|_| format!("cascade promote {environment}")));
     let files = pulled.iter().flat_map(|pulled| &pulled.changes).map(|change| shown(&change.path)).collect();

@@ -113,7 +113,7 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
     }
     if let Some(open) = &standing.open {
         tell(&progress(open, standing.is_interrupted, now), Tone::Warn);
-    } else if let Some(last) = standing.failure() {
+    } else if let Some(last) = standing.failure().filter(|_| !standing.is_told_by_rehearsal()) {
         tell(&ending(last, now), words::state_tone(last.state));
     }
     for finding in &standing.closed {

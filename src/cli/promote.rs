@@ -122,8 +122,14 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
     }
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
     shell.ui.success(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
+    // Who is not at this terminal learns too what a hotfix asks for. What has landed has, whatever comes of this.
+    if promotion.hotfix.is_some()
+        && let Err(problem) = promote::rehearse::rehearse(ctx, None).await
+    {
+        tracing::warn!(%problem, "the promotions to come could not be rehearsed");
+    }
     let downstream = || ctx.config.downstream(environment).first().map(|next| format!("cascade promote {next}"));
-    let lacking = promote::rehearsal(ctx, environment).await?.filter(|rehearsal| rehearsal.next.is_some());
+    let lacking = promote::rehearsal(ctx, environment).await.ok().flatten().filter(|found| found.next.is_some());
     if let Some(fact) = lacking.as_ref().and_then(|lacking| lacking.fact.as_deref()) {
         shell.ui.note(&format!("{fact}: its next promotion would stop"));
     }

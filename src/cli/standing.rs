@@ -186,6 +186,13 @@ impl Standing {
         self.rehearsal.as_ref()?.next.as_deref()
     }
 
+    /// Answers whether the latest promotion found drift that is still there: then the rehearsal tells it, up to date.
+    #[must_use]
+    pub fn is_told_by_rehearsal(&self) -> bool {
+        let has_drifted = self.last.as_ref().is_some_and(|last| last.state == State::Drifted && last.hotfix.is_none());
+        has_drifted && self.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.fact.is_some())
+    }
+
     fn next_of_open(&self, open: &Promotion) -> String {
         let closes = |gate| self.closed.iter().any(|finding| finding.gate == gate);
         if self.is_interrupted {

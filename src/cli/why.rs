@@ -56,7 +56,8 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     };
     let check_facts: Vec<String> =
         checks.iter().filter(|check| check.outcome != "pass").flat_map(check_facts).collect();
-    facts.extend(last_fact(&standing, check_facts.is_empty(), now));
+    let with_reason = check_facts.is_empty() && !standing.is_told_by_rehearsal();
+    facts.extend(last_fact(&standing, with_reason, now));
     facts.extend(check_facts);
     facts.extend(hold_fact(&standing, now));
     facts.extend(standing.closed.iter().map(|finding| gate_fact(finding, now)));
