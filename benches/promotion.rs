@@ -1,5 +1,5 @@
-//! A promotion without checks (plan → landed, journaled) against checkout + merge in a worktree, 10 files changed; and
-//! the rehearsal that follows a save.
+//! A promotion of a save, without checks (plan → landed, journaled), against checkout + merge in a worktree, 10 files
+//! changed; and the rehearsal that follows a save.
 //!
 //! Under `cargo test` only a tiny size runs; `CASCADE_BENCH_FILES` asks for one size of repository;
 //! `CASCADE_BENCH_DIR` says where the repositories are made.
@@ -14,10 +14,10 @@ use cascade::alert::Alerts;
 use cascade::base::clock::SystemClock;
 use cascade::config::{self, Variables};
 use cascade::context::Context;
-use cascade::git::{Git, Repo};
+use cascade::git::{Git, Hints, Repo};
 use cascade::promote::{self, Request, Silent};
 use cascade::store::{Home, State, Store, Verdict};
-use support::{Sample, git, median, ms};
+use support::{Sample, git, median, ms, save};
 
 const CONFIGURATION: &str = "\
 version: 1
@@ -58,8 +58,8 @@ async fn compare(sample: &Sample, base: &Path, rounds: usize) -> (Duration, Dura
     git(&sample.root, &["worktree", "add", "-q", &worktree.to_string_lossy(), "release"]);
     let (mut ours, mut gits, mut rehearsals) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
-        sample.change(CHANGED_FILES, round);
-        git(&sample.root, &["commit", "-qam", "Change"]);
+        let paths = sample.change(CHANGED_FILES, round);
+        ctx.git.run(|repo| Ok(save(repo, Hints::Paths(paths.into_iter().collect())))).await.expect("git runs");
         let start = Instant::now();
         let rehearsal = promote::rehearsal(&ctx, "staging").await.expect("it runs").expect("both branches are there");
         rehearsals.push(start.elapsed());
@@ -85,9 +85,10 @@ async fn context(sample: &Sample, home: &Path) -> Context {
     Context {
         git: Git::open(&sample.root, None).expect("the repository opens"),
         store: Store::open(&home, &project).await.expect("the store opens"),
-        alerts: Arc::new(Alerts::new(&config.notify)),
+        alerts: Arc::new(Alerts::new(&config, Arc::new(SystemClock))),
         config: Arc::new(config),
         clock: Arc::new(SystemClock),
+        variables: Arc::default(),
         home: project,
         person: "bench".to_owned(),
     }

@@ -1,5 +1,5 @@
-//! A durable save by cascade against `git add -A && git commit` (with git's defaults: not durable): files modified,
-//! added and deleted, and as many new files as the repository has.
+//! A durable save by cascade, and one that does not wait for the disk, against `git add -A && git commit` (with git's
+//! defaults: not durable): files modified, added and deleted, and as many new files as the repository has.
 //!
 //! Under `cargo test` only tiny sizes run; `CASCADE_BENCH_FILES` asks for one size of repository; `CASCADE_BENCH_DIR` says where the repositories are made.
 
@@ -7,8 +7,9 @@ mod support;
 
 use std::path::PathBuf;
 
-use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
-use support::{Cost, Sample, cost, git, medians, ms, unpack};
+use cascade::config::Durability;
+use cascade::git::{Hints, Repo, SaveAnswer};
+use support::{Cost, Sample, cost, git, medians, ms, save, unpack};
 
 /// What happens to files before a save, given how many and which round; answers their paths.
 type Deed = fn(&Sample, usize, usize) -> Vec<Vec<u8>>;
@@ -35,6 +36,7 @@ fn main() {
             for (how, deed) in DEEDS {
                 print(files, changed, how, compare(&sample, deed, changed, rounds));
             }
+            print(files, changed, "fast", fast(&sample, changed, rounds));
         }
         print(files, files, "unpacked", catch_up(&sample));
     }
@@ -89,17 +91,21 @@ fn git_save(sample: &Sample) -> Cost {
     cost(work).1
 }
 
-fn save(repo: &Repo, hints: Hints) -> SaveAnswer {
-    let request = SaveRequest {
-        branch: "develop",
-        hints,
-        max_file_bytes: 50 << 20,
-        excluded: &|_, _| false,
-        inspect: &|_, _, _| None,
-        message: &|proposal| format!("Save {} files", proposal.changes().len()),
-        author: None,
-        now_seconds: 1_700_000_000,
-        offset_minutes: 0,
-    };
-    repo.save(&request).expect("the save succeeds")
+/// Saves `changed` files in turn without waiting for the disk, and by git; answers the medians.
+fn fast(sample: &Sample, changed: usize, rounds: usize) -> (Cost, Cost) {
+    let repo = Repo::open(&sample.root).expect("the repository opens").with_durability(Durability::Fast);
+    let (mut ours, mut gits) = (Vec::new(), Vec::new());
+    // The first one waits until what was saved before is on the disk.
+    for round in 0..=rounds {
+        let paths = sample.change(changed, changed * 1_000 + 500 + round * 2);
+        ours.push(cost(|| save(&repo, Hints::Paths(paths.into_iter().collect()))).1);
+        sample.change(changed, changed * 1_000 + 501 + round * 2);
+        gits.push(git_save(sample));
+    }
+    // What follows is not to wait for these, nor to note that it need not.
+    repo.flush("develop").expect("the disk takes it");
+    let full = Repo::open(&sample.root).expect("the repository opens");
+    save(&full, Hints::Paths(sample.change(1, changed * 1_000 + 900).into_iter().collect()));
+    ours.remove(0);
+    (medians(&ours), medians(&gits))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::alert::{Alert, Alerts};
 use crate::base::{Clock, Timestamp};
-use crate::config::{AlertEvent, Config};
+use crate::config::{Config, Variables};
 use crate::git::Git;
 use crate::store::{ProjectHome, Store};
 
@@ -13,6 +13,8 @@ use crate::store::{ProjectHome, Store};
 pub struct Context {
     /// The checked configuration.
     pub config: Arc<Config>,
+    /// What `${VAR}` in a configuration stands for.
+    pub variables: Arc<Variables>,
     /// The only source of the time of day.
     pub clock: Arc<dyn Clock>,
     /// The repository.
@@ -34,9 +36,10 @@ impl Context {
         self.clock.now()
     }
 
-    /// Tells people about something; never fails, for a missing notification service is no error.
-    pub async fn tell(&self, event: AlertEvent, title: String, body: String) {
-        let urgent = !matches!(event, AlertEvent::Promoted);
-        self.alerts.send(self.now(), Alert { event, title, body, urgent }).await;
+    /// Tells people about something, who see the project's name first. Returns at once and never fails: an alert that
+    /// reaches nobody is told to the log.
+    pub fn tell(&self, alert: Alert) {
+        let title = format!("{}: {}", self.config.project, alert.title);
+        self.alerts.send(Alert { title, ..alert });
     }
 }

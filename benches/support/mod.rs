@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use cascade::git::{Hints, Repo, SaveAnswer, SaveRequest};
+
 /// Files in one directory of a made repository.
 const FILES_PER_DIRECTORY: usize = 50;
 
@@ -132,6 +134,22 @@ fn content(file: usize, round: usize) -> String {
         text.push_str(&format!("line {line} of {file} {}\n", (file * 31 + line * 17 + round) % 9_973));
     }
     text
+}
+
+/// Saves what is hinted at.
+pub fn save(repo: &Repo, hints: Hints) -> SaveAnswer {
+    let request = SaveRequest {
+        branch: "develop",
+        hints,
+        max_file_bytes: 50 << 20,
+        excluded: &|_, _| false,
+        inspect: &|_, _, _| None,
+        message: &|proposal| format!("Save {} files", proposal.changes().len()),
+        author: None,
+        now_seconds: 1_700_000_000,
+        offset_minutes: 0,
+    };
+    repo.save(&request).expect("the save succeeds")
 }
 
 /// Runs git without the user's configuration.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A moment, in whole milliseconds since the Unix epoch.
 pub use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// Clocks of well-kept machines do not differ by more.
 const CLOCK_DIFFERENCE_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
@@ -13,6 +14,9 @@ const CLOCK_DIFFERENCE_LIMIT: std::time::Duration = std::time::Duration::from_se
 pub trait Clock: fmt::Debug + Send + Sync {
     /// Answers the current moment, cut to whole milliseconds (what the store keeps).
     fn now(&self) -> Timestamp;
+
+    /// Answers the time zone that local times are in.
+    fn zone(&self) -> TimeZone;
 }
 
 /// The machine's clock.
@@ -23,9 +27,13 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         from_ms(Timestamp::now().as_millisecond())
     }
+
+    fn zone(&self) -> TimeZone {
+        TimeZone::system()
+    }
 }
 
-/// A clock that moves only when told to.
+/// A clock that moves only when told to, in UTC.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
@@ -45,6 +53,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         from_ms(self.0.load(Ordering::SeqCst))
+    }
+
+    fn zone(&self) -> TimeZone {
+        TimeZone::UTC
     }
 }
 

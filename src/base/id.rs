@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
@@ -11,6 +11,21 @@ use crate::base::escape::shown;
 /// Letters and digits that are not mistaken for one another (Crockford's base 32, lower case).
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const LENGTH: usize = 8;
+/// A longer id was not made by any version of cascade.
+const LENGTH_MAX: usize = 32;
+
+/// Answers bytes that nobody else uses, to make an id of.
+///
+/// Without a source of randomness the process and the address of a fresh allocation still tell ids apart.
+#[must_use]
+pub fn entropy() -> Vec<u8> {
+    let mut entropy = vec![0_u8; 16];
+    if getrandom::fill(&mut entropy).is_err() {
+        let place = Box::new(0_u8);
+        entropy = format!("{}-{:p}", std::process::id(), &raw const *place).into_bytes();
+    }
+    entropy
+}
 
 /// The name of one promotion: eight letters and digits, unique within a store.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,6 +137,22 @@ impl Serialize for PromotionId {
     }
 }
 
+impl<'de> Deserialize<'de> for ObjectId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Reads what others wrote: letters and digits only.
+impl<'de> Deserialize<'de> for PromotionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let is_id = (1..=LENGTH_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let problem = || de::Error::custom(format!("`{}` is not the id of a promotion", shown(text.as_bytes())));
+        if is_id { Ok(Self(text.clone())) } else { Err(problem()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +165,15 @@ mod tests {
         assert_eq!(id.short(), "0123456789");
         assert!("0123".parse::<ObjectId>().is_err());
         assert!("zz23456789abcdef0123456789abcdef01234567".parse::<ObjectId>().is_err());
+    }
+
+    #[test]
+    fn ids_of_other_forms_are_not_read() {
+        let read = |text: &str| serde_json::from_value::<PromotionId>(text.into());
+        assert_eq!(read("k3f9x2ab").unwrap().as_str(), "k3f9x2ab");
+        for bad in ["", "a b", "a\nb", "../x", &"a".repeat(33)] {
+            assert!(read(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Words without I/O: the vocabulary every other module speaks.
 //!
-//! Nothing here touches the file system, the network or a process; the one exception is
-//! [`clock::SystemClock`], the only reader of the time of day.
+//! Nothing here touches the file system, the network or a process; the exceptions are
+//! [`clock::SystemClock`], the only reader of the time of day, and what asks for randomness: [`retry::jitter`] and
+//! [`id::entropy`].
 
 pub mod clock;
 pub mod diagnosis;

@@ -1,4 +1,4 @@
-//! How long to wait before trying again: pure, so that it can be tested without waiting.
+//! How long to wait before trying again: pure but for [`jitter`], so that it can be tested without waiting.
 
 use std::time::Duration;
 
@@ -22,6 +22,13 @@ impl Backoff {
         let step = self.first.saturating_mul(1 << doublings).min(self.ceiling);
         step.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0)
     }
+}
+
+/// Answers a number in `0.0..=1.0`, a new one each time; without a source of randomness, the middle.
+#[must_use]
+pub fn jitter() -> f64 {
+    let mut byte = [0_u8];
+    getrandom::fill(&mut byte).map_or(0.5, |()| f64::from(byte[0]) / 255.0)
 }
 
 #[cfg(test)]

@@ -3,20 +3,18 @@
 //! The network cannot tell everything: a refused or broken connection is a failure, silence is unknown, and
 //! so is what this machine itself cannot do. Addresses are shown as they were written, never expanded.
 
-use std::error::Error;
 use std::io::{self, ErrorKind};
-use std::net::IpAddr;
 
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use rustix::io::Errno;
-use rustls::crypto::{CryptoProvider, ring};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{Answer, Outcome};
 use crate::base::units::Span;
 use crate::config::Expanded;
+use crate::net::{self, deepest};
 
 const REDIRECT_LIMIT_HOPS: usize = 5;
 /// `contains` is looked for in this much of an answer.
@@ -66,29 +64,9 @@ fn parsed(url: &Expanded) -> Result<Url, Answer> {
 }
 
 fn client(target: &Url, status: Option<u16>) -> Result<Client, Answer> {
-    if CryptoProvider::get_default().is_none() {
-        // Another thread may have been faster, with the same provider.
-        let _ = ring::default_provider().install_default();
-    }
-    let builder = || {
-        let follow = !status.is_some_and(|status| (300..400).contains(&status));
-        let policy = if follow { Policy::limited(REDIRECT_LIMIT_HOPS) } else { Policy::none() };
-        let agent = concat!("cascade/", env!("CARGO_PKG_VERSION"));
-        let builder = Client::builder().redirect(policy).user_agent(agent);
-        if is_local(target) { builder.no_proxy() } else { builder }
-    };
-    let built = builder().build().or_else(|error| match target.scheme() {
-        // A machine without certificate authorities can still ask without encryption.
-        "http" => builder().tls_certs_only([]).build(),
-        _ => Err(error),
-    });
-    built.map_err(|error| Answer::unknown(format!("cannot ask: {}", deepest(&error))))
-}
-
-/// No proxy reaches what runs on this machine.
-fn is_local(target: &Url) -> bool {
-    let host = target.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+    let follow = !status.is_some_and(|status| (300..400).contains(&status));
+    let redirects = || if follow { Policy::limited(REDIRECT_LIMIT_HOPS) } else { Policy::none() };
+    net::http_client(target, redirects).map_err(|error| Answer::unknown(format!("cannot ask: {}", deepest(&error))))
 }
 
 /// Answers whether the start of the body has `text`; stops reading when it was found.
@@ -112,8 +90,8 @@ fn failure(error: reqwest::Error, url: &Expanded, target: &Url) -> Answer {
     if error.is_builder() {
         return Answer::unknown(format!("cannot ask `{}`", url.written()));
     }
-    let io = causes(&error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
-    let mut answer = io.map_or_else(|| Answer::fail(format!("no answer: {}", deepest(&error))), refusal);
+    let mut answer =
+        net::system_error(&error).map_or_else(|| Answer::fail(format!("no answer: {}", deepest(&error))), refusal);
     if url.written() != url.value()
         && let Some(host) = target.host_str().filter(|host| !url.written().contains(host))
     {
@@ -126,30 +104,17 @@ fn failure(error: reqwest::Error, url: &Expanded, target: &Url) -> Answer {
 fn refusal(error: &io::Error) -> Answer {
     let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
     let unable = error.raw_os_error().is_some_and(|code| exhausted.contains(&code));
-    let (outcome, detail) = match error.kind() {
-        ErrorKind::ConnectionRefused => (Outcome::Fail, "connection refused".to_owned()),
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-            (Outcome::Fail, "connection reset".to_owned())
-        }
-        ErrorKind::TimedOut => (Outcome::Unknown, "connection timed out".to_owned()),
-        ErrorKind::NetworkUnreachable
+    let outcome = match error.kind() {
+        ErrorKind::TimedOut
+        | ErrorKind::NetworkUnreachable
         | ErrorKind::NetworkDown
         | ErrorKind::HostUnreachable
         | ErrorKind::AddrNotAvailable
-        | ErrorKind::PermissionDenied => (Outcome::Unknown, format!("cannot connect: {error}")),
-        _ if unable => (Outcome::Unknown, format!("cannot connect: {error}")),
-        _ => (Outcome::Fail, format!("cannot connect: {error}")),
+        | ErrorKind::PermissionDenied => Outcome::Unknown,
+        _ if unable => Outcome::Unknown,
+        _ => Outcome::Fail,
     };
-    Answer::new(outcome, detail)
-}
-
-/// The outer layers of an HTTP error say only where it happened.
-fn deepest(error: &reqwest::Error) -> String {
-    causes(error).last().map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn causes(error: &reqwest::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    std::iter::successors(error.source(), |cause| (*cause).source())
+    Answer::new(outcome, net::words(error))
 }
 
 #[cfg(test)]

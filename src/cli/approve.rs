@@ -6,7 +6,7 @@ use super::{Outcome, Shell, promote as promotions};
 use crate::promote;
 use crate::store::State;
 
-/// Records a consent and goes on with the promotion.
+/// Records a consent and goes on with the promotion, unless it is only planned.
 ///
 /// # Errors
 /// Nothing waits, the person may not approve, or the promotion does not end as promoted.
@@ -16,7 +16,16 @@ pub async fn approve(shell: &Shell, decision: &Decision) -> Outcome {
     let waiting = promote::approve::find_waiting(&ctx, decision.promotion.as_deref()).await?;
     let mut progress = Progress::new(&shell.ui);
     let promotion = promote::approve::approve(&ctx, &lock, waiting, decision.reason.clone(), &mut progress).await?;
-    promotions::conclude(shell, &ctx, &promotion).await
+    if promotion.state != State::Planned {
+        return promotions::conclude(shell, &ctx, &promotion).await;
+    }
+    if shell.ui.is_json() {
+        return shell.ui.json(&super::history::document(&ctx, &promotion).await?);
+    }
+    let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
+    shell.ui.success(&format!("candidate {candidate} is approved for {}", promotion.environment));
+    shell.ui.line(&format!("next: cascade promote {}", promotion.environment));
+    Ok(())
 }
 
 /// Records a refusal and ends the promotion.

@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use crate::config::Waivable;
 
 /// A git-driven release pipeline: saves become commits, commits become releases, bad releases go back.
 ///
@@ -66,6 +69,11 @@ pub enum Command {
     ///
     /// Exits 4 when one of them fails or cannot answer.
     Health(Health),
+    /// Send a test message on every channel of alerts, and say whether it arrived
+    ///
+    /// The channels are those under `notify` in cascade-sync.yaml; each is tried once, whatever its list of events is.
+    /// Exits 1 when the webhook or the e-mail did not arrive, or nothing did.
+    Notify(Notify),
     /// Find what is wrong with this installation, and repair what can be repaired
     ///
     /// Asks about the git program, configuration, repository, locks, index, left-over files, hooks, remote access, watch
@@ -84,7 +92,9 @@ pub enum Command {
     /// does not pass verification is rolled back. The working tree is not touched. Where an approval is needed, a
     /// terminal is asked in place; elsewhere the command exits 3 and says how to approve.
     Promote(Promote),
-    /// Show what a promotion to ENV would do, and do nothing
+    /// Build the candidate of a promotion to ENV and show what it would do
+    ///
+    /// Nothing moves and no check runs. The candidate can be approved by its id; `promote` then lands exactly it.
     Plan(Named),
     /// Consent to the candidate of a waiting promotion
     Approve(Decision),
@@ -92,7 +102,8 @@ pub enum Command {
     Reject(Decision),
     /// Bring ENV back to its last verified candidate
     ///
-    /// The commits that are undone are quarantined and the environment is held until `cascade resume` or a fix.
+    /// The commits that are undone are quarantined and the environment is held until `cascade resume` or a fix. What is
+    /// back is verified too: exits 4 when it does not pass.
     Rollback(Rollback),
     /// Stop promotions to ENV until `cascade resume`
     Hold(Reasoned),
@@ -107,8 +118,19 @@ pub enum Command {
     Why(Named),
     /// List promotions, the newest first
     History(History),
+    /// Write a page with the pipeline, its promotions over time and the four DORA figures
+    ///
+    /// One HTML file with pictures that needs nothing else: no scripts, nothing from the network.
+    Report(Report),
     /// Show one promotion (commits, checks, approvals, steps) or one commit (message, files)
     Show(Show),
+    /// Tell whether each release was promoted by the rules
+    ///
+    /// Needs a clone and nothing else: the ledger at refs/cascade/ledger (fetched where it is missing), the branches, and
+    /// the configurations that were committed on them. Looks at the chain, at signatures, and for each commit that an
+    /// environment was at whether an entry names it and its tree, its checks passed, enough people consented, and the
+    /// rules were those that were committed. Exits 1 when something is not so.
+    Verify(Verify),
     /// Show what a promotion to ENV would change in its files
     Diff(Diff),
     /// List the saves, the newest first: all, or those that changed PATH
@@ -160,6 +182,17 @@ pub struct Status {
     pub watch: bool,
 }
 
+/// Options of `report`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Report {
+    /// Where the page goes; `-` is stdout
+    #[arg(short, long, value_name = "FILE", default_value = "cascade-report.html")]
+    pub output: PathBuf,
+    /// Since when promotions count: "2026-11-01", "4 weeks ago"
+    #[arg(long, value_name = "WHEN", default_value = "90 days ago")]
+    pub since: String,
+}
+
 /// Options of `saves`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Saves {
@@ -204,6 +237,25 @@ pub struct Health {
     pub environment: Option<String>,
 }
 
+/// Options of `notify`.
+#[derive(Debug, Clone, Copy, ClapArgs)]
+pub struct Notify {
+    /// Test this channel only
+    #[arg(value_name = "CHANNEL")]
+    pub channel: Option<Channel>,
+}
+
+/// A channel of alerts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Channel {
+    /// Desktop notifications
+    Desktop,
+    /// A signed POST
+    Webhook,
+    /// A message through the mail server
+    Email,
+}
+
 /// Options of `doctor`.
 #[derive(Debug, Clone, Copy, ClapArgs)]
 pub struct Doctor {
@@ -218,7 +270,7 @@ pub struct PromoteFlags {
     /// Print the plan and stop there
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait at closed gates instead of exiting 3
+    /// Wait at closed gates instead of exiting 3, and watch what was promoted as long as `watch_for` says
     #[arg(long, conflicts_with = "dry_run")]
     pub wait: bool,
     /// Merge, where somebody else committed on the environment's branch; the result must pass the checks itself
@@ -230,6 +282,15 @@ pub struct PromoteFlags {
     /// Why, for the history
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: Option<String>,
+    /// Pass by a closed gate, where the environment's `waive` lets that be; recorded with the reason
+    #[arg(long, value_name = "GATE", requires = "reason", value_delimiter = ',', value_parser = waivable())]
+    pub waive: Vec<Waivable>,
+}
+
+fn waivable() -> impl TypedValueParser<Value = Waivable> {
+    let names = PossibleValuesParser::new(Waivable::ALL.map(Waivable::as_str));
+    // Only names of gates come this far.
+    names.map(|name| Waivable::ALL.into_iter().find(|gate| gate.as_str() == name).unwrap_or(Waivable::Soak))
 }
 
 /// Options of `promote`.
@@ -282,6 +343,9 @@ pub struct Rollback {
     /// Go back to what this promotion brought [default: the last verified one before the current]
     #[arg(long, value_name = "ID")]
     pub to: Option<String>,
+    /// Undo the last rollback: bring back what it took away, as a new promotion behind the same checks and gates
+    #[arg(long, conflicts_with = "to")]
+    pub undo: bool,
     /// Why, for the history
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -304,6 +368,17 @@ pub struct Show {
     /// The promotion, as `cascade history` lists it, or the beginning of a commit's name
     #[arg(value_name = "ID")]
     pub id: String,
+}
+
+/// Options of `verify`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Verify {
+    /// Only this environment
+    #[arg(value_name = "ENV")]
+    pub environment: Option<String>,
+    /// Take a release whose entry is not signed with a trusted key for a problem
+    #[arg(long)]
+    pub require_signed: bool,
 }
 
 /// Options of `diff`.

@@ -1,5 +1,6 @@
 //! `cascade doctor [--dry-run]`: asks everything that can be asked, repairs what can be repaired, and tells the rest.
 
+mod ledger;
 mod machine;
 mod repository;
 
@@ -60,7 +61,7 @@ async fn diagnose(shell: &Shell, mode: Mode, now: Timestamp) -> Vec<Diagnosis> {
     });
     let config = config.ok();
     all.extend(repository::local(&git, config.as_ref(), mode, now).await);
-    all.extend(repository::remote(&git, config.as_ref()).await);
+    all.extend(repository::remote(&git, config.as_ref()).await.unwrap_or_default());
     all.extend(machine::all(shell, &git, config.as_ref(), mode, now).await);
     all
 }

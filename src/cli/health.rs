@@ -108,6 +108,9 @@ fn service(sandbox: &Sandbox) -> Verdict {
             Some(pending) if pending > PENDING_LIMIT_PATHS => {
                 (Answer::Fail, format!("{pending} paths wait to be saved"))
             }
+            _ if sandbox.durability.is_fast() => {
+                (Answer::Pass, "the watcher runs and keeps up; saves reach the disk seconds later (fast)".to_owned())
+            }
             _ => (Answer::Pass, "the watcher runs and keeps up".to_owned()),
         },
     };
@@ -157,6 +160,8 @@ fn readiness(standing: &Standing) -> Verdict {
     let open = standing.open.as_ref();
     let (outcome, detail) = if standing.tip.is_none() {
         (Answer::Fail, format!("`{}` does not exist: run `cascade init`", standing.branch))
+    } else if let Some(paused) = &standing.paused {
+        (Answer::Fail, format!("promotion {} is live and not verified", paused.id))
     } else if let Some(hold) = &standing.hold {
         (Answer::Fail, format!("held: {}", hold.reason))
     } else if standing.is_interrupted {

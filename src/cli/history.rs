@@ -9,7 +9,7 @@ use super::{Failure, Outcome, Shell, standing, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
-use crate::store::{CheckPhase, CheckRecord, Promotion, State};
+use crate::store::{CheckPhase, CheckRecord, Promotion, State, Waiver};
 
 /// Characters of a reason in the table; `cascade show` has all of it.
 const REASON_CHARS: usize = 60;
@@ -32,16 +32,22 @@ pub struct Entry {
     pub previous: Option<ObjectId>,
     /// How far it is.
     pub state: State,
+    /// Whether it is live and rests unverified: what fails now failed before it landed.
+    pub paused: bool,
     /// Who asked for it.
     pub requested_by: String,
     /// Who consented to the candidate.
     pub approved_by: Vec<String>,
+    /// Gates that somebody waived.
+    pub waivers: Vec<Waiver>,
     /// What the checks answered.
     pub checks: Vec<CheckEntry>,
     /// When it was proposed.
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+    /// Until when it is verified again and again.
+    pub watching_until: Option<Timestamp>,
     /// Why it is in its state.
     pub reason: Option<String>,
     /// Why it was asked for.
@@ -121,11 +127,14 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
     let approved = approvals.into_iter().filter(|word| word.consent && Some(word.candidate) == candidate);
     let checks = ctx.store.checks(&id).await?;
     Ok(Entry {
+        paused: promotion.is_paused(),
         approved_by: approved.map(|word| word.person).collect(),
+        waivers: ctx.store.waivers(&id).await?,
         checks: checks.into_iter().map(CheckEntry::from).collect(),
         requested_by: promotion.requested_by.clone(),
         created_at: promotion.created_at,
         finished_at: promotion.finished_at,
+        watching_until: promotion.watching_until,
         reason: promotion.reason.clone(),
         purpose: promotion.purpose.clone(),
         hotfix: promotion.hotfix.clone(),
@@ -145,7 +154,7 @@ fn row(promotion: &Promotion, now: Timestamp) -> Vec<Cell> {
     vec![
         Cell::new(promotion.id.as_str(), Tone::Strong),
         promotion.environment.as_str().into(),
-        Cell::new(words::state(promotion.state), words::state_tone(promotion.state)),
+        Cell::new(words::progress(promotion), words::progress_tone(promotion)),
         change(promotion).into(),
         words::name(&promotion.requested_by).into(),
         words::age(now, promotion.created_at).into(),

@@ -3,8 +3,11 @@
 use serde::Serialize;
 
 use super::args::{Named, Reasoned};
-use super::{Outcome, Shell};
+use super::progress::Progress;
+use super::{Outcome, Shell, promote as promotions, standing};
+use crate::context::Context;
 use crate::promote;
+use crate::store::Promotion;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -27,17 +30,31 @@ pub async fn hold(shell: &Shell, args: &Reasoned) -> Outcome {
     Ok(())
 }
 
-/// Lets promotions into an environment go on.
+/// Lets promotions into an environment go on; what is live there and rests unverified is verified again.
 ///
 /// # Errors
-/// Unknown environment.
+/// Unknown environment, or the promotion that is verified again does not end as promoted.
 pub async fn resume(shell: &Shell, args: &Named) -> Outcome {
     let ctx = shell.context().await?;
-    let changed = promote::approve::resume(&ctx, &args.environment).await?;
+    standing::known(&ctx, &args.environment)?;
+    let paused = promote::paused(&ctx, &args.environment).await?;
+    // A pause is no hold: what failed earlier stays quarantined where nothing but the pause is to be ended.
+    let lifts = paused.is_none() || ctx.store.held(&args.environment).await?.is_some();
+    let changed = lifts && promote::approve::resume(&ctx, &args.environment).await?;
+    if let Some(paused) = paused {
+        return verify_again(shell, &ctx, &paused).await;
+    }
     if shell.ui.is_json() {
         return shell.ui.json(&Document { environment: &args.environment, held: false, changed });
     }
     let text = if changed { "is free again" } else { "was not held" };
     shell.ui.success(&format!("{} {text}", args.environment));
     Ok(())
+}
+
+async fn verify_again(shell: &Shell, ctx: &Context, paused: &Promotion) -> Outcome {
+    let lock = promote::lock(ctx, true).await?;
+    let mut progress = Progress::new(&shell.ui);
+    let promotion = promote::approve::proceed(ctx, &lock, paused.id.as_str(), &mut progress).await?;
+    promotions::conclude(shell, ctx, &promotion).await
 }

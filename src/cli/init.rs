@@ -8,13 +8,17 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::{Failure, Outcome, Shell};
+use crate::base::Timestamp;
 use crate::base::escape::shown;
 use crate::config::{Config, FILE_NAME, template};
+use crate::git::leftover::Leftover;
 use crate::git::setup::Attached;
-use crate::git::{Head, Oid, Repo, Setup};
+use crate::git::{self, Head, Oid, Repo, Setup};
 
 /// The remote that is looked at before a configuration names one.
 const FIRST_REMOTE: &str = "origin";
+/// What a file is called, with six letters or digits more, while it is being written.
+const UNFINISHED_PREFIX: &str = ".cascade-";
 /// The hooks that are installed: name below the hooks directory, content.
 const HOOKS: [(&str, &str); 4] = [
     ("pre-push", include_str!("../../hooks/pre-push")),
@@ -192,14 +196,45 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     }
     fs::create_dir_all(directory)?;
     let permissions = fs::Permissions::from_mode(mode);
-    let mut file = tempfile::Builder::new().prefix(".cascade-").permissions(permissions).tempfile_in(directory)?;
+    let mut file =
+        tempfile::Builder::new().prefix(UNFINISHED_PREFIX).permissions(permissions).tempfile_in(directory)?;
+    // Held for as long as this process lives; without locks in the file system, age alone must tell.
+    let _ = file.as_file().try_lock();
     file.write_all(content)?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
         Ok(_) => File::open(directory)?.sync_all().map(|()| true),
         Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(refused) if refused.error.kind() == io::ErrorKind::PermissionDenied => put_over(refused.file, path),
         Err(refused) => Err(refused.error),
     }
+}
+
+/// The same on a file system without hard links (FAT): the name is taken by an empty file first.
+fn put_over(file: tempfile::NamedTempFile, path: &Path) -> io::Result<bool> {
+    match File::create_new(path) {
+        Ok(_) => file.persist(path).map(|_| true).map_err(|refused| refused.error),
+        Err(taken) if taken.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(refused) => Err(refused),
+    }
+}
+
+/// Finds what a killed `init` began to write; changes nothing.
+///
+/// # Errors
+/// A directory or git's configuration cannot be read.
+pub(super) fn leftovers(repo: &Repo, now: Timestamp) -> git::Result<Vec<Leftover>> {
+    let directory = repo.root().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let configurations = ["main", "master"].map(|production| template(&project_name(&directory), production));
+    let mut found = repo.begun_in(repo.root(), UNFINISHED_PREFIX, &configurations, now)?;
+    let hooks = Setup::new(repo).hooks_directory()?;
+    if hooks.own {
+        let contents = HOOKS.map(|(_, content)| content.to_owned());
+        for place in [hooks.path.clone(), hooks.path.join("pre-push.d")] {
+            found.extend(repo.begun_in(&place, UNFINISHED_PREFIX, &contents, now)?);
+        }
+    }
+    Ok(found)
 }
 
 fn write_failure(path: &Path, source: &io::Error) -> Failure {

@@ -19,10 +19,12 @@ mod init;
 mod logs;
 mod man;
 mod moment;
+mod notify;
 mod picture;
 mod plan;
 mod progress;
 mod promote;
+mod report;
 mod rewind;
 mod rollback;
 mod saves;
@@ -34,16 +36,20 @@ mod start;
 mod status;
 mod stop;
 pub mod ui;
+mod verify;
 mod why;
 mod words;
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::Parser as _;
+use tokio::time::timeout;
 
 pub use args::{Args, Command, Global};
 pub use edge::Edge;
@@ -58,6 +64,9 @@ use crate::context::Context;
 use crate::git::{Git, Repo};
 use crate::store::{ProjectHome, Store};
 
+/// Whoever waits for longer is told what for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// What every command gets: the printer, the environment, and the directory it works in.
 #[derive(Debug)]
 pub struct Shell {
@@ -67,6 +76,8 @@ pub struct Shell {
     pub edge: Edge,
     /// `--project`, else the current directory.
     pub directory: PathBuf,
+    /// What may still be on its way to people when the command ends.
+    told: Mutex<Vec<Arc<Alerts>>>,
 }
 
 impl Shell {
@@ -98,14 +109,37 @@ impl Shell {
         let clock = SystemClock;
         store.remember_project(&config.project, repo.root(), clock.now()).await?;
         Ok(Context {
-            git: Git::open(repo.root(), self.edge.program_path())?.with_network_deadline(config.remote_deadline.0),
-            alerts: Arc::new(Alerts::new(&config.notify)),
+            git: Git::open(repo.root(), self.edge.program_path())?
+                .with_durability(config.sandbox.durability)
+                .with_network_deadline(config.remote_deadline.0),
+            alerts: self.alerts(&config),
             person: repo.user().unwrap_or_else(|| self.edge.user(&repo)),
             config: Arc::new(config),
+            variables: Arc::new(crate::config::variables(repo.root(), &self.edge.variables())?),
             clock: Arc::new(clock),
             store,
             home,
         })
+    }
+
+    fn alerts(&self, config: &Config) -> Arc<Alerts> {
+        let alerts = Arc::new(Alerts::new(config, Arc::new(SystemClock)));
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&alerts));
+        alerts
+    }
+
+    /// Waits for the alerts that are on their way, for a bounded time.
+    async fn finish_alerts(&self) {
+        let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut finished = pin!(async {
+            for alerts in told {
+                alerts.finish().await;
+            }
+        });
+        if timeout(PATIENCE, &mut finished).await.is_err() {
+            self.ui.note("waiting for alerts that are on their way");
+            finished.await;
+        }
     }
 
     /// Answers where cascade keeps the project's own files.
@@ -147,8 +181,12 @@ pub async fn run(args: Args) -> ExitCode {
         Ok(shell) => shell,
         Err((ui, failure)) => return report(&ui, &failure),
     };
-    if let Err(failure) = dispatch(&shell, args.command).await {
-        return report(&shell.ui, &failure);
+    let done = dispatch(&shell, args.command).await;
+    let refused = done.err().map(|failure| report(&shell.ui, &failure));
+    // Whoever started the command knows by now how it ended.
+    shell.finish_alerts().await;
+    if let Some(code) = refused {
+        return code;
     }
     match shell.ui.finish() {
         Ok(()) => ExitCode::SUCCESS,
@@ -184,7 +222,7 @@ fn enter(ui: Ui, args: &Args) -> Result<Shell, (Ui, Failure)> {
         let failure = Failure::usage(format!("{} is not a directory", directory.display()));
         return Err((ui, failure.with_hint("give --project a checkout")));
     }
-    Ok(Shell { ui, edge, directory })
+    Ok(Shell { ui, edge, directory, told: Mutex::default() })
 }
 
 async fn dispatch(shell: &Shell, command: Command) -> Outcome {
@@ -201,6 +239,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Restart => stop::restart(shell).await,
         Command::Status(args) => status::run(shell, &args).await,
         Command::Health(args) => health::run(shell, &args).await,
+        Command::Notify(args) => notify::run(shell, args).await,
         Command::Doctor(args) => doctor::run(shell, args).await,
         Command::DeployStaging(flags) => promote::run(shell, "staging", &flags).await,
         Command::DeployProduction(flags) => promote::run(shell, "production", &flags).await,
@@ -214,7 +253,9 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::BackMerge(args) => back_merge::run(shell, &args).await,
         Command::Why(args) => why::run(shell, &args).await,
         Command::History(args) => history::run(shell, &args).await,
+        Command::Report(args) => report::run(shell, &args).await,
         Command::Show(args) => show::run(shell, &args).await,
+        Command::Verify(args) => verify::run(shell, &args).await,
         Command::Diff(args) => diff::run(shell, &args).await,
         Command::Saves(args) => saves::run(shell, &args).await,
         Command::Undo(args) => rewind::undo(shell, &args).await,

@@ -29,6 +29,11 @@ pub fn draw(document: &Document, now: Timestamp) -> Vec<Line> {
         lines.extend(arrow(environment, above));
         lines.extend(stage(environment, now, index + 1 == document.environments.len()));
     }
+    if let Some(kept) = &document.ledger.kept_here {
+        lines.push(Vec::new());
+        let told = words::wrapped(&format!("the ledger stays on this machine: {}", kept.reason), WIDTH).into_iter();
+        lines.extend(told.map(|line| vec![Cell::new(line, Tone::Warn)]));
+    }
     let next = document.next.as_deref().unwrap_or("nothing to do");
     lines.push(Vec::new());
     lines.push(vec![Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);
@@ -48,6 +53,9 @@ fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
     let mut tell = |text: &str, tone| lines.extend(text_lines(text, tone, false));
     sandbox.reason.iter().for_each(|reason| tell(reason, Tone::Warn));
     tell(&saves(sandbox, now), Tone::Dim);
+    if sandbox.durability.is_fast() {
+        tell("saves reach the disk seconds later (durability: fast)", Tone::Dim);
+    }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
     for path in sandbox.not_saved.iter().take(NOT_SAVED_LIMIT) {
         tell(&format!("not saved: {} ({})", path.path, path.reason), Tone::Warn);
@@ -111,12 +119,18 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
         let reason = if standing.is_held_by_last() { String::new() } else { format!(": {}", hold.reason) };
         tell(&format!("{cause}{reason}"), Tone::Bad);
     }
+    if let Some(watch) = standing.watch() {
+        tell(&watch, if standing.is_watched { Tone::Dim } else { Tone::Warn });
+    }
+    if let Some(paused) = standing.paused.as_ref().filter(|paused| Some(*paused) != standing.open.as_ref()) {
+        tell(&progress(paused, false, now), Tone::Warn);
+    }
     if let Some(open) = &standing.open {
         tell(&progress(open, standing.is_interrupted, now), Tone::Warn);
     } else if let Some(last) = standing.failure().filter(|_| !standing.is_told_by_rehearsal()) {
         tell(&ending(last, now), words::state_tone(last.state));
     }
-    for finding in &standing.closed {
+    for finding in standing.closed() {
         tell(&finding.fact, Tone::Plain);
         finding.clears.iter().for_each(|clears| tell(&format!("→ {clears}"), Tone::Strong));
     }
@@ -138,9 +152,9 @@ fn rehearsed(rehearsal: &Rehearsal, now: Timestamp) -> Option<(String, Tone)> {
 }
 
 fn progress(open: &Promotion, is_interrupted: bool, now: Timestamp) -> String {
-    let state = if is_interrupted { "interrupted".to_owned() } else { words::state(open.state) };
+    let state = if is_interrupted { "interrupted".to_owned() } else { words::progress(open) };
     let asked = words::age(now, open.created_at);
-    let verb = if open.state == State::Waiting { "is" } else { "is now" };
+    let verb = if open.state == State::Waiting || open.is_paused() { "is" } else { "is now" };
     format!("promotion {} {verb} {state}, asked for by {} {asked}", open.id, words::name(&open.requested_by))
 }
 

@@ -3,17 +3,17 @@
 use serde::Serialize;
 
 use super::args::Named;
-use super::standing::{self, Standing};
+use super::standing;
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, Ui, words};
 use crate::base::ErrorKind;
-use crate::base::id::ObjectId;
-use crate::base::units::count;
-use crate::config::{Environment, RollbackMode};
+use crate::base::id::{ObjectId, PromotionId};
+use crate::base::units::{Span, count};
+use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::CommitSummary;
-use crate::promote::{self, Drift, Finding, Preview};
-use crate::store::Quarantined;
+use crate::promote::{self, Drift, Finding, Preview, Request};
+use crate::store::Promotion;
 
 /// Most commits and most files that are listed.
 const LISTED_LIMIT: usize = 20;
@@ -34,12 +34,16 @@ struct Document {
     deletions: usize,
     checks: Vec<PlannedCheck>,
     verify: Vec<String>,
-    gates: Vec<PlannedGate>,
+    watch_for: Span,
+    gates: Vec<Finding>,
     drift: Vec<CommitSummary>,
     drift_fact: Option<String>,
     next: Option<String>,
     rollback: RollbackMode,
     undone_by: &'static str,
+    rules: String,
+    promotion: Option<PromotionId>,
+    candidate: Option<ObjectId>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,37 +58,31 @@ struct PlannedCheck {
     known: bool,
 }
 
-/// A gate as it stands before there is a candidate.
-#[derive(Debug, Serialize)]
-struct PlannedGate {
-    gate: &'static str,
-    open: bool,
-    fact: String,
-    clears: Option<String>,
-}
-
-/// Shows what a promotion would do.
+/// Builds a promotion's candidate, where nothing stands in its way, and shows what it would do.
 ///
 /// # Errors
-/// As [`show`]; not a project.
+/// As [`show`]; not a project; another command promotes right now.
 pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     let ctx = shell.context().await?;
-    show(shell, &ctx, &args.environment, None).await
+    standing::known(&ctx, &args.environment)?;
+    let request = Request::to(&args.environment);
+    let lock = promote::lock(&ctx, false).await?;
+    let offered = promote::offer(&ctx, &lock, &request).await?;
+    show(shell, &ctx, &request, offered).await
 }
 
-/// Shows what a promotion into `environment`, or a `hotfix` for it, would do, from local references and the store; does
-/// nothing.
+/// Shows what a promotion would do, the one that is `offered` if any, from local references and the store; does nothing.
 ///
 /// # Errors
 /// Unknown environment; the environment's branch has drifted (then the plan is printed first).
-pub async fn show(shell: &Shell, ctx: &Context, environment: &str, hotfix: Option<&str>) -> Outcome {
-    let (document, drift) = gather(ctx, environment, hotfix).await?;
+pub async fn show(shell: &Shell, ctx: &Context, request: &Request, offered: Option<Promotion>) -> Outcome {
+    let (document, drift) = gather(ctx, request, offered).await?;
     if shell.ui.is_json() {
         shell.ui.json(&document)?;
     } else {
         print(&shell.ui, &document);
     }
-    drift.map_or(Ok(()), |drift| Err(drifted(environment, &drift)))
+    drift.map_or(Ok(()), |drift| Err(drifted(&request.environment, &drift)))
 }
 
 fn drifted(environment: &str, drift: &Drift) -> Failure {
@@ -92,22 +90,22 @@ fn drifted(environment: &str, drift: &Drift) -> Failure {
     Failure::new(ErrorKind::Conflict, drift.fact.clone()).with_hint(hint)
 }
 
-async fn gather(ctx: &Context, environment: &str, hotfix: Option<&str>) -> Outcome<(Document, Option<Drift>)> {
-    let spec = standing::known(ctx, environment)?;
-    let standing = standing::of(ctx, environment).await?;
-    let Preview { source_branch, source, tip, commits, commit_count, changes, drift } =
-        promote::preview(ctx, environment, hotfix).await?;
-    let tree = ctx.git.run(move |repo| repo.tree_of(source)).await?;
-    let forecast = promote::check_forecast(ctx, environment, tree).await?;
-    let quarantined = ctx.store.quarantined(environment).await?;
-    let failed = quarantined.into_iter().find(|entry| entry.source == source || entry.tree == tree);
+async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) -> Outcome<(Document, Option<Drift>)> {
+    let environment = &request.environment;
+    standing::known(ctx, environment)?;
+    let preview = promote::preview(ctx, environment, request.hotfix()).await?;
+    let gates = match &offered {
+        Some(promotion) => promote::findings(ctx, promotion).await?,
+        None => promote::forecast(ctx, request, &preview).await?,
+    };
+    let policy = promote::policy::of_environment(ctx, environment, preview.tip, Some(preview.source)).await?;
+    let tree = offered.as_ref().and_then(|offered| offered.tree).unwrap_or(preview.source_tree);
+    let forecast = promote::check_forecast(ctx, &policy, tree).await?;
+    let spec = policy.environment;
+    let Preview { source_branch, source, tip, commits, commit_count, changes, drift, .. } = preview;
     let pushes = {
         let remote = ctx.config.remote.clone();
         ctx.git.run(move |repo| Ok(repo.has_remote(&remote))).await?
-    };
-    let soak = match hotfix {
-        None => promote::soak(ctx, environment, source).await?,
-        Some(_) => promote::no_soak(spec.soak),
     };
     let document = Document {
         environment: environment.to_owned(),
@@ -123,53 +121,18 @@ async fn gather(ctx: &Context, environment: &str, hotfix: Option<&str>) -> Outco
         deletions: changes.deletions,
         checks: forecast.into_iter().map(|(name, known)| PlannedCheck { name, known }).collect(),
         verify: spec.verify.clone(),
-        gates: gates(spec, &standing, failed, soak),
+        watch_for: spec.watch_for,
+        gates,
         drift: drift.iter().flat_map(|drift| drift.commits.clone()).collect(),
         drift_fact: drift.as_ref().map(|drift| drift.fact.clone()),
         next: drift.as_ref().map(|drift| drift.next.clone()),
         rollback: spec.rollback,
         undone_by: undone_by(spec.rollback, pushes),
+        rules: words::origin(policy.origin, &spec.branch),
+        promotion: offered.as_ref().map(|offered| offered.id.clone()),
+        candidate: offered.and_then(|offered| offered.candidate),
     };
     Ok((document, drift))
-}
-
-fn gates(
-    spec: &Environment,
-    standing: &Standing,
-    failed: Option<Quarantined>,
-    soak: Option<Finding>,
-) -> Vec<PlannedGate> {
-    let resume = || Some(format!("cascade resume {}", standing.name));
-    let hold = standing.hold.as_ref().map(|hold| PlannedGate {
-        gate: "hold",
-        open: false,
-        fact: format!("held by {}: {}", words::name(&hold.person), hold.reason),
-        clears: resume(),
-    });
-    let quarantine = failed.map(|entry| PlannedGate {
-        gate: "quarantine",
-        open: false,
-        fact: format!("commit {} failed here in promotion {}", entry.source.short(), entry.promotion),
-        clears: Some(format!("save a fix, or `cascade resume {}`", standing.name)),
-    });
-    let soak = soak.map(|soak| PlannedGate {
-        gate: soak.gate.as_str(),
-        open: soak.open,
-        fact: soak.fact,
-        clears: soak.clears,
-    });
-    let approval = spec.approval.as_ref().map(|policy| PlannedGate {
-        gate: "approval",
-        open: policy.required == 0,
-        fact: format!(
-            "{} of the candidate, within {}{}",
-            count(policy.required as usize, "approval"),
-            policy.expires,
-            if policy.own { "" } else { ", not by who asks" }
-        ),
-        clears: Some("cascade approve".to_owned()),
-    });
-    [hold, quarantine, soak, approval].into_iter().flatten().collect()
 }
 
 fn undone_by(mode: RollbackMode, pushes: bool) -> &'static str {
@@ -193,6 +156,11 @@ fn print(ui: &Ui, document: &Document) {
     print_questions(ui, document);
     print_gates(ui, &document.gates);
     ui.pieces(&[Cell::new("a failure is undone by: ", Tone::Dim), document.undone_by.into()]);
+    ui.pieces(&[Cell::new("rules: ", Tone::Dim), document.rules.as_str().into()]);
+    if let Some((id, candidate)) = document.promotion.as_ref().zip(document.candidate) {
+        let offered = format!("{} as promotion {id}: cascade promote {}", candidate.short(), document.environment);
+        ui.pieces(&[Cell::new("candidate: ", Tone::Dim), offered.into()]);
+    }
     for commit in document.drift.iter().take(LISTED_LIMIT) {
         let text = format!("drift: {} {} ({})", commit.id.short(), commit.subject, commit.author);
         ui.pieces(&[Cell::new(text, Tone::Bad)]);
@@ -232,15 +200,19 @@ fn print_questions(ui: &Ui, document: &Document) {
         };
         ui.pieces(&["  ".into(), Cell::new(mark, tone), format!(" {}: {what}", check.name).into()]);
     }
+    let on = match document.watch_for {
+        span if span.0.is_zero() => String::new(),
+        span => format!(", and goes on for {span}"),
+    };
     for name in &document.verify {
-        ui.line(&format!("  • {name}: verifies what is live"));
+        ui.line(&format!("  • {name}: verifies what is live{on}"));
     }
     if document.checks.is_empty() && document.verify.is_empty() {
         ui.line("  none are configured");
     }
 }
 
-fn print_gates(ui: &Ui, gates: &[PlannedGate]) {
+fn print_gates(ui: &Ui, gates: &[Finding]) {
     if gates.is_empty() {
         return;
     }
@@ -248,6 +220,10 @@ fn print_gates(ui: &Ui, gates: &[PlannedGate]) {
     for gate in gates {
         let clears = gate.clears.as_deref().map(|clears| format!(" → {clears}")).unwrap_or_default();
         let (mark, tone) = if gate.open { ("✓", Tone::Good) } else { ("•", Tone::Warn) };
-        ui.pieces(&["  ".into(), Cell::new(mark, tone), format!(" {}: {}{clears}", gate.gate, gate.fact).into()]);
+        ui.pieces(&[
+            "  ".into(),
+            Cell::new(mark, tone),
+            format!(" {}: {}{clears}", gate.gate.as_str(), gate.fact).into(),
+        ]);
     }
 }

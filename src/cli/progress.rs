@@ -30,14 +30,27 @@ impl Observer for Progress<'_> {
             Step::Quarantine => format!("{environment}: rolling back"),
             Step::RollbackRemote => format!("{environment}: putting the remote back"),
             Step::RollbackLocal => format!("{environment}: putting the branch back"),
-            Step::Admit | Step::Check | Step::Gate | Step::Verify | Step::PlanRollback => return,
+            Step::Admit
+            | Step::Check
+            | Step::Gate
+            | Step::Probe
+            | Step::Verify
+            | Step::PlanRollback
+            | Step::VerifyRollback => return,
         };
         self.ui.note(&text);
     }
 
-    fn performed(&mut self, promotion: &Promotion, _: Step, event: &Event) {
-        if let (Event::VerificationFailed(reason), environment) = (event, &promotion.environment) {
-            self.ui.warning(&format!("{environment}: verification failed: {reason}"));
+    fn performed(&mut self, promotion: &Promotion, step: Step, event: &Event) {
+        let environment = &promotion.environment;
+        match event {
+            Event::VerificationFailed(reason) => {
+                self.ui.warning(&format!("{environment}: verification failed: {reason}"));
+            }
+            Event::BackVerified if step == Step::VerifyRollback => {
+                self.ui.note(&format!("{environment}: what is back passes its verification"));
+            }
+            _ => {}
         }
     }
 
@@ -49,18 +62,26 @@ impl Observer for Progress<'_> {
         let verb = match phase {
             CheckPhase::Check => "checking",
             CheckPhase::Verify => "verifying",
+            CheckPhase::Before | CheckPhase::Watch => "asking",
+            CheckPhase::Rollback => "verifying what is back:",
         };
         self.ui.note(&format!("{}: {verb} {name} …", promotion.environment));
     }
 
-    fn answered(&mut self, promotion: &Promotion, _: CheckPhase, name: &str, answer: &Answer) {
+    fn answered(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str, answer: &Answer) {
+        let before = match (phase, answer.outcome) {
+            // Nobody waits for that.
+            (CheckPhase::Before, Outcome::Pass) => return,
+            (CheckPhase::Before, _) => ", before anything moved",
+            _ => "",
+        };
         let took = Span(std::time::Duration::from_millis(u64::try_from(answer.duration.as_millis()).unwrap_or(0)));
         let mark = match answer.outcome {
             Outcome::Pass => "✓",
             Outcome::Fail => "✗",
             Outcome::Unknown => "?",
         };
-        self.ui.note(&format!("{}: {mark} {name} ({took}) {}", promotion.environment, answer.detail));
+        self.ui.note(&format!("{}: {mark} {name} ({took}) {}{before}", promotion.environment, answer.detail));
         if answer.outcome != Outcome::Pass {
             answer.tail.iter().for_each(|line| self.ui.note(&format!("    {line}")));
         }

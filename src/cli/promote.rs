@@ -2,12 +2,12 @@
 
 use super::args::PromoteFlags;
 use super::progress::Progress;
-use super::{Failure, Outcome, Shell, plan, standing};
+use super::{Failure, Outcome, Shell, plan, service, standing, words};
 use crate::base::ErrorKind;
 use crate::base::units::count;
 use crate::context::Context;
-use crate::promote::{self, Gate, Request, Source};
-use crate::store::{Promotion, State};
+use crate::promote::{self, Gate, Request, Source, watch};
+use crate::store::{CheckPhase, Promotion, State};
 
 /// Pause between two looks at closed gates with `--wait`.
 const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -18,15 +18,16 @@ const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 /// The promotion did not end as promoted: the failure's kind says how.
 pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outcome {
     let ctx = shell.context().await?;
-    if flags.dry_run {
-        return plan::show(shell, &ctx, environment, flags.from.as_deref()).await;
-    }
     let request = Request {
         environment: environment.to_owned(),
         source: flags.from.clone().map_or(Source::Upstream, Source::Hotfix),
         merge: flags.merge,
         purpose: flags.reason.clone(),
+        waivers: flags.waive.clone(),
     };
+    if flags.dry_run {
+        return plan::show(shell, &ctx, &request, None).await;
+    }
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     // Others need not wait for a person to make up their mind.
@@ -34,10 +35,55 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     if promotion.state == State::Waiting && !flags.wait {
         promotion = ask_in_place(shell, &ctx, promotion).await?;
     }
-    while promotion.state == State::Waiting && flags.wait {
-        promotion = wait_for_gates(shell, &ctx, &promotion).await?;
+    if flags.wait {
+        promotion = stay(shell, &ctx, promotion).await?;
     }
     conclude(shell, &ctx, &promotion).await
+}
+
+/// Waits at closed gates and for what fails that is not the promotion's fault, and watches what was promoted to the end.
+async fn stay(shell: &Shell, ctx: &Context, mut promotion: Promotion) -> Outcome<Promotion> {
+    let mut progress = Progress::new(&shell.ui);
+    loop {
+        if promotion.state == State::Waiting {
+            promotion = wait_for_gates(shell, ctx, &promotion).await?;
+        } else if promotion.is_paused() {
+            shell.ui.note(&format!("waiting: {}", promotion.reason.as_deref().unwrap_or_default()));
+            promotion = watch::take_up(ctx, &promotion, &mut progress).await?;
+        } else {
+            break;
+        }
+    }
+    // Where there was nothing to do, somebody promoted it before: that can be watched still.
+    let live = match promotion.state {
+        State::Cancelled => ctx.store.live(&promotion.environment).await?,
+        _ => Some(promotion.clone()),
+    };
+    let Some(watched) = live.filter(watch::is_watched) else { return Ok(promotion) };
+    shell.ui.note(&format!("{}: watching until {}", watched.environment, until(&watched)));
+    Ok(watch::watch(ctx, &watched, &mut progress).await?)
+}
+
+fn until(watched: &Promotion) -> String {
+    watched.watching_until.map(words::moment).unwrap_or_default()
+}
+
+/// Says who verifies on what was promoted, or that nobody does.
+fn tell_watch(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Outcome {
+    if !watch::is_watched(promotion) {
+        return Ok(());
+    }
+    let until = until(promotion);
+    if service::watcher(&ctx.home)?.is_some() {
+        shell.ui.note(&format!("the watcher verifies it again and again until {until}"));
+        return Ok(());
+    }
+    let environment = &promotion.environment;
+    shell.ui.warning(&format!(
+        "nobody verifies it again until {until}: start the watcher with `cascade start`, or \
+         `cascade promote {environment} --wait`"
+    ));
+    Ok(())
 }
 
 /// Asks the person at the terminal for the one thing that is missing, showing what the answer covers.
@@ -113,7 +159,8 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
         return Err(failure);
     }
     if shell.ui.is_json() {
-        return shell.ui.json(&super::history::document(ctx, promotion).await?);
+        shell.ui.json(&super::history::document(ctx, promotion).await?)?;
+        return tell_watch(shell, ctx, promotion);
     }
     let environment = &promotion.environment;
     if promotion.state == State::Cancelled {
@@ -136,12 +183,17 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
     if let Some(next) = lacking.and_then(|lacking| lacking.next).or_else(downstream) {
         shell.ui.line(&format!("next: {next}"));
     }
-    Ok(())
+    tell_watch(shell, ctx, promotion)
 }
 
 async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Failure>> {
     let (environment, id) = (&promotion.environment, &promotion.id);
     let reason = promotion.reason.as_deref().unwrap_or("no reason was recorded");
+    if promotion.is_paused() {
+        let message = format!("promotion {id} to {environment} is live and not verified: {reason}");
+        let hint = hint_for(ctx, promotion).await?;
+        return Ok(Some(Failure::new(ErrorKind::Waiting, message).with_hint(hint)));
+    }
     let (kind, message) = match promotion.state {
         State::Promoted | State::Cancelled => return Ok(None),
         State::Waiting => (ErrorKind::Waiting, format!("promotion {id} to {environment} waits: {reason}")),
@@ -164,14 +216,14 @@ async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Fail
 /// A promotion that failed because of a check has its own exit code.
 async fn failed_kind(ctx: &Context, promotion: &Promotion) -> Outcome<ErrorKind> {
     let checks = ctx.store.checks(&promotion.id).await?;
-    let failed = checks.iter().any(|check| check.outcome != "pass");
+    let failed = checks.iter().any(|check| check.phase == CheckPhase::Check && check.outcome != "pass");
     Ok(if failed { ErrorKind::CheckFailed } else { ErrorKind::Denied })
 }
 
 async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
     let (environment, id) = (&promotion.environment, &promotion.id);
     Ok(match promotion.state {
-        State::Waiting => {
+        State::Waiting | State::Verifying => {
             let findings = promote::findings(ctx, promotion).await?;
             let clears: Vec<String> = findings.into_iter().filter_map(|finding| finding.clears).collect();
             clears.join("; ")
@@ -183,6 +235,9 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
             let next = standing::of(ctx, environment).await?.way_out().map(str::to_owned);
             let next = next.filter(|_| promotion.hotfix.is_none());
             next.map_or_else(|| format!("look at `cascade plan {environment}`"), |next| format!("`{next}`"))
+        }
+        State::Expired => {
+            format!("promote and approve again: `cascade promote {environment}`; details: `cascade show {id}`")
         }
         State::Superseded => format!("look at `cascade plan {environment}`, then promote again"),
         _ => format!("details: `cascade show {id}`"),

@@ -15,8 +15,8 @@ use crate::store::{Error, Lock, LockError, ProjectHome, SandboxState, Store};
 
 /// Pause between two looks at a process that begins or ends.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Longest time that is waited for a watcher to end: it saves, and may push for ten seconds.
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time that is waited for a watcher to end: it saves, and may push for ten seconds and send alerts for ten more.
+const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// What became of the wish to stop.
 #[derive(Debug, Serialize)]
@@ -53,7 +53,7 @@ pub(super) fn already_watching(pid: Option<u32>) -> Failure {
 /// Asks the watcher to end, and waits until it has.
 ///
 /// # Errors
-/// It is somebody else's process, or takes longer than half a minute.
+/// It is somebody else's process, or takes too long.
 pub(super) async fn stop(shell: &Shell) -> Outcome<Stopped> {
     let home = shell.project_home(&shell.repo()?)?;
     let Some(process) = watcher(&home)? else {

@@ -8,7 +8,7 @@ use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, Ui, words};
 use crate::base::Timestamp;
 use crate::base::escape::shown;
-use crate::base::id::ObjectId;
+use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::count;
 use crate::context::Context;
 use crate::git::{CommitSummary, FileChange};
@@ -29,6 +29,7 @@ struct Document {
     pushed: bool,
     rollback_to: Option<ObjectId>,
     rollback_commit: Option<ObjectId>,
+    undoes: Option<PromotionId>,
     commits: Vec<CommitSummary>,
     commits_more: bool,
     files_changed: usize,
@@ -109,6 +110,7 @@ async fn gather(ctx: &Context, promotion: &Promotion) -> Outcome<Document> {
         pushed: promotion.pushed,
         rollback_to: promotion.rollback_to,
         rollback_commit: promotion.rollback_commit,
+        undoes: promotion.undoes.clone(),
         commits,
         commits_more,
         files_changed: changes.files.len(),
@@ -135,7 +137,10 @@ fn labelled(ui: &Ui, label: &str, text: &str) {
 
 fn print_facts(ui: &Ui, document: &Document, now: Timestamp) {
     let entry = &document.entry;
-    let state = Cell::new(words::state(entry.state), words::state_tone(entry.state));
+    let state = match entry.paused {
+        true => Cell::new("paused", Tone::Warn),
+        false => Cell::new(words::state(entry.state), words::state_tone(entry.state)),
+    };
     let title = format!("promotion {} to {}: ", entry.id, entry.environment);
     ui.pieces(&[Cell::new(title, Tone::Strong), state]);
     let hotfix = entry.hotfix.as_ref().map(|branch| shown(branch.as_bytes()));
@@ -150,6 +155,7 @@ fn print_facts(ui: &Ui, document: &Document, now: Timestamp) {
         let took = words::duration(end.as_millisecond() - entry.created_at.as_millisecond());
         labelled(ui, "ended", &format!("{} (after {took})", words::moment(end)));
     }
+    entry.watching_until.iter().for_each(|until| labelled(ui, "watched until", &words::moment(*until)));
 }
 
 fn print_objects(ui: &Ui, document: &Document) {
@@ -165,6 +171,7 @@ fn print_objects(ui: &Ui, document: &Document) {
     for (label, id) in objects {
         id.iter().for_each(|id| labelled(ui, label, &id.to_string()));
     }
+    document.undoes.iter().for_each(|undone| labelled(ui, "undoes", &format!("the rollback of {undone}")));
     labelled(ui, "pushed", if document.pushed { "yes" } else { "no" });
 }
 
@@ -188,7 +195,7 @@ fn print_checks(ui: &Ui, checks: &[CheckEntry]) {
     for check in checks {
         let (mark, tone) = words::mark(&check.outcome);
         let took = if check.cached { "known".to_owned() } else { format!("{:.1}s", check.seconds) };
-        let text = format!(" {} {} ({took})", check.phase, check.name);
+        let text = format!(" {} {} ({took})", words::phase(check.phase), check.name);
         let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
         ui.pieces(&["  ".into(), Cell::new(mark, tone), text.into(), detail.into()]);
         check.log.iter().for_each(|log| ui.pieces(&[Cell::new(format!("    log {log}"), Tone::Dim)]));
@@ -204,6 +211,13 @@ fn print_people(ui: &Ui, document: &Document) {
         let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         let rest = format!(" by {} at {}{reason}", word.person, words::moment(word.at));
         ui.pieces(&["  ".into(), Cell::new(verb, tone), rest.into()]);
+    }
+    if !document.entry.waivers.is_empty() {
+        ui.heading("waivers");
+    }
+    for waiver in &document.entry.waivers {
+        let text = format!("  {} by {} at {}: {}", waiver.gate, waiver.person, words::moment(waiver.at), waiver.reason);
+        ui.line(&text);
     }
     if !document.gates.is_empty() {
         ui.heading("gates");

@@ -1,7 +1,11 @@
 //! Where an environment stands: what several commands show, gathered from references and the store alone.
 
+use std::collections::HashMap;
+use std::path::Path;
+
 use super::Outcome;
 use super::words;
+use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome as Answer;
 use crate::config::{Environment, PromoteMode};
@@ -35,10 +39,16 @@ pub struct Standing {
     pub last: Option<Promotion>,
     /// The promotion that is not at an end.
     pub open: Option<Promotion>,
-    /// The closed gates of a promotion that waits.
-    pub closed: Vec<Finding>,
+    /// The promotion that is live and rests unverified; a newer one can be open beside it.
+    pub paused: Option<Promotion>,
+    /// What a promotion waits for that rests: its gates, or what does not pass.
+    pub gates: Vec<Finding>,
     /// The promotion that is live by the record.
     pub live: Option<Promotion>,
+    /// Until when what is live is to be verified again and again.
+    pub watching_until: Option<Timestamp>,
+    /// Whether somebody does so.
+    pub is_watched: bool,
     /// What was last said about what is live.
     pub health: Answer,
     /// What its next promotion would meet.
@@ -77,12 +87,12 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     let position = ctx.git.run(move |repo| Position::read(repo, &branch, &feeding)).await?;
     let last = ctx.store.promotions(Some(name), 1).await?.pop();
     let open = ctx.store.unfinished().await?.into_iter().rfind(|promotion| promotion.environment == name);
+    let paused = promote::paused(ctx, name).await?;
     let live = ctx.store.live(name).await?;
-    let mut closed = match open.as_ref().filter(|promotion| promotion.state == State::Waiting) {
-        Some(waiting) => promote::findings(ctx, waiting).await?,
+    let gates = match open.as_ref().filter(|open| open.step.is_none()) {
+        Some(resting) => promote::findings(ctx, resting).await?,
         None => Vec::new(),
     };
-    closed.retain(|finding| !finding.open);
     Ok(Standing {
         name: name.to_owned(),
         branch: spec.branch.clone(),
@@ -93,12 +103,15 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         pending: position.pending,
         differs: position.differs,
         hold: ctx.store.held(name).await?,
-        health: health(ctx, spec, live.as_ref()).await?,
+        health: health(ctx, spec, paused.as_ref().or(live.as_ref()), last.as_ref()).await?,
         rehearsal: promote::rehearsal(ctx, name).await?,
         is_interrupted: is_interrupted(ctx, open.as_ref())?,
+        watching_until: live.as_ref().and_then(|live| live.watching_until).filter(|until| *until > ctx.now()),
+        is_watched: holds(&ctx.home.watch_lock(name))? || holds(&ctx.home.sandbox_lock())?,
         last,
         open,
-        closed,
+        gates,
+        paused,
         live,
     })
 }
@@ -126,33 +139,71 @@ impl Position {
     }
 }
 
-/// A continuous health check that was asked after the verification speaks for it.
-async fn health(ctx: &Context, spec: &Environment, live: Option<&Promotion>) -> Outcome<Answer> {
-    let Some(live) = live else { return Ok(Answer::Unknown) };
-    let continuous = ctx.store.health().await?;
-    let verified = ctx.store.checks(&live.id).await?;
-    let verified =
-        verified.iter().filter(|check| check.phase == CheckPhase::Verify && spec.verify.contains(&check.name));
-    let latest = verified.map(|check| {
-        let newer = continuous.iter().find(|health| health.name == check.name && health.at > check.at);
-        newer.map_or(&check.outcome, |health| &health.outcome).parse().unwrap_or(Answer::Unknown)
-    });
-    Ok(words::worst(latest.collect::<Vec<_>>()))
+/// The newest answer to each of an environment's verifying checks counts: of what verified and watched what is live, of
+/// the rollback that brought it back, or of a continuous health check.
+async fn health(
+    ctx: &Context,
+    spec: &Environment,
+    live: Option<&Promotion>,
+    last: Option<&Promotion>,
+) -> Outcome<Answer> {
+    if live.is_none() {
+        return Ok(Answer::Unknown);
+    }
+    let mut newest: HashMap<String, (Timestamp, String)> = HashMap::new();
+    let mut count = |name: String, at: Timestamp, outcome: String| {
+        let known = newest.get(&name).is_some_and(|(known, _)| *known >= at);
+        if spec.verify.contains(&name) && !known {
+            newest.insert(name, (at, outcome));
+        }
+    };
+    let rolled_back = last.filter(|last| last.state == State::RolledBack);
+    for promotion in live.into_iter().chain(rolled_back) {
+        let is_back = promotion.state == State::RolledBack;
+        let tells = |phase| match phase {
+            CheckPhase::Verify | CheckPhase::Watch => !is_back,
+            CheckPhase::Rollback => is_back,
+            CheckPhase::Check | CheckPhase::Before => false,
+        };
+        let checks = ctx.store.checks(&promotion.id).await?.into_iter().filter(|check| tells(check.phase));
+        checks.for_each(|check| count(check.name, check.at, check.outcome));
+    }
+    for health in ctx.store.health().await? {
+        count(health.name, health.at, health.outcome);
+    }
+    Ok(words::worst(newest.into_values().map(|(_, outcome)| outcome.parse().unwrap_or(Answer::Unknown))))
 }
 
 fn is_interrupted(ctx: &Context, open: Option<&Promotion>) -> Outcome<bool> {
     if open.is_none_or(|promotion| promotion.step.is_none()) {
         return Ok(false);
     }
-    let holder = Lock::holder(&ctx.home.promotion_lock()).map_err(crate::store::Error::from)?;
-    Ok(holder.is_none())
+    Ok(!holds(&ctx.home.promotion_lock())?)
+}
+
+/// Answers whether a living process holds a lock.
+fn holds(lock: &Path) -> Outcome<bool> {
+    Ok(Lock::holder(lock).map_err(crate::store::Error::from)?.is_some())
 }
 
 impl Standing {
+    /// Says until when what is live is watched, and when nobody does.
+    #[must_use]
+    pub fn watch(&self) -> Option<String> {
+        let until = words::moment(self.watching_until?);
+        let nobody = if self.is_watched { "" } else { ", but nobody verifies it: `cascade start`" };
+        Some(format!("watched until {until}{nobody}"))
+    }
+
     /// Answers whether a promotion would bring something.
     #[must_use]
     pub fn has_news(&self) -> bool {
         self.pending > 0 || self.differs
+    }
+
+    /// Answers the gates of the open promotion that are closed.
+    pub fn closed(&self) -> impl Iterator<Item = &Finding> {
+        self.gates.iter().filter(|finding| !finding.open)
     }
 
     /// Answers the latest promotion where it ended badly and nothing newer is offered.
@@ -194,9 +245,11 @@ impl Standing {
     }
 
     fn next_of_open(&self, open: &Promotion) -> String {
-        let closes = |gate| self.closed.iter().any(|finding| finding.gate == gate);
-        if self.is_interrupted {
+        let closes = |gate| self.closed().any(|finding| finding.gate == gate);
+        if self.is_interrupted || (open.state == State::Planned && open.step.is_none()) {
             format!("cascade promote {}", self.name)
+        } else if open.is_paused() {
+            format!("cascade resume {}", self.name)
         } else if open.state != State::Waiting {
             "cascade status --watch".to_owned()
         } else if closes(Gate::Hold) || closes(Gate::Quarantine) {

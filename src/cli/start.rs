@@ -18,7 +18,7 @@ use super::{Failure, Outcome, Shell};
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Timestamp};
 use crate::context::Context;
-use crate::promote::{auto, rehearse};
+use crate::promote::{auto, rehearse, watch as watch_promoted};
 use crate::sandbox::{self, Follower, News};
 use crate::store::{Lock, SandboxRecord, SandboxState};
 
@@ -69,13 +69,16 @@ async fn foreground(shell: &Shell) -> Outcome {
     });
     let rehearsals = tokio::spawn(rehearse::follow(ctx.clone(), rehearsed));
     let promotions = tokio::spawn(auto::follow(ctx.clone(), followed));
+    let verifying = tokio::spawn(watch_promoted::keep_verifying(ctx.clone()));
     let ended = sandbox::run(&ctx, stop, follower).await;
     // A promotion that is cut here is journaled: the next command takes it up.
     promotions.abort();
     rehearsals.abort();
+    verifying.abort();
     if ended.is_err() {
         report_end(&ctx).await;
     }
+    ctx.alerts.finish().await;
     ctx.store.close().await;
     drop(lock);
     let summary = ended?;

@@ -10,7 +10,9 @@ use super::ui::Cell;
 use super::{Outcome, Shell, picture, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
+use crate::config::Durability;
 use crate::context::Context;
+use crate::promote::ledger::{Kept, kept};
 use crate::promote::{Gate, Rehearsal};
 use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
 
@@ -32,8 +34,17 @@ pub struct Document {
     pub sandbox: Sandbox,
     /// The environments, in promotion order.
     pub environments: Vec<Environment>,
+    /// The record of their promotions.
+    pub ledger: Ledger,
     /// The most useful next command.
     pub next: Option<String>,
+}
+
+/// The record of promotions.
+#[derive(Debug, Serialize)]
+pub struct Ledger {
+    /// Why it is not on the remote, where it should be.
+    pub kept_here: Option<Kept>,
 }
 
 /// What the watcher does and what it has not done yet.
@@ -47,6 +58,8 @@ pub struct Sandbox {
     pub branch: String,
     /// Its tip.
     pub commit: Option<ObjectId>,
+    /// Whether saves wait for the disk.
+    pub durability: Durability,
     /// Saves that the remote does not have; unknown without a remote.
     pub unpushed: Option<usize>,
     /// Paths that wait to be saved; unknown without a watcher.
@@ -88,6 +101,8 @@ pub struct Environment {
     pub pending_commits: usize,
     /// `pass`, `fail` or `unknown`.
     pub health: &'static str,
+    /// Until when what is live is to be verified again and again.
+    pub watching_until: Option<Timestamp>,
     /// Why it is held.
     pub held: Option<Hold>,
     /// The promotion that is not at an end.
@@ -166,13 +181,25 @@ async fn watch(shell: &Shell, ctx: &Context) -> Outcome {
     Ok(())
 }
 
+/// Where commits cannot be read because saves were lost, that is what is told.
 async fn gather(ctx: &Context) -> Outcome<Document> {
+    let failure = match look(ctx).await {
+        Err(failure) => failure,
+        looked => return looked,
+    };
+    let branch = ctx.config.sandbox.branch.clone();
+    let lost = ctx.git.run(move |repo| repo.lost_saves(&branch)).await.ok().flatten();
+    Err(lost.map_or(failure, |lost| lost.into_error().into()))
+}
+
+async fn look(ctx: &Context) -> Outcome<Document> {
     let sandbox = sandbox(ctx).await?;
     let environments: Vec<Environment> = standing::all(ctx).await?.into_iter().map(Environment::from).collect();
     Ok(Document {
         project: ctx.config.project.clone(),
         root: ctx.git.root().to_string_lossy().into_owned(),
         next: next(&sandbox, &environments),
+        ledger: Ledger { kept_here: kept(&ctx.home).filter(|_| ctx.config.ledger.push) },
         sandbox,
         environments,
     })
@@ -180,7 +207,7 @@ async fn gather(ctx: &Context) -> Outcome<Document> {
 
 impl From<Standing> for Environment {
     fn from(standing: Standing) -> Self {
-        let awaited = standing.closed.iter().map(|finding| Awaited {
+        let awaited = standing.closed().map(|finding| Awaited {
             gate: finding.gate,
             fact: finding.fact.clone(),
             clears: finding.clears.clone(),
@@ -193,6 +220,7 @@ impl From<Standing> for Environment {
             commit: standing.tip,
             pending_commits: standing.pending,
             health: standing.health.as_str(),
+            watching_until: standing.watching_until,
             held: standing.hold.clone(),
             rehearsal: standing.rehearsal.clone(),
             promotion: open.map(|open| Open { id: open.id.clone(), state: open.state, waiting_for }),
@@ -223,6 +251,7 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         reason: None,
         branch: ctx.config.sandbox.branch.clone(),
         commit,
+        durability: ctx.config.sandbox.durability,
         unpushed,
         pending: None,
         saved_at: None,

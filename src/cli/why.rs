@@ -25,6 +25,7 @@ struct Document {
     facts: Vec<String>,
     waiting_for: Vec<Finding>,
     next: Option<String>,
+    rules: String,
 }
 
 /// Explains why the source's newest commit is not live in an environment.
@@ -41,6 +42,7 @@ pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     }
     shell.ui.heading(&document.summary);
     document.facts.iter().for_each(|fact| shell.ui.line(&format!("  {fact}")));
+    shell.ui.pieces(&[Cell::new("rules: ", Tone::Dim), document.rules.as_str().into()]);
     if let Some(next) = &document.next {
         shell.ui.pieces(&[Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);
     }
@@ -59,13 +61,16 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     let with_reason = check_facts.is_empty() && !standing.is_told_by_rehearsal();
     facts.extend(last_fact(&standing, with_reason, now));
     facts.extend(check_facts);
+    facts.extend(standing.watch());
     facts.extend(hold_fact(&standing, now));
-    facts.extend(standing.closed.iter().map(|finding| gate_fact(finding, now)));
+    let gates = gates(ctx, &standing, preview).await?;
+    facts.extend(gates.iter().map(|finding| gate_fact(finding, now)));
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
     facts.extend(rehearsal_fact(&standing, preview, now));
     if standing.is_interrupted {
         facts.push("its process died in the middle of a step: the next promotion takes it up".to_owned());
     }
+    let policy = promote::policy::of_environment(ctx, &standing.name, preview.tip, Some(preview.source)).await?;
     Ok(Document {
         summary: summary(&standing, preview),
         source: preview.source,
@@ -75,14 +80,28 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         facts,
         next: standing.next(),
         environment: standing.name,
-        waiting_for: standing.closed,
+        waiting_for: gates.into_iter().filter(|finding| !finding.open).collect(),
+        rules: words::origin(policy.origin, &standing.branch),
     })
+}
+
+/// Answers the gates of the open promotion, else those that the newest commit would meet.
+async fn gates(ctx: &Context, standing: &Standing, preview: &Preview) -> Outcome<Vec<Finding>> {
+    let is_offered = standing.open.is_none() && standing.has_news() && standing.failure().is_none();
+    match is_offered {
+        true => Ok(promote::forecast(ctx, &promote::Request::to(&standing.name), preview).await?),
+        false => Ok(standing.gates.clone()),
+    }
 }
 
 fn summary(standing: &Standing, preview: &Preview) -> String {
     let (name, source) = (&standing.name, preview.source.short());
     match (&standing.open, standing.failure()) {
         (Some(open), _) if open.state == State::Waiting => format!("{source} waits at a gate of {name}"),
+        (Some(open), _) if open.state == State::Planned && open.step.is_none() => {
+            format!("{source} is planned for {name}: nobody promoted it yet")
+        }
+        (Some(open), _) if open.is_paused() => format!("{name} is paused: what is live there is not verified"),
         (Some(open), _) => format!("{source} is on its way to {name}: {}", words::state(open.state)),
         (None, Some(Promotion { hotfix: Some(branch), source, state, .. })) => {
             let (hotfix, branch) = (source.short(), shown(branch.as_bytes()));
@@ -113,10 +132,11 @@ fn last_fact(standing: &Standing, with_reason: bool, now: Timestamp) -> Option<S
     let Some(last) = &standing.last else {
         return Some("there was no promotion yet".to_owned());
     };
-    let reason = last.reason.as_deref().filter(|_| with_reason);
+    // What a paused one waits for says it.
+    let reason = last.reason.as_deref().filter(|_| with_reason && !last.is_paused());
     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
     let age = words::age(now, last.updated_at);
-    Some(format!("last promotion {} {} {age}{reason}", last.id, words::state(last.state)))
+    Some(format!("last promotion {} {} {age}{reason}", last.id, words::progress(last)))
 }
 
 fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {
@@ -129,7 +149,8 @@ fn hold_fact(standing: &Standing, now: Timestamp) -> Option<String> {
 fn gate_fact(finding: &Finding, now: Timestamp) -> String {
     let since = finding.since.map(|since| format!(" since {}", words::age(now, since))).unwrap_or_default();
     let clears = finding.clears.as_deref().map(|clears| format!(" → {clears}")).unwrap_or_default();
-    format!("gate {} is closed{since}: {}{clears}", finding.gate.as_str(), finding.fact)
+    let state = if finding.open { "open" } else { "closed" };
+    format!("gate {} is {state}{since}: {}{clears}", finding.gate.as_str(), finding.fact)
 }
 
 async fn quarantine_fact(ctx: &Context, standing: &Standing, source: ObjectId) -> Outcome<Option<String>> {
@@ -140,7 +161,7 @@ async fn quarantine_fact(ctx: &Context, standing: &Standing, source: ObjectId) -
 
 fn check_facts(check: &CheckRecord) -> Vec<String> {
     let verb = if check.outcome == "fail" { "failed" } else { "could not answer" };
-    let fact = format!("{} `{}` {verb}: {}", check.phase, check.name, check.detail);
+    let fact = format!("{} `{}` {verb}: {}", words::phase(check.phase), check.name, check.detail);
     let log = check.log.as_deref().map(|log| format!("its output: tail {log}"));
     std::iter::once(fact).chain(log).collect()
 }

@@ -6,12 +6,23 @@ use super::ui::Tone;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome;
-use crate::store::State;
+use crate::promote::policy::Origin;
+use crate::store::{CheckPhase, Promotion, State};
 
 /// Characters of a commit's name where many are listed.
 const BRIEF_CHARS: usize = 7;
 /// Units of an age: seconds in one, and its name.
 const AGE_UNITS: [(i64, &str); 4] = [(86_400, "day"), (3_600, "h"), (60, "min"), (1, "s")];
+
+/// Answers where the rules of an environment come from.
+#[must_use]
+pub fn origin(origin: Origin, branch: &str) -> String {
+    match origin {
+        Origin::Target(commit) => format!("cascade-sync.yaml as `{branch}` has it ({})", commit.short()),
+        Origin::Candidate(_) => format!("cascade-sync.yaml of the candidate, for `{branch}` has none for it yet"),
+        Origin::Checkout => "cascade-sync.yaml of the working tree, for none is committed".to_owned(),
+    }
+}
 
 /// Answers how long ago `at` was, in its largest unit: `3 min ago`; what is still to come is `just now`.
 #[must_use]
@@ -96,6 +107,30 @@ pub fn state_tone(state: State) -> Tone {
 #[must_use]
 pub fn state(state: State) -> String {
     state.as_str().replace('_', " ")
+}
+
+/// Answers how far a promotion is: its state, or that it is live and rests unverified.
+#[must_use]
+pub fn progress(promotion: &Promotion) -> String {
+    if promotion.is_paused() { "paused".to_owned() } else { state(promotion.state) }
+}
+
+/// Answers what the same means to people.
+#[must_use]
+pub fn progress_tone(promotion: &Promotion) -> Tone {
+    if promotion.is_paused() { Tone::Warn } else { state_tone(promotion.state) }
+}
+
+/// Answers when a check was asked, before its name.
+#[must_use]
+pub fn phase(phase: CheckPhase) -> &'static str {
+    match phase {
+        CheckPhase::Check => "check",
+        CheckPhase::Before => "before landing",
+        CheckPhase::Verify => "verify",
+        CheckPhase::Watch => "while watched",
+        CheckPhase::Rollback => "after the rollback",
+    }
 }
 
 /// Answers the mark of a check's outcome, by its stored word.

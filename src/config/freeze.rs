@@ -64,6 +64,12 @@ impl FreezeWindow {
         (frozen.since <= now && now < frozen.until).then_some(frozen)
     }
 
+    /// Answers whether the window names its time zone.
+    #[must_use]
+    pub fn has_zone(&self) -> bool {
+        self.zone.is_some()
+    }
+
     fn around(&self, now: DateTime) -> Option<(DateTime, DateTime)> {
         match self.span {
             WindowSpan::Once { from, to } => (from <= now && now < to).then_some((from, to)),

@@ -4,10 +4,10 @@
 //! [`model`](crate::config::model), `validate` checks what types cannot say. Each goes on after a problem, so that one
 //! run lists them all.
 
+mod address;
 mod amend;
 mod decode;
 mod freeze;
-
 pub mod message;
 pub mod model;
 mod node;
@@ -23,12 +23,14 @@ mod yaml;
 use std::io::{self, Read as _};
 use std::path::Path;
 
+pub use address::{Login, MailServer, Mailbox, Protection};
 pub use amend::{Refusal, allowing};
 pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, AutoMode, CheckSpec, Config, Environment, Expanded, Health, HistoryMode,
-    MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode,
+    AlertEvent, AllowedSecret, Approval, AutoMode, CheckSpec, Config, Durability, Email, Encryption, Environment,
+    Expanded, Health, HistoryMode, Ledger, MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets,
+    SecretsMode, SignMode, Waivable, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
@@ -52,15 +54,22 @@ const DOTENV_NAME: &str = ".env";
 pub fn load(root: &Path, variables: &Variables) -> Result<Config, Error> {
     let path = root.join(FILE_NAME);
     let Some(bytes) = read_file(&path)? else { return Err(Error::Missing { path }) };
-    let dotenv_path = root.join(DOTENV_NAME);
-    // Some projects have a directory of that name, with a Python environment in it.
-    let dotenv = if dotenv_path.is_file() { read_file(&dotenv_path)? } else { None }.unwrap_or_default();
-    let variables = variables.clone().with_dotenv(&String::from_utf8_lossy(&dotenv));
+    let variables = self::variables(root, variables)?;
     let text = match std::str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => return Err(not_text(&bytes, error.valid_up_to()).into()),
     };
     Ok(parse(text, FILE_NAME, &variables)?)
+}
+
+/// Answers what `${VAR}` stands for in a checkout: `environment`, and what its `.env` adds.
+///
+/// Fails when the file is there and cannot be read.
+pub fn variables(root: &Path, environment: &Variables) -> Result<Variables, Error> {
+    let path = root.join(DOTENV_NAME);
+    // Some projects have a directory of that name, with a Python environment in it.
+    let dotenv = if path.is_file() { read_file(&path)? } else { None }.unwrap_or_default();
+    Ok(environment.clone().with_dotenv(&String::from_utf8_lossy(&dotenv)))
 }
 
 /// Reads and checks the text of a configuration; `source_name` names it in problems.
@@ -72,6 +81,29 @@ pub fn parse(text: &str, source_name: &str, variables: &Variables) -> Result<Con
     let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
     validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
     report.finish(config)
+}
+
+/// Reads the text of a configuration as it is written, for whoever only wants to know its rules: `${VAR}` stays, and
+/// whether names and values fit together is not looked at.
+///
+/// Fails with every problem of the text's shape.
+pub fn parse_written(text: &str, source_name: &str) -> Result<Config, Problems> {
+    let mut report = Report::new(source_name);
+    let decoded = read(text, &mut report).and_then(|(_, decoded)| decoded.value);
+    match decoded {
+        Some(config) => report.finish(config),
+        None => Err(report.into_problems()),
+    }
+}
+
+/// Reads the configuration at the top of a checkout as [`parse_written`] does.
+///
+/// Fails with every problem of the file's shape.
+pub fn load_written(root: &Path) -> Result<Config, Error> {
+    let path = root.join(FILE_NAME);
+    let Some(bytes) = read_file(&path)? else { return Err(Error::Missing { path }) };
+    let text = std::str::from_utf8(&bytes).map_err(|error| not_text(&bytes, error.valid_up_to()))?;
+    Ok(parse_written(text, FILE_NAME)?)
 }
 
 /// Reads text into the structs, as far as their types can say what is good.

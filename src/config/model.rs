@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::freeze::FreezeWindow;
 use super::message::MessageTemplate;
 use crate::base::units::{ByteSize, Span};
 
@@ -35,6 +36,12 @@ pub struct Config {
     /// Named questions that environments ask in `checks` and `verify`.
     #[serde(default)]
     pub checks: BTreeMap<String, CheckSpec>,
+    /// Named groups of people, each by the e-mail address of their git configuration. Default none.
+    #[serde(default)]
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// What every promotion leaves in the repository, at `refs/cascade/ledger`, for `cascade verify`.
+    #[serde(default)]
+    pub ledger: Ledger,
     /// Checks that are asked continuously while the watcher runs.
     #[serde(default)]
     pub health: Health,
@@ -68,8 +75,30 @@ pub struct Sandbox {
     pub pull_every: Span,
     /// What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. Default `block`.
     pub secrets: SecretsMode,
+    /// Whether a save waits for the disk (`full`), or is acknowledged at once and brought to the disk seconds later (`fast`; Linux only, elsewhere as `full`). With `fast` a power cut may take the saves of the last seconds with it, never a promotion: the next start says so, and `cascade doctor` goes back to the newest save that is whole. Default `full`.
+    pub durability: Durability,
     /// What the commit messages of saves say.
     pub message: MessageSpec,
+}
+
+/// Whether a save waits for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// It is acknowledged when it is on the disk.
+    #[default]
+    Full,
+    /// It is acknowledged at once and reaches the disk seconds later.
+    Fast,
+}
+
+impl Durability {
+    /// Answers whether saves are acknowledged before they are on the disk; only where a file system can be asked to
+    /// bring all that was written to it there.
+    #[must_use]
+    pub fn is_fast(self) -> bool {
+        self == Self::Fast && cfg!(target_os = "linux")
+    }
 }
 
 /// What becomes of a file with a secret.
@@ -122,12 +151,21 @@ pub struct Environment {
     /// How long a candidate must have been live in `from` before it may land here. Default `0s`.
     #[serde(default)]
     pub soak: Span,
+    /// Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. Default none.
+    #[serde(default)]
+    pub freeze: Vec<FreezeWindow>,
+    /// Gates that `promote --waive` may pass by, with a reason that is recorded: `soak`, `freeze`, `checks`, `approval`. Default `soak` and `freeze`.
+    #[serde(default = "default_waive")]
+    pub waive: Vec<Waivable>,
     /// Checks that the candidate must pass before anything moves. Default none.
     #[serde(default)]
     pub checks: Vec<String>,
-    /// Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Default none.
+    /// Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. Default none.
     #[serde(default)]
     pub verify: Vec<String>,
+    /// How long what was promoted is verified again and again, while the watcher or `promote --wait` runs; as many failures in a row as `failures` of the check says roll it back. Default `0s`.
+    #[serde(default)]
+    pub watch_for: Span,
     /// How a failed promotion is undone. Default `auto`.
     #[serde(default)]
     pub rollback: RollbackMode,
@@ -187,9 +225,49 @@ pub struct Approval {
     pub required: u32,
     /// How long an approval is valid. Default `24h`.
     pub expires: Span,
-    /// Whether the person who asked for the promotion may approve it. Default `true`.
+    /// Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. Default `true`.
     #[serde(rename = "self")]
     pub own: bool,
+    /// Who may approve: e-mail addresses and names of `groups`. Default anybody.
+    pub from: Vec<String>,
+    /// How many of the approvals must come from each of these groups. Default none.
+    pub each: BTreeMap<String, u32>,
+}
+
+/// A gate that the people of a project may pass by, where the environment's `waive` lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Waivable {
+    /// The time that a candidate must have been live upstream.
+    Soak,
+    /// The times in which nothing lands.
+    Freeze,
+    /// The checks before anything moves: they are asked and recorded all the same.
+    Checks,
+    /// The approvals.
+    Approval,
+}
+
+impl Waivable {
+    /// Every such gate.
+    pub const ALL: [Self; 4] = [Self::Soak, Self::Freeze, Self::Checks, Self::Approval];
+
+    /// Answers the gate's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Soak => "soak",
+            Self::Freeze => "freeze",
+            Self::Checks => "checks",
+            Self::Approval => "approval",
+        }
+    }
+}
+
+impl fmt::Display for Waivable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// One automated question. Exactly one of `run`, `http`, `tcp` and `file` is set.
@@ -217,7 +295,7 @@ pub struct CheckSpec {
     /// How long one attempt may take; an attempt that takes longer is ended and counts as unknown. Default `5m` for `run`, `10s` for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
-    /// Pause between attempts when used in `verify`. Default `2s`.
+    /// Pause between attempts when used in `verify`; `1s` at least while `watch_for` lasts. Default `2s`.
     pub every: Span,
     /// Passes in a row that make a verification pass. Default `1`.
     pub successes: u32,
@@ -247,6 +325,29 @@ pub enum Question<'a> {
     File(&'a str),
 }
 
+/// The record of all promotions in the repository itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// Push the ledger together with the branch of an environment, so that every clone can verify it. Default `true`.
+    pub push: bool,
+    /// Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land), or `never`. Default `auto`.
+    pub sign: SignMode,
+}
+
+/// Whether entries of the ledger are signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SignMode {
+    /// Where git is configured to sign.
+    #[default]
+    Auto,
+    /// Nothing lands with an entry that is not signed.
+    Always,
+    /// Not at all.
+    Never,
+}
+
 /// Continuous health.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -263,8 +364,63 @@ pub struct Health {
 pub struct Notify {
     /// Show desktop notifications where a notification service runs. Default `true`.
     pub desktop: bool,
-    /// Events that are worth a notification. Default: all of them.
+    /// Events that are worth an alert, on every channel that has no list of its own. Default: all of them.
     pub on: Vec<AlertEvent>,
+    /// Where alerts are posted to, as JSON. Default: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
+    /// Who gets alerts by e-mail. Default: nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<Email>,
+}
+
+/// Where alerts are posted to.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Webhook {
+    /// URL that alerts are posted to; nothing is posted where its variables make it empty, as `${CASCADE_WEBHOOK:-}` may.
+    pub url: Expanded,
+    /// Key that signs what is posted, by the Standard Webhooks specification: `whsec_` and 24 to 64 bytes in base64. It must come from a variable; where that is empty, nothing is signed. Default: nothing is signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Expanded>,
+    /// Events that are posted. Default: those of `notify.on`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<AlertEvent>>,
+    /// How long one attempt may take, `1m` at most. Default `10s`.
+    #[serde(default = "default_attempt")]
+    pub timeout: Span,
+}
+
+/// Who gets alerts by e-mail.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Email {
+    /// Mail server: `smtps://user:${SMTP_PASSWORD}@host:465`, or `smtp://…:587` for STARTTLS, which must work then. The password must come from a variable; nothing is sent where variables make all of it empty.
+    pub smtp: Expanded,
+    /// Address that messages come from, like `cascade <cascade@example.org>`.
+    pub from: Expanded,
+    /// Addresses that messages go to, 50 at most.
+    pub to: Vec<Expanded>,
+    /// Whether the connection must be encrypted; `off` is for mail servers on this very machine. Default `required`.
+    #[serde(default)]
+    pub tls: Encryption,
+    /// Events that are mailed. Default: those of `notify.on`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on: Option<Vec<AlertEvent>>,
+    /// How long one attempt may take, `1m` at most. Default `10s`.
+    #[serde(default = "default_attempt")]
+    pub timeout: Span,
+}
+
+/// Whether a connection must be encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// It must be.
+    #[default]
+    Required,
+    /// It is not.
+    Off,
 }
 
 /// How secrets are found.
@@ -306,7 +462,7 @@ pub enum AlertEvent {
     Failed,
     /// A promotion was rolled back.
     RolledBack,
-    /// Saving or pushing stopped and says why.
+    /// Saving, pushing or a promotion stopped and says why, or git's index had to be mended first.
     Paused,
     /// A save or a push carries what looks like a secret.
     SecretFound,
@@ -328,6 +484,21 @@ impl AlertEvent {
         Self::Conflict,
         Self::Health,
     ];
+
+    /// Answers the name that the configuration has for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Promoted => "promoted",
+            Self::AwaitingApproval => "awaiting_approval",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Paused => "paused",
+            Self::SecretFound => "secret_found",
+            Self::Conflict => "conflict",
+            Self::Health => "health",
+        }
+    }
 }
 
 /// Text in which `${VAR}` was replaced; shows itself as it was written, so that values stay out of
@@ -355,6 +526,11 @@ impl Expanded {
     #[must_use]
     pub fn written(&self) -> &str {
         &self.written
+    }
+
+    /// Answers the text as written where variables stand for what matters in it; what was written out is not repeated.
+    fn concealed(&self) -> &str {
+        if self.written == self.value { "not shown" } else { &self.written }
     }
 }
 
@@ -394,6 +570,23 @@ impl JsonSchema for Expanded {
     }
 }
 
+/// Addresses of webhooks are secrets themselves.
+impl fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Webhook");
+        shown.field("url", &self.url.concealed()).field("secret", &self.secret.as_ref().map(Expanded::concealed));
+        shown.field("on", &self.on).field("timeout", &self.timeout).finish()
+    }
+}
+
+impl fmt::Debug for Email {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Email");
+        shown.field("smtp", &self.smtp.concealed()).field("from", &self.from).field("to", &self.to);
+        shown.field("tls", &self.tls).field("on", &self.on).field("timeout", &self.timeout).finish()
+    }
+}
+
 impl Default for Sandbox {
     fn default() -> Self {
         Self {
@@ -406,6 +599,7 @@ impl Default for Sandbox {
             pull: true,
             pull_every: Span::seconds(60),
             secrets: SecretsMode::default(),
+            durability: Durability::default(),
             message: MessageSpec::default(),
         }
     }
@@ -419,7 +613,7 @@ impl Default for MessageSpec {
 
 impl Default for Approval {
     fn default() -> Self {
-        Self { required: 1, expires: Span::seconds(24 * 60 * 60), own: true }
+        Self { required: 1, expires: Span::seconds(24 * 60 * 60), own: true, from: Vec::new(), each: BTreeMap::new() }
     }
 }
 
@@ -465,6 +659,12 @@ impl CheckSpec {
     }
 }
 
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { push: true, sign: SignMode::default() }
+    }
+}
+
 impl Default for Health {
     fn default() -> Self {
         Self { every: Span::seconds(20), checks: Vec::new() }
@@ -473,8 +673,16 @@ impl Default for Health {
 
 impl Default for Notify {
     fn default() -> Self {
-        Self { desktop: true, on: AlertEvent::ALL.to_vec() }
+        Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None }
     }
+}
+
+fn default_waive() -> Vec<Waivable> {
+    vec![Waivable::Soak, Waivable::Freeze]
+}
+
+fn default_attempt() -> Span {
+    Span::seconds(10)
 }
 
 fn default_remote() -> String {

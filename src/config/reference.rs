@@ -165,9 +165,17 @@ fn shown_fields(fields: &Map<String, Value>) -> String {
 mod tests {
     use super::*;
 
+    fn lines_where(is_wanted: impl Fn(&str) -> bool) -> String {
+        reference_markdown().split_inclusive('\n').filter(|line| is_wanted(line)).collect()
+    }
+
+    fn is_of_alerts(line: &str) -> bool {
+        line.starts_with("| `notify")
+    }
+
     #[test]
     fn reference_lists_every_key() {
-        insta::assert_snapshot!(reference_markdown(), @"
+        insta::assert_snapshot!(lines_where(|line| !is_of_alerts(line)), @"
         | key | value | default | meaning |
         |---|---|---|---|
         | `version` | number | required | Version of this file's format. Always `1`. |
@@ -182,6 +190,7 @@ mod tests {
         | `sandbox.pull` | true, false | `true` | Bring in what others push to the branch; where both changed a line, the sandbox wins. |
         | `sandbox.pull_every` | duration | `1m` | Pause between two looks at the remote, besides those that a refused push causes. |
         | `sandbox.secrets` | `block`, `warn`, `off` | `block` | What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. |
+        | `sandbox.durability` | `full`, `fast` | `full` | Whether a save waits for the disk (`full`), or is acknowledged at once and brought to the disk seconds later (`fast`; Linux only, elsewhere as `full`). With `fast` a power cut may take the saves of the last seconds with it, never a promotion: the next start says so, and `cascade doctor` goes back to the newest save that is whole. |
         | `sandbox.message` | keys | see below | What the commit messages of saves say. |
         | `sandbox.message.template` | text | `{subject}` and the list of changes | The message, its first line the subject (cut to 72 characters), with placeholders: `{subject}` (what was done to which files), `{verb}`, `{count}`, `{files}`, `{changes}` (a line for each file), `{added}`, `{modified}`, `{deleted}`, `{directory}`, `{totals}`, `{project}`, `{branch}`, `{date}`, `{time}` (UTC); `{{` and `}}` are braces. A single line keeps the list of changes below it. |
         | `sandbox.message.summarize` | text | none | Shell command, run in the checkout, that reads a save's patch (at most 128 KiB) and prints its `{subject}`; when it fails, says nothing or takes too long, the save lands all the same. |
@@ -197,10 +206,15 @@ mod tests {
         | `environments.<name>.approval` | keys | nobody | People who must consent before a candidate lands. |
         | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
         | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid. |
-        | `environments.<name>.approval.self` | true, false | `true` | Whether the person who asked for the promotion may approve it. |
+        | `environments.<name>.approval.self` | true, false | `true` | Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. |
+        | `environments.<name>.approval.from` | list of text | anybody | Who may approve: e-mail addresses and names of `groups`. |
+        | `environments.<name>.approval.each` | names with keys | none | How many of the approvals must come from each of these groups. |
         | `environments.<name>.soak` | duration | `0s` | How long a candidate must have been live in `from` before it may land here. |
+        | `environments.<name>.freeze` | list of text | none | Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. |
+        | `environments.<name>.waive` | list of `soak`, `freeze`, `checks`, `approval` | `soak` and `freeze` | Gates that `promote --waive` may pass by, with a reason that is recorded: `soak`, `freeze`, `checks`, `approval`. |
         | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
-        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. |
+        | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. |
+        | `environments.<name>.watch_for` | duration | `0s` | How long what was promoted is verified again and again, while the watcher or `promote --wait` runs; as many failures in a row as `failures` of the check says roll it back. |
         | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
         | `checks` | names with keys | none | Named questions that environments ask in `checks` and `verify`. |
         | `checks.<name>.run` | text | none | Shell command, run in a scratch checkout of the candidate; passes when it exits 0. |
@@ -210,16 +224,17 @@ mod tests {
         | `checks.<name>.status` | number | any of 200 to 299 | HTTP status that `http` expects. |
         | `checks.<name>.contains` | text | anything | Text that the answer to `http` must contain. |
         | `checks.<name>.timeout` | duration | `5m` for `run`, `10s` for others | How long one attempt may take; an attempt that takes longer is ended and counts as unknown. |
-        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`. |
+        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`; `1s` at least while `watch_for` lasts. |
         | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
         | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
         | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |
+        | `groups` | names with keys | none | Named groups of people, each by the e-mail address of their git configuration. |
+        | `ledger` | keys | see below | What every promotion leaves in the repository, at `refs/cascade/ledger`, for `cascade verify`. |
+        | `ledger.push` | true, false | `true` | Push the ledger together with the branch of an environment, so that every clone can verify it. |
+        | `ledger.sign` | `auto`, `always`, `never` | `auto` | Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land), or `never`. |
         | `health` | keys | see below | Checks that are asked continuously while the watcher runs. |
         | `health.every` | duration | `20s` | Pause between two rounds. |
         | `health.checks` | list of text | none | Checks that are asked in each round. |
-        | `notify` | keys | see below | Who is told about what. |
-        | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
-        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth a notification. |
         | `secrets` | keys | see below | How secrets are found in what is saved and pushed, and what only looks like one. |
         | `secrets.rules` | list of text | none | Files of the checkout with further rules, in the format of gitleaks; a rule with the name of one of cascade's replaces it. |
         | `secrets.allow` | list of keys | none | What looks like a secret and is none; `cascade secrets allow` adds entries. |
@@ -227,6 +242,27 @@ mod tests {
         | `secrets.allow[].rule` | text | any | Rule that finds it, as `cascade secrets` names it. |
         | `secrets.allow[].fingerprint` | text | any | First 8 to 64 digits of the value's SHA-256, as `cascade secrets` shows them; never the value. |
         | `secrets.allow[].reason` | text | required | Why it may be there. |
+        ");
+    }
+
+    #[test]
+    fn reference_lists_the_keys_of_alerts() {
+        insta::assert_snapshot!(lines_where(is_of_alerts), @"
+        | `notify` | keys | see below | Who is told about what. |
+        | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
+        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth an alert, on every channel that has no list of its own. |
+        | `notify.webhook` | keys | nowhere | Where alerts are posted to, as JSON. |
+        | `notify.webhook.url` | text | required | URL that alerts are posted to; nothing is posted where its variables make it empty, as `${CASCADE_WEBHOOK:-}` may. |
+        | `notify.webhook.secret` | text | nothing is signed | Key that signs what is posted, by the Standard Webhooks specification: `whsec_` and 24 to 64 bytes in base64. It must come from a variable; where that is empty, nothing is signed. |
+        | `notify.webhook.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are posted. |
+        | `notify.webhook.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
+        | `notify.email` | keys | nobody | Who gets alerts by e-mail. |
+        | `notify.email.smtp` | text | required | Mail server: `smtps://user:${SMTP_PASSWORD}@host:465`, or `smtp://…:587` for STARTTLS, which must work then. The password must come from a variable; nothing is sent where variables make all of it empty. |
+        | `notify.email.from` | text | required | Address that messages come from, like `cascade <cascade@example.org>`. |
+        | `notify.email.to` | list of text | required | Addresses that messages go to, 50 at most. |
+        | `notify.email.tls` | `required`, `off` | `required` | Whether the connection must be encrypted; `off` is for mail servers on this very machine. |
+        | `notify.email.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are mailed. |
+        | `notify.email.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
         ");
     }
 

@@ -86,20 +86,20 @@ notify:
 health: 3
 "#;
     insta::assert_snapshot!(problems(text), @"
-    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, health, notify, secrets)
+    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
     cascade-sync.yaml:2:1: version: this key is required
     cascade-sync.yaml:3:10: project: expected text, found a list
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
-    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, message)
-    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, auto, history, approval, soak, checks, verify, rollback)
+    cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, durability, message)
+    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, auto, history, approval, soak, freeze, waive, checks, verify, watch_for, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
     cascade-sync.yaml:16:3: environments.production.from: this key is required
     cascade-sync.yaml:16:3: environments.production.branch: this key is required
     cascade-sync.yaml:17:27: environments.production.approval.required: expected a whole number, 0 or more, found the text `1`
-    cascade-sync.yaml:17:45: environments.production.approval.until: unknown key (allowed: required, expires, self)
+    cascade-sync.yaml:17:45: environments.production.approval.until: unknown key (allowed: required, expires, self, from, each)
     cascade-sync.yaml:18:15: environments.production.rollback: a list is not one of the choices (allowed: auto, reset, restore)
     cascade-sync.yaml:20:34: checks.build.timeout: `5x` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline)
@@ -127,6 +127,7 @@ environments:
     branch: staging
     checks: [biuld, build]
     approval: { required: 0, expires: 0s }
+    watch_for: 5m
   production:
     from: stagin
     branch: staging
@@ -157,22 +158,23 @@ health: { checks: [bild] }
     cascade-sync.yaml:13:14: environments.staging.checks[0]: there is no check `biuld`; did you mean `build`? (allowed: build, both, odd, ftp, out)
     cascade-sync.yaml:14:27: environments.staging.approval.required: must be at least 1
     cascade-sync.yaml:14:39: environments.staging.approval.expires: must be longer than 0s
-    cascade-sync.yaml:16:11: environments.production.from: `stagin` is neither the sandbox's branch nor an environment; did you mean `staging`? (allowed: a..b, staging, Live)
-    cascade-sync.yaml:17:13: environments.production.branch: `staging` is the branch of environment `staging`
-    cascade-sync.yaml:18:14: environments.production.verify[0]: there is no check `nothing-like-it` (allowed: build, both, odd, ftp, out)
-    cascade-sync.yaml:19:3: environments.Live: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
-    cascade-sync.yaml:21:13: environments.Live.branch: `staging/live` cannot exist in git beside the branch of environment `staging`
-    cascade-sync.yaml:23:3: checks.build: a check needs one of run, http, tcp and file
-    cascade-sync.yaml:24:21: checks.both.http: a check asks one question, and this one has `run` already
-    cascade-sync.yaml:25:15: checks.odd.tcp: must be host:port, like 127.0.0.1:5432 or [::1]:5432
-    cascade-sync.yaml:25:21: checks.odd.status: only has a meaning beside `http`
-    cascade-sync.yaml:25:34: checks.odd.contains: only has a meaning beside `http`
-    cascade-sync.yaml:26:16: checks.ftp.http: the URL must begin with http:// or https:// and name a host
-    cascade-sync.yaml:26:38: checks.ftp.successes: must be at least 1
-    cascade-sync.yaml:26:51: checks.ftp.failures: must be at least 1
-    cascade-sync.yaml:27:16: checks.out.file: must be a relative path that stays inside (no `..`)
-    cascade-sync.yaml:27:31: checks.out.every: must be longer than 0s
-    cascade-sync.yaml:28:20: health.checks[0]: there is no check `bild`; did you mean `build`? (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:15:16: environments.staging.watch_for: there is nothing to watch: `verify` names no check
+    cascade-sync.yaml:17:11: environments.production.from: `stagin` is neither the sandbox's branch nor an environment; did you mean `staging`? (allowed: a..b, staging, Live)
+    cascade-sync.yaml:18:13: environments.production.branch: `staging` is the branch of environment `staging`
+    cascade-sync.yaml:19:14: environments.production.verify[0]: there is no check `nothing-like-it` (allowed: build, both, odd, ftp, out)
+    cascade-sync.yaml:20:3: environments.Live: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
+    cascade-sync.yaml:22:13: environments.Live.branch: `staging/live` cannot exist in git beside the branch of environment `staging`
+    cascade-sync.yaml:24:3: checks.build: a check needs one of run, http, tcp and file
+    cascade-sync.yaml:25:21: checks.both.http: a check asks one question, and this one has `run` already
+    cascade-sync.yaml:26:15: checks.odd.tcp: must be host:port, like 127.0.0.1:5432 or [::1]:5432
+    cascade-sync.yaml:26:21: checks.odd.status: only has a meaning beside `http`
+    cascade-sync.yaml:26:34: checks.odd.contains: only has a meaning beside `http`
+    cascade-sync.yaml:27:16: checks.ftp.http: the URL must begin with http:// or https:// and name a host
+    cascade-sync.yaml:27:38: checks.ftp.successes: must be at least 1
+    cascade-sync.yaml:27:51: checks.ftp.failures: must be at least 1
+    cascade-sync.yaml:28:16: checks.out.file: must be a relative path that stays inside (no `..`)
+    cascade-sync.yaml:28:31: checks.out.every: must be longer than 0s
+    cascade-sync.yaml:29:20: health.checks[0]: there is no check `bild`; did you mean `build`? (allowed: build, both, odd, ftp, out)
     ");
 }
 
@@ -251,8 +253,8 @@ fn hostile_text_is_shown_harmless_and_short() {
         "k".repeat(500)
     );
     insta::assert_snapshot!(after_head(&text), @r#"
-    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, health, notify, secrets)
-    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, health, notify, secrets)
+    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
     cascade-sync.yaml:7:9: remote: this is not the name of a git remote
     cascade-sync.yaml:8:20: sandbox.settle: `\x1b[31m` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     "#);
@@ -383,4 +385,101 @@ fn a_template_with_an_unknown_placeholder_is_refused_with_the_nearest_name() {
     cascade-sync.yaml:5:33: sandbox.message.template: `{` is not closed; write `{{` for the character itself
     cascade-sync.yaml:5:55: sandbox.message.deadline: must be longer than 0s
     ");
+}
+
+#[test]
+fn every_problem_of_a_channel_is_listed_at_once() {
+    let text = r#"notify:
+  webhook:
+    url: "ftp://x/${TOKEN}"
+    secret: whsec_MfKQ9r8
+    on: [failed, faild]
+    timeout: 0s
+  email:
+    smtp: "smtps://ada:hunter2@mail.example.org"
+    from: "cascade"
+    to: ["ops@example.org", "${NOPE}", [x], "${TOKEN}"]
+    tls: never
+    timeout: 61s
+"#;
+    let shown = after_head(text);
+    assert!(!shown.contains("hunter2") && !shown.contains("MfKQ"), "{shown}");
+    insta::assert_snapshot!(shown, @"
+    cascade-sync.yaml:7:10: notify.webhook.url: must be an address like https://hooks.example.org/cascade
+    cascade-sync.yaml:8:13: notify.webhook.secret: must come from a variable, like `${VAR}`: this file is saved and pushed
+    cascade-sync.yaml:9:18: notify.webhook.on[1]: `faild` is not one of the choices; did you mean `failed`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
+    cascade-sync.yaml:10:14: notify.webhook.timeout: must be longer than 0s
+    cascade-sync.yaml:12:11: notify.email.smtp: the password must come from a variable, like `${VAR}`: this file is saved and pushed
+    cascade-sync.yaml:13:11: notify.email.from: must be an e-mail address like ops@example.org or Ops <ops@example.org>
+    cascade-sync.yaml:14:29: notify.email.to[1]: the variable `NOPE` is not set, in the environment or in .env
+    cascade-sync.yaml:14:40: notify.email.to[2]: expected text, found a list
+    cascade-sync.yaml:14:45: notify.email.to[3]: must be an e-mail address like ops@example.org or Ops <ops@example.org>
+    cascade-sync.yaml:15:10: notify.email.tls: `never` is not one of the choices (allowed: required, off)
+    cascade-sync.yaml:16:14: notify.email.timeout: must be 1m at most
+    ");
+}
+
+#[test]
+fn channels_say_what_they_need() {
+    insta::assert_snapshot!(after_head("notify: { webhook: {}, email: { to: [] } }\n"), @"
+    cascade-sync.yaml:5:11: notify.webhook.url: this key is required
+    cascade-sync.yaml:5:24: notify.email.smtp: this key is required
+    cascade-sync.yaml:5:24: notify.email.from: this key is required
+    cascade-sync.yaml:5:37: notify.email.to: somebody must get the messages
+    ");
+    let mail = |more: &str| after_head(&format!("notify: {{ email: {{ from: a@x.org, {more} }} }}\n"));
+    insta::assert_snapshot!(mail("smtp: \"smtp://mail.x.org\", tls: off, to: []"), @"
+    cascade-sync.yaml:5:41: notify.email.smtp: may do without TLS only on this machine (localhost)
+    cascade-sync.yaml:5:76: notify.email.to: somebody must get the messages
+    ");
+    insta::assert_snapshot!(mail("smtp: \"smtps://localhost\", tls: off, to: [b@x.org]"), @"cascade-sync.yaml:5:41: notify.email.smtp: smtps:// is TLS, which `tls: off` forbids");
+    insta::assert_snapshot!(mail("smtp: \"\", to: [b@x.org]"), @"cascade-sync.yaml:5:41: notify.email.smtp: must be an address like smtps://user:${SMTP_PASSWORD}@mail.example.org:465, or smtp:// and port 587 for STARTTLS");
+    let many = vec!["b@x.org"; 51].join(", ");
+    insta::assert_snapshot!(mail(&format!("smtp: \"smtps://x.org\", to: [{many}]")), @"cascade-sync.yaml:5:62: notify.email.to: there can be 50 at most");
+}
+
+#[test]
+fn variables_of_channels_are_expanded_whatever_characters_they_have_and_never_shown() {
+    let variables = Variables::new([
+        ("HOOK".to_owned(), "https://hooks.example.org/hunter2".to_owned()),
+        ("KEY".to_owned(), concat!("whsec_", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").to_owned()),
+        ("PASSWORD".to_owned(), "hunter2@:/#%41".to_owned()),
+        ("TEAM".to_owned(), "Team <team@example.org>".to_owned()),
+        ("SERVER".to_owned(), "smtp://ada:hunter2%40@mail.example.org".to_owned()),
+    ]);
+    let text = |smtp: &str| {
+        format!(
+            "version: 1\nproject: shop\nnotify:\n  webhook: {{ url: \"${{HOOK}}\", secret: \"${{KEY}}\", on: [failed] }}\n  \
+             email: {{ smtp: \"{smtp}\", from: a@example.org, to: [\"${{TEAM}}\"] }}\n"
+        )
+    };
+    let config = parse(&text("smtps://ada@example.org:${PASSWORD}@mail.example.org"), FILE_NAME, &variables).unwrap();
+    let (webhook, email) = (config.notify.webhook.as_ref().unwrap(), config.notify.email.as_ref().unwrap());
+    assert_eq!(webhook.target().unwrap().unwrap().path(), "/hunter2");
+    assert_eq!(webhook.key().unwrap().unwrap().len(), 24);
+    let login = email.server().unwrap().unwrap().login.unwrap();
+    assert_eq!((login.user.as_str(), login.password.as_str()), ("ada@example.org", "hunter2@:/#%41"));
+    assert_eq!(email.recipients().unwrap()[0].address.to_string(), "team@example.org");
+    let shown = format!("{config:?}{}", to_yaml(&config));
+    assert!(!shown.contains("hunter2") && !shown.contains("MfKQ") && !shown.contains("team@"), "{shown}");
+    assert_eq!(parse(&to_yaml(&config), FILE_NAME, &variables).as_ref(), Ok(&config));
+    let whole = parse(&text("${SERVER}"), FILE_NAME, &variables).unwrap();
+    let server = whole.notify.email.unwrap().server().unwrap().unwrap();
+    assert_eq!((server.port, server.login.unwrap().password.as_str()), (587, "hunter2@"));
+}
+
+#[test]
+fn addresses_that_are_written_out_are_not_repeated_by_debug() {
+    let text = "version: 1\nproject: shop\nnotify: { webhook: { url: \"https://hooks.example.org/T0/B1/token\" } }\n";
+    let config = parse(text, FILE_NAME, &variables()).unwrap();
+    assert!(!format!("{config:?}").contains("token"));
+}
+
+#[test]
+fn variables_that_are_empty_switch_a_channel_off() {
+    let text = "version: 1\nproject: shop\nnotify:\n  webhook: { url: \"${HOOK:-}\" }\n  email: { smtp: \"${SMTP:-}\", from: a@x.org, \
+        to: [b@x.org] }\n";
+    let notify = parse(text, FILE_NAME, &variables()).unwrap().notify;
+    assert_eq!(notify.webhook.unwrap().target(), Ok(None));
+    assert_eq!(notify.email.unwrap().server(), Ok(None));
 }

@@ -1,17 +1,19 @@
 //! What the types cannot say: names that must exist, chains that must end, exactly one of four keys.
 
+mod notify;
+
 use std::collections::HashSet;
 use std::rc::Rc;
 
 use ignore::gitignore::GitignoreBuilder;
 
 use super::message::Placeholder;
-use super::model::{AutoMode, Config, Expanded, MessageSpec, PromoteMode};
+use super::model::{Approval, AutoMode, Config, Expanded, MessageSpec, PromoteMode};
 use super::node::{Kind, Node, NodeId, Place, dotted};
 use super::problem::{Position, Report, brief, nearest, quoted_message};
 use super::refname::branch_problem;
 use super::variables::Variables;
-use crate::base::units::Span;
+use crate::base::units::{Span, count};
 
 /// The keys of a check of which exactly one is set.
 const QUESTIONS: [&str; 4] = ["run", "http", "tcp", "file"];
@@ -33,10 +35,12 @@ pub(super) fn validate(
     checker.expand(config, variables);
     checker.check_top(config);
     checker.check_sandbox(config);
+    checker.check_groups(config);
     checker.check_environments(config);
     checker.check_questions(config);
     checker.check_health(config);
     checker.check_secrets(config);
+    checker.check_notify(&config.notify);
 }
 
 /// Reports what does not fit together in what `config` says about secrets.
@@ -69,11 +73,18 @@ impl Checker<'_> {
             let fields = [("http", &mut check.http), ("tcp", &mut check.tcp), ("contains", &mut check.contains)];
             for (key, field) in fields {
                 let Some(text) = field else { continue };
-                match variables.expand(text.written()) {
-                    Ok(value) => *text = Expanded::new(text.written(), value),
-                    Err(message) => self.refuse(&["checks", name, key], &message),
-                }
+                let value = variables.expand(text.written());
+                self.replace(&["checks", name, key], text, value);
             }
+        }
+        self.expand_notify(&mut config.notify, variables);
+    }
+
+    /// Gives a text its value, or reports why there is none.
+    fn replace(&mut self, path: &[&str], text: &mut Expanded, value: Result<String, String>) {
+        match value {
+            Ok(value) => *text = Expanded::new(text.written(), value),
+            Err(message) => self.refuse(path, &message),
         }
     }
 
@@ -178,19 +189,73 @@ impl Checker<'_> {
             if environment.promote == PromoteMode::Manual && environment.auto == AutoMode::Every {
                 self.report_value(&[path[0], name, "auto"], "nothing is promoted by itself: it wants `promote: auto`");
             }
-            let approval = environment.approval.as_ref();
-            if approval.is_some_and(|approval| approval.required == 0) {
-                self.report_value(&[path[0], name, "approval", "required"], AT_LEAST_ONE);
-            }
-            if approval.is_some_and(|approval| approval.expires.0.is_zero()) {
-                self.report_value(&[path[0], name, "approval", "expires"], NOT_ZERO);
+            if let Some(approval) = &environment.approval {
+                self.check_approval(config, name, approval);
             }
             self.check_source(config, name, &environment.from);
             self.check_names(&[path[0], name, "checks"]);
             self.check_names(&[path[0], name, "verify"]);
+            if !environment.watch_for.0.is_zero() && environment.verify.is_empty() {
+                let message = "there is nothing to watch: `verify` names no check";
+                self.report_value(&[path[0], name, "watch_for"], message);
+            }
         }
         self.check_branches(config);
         self.check_cycles(config);
+    }
+
+    fn check_approval(&mut self, config: &Config, name: &str, approval: &Approval) {
+        let path = |key| ["environments", name, "approval", key];
+        if approval.required == 0 {
+            self.report_value(&path("required"), AT_LEAST_ONE);
+        }
+        if approval.expires.0.is_zero() {
+            self.report_value(&path("expires"), NOT_ZERO);
+        }
+        let people = approvers(config, approval);
+        if people.as_ref().is_some_and(|people| (people.len() as u64) < u64::from(approval.required)) {
+            let message = format!("`from` names {} only", count(people.map_or(0, |people| people.len()), "approver"));
+            self.report_value(&path("required"), &message);
+        }
+        let groups = self.keys("groups");
+        for (place, from) in self.texts(&path("from")) {
+            if !from.contains('@') && !groups.contains(&from) {
+                let message = format!("`{}` is neither an e-mail address nor one of `groups`", brief(&from));
+                self.report_unknown(&place, message, &from, &groups);
+            }
+        }
+        for (group, needed) in &approval.each {
+            let at = [path("each").as_slice(), &[group.as_str()]].concat();
+            let members = config.groups.get(group).map_or(0, Vec::len);
+            if !groups.iter().any(|known| **known == **group) {
+                let known: Vec<&str> = groups.iter().map(|known| &**known).collect();
+                self.report_choice(&at, &format!("there is no group `{}`", brief(group)), group, &known);
+            } else if *needed == 0 {
+                self.report_value(&at, AT_LEAST_ONE);
+            } else if (members as u64) < u64::from(*needed) {
+                self.report_value(&at, &format!("the group has {} only", count(members, "member")));
+            }
+        }
+    }
+
+    fn check_groups(&mut self, config: &Config) {
+        for (name, members) in &config.groups {
+            if !is_environment_name(name) {
+                self.report_key(
+                    &["groups", name],
+                    "a group's name starts with a-z or 0-9 and goes on with those, `-` and `_`",
+                );
+            }
+            if members.is_empty() {
+                self.report_key(&["groups", name], "the group has no members");
+            }
+            for (place, member) in self.texts(&["groups", name]) {
+                if !member.contains('@') {
+                    let message = "members are e-mail addresses, as `git config user.email` has them";
+                    self.report.add(place.at, place.key, message);
+                }
+            }
+        }
     }
 
     /// `from` is the sandbox's branch or another environment, even one whose own content was refused.
@@ -315,10 +380,14 @@ impl Checker<'_> {
             if known.contains(&name) {
                 continue;
             }
-            let near = nearest(&name, known.iter().map(|known| &**known)).map(brief);
-            let message = format!("there is no check `{}`", brief(&name));
-            self.report.add_choice(place.at, place.key, message, choices(known.iter().map(|known| &**known)), near);
+            self.report_unknown(&place, format!("there is no check `{}`", brief(&name)), &name, &known);
         }
+    }
+
+    fn report_unknown(&mut self, place: &Place, message: String, found: &str, known: &[Rc<str>]) {
+        let near = nearest(found, known.iter().map(|known| &**known)).map(brief);
+        let known = choices(known.iter().map(|known| &**known));
+        self.report.add_choice(place.at, place.key.clone(), message, known, near);
     }
 
     fn keys(&self, map: &str) -> Vec<Rc<str>> {
@@ -425,6 +494,15 @@ const MAX_CHOICES: usize = 20;
 
 fn choices<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
     names.take(MAX_CHOICES).map(brief).collect()
+}
+
+/// Answers who may approve; nothing where anybody may.
+fn approvers<'a>(config: &'a Config, approval: &'a Approval) -> Option<HashSet<&'a str>> {
+    let members = |name: &'a String| match config.groups.get(name) {
+        Some(group) => group.iter().map(String::as_str).collect(),
+        None => vec![name.as_str()],
+    };
+    (!approval.from.is_empty()).then(|| approval.from.iter().flat_map(members).collect())
 }
 
 /// Says why two branches cannot be beside each other; nothing where they can.

@@ -1,5 +1,6 @@
 //! `${VAR}`: variables from the environment and `.env`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -37,6 +38,11 @@ impl Variables {
     ///
     /// Fails with a message that names the variable which is not set, or says that `${` is malformed.
     pub(super) fn expand(&self, text: &str) -> Result<String, String> {
+        self.expand_as(text, |value| value.into())
+    }
+
+    /// Does the same as [`Self::expand`], with each value in the form that `form` gives it.
+    pub(super) fn expand_as(&self, text: &str, form: impl Fn(&str) -> Cow<'_, str>) -> Result<String, String> {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(start) = rest.find("${") {
@@ -51,7 +57,7 @@ impl Variables {
             let Some((inner, next)) = after.split_once('}') else {
                 return Err("`${` is not closed; write `$${` for the characters themselves".to_owned());
             };
-            expanded.push_str(self.reference(inner)?);
+            expanded.push_str(&form(self.reference(inner)?));
             rest = next;
         }
         expanded.push_str(rest);

@@ -102,7 +102,8 @@ impl Repo {
         Ok(holder.and_then(|repository| repository.workdir().map(ToOwned::to_owned)))
     }
 
-    fn reference_target(&self, full: &str) -> Result<Option<ObjectId>> {
+    /// Answers where a reference is, by its full name.
+    pub(super) fn reference_target(&self, full: &str) -> Result<Option<ObjectId>> {
         match self.inner.refname_to_id(full) {
             Ok(target) => object_id(target).map(Some),
             Err(missing) if missing.code() == ErrorCode::NotFound => Ok(None),
@@ -110,7 +111,8 @@ impl Repo {
         }
     }
 
-    fn move_reference(
+    /// Moves a reference from `expected` (none: it does not exist) to `target`, and reads it back.
+    pub(super) fn move_reference(
         &self,
         full: &str,
         expected: Option<ObjectId>,

@@ -1,5 +1,9 @@
 //! Building the commits that promotions and rollbacks land: exact trees, no merge algorithm, no working tree.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
+
 use git2::{ObjectType, Signature, Time};
 
 use super::branch::{object_id, oid};
@@ -9,6 +13,9 @@ use super::repo::Repo;
 use crate::base::Timestamp;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
+
+/// Longest time that a signature may take: somebody may have to enter a passphrase or to touch a key.
+const SIGN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A commit to build.
 #[derive(Debug, Clone)]
@@ -51,14 +58,38 @@ impl Repo {
         object_id(id)
     }
 
-    /// Merges two commits three-way with git's own algorithm, in memory; answers the merged tree.
+    /// Lets the git program write a commit with the user's signature, durably; no reference moves.
+    ///
+    /// # Errors
+    /// The program fails, most often because there is no key or its agent does not answer.
+    pub fn build_signed_commit(&self, new: &NewCommit) -> Result<ObjectId> {
+        let who = self.identity(new.at)?;
+        let mut arguments = vec!["commit-tree".to_owned(), "-S".to_owned()];
+        arguments.extend(new.parents.iter().flat_map(|parent| ["-p".to_owned(), parent.to_string()]));
+        arguments.push(new.tree.to_string());
+        let mut git = Program::durable(self.root(), arguments).deadline(SIGN_DEADLINE);
+        if let Some(path) = self.program_path() {
+            git = git.env("PATH", path);
+        }
+        let date = format!("@{} +0000", new.at.as_second());
+        for role in ["AUTHOR", "COMMITTER"] {
+            git = git.env(&format!("GIT_{role}_NAME"), OsStr::from_bytes(who.name_bytes()));
+            git = git.env(&format!("GIT_{role}_EMAIL"), OsStr::from_bytes(who.email_bytes()));
+            git = git.env(&format!("GIT_{role}_DATE"), &date);
+        }
+        let printed = git.input(new.message.clone().into_bytes()).succeed()?;
+        let id = std::str::from_utf8(printed.trim_ascii()).unwrap_or_default().parse();
+        id.map_err(|reason| Error::Integrity { what: "the signed commit".to_owned(), reason })
+    }
+
+    /// Merges two commits three-way with git's own algorithm, in memory; answers the merged tree, which is durable.
     ///
     /// # Errors
     /// [`Error::MergeConflict`] with the paths, or git is older than 2.38.
     pub fn merge_trees(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
         let (ours_text, theirs_text) = (ours.to_string(), theirs.to_string());
         let arguments = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", &ours_text, &theirs_text];
-        let output = Program::new(self, arguments).run()?;
+        let output = Program::new_durable(self, arguments).run()?;
         let mut fields = output.stdout.split(|byte| *byte == 0).filter(|field| !field.is_empty());
         let tree = fields.next().and_then(|field| std::str::from_utf8(field).ok()?.parse().ok());
         match (output.status.code(), tree) {

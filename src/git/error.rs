@@ -116,6 +116,12 @@ pub enum Error {
         /// What git said, escaped.
         reason: String,
     },
+    /// A signature is required and cannot be made.
+    #[error("its entry in the ledger cannot be signed: {reason}")]
+    NotSigned {
+        /// Why not, escaped.
+        reason: String,
+    },
     /// The git program is not installed.
     #[error("the git program was not found")]
     ProgramMissing,
@@ -142,6 +148,24 @@ pub enum Error {
         what: String,
         /// What was found.
         reason: String,
+    },
+    /// The index is damaged, so that nothing may be built on it.
+    #[error("the index {} is damaged: {reason}", .path.display())]
+    IndexDamaged {
+        /// The index.
+        path: PathBuf,
+        /// What proves it.
+        reason: String,
+    },
+    /// The newest saves of a branch are not whole: a power cut came before they were on the disk.
+    #[error("the newest saves on `{branch}` are not whole, as after a power cut: {reason}")]
+    SavesLost {
+        /// Short name of the branch.
+        branch: String,
+        /// What was found, escaped.
+        reason: String,
+        /// Up to here everything was on the disk.
+        durable: ObjectId,
     },
     /// The file system refused.
     #[error("cannot {action} {}", .path.display())]
@@ -196,14 +220,14 @@ impl Kinded for Error {
             | Self::InvalidBranch { .. } => ErrorKind::Usage,
             Self::RefMoved { .. } | Self::RemoteMoved { .. } => ErrorKind::Superseded,
             Self::MergeConflict { .. } => ErrorKind::Conflict,
-            Self::RemoteRefused { .. } | Self::RemoteDenied { .. } => ErrorKind::Denied,
+            Self::RemoteRefused { .. } | Self::RemoteDenied { .. } | Self::NotSigned { .. } => ErrorKind::Denied,
             Self::Locked { .. }
             | Self::RemoteUnavailable { .. }
             | Self::ProgramMissing
             | Self::Program { .. }
             | Self::ProgramTimeout { .. }
             | Self::Io { .. } => ErrorKind::Unavailable,
-            Self::Integrity { .. } => ErrorKind::Integrity,
+            Self::Integrity { .. } | Self::IndexDamaged { .. } | Self::SavesLost { .. } => ErrorKind::Integrity,
             Self::Library { source, .. } => library_kind(source),
             Self::Lost(_) => ErrorKind::Internal,
         }
@@ -211,6 +235,12 @@ impl Kinded for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::SavesLost { durable, .. } => {
+                return Some(format!(
+                    "`cascade doctor` goes back to the newest save that is whole ({} at the least)",
+                    durable.short()
+                ));
+            }
             Self::NotARepository { .. } => "go into a checkout, or make one with `git init`, then run `cascade init`",
             Self::Bare { .. } => "clone it and run cascade in the clone",
             Self::NoCommits { .. } => "make the first commit: `git add -A && git commit -m \"First commit\"`",
@@ -221,6 +251,8 @@ impl Kinded for Error {
             Self::RemoteUnavailable { .. } => "check the network and `git remote -v`; what is saved here is safe",
             Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
+            Self::IndexDamaged { .. } => "run `cascade doctor`: it makes the index again, or says what to do first",
+            Self::NotSigned { .. } => "see that `git commit -S` works here, or set `ledger: { sign: auto }`",
             Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
             _ => return None,
         };

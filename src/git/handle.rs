@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::error::{Error, Result};
 use super::repo::Repo;
+use crate::config::Durability;
 
 /// Most git operations that run at the same time for one project.
 const CONCURRENT_OPERATIONS: usize = 4;
@@ -19,6 +20,7 @@ pub struct Git {
     root: PathBuf,
     program_path: Option<OsString>,
     network_deadline: Option<Duration>,
+    durability: Durability,
     idle: Arc<Mutex<Vec<Repo>>>,
     places: Arc<Semaphore>,
 }
@@ -34,6 +36,7 @@ impl Git {
         Ok(Self {
             program_path,
             network_deadline: None,
+            durability: Durability::Full,
             root: repo.root().to_owned(),
             idle: Arc::new(Mutex::new(vec![repo])),
             places: Arc::new(Semaphore::new(CONCURRENT_OPERATIONS)),
@@ -47,6 +50,12 @@ impl Git {
         // What is open already has the old limit.
         self.idle = Arc::default();
         self
+    }
+
+    /// Says whether saves wait for the disk; they do unless it is called.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// Answers the top of the working tree, symlinks resolved.
@@ -67,10 +76,11 @@ impl Git {
         let place = self.places.clone().acquire_owned().await.map_err(|closed| Error::Lost(closed.to_string()))?;
         let (root, path, idle) = (self.root.clone(), self.program_path.clone(), Arc::clone(&self.idle));
         let deadline = self.network_deadline;
+        let durability = self.durability;
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;
             let kept = idle.lock().ok().and_then(|mut idle| idle.pop());
-            let repo = kept.map_or_else(|| open(&root, path, deadline), Ok)?;
+            let repo = kept.map_or_else(|| open(&root, path, deadline), Ok)?.with_durability(durability);
             let answer = work(&repo);
             if let Ok(mut idle) = idle.lock() {
                 idle.push(repo);

@@ -1,11 +1,14 @@
 //! Questions about commits: what lies between two of them, who made them, what they change.
 
+use std::collections::BTreeSet;
+
 use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Revwalk, Sort};
 
 use super::branch::{object_id, oid};
 use super::error::{Error, Result};
 use super::program::Program;
 use super::repo::Repo;
+use super::tree::{BaseTree, MODE_TREE};
 use crate::base::Timestamp;
 use crate::base::escape::{shown, shown_lines};
 use crate::base::id::ObjectId;
@@ -30,6 +33,19 @@ pub struct CommitSummary {
     pub author: String,
     /// When it was written.
     pub at: Timestamp,
+}
+
+/// A commit on a branch's first-parent line: what the branch was at some time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinedCommit {
+    /// What people want to know of it.
+    pub summary: CommitSummary,
+    /// Its tree.
+    pub tree: ObjectId,
+    /// Its parents.
+    pub parents: Vec<ObjectId>,
+    /// The promotion that made it, by its own word, escaped.
+    pub promotion: Option<String>,
 }
 
 /// What changes between two trees, file by file; paths are escaped.
@@ -91,6 +107,61 @@ impl Repo {
         let found =
             self.inner.find_commit(oid(commit)?).map_err(Error::library(format!("read commit {}", commit.short())))?;
         object_id(found.tree_id())
+    }
+
+    /// Answers the content that a commit has at `path` (relative to the top); nothing where it has no file there.
+    ///
+    /// # Errors
+    /// The commit, a tree or the content is missing.
+    pub fn content_at(&self, commit: ObjectId, path: &[u8]) -> Result<Option<Vec<u8>>> {
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let found = BaseTree::new(&odb, self.base_tree(oid(commit)?)?).find(path)?;
+        let Some(entry) = found.filter(|entry| entry.mode != MODE_TREE) else { return Ok(None) };
+        let blob = odb.read(entry.oid).map_err(Error::library(format!("read blob {}", entry.oid)))?;
+        Ok(Some(blob.data().to_vec()))
+    }
+
+    /// Answers the e-mail addresses of who wrote or committed what `tip` has more than `base`. Promotions that brought
+    /// exactly their source's content are left out: whoever made them wrote nothing.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn people_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<BTreeSet<String>> {
+        let mut people = BTreeSet::new();
+        for id in self.walk_between(base, tip)? {
+            let id = id.map_err(Error::library("walk commits"))?;
+            let commit = self.inner.find_commit(id).map_err(Error::library(format!("read commit {id}")))?;
+            let is_carried = commit.parent(1).is_ok_and(|source| source.tree_id() == commit.tree_id());
+            if is_carried && self.is_promotion(id)? {
+                continue;
+            }
+            for signature in [commit.author(), commit.committer()] {
+                people.insert(shown(signature.email_bytes()));
+            }
+        }
+        Ok(people)
+    }
+
+    /// Reads a file at the top of the newest branch that has it, of those here and those that were fetched; answers the
+    /// branch's name, escaped, with it.
+    ///
+    /// # Errors
+    /// The branches cannot be listed, or an object is missing.
+    pub fn newest_with_file(&self, name: &str) -> Result<Option<(String, Vec<u8>)>> {
+        let branches = self.inner.branches(None).map_err(Error::library("list the branches"))?;
+        let mut tips = Vec::new();
+        for (branch, _) in branches.flatten() {
+            let Ok(commit) = branch.get().peel_to_commit() else { continue };
+            let shown_name = branch.name_bytes().map(shown).unwrap_or_default();
+            tips.push((commit.time().seconds(), shown_name, object_id(commit.id())?));
+        }
+        tips.sort_by(|one, other| other.cmp(one));
+        for (_, branch, tip) in tips {
+            if let Some(bytes) = self.content_at(tip, name.as_bytes())? {
+                return Ok(Some((branch, bytes)));
+            }
+        }
+        Ok(None)
     }
 
     /// Looks whether everything that these commits contain is in the repository, by name and not by content.
@@ -173,15 +244,17 @@ impl Repo {
 
     /// Lists what an environment's branch has and its sources lack, newest first: the commits reachable from `tip`,
     /// neither from a source nor from `vetted` (what is known to be in order), and not made by cascade. What a rollback
-    /// undid is not there any more and is left out.
+    /// undid is not there any more and is left out. A commit that says it is a promotion's is only believed when
+    /// `is_vouched` answers so.
     ///
     /// # Errors
-    /// A commit is missing.
+    /// A commit is missing, or `is_vouched` fails.
     pub fn foreign_commits(
         &self,
         tip: ObjectId,
         sources: &[ObjectId],
         vetted: Option<ObjectId>,
+        is_vouched: &mut dyn FnMut(ObjectId) -> Result<bool>,
     ) -> Result<Vec<CommitSummary>> {
         let walk = self.walk_without(tip, sources.iter().copied().chain(vetted))?;
         let lacking: Vec<git2::Oid> =
@@ -192,11 +265,44 @@ impl Repo {
             if foreign.len() == LISTED_COMMITS_LIMIT {
                 break;
             }
-            if !self.is_promotion(id)? {
+            if !self.is_promotion(id)? || !is_vouched(object_id(id)?)? {
                 foreign.push(self.summary_of(id)?);
             }
         }
         Ok(foreign)
+    }
+
+    /// Lists the commits on the first-parent lines from `tips` that are not on the one from `known`, newest first.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn first_parents(&self, tips: &[ObjectId], known: Option<ObjectId>, limit: usize) -> Result<Vec<LinedCommit>> {
+        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
+        walk.simplify_first_parent().map_err(Error::library("walk commits"))?;
+        walk.set_sorting(Sort::TOPOLOGICAL).map_err(Error::library("sort commits"))?;
+        for tip in tips {
+            walk.push(oid(*tip)?).map_err(Error::library("walk commits"))?;
+        }
+        if let Some(known) = known {
+            walk.hide(oid(known)?).map_err(Error::library("walk commits"))?;
+        }
+        walk.take(limit).map(|id| self.lined(id.map_err(Error::library("walk commits"))?)).collect()
+    }
+
+    fn lined(&self, id: git2::Oid) -> Result<LinedCommit> {
+        let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+        Ok(LinedCommit {
+            summary: self.summary_of(id)?,
+            tree: object_id(commit.tree_id())?,
+            parents: commit.parent_ids().map(object_id).collect::<Result<_>>()?,
+            promotion: trailer(commit.message_bytes(), PROMOTION_TRAILER),
+        })
+    }
+
+    /// Answers whether a commit is here.
+    #[must_use]
+    pub fn has_commit(&self, commit: ObjectId) -> bool {
+        oid(commit).is_ok_and(|id| self.inner.find_commit(id).is_ok())
     }
 
     /// Answers what people want to know of a commit.
@@ -307,7 +413,7 @@ impl Repo {
             .map_err(Error::library("compare two trees"))
     }
 
-    fn walk_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Revwalk<'_>> {
+    pub(super) fn walk_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Revwalk<'_>> {
         self.walk_without(tip, base.into_iter())
     }
 
@@ -325,7 +431,7 @@ impl Repo {
     /// Answers whether cascade made a commit for a promotion, by its trailer.
     pub(super) fn is_promotion(&self, id: git2::Oid) -> Result<bool> {
         let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
-        Ok(has_trailer(commit.message_bytes(), PROMOTION_TRAILER))
+        Ok(trailer(commit.message_bytes(), PROMOTION_TRAILER).is_some())
     }
 
     fn summary_of(&self, id: git2::Oid) -> Result<CommitSummary> {
@@ -351,17 +457,12 @@ fn letter(status: git2::Delta) -> char {
     }
 }
 
-/// Answers whether the last paragraph of a message has a line `<name>: …`.
-fn has_trailer(message: &[u8], name: &str) -> bool {
-    trailer(message, name).is_some()
-}
-
-/// Answers what the last paragraph of a message says in a line `<name>: …`.
+/// Answers what a line `<name>: …` in the last paragraph of a message says, escaped; nothing where there is none.
 pub(super) fn trailer(message: &[u8], name: &str) -> Option<String> {
     let text = String::from_utf8_lossy(message);
     let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
-    let mut lines = last.lines().filter_map(|line| line.split_once(':'));
-    lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
+    let mut trailers = last.lines().filter_map(|line| line.split_once(':'));
+    trailers.find(|(key, _)| *key == name).map(|(_, value)| shown(value.trim().as_bytes()))
 }
 
 #[cfg(test)]
@@ -371,8 +472,7 @@ mod tests {
     #[test]
     fn trailers_are_looked_for_in_the_last_paragraph_only() {
         let promoted = b"Promote x\n\nbody\n\nChecked-by: y\nCascade-Promotion: k3f9\n";
-        assert!(has_trailer(promoted, PROMOTION_TRAILER));
         assert_eq!(trailer(promoted, PROMOTION_TRAILER).as_deref(), Some("k3f9"));
-        assert!(!has_trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER));
+        assert_eq!(trailer(b"Cascade-Promotion: k3f9\n\nbody text\n", PROMOTION_TRAILER), None);
     }
 }

@@ -18,12 +18,29 @@ const EXTENDED_SKIP_WORKTREE: u16 = 0x4000;
 const EXTENDED_INTENT_TO_ADD: u16 = 0x2000;
 /// Where an entry keeps the name of its blob.
 const OID_OFFSET: usize = 40;
+/// Where an entry keeps the file's mode.
+const MODE_OFFSET: usize = 24;
 /// Where an entry keeps the file's size.
 const SIZE_OFFSET: usize = 36;
 /// Most nested directories in the cache of trees.
 const MAX_CACHED_DEPTH: usize = 4_096;
 /// An entry this much older than the index, or less, may have changed in the same tick of the file system's clock.
 const TICK_NS: i128 = 20_000_000;
+/// An entry this much older than the index did not change while the index was written; git compares whole seconds too,
+/// unless it was built to do otherwise.
+const SETTLED_NS: i128 = 1_000_000_000;
+/// The same where times have no fractions of a second (FAT counts every other one).
+const COARSE_SETTLED_NS: i128 = 3_000_000_000;
+
+/// Bytes of the checksum at the end of an index.
+pub(super) const CHECKSUM_BYTES: usize = 20;
+
+/// An index that this process wrote, or proved to be whole: the one on disk is the same as long as both are equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Proved {
+    pub stat: FileStat,
+    pub checksum: [u8; CHECKSUM_BYTES],
+}
 
 /// An index, version 2 or 3, unsplit and unsparse: what can be changed in place.
 pub(super) struct Index<'a> {
@@ -58,6 +75,8 @@ pub(super) struct Content {
     pub stat: Option<FileStat>,
     /// Whether the file is so young that it may change again without its times telling: git shall compare it.
     pub recent: bool,
+    /// Whether a sparse checkout leaves the file out of the working tree on purpose.
+    pub left_out: bool,
 }
 
 /// Answers whether a path's file still has these times (change, modification; seconds and nanoseconds).
@@ -102,7 +121,7 @@ impl<'a> Index<'a> {
         if bytes.get(..4)? != b"DIRC" || !(2..=3).contains(&version) || bytes.len() < 32 {
             return None;
         }
-        let (count, end) = (be32(bytes, 8)?, bytes.len() - 20);
+        let (count, end) = (be32(bytes, 8)?, bytes.len() - CHECKSUM_BYTES);
         let mut at = 12;
         for _ in 0..count {
             at = entry_at(bytes, at)?.range.end;
@@ -245,9 +264,9 @@ impl Patched {
     }
 
     /// Answers what stands at the end of the file.
-    pub fn checksum(&self, old: &[u8]) -> [u8; 20] {
+    pub fn checksum(&self, old: &[u8]) -> [u8; CHECKSUM_BYTES] {
         if self.unsigned {
-            return [0; 20];
+            return [0; CHECKSUM_BYTES];
         }
         let mut hasher = Sha1::new();
         self.parts(old).for_each(|part| hasher.update(part));
@@ -266,6 +285,8 @@ impl Entry<'_> {
 struct Writer {
     pieces: Vec<Piece>,
     count: u32,
+    /// Whether an entry with extended flags was added.
+    has_extended: bool,
     /// The part of the old index that stays as it is and is not among the pieces yet.
     run: Range<usize>,
 }
@@ -287,15 +308,21 @@ impl Writer {
     }
 
     fn put(&mut self, name: &[u8], file: &Content, flags: u16) {
-        let mut bytes = Vec::with_capacity(padded(FIXED_BYTES + name.len()));
+        let fixed = if file.left_out { FIXED_EXTENDED_BYTES } else { FIXED_BYTES };
+        let mut bytes = Vec::with_capacity(padded(fixed + name.len()));
         stat_words(file).iter().for_each(|word| bytes.extend_from_slice(&word.to_be_bytes()));
         bytes.extend_from_slice(file.oid.as_bytes());
-        let flags = flags | name.len().min(0x0fff) as u16;
+        let extended = if file.left_out { FLAG_EXTENDED } else { 0 };
+        let flags = flags | extended | name.len().min(0x0fff) as u16;
         bytes.extend_from_slice(&flags.to_be_bytes());
+        if file.left_out {
+            bytes.extend_from_slice(&EXTENDED_SKIP_WORKTREE.to_be_bytes());
+        }
         bytes.extend_from_slice(name);
-        bytes.resize(padded(FIXED_BYTES + name.len()), 0);
+        bytes.resize(padded(fixed + name.len()), 0);
         self.add(bytes);
         self.count += 1;
+        self.has_extended |= file.left_out;
     }
 
     fn add(&mut self, bytes: Vec<u8>) {
@@ -315,6 +342,10 @@ impl Writer {
         self.flush();
         let mut header = old_header.to_vec();
         header[8..12].copy_from_slice(&self.count.to_be_bytes());
+        if self.has_extended {
+            // Version 2 is the same without such entries.
+            header[4..8].copy_from_slice(&3_u32.to_be_bytes());
+        }
         self.pieces.insert(0, Piece::New(header));
         self.pieces
     }
@@ -354,12 +385,60 @@ fn steps<'p>(ops: &'p BTreeMap<&[u8], Op>) -> BTreeMap<Vec<u8>, Step<'p>> {
 fn is_racy(bytes: &[u8], entry: &Entry<'_>, patch: &Patch<'_>) -> bool {
     let word = |offset| be32(bytes, entry.range.start + offset).unwrap_or(0);
     let mtime = (word(8), word(12));
-    if i64::from(mtime.0) < patch.index_mtime.0 || word(SIZE_OFFSET) == 0 {
+    let age = age(mtime, patch.index_mtime);
+    if age >= SETTLED_NS || word(SIZE_OFFSET) == 0 {
         return false;
     }
-    let nanoseconds = |s: i64, ns: u32| i128::from(s) * 1_000_000_000 + i128::from(ns);
-    let age = nanoseconds(patch.index_mtime.0, patch.index_mtime.1) - nanoseconds(i64::from(mtime.0), mtime.1);
     age < TICK_NS || !(patch.unchanged)(entry.name, (word(0), word(4)), mtime)
+}
+
+/// Answers by how much a time in an entry is before one of the file system, in nanoseconds.
+fn age(time: (u32, u32), now: (i64, u32)) -> i128 {
+    let nanoseconds = |s: i64, ns: u32| i128::from(s) * 1_000_000_000 + i128::from(ns);
+    nanoseconds(now.0, now.1) - nanoseconds(i64::from(time.0), time.1)
+}
+
+/// An index that is searched by path.
+pub(super) struct Lookup {
+    bytes: Vec<u8>,
+    /// Where each entry begins.
+    starts: Vec<u32>,
+}
+
+impl Lookup {
+    /// Goes through the entries once; none for a form that only the git program should read.
+    pub fn new(bytes: Vec<u8>) -> Option<Self> {
+        let starts =
+            Index::parse(&bytes)?.iter().map(|entry| u32::try_from(entry.range.start).ok()).collect::<Option<_>>();
+        Some(Self { starts: starts?, bytes })
+    }
+
+    /// Answers mode and blob of a file, where all that is known of it is as `stat` says now and it cannot have changed
+    /// since without a trace; `modified` is the time of the index.
+    pub fn unchanged(&self, path: &[u8], stat: &FileStat, modified: (i64, u32)) -> Option<(u32, Oid)> {
+        let entry = |start: &u32| entry_at(&self.bytes, *start as usize);
+        let found =
+            self.starts.binary_search_by(|start| entry(start).map_or(b"".as_slice(), |entry| entry.name).cmp(path));
+        let entry = entry(self.starts.get(found.ok()?)?)?;
+        if entry.is_conflict() || entry.flags & FLAG_ASSUME_VALID != 0 || entry.extended != 0 {
+            return None;
+        }
+        let word = |offset| be32(&self.bytes, entry.range.start + offset);
+        let (ctime, mtime) = ((word(0)?, word(4)?), (word(8)?, word(12)?));
+        let low = |time: (i64, u32)| (time.0 as u32, time.1);
+        // The device is not compared, as git does not: it may be another one after each mount.
+        let is_same = (ctime, mtime, word(20)?) == (low(stat.ctime), low(stat.mtime), stat.ino as u32)
+            && (word(28)?, word(32)?, word(SIZE_OFFSET)?) == (stat.uid, stat.gid, stat.size as u32);
+        // A size of zero says nothing: whoever wrote the entry did not believe its times.
+        let is_believable = word(SIZE_OFFSET)? != 0;
+        let is_old = |time: (u32, u32)| age(time, modified) > if time.1 == 0 { COARSE_SETTLED_NS } else { SETTLED_NS };
+        // A file's own time can be set to any; the other one cannot.
+        if !(is_same && is_believable && is_old(mtime) && is_old(ctime)) {
+            return None;
+        }
+        let oid = Oid::from_bytes(self.bytes.get(entry.range.start + OID_OFFSET..)?.get(..20)?).ok()?;
+        Some((word(MODE_OFFSET)?, oid))
+    }
 }
 
 fn entry_at(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
@@ -504,7 +583,7 @@ mod tests {
     }
 
     /// Patches an index made by git and compares with git's listing of what a model says.
-    fn check(entries: &[(String, usize)], puts: &[String], drops: &[String], version: &str) {
+    fn check(entries: &[(String, usize)], puts: &[String], drops: &[String], version: &str, left_out: bool) {
         let dir = tempfile::tempdir().unwrap();
         git(dir.path(), &["init", "-q"], b"");
         git(dir.path(), &["hash-object", "-w", "--stdin"], b"");
@@ -518,6 +597,7 @@ mod tests {
             before: None,
             stat: None,
             recent: false,
+            left_out,
         });
         let mut ops: BTreeMap<&[u8], Op> = drops
             .iter()
@@ -545,7 +625,11 @@ mod tests {
         let listed: Vec<&[u8]> = listed.split(|byte| *byte == 0).filter(|line| !line.is_empty()).collect();
         let expected: Vec<&[u8]> = expected.iter().map(|(_, line)| line.as_slice()).collect();
         assert_eq!(listed, expected);
-        assert!(Index::parse(&patched).is_some());
+        let skipped = Index::parse(&patched).unwrap().skip_worktree();
+        assert_eq!(skipped, puts.iter().filter(|_| left_out).map(|path| path.clone().into_bytes()).collect());
+        let tags = git(dir.path(), &["ls-files", "-t", "-z"], b"");
+        let by_git = tags.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
+        assert_eq!(skipped, by_git.map(<[u8]>::to_vec).collect());
     }
 
     /// Answers whether one path would have to be a directory for the other.
@@ -571,12 +655,13 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn patched_index_lists_what_git_would(
-            entries in paths(20), stages in prop::collection::vec(0_usize..4, 20), puts in paths(6), drops in paths(6)
+            entries in paths(20), stages in prop::collection::vec(0_usize..4, 20), puts in paths(6), drops in paths(6),
+            left_out in any::<bool>()
         ) {
             let drops: Vec<String> = drops.into_iter().filter(|path| !puts.contains(path)).collect();
             let staged = |(path, stage): (&String, &usize)| (path.clone(), *stage);
             let entries: Vec<_> = entries.iter().zip(&stages).map(staged).collect();
-            check(&entries, &puts, &drops, "2");
+            check(&entries, &puts, &drops, "2", left_out);
         }
     }
 
@@ -586,7 +671,9 @@ mod tests {
         let entries: Vec<_> = [(long.as_str(), 0), ("x", 1), ("x", 2), ("x", 3), ("y", 2)]
             .map(|(path, stage)| (path.to_owned(), stage))
             .to_vec();
-        check(&entries, &[long, "x".to_owned()], &["y".to_owned()], "3");
+        for left_out in [false, true] {
+            check(&entries, &[long.clone(), "x".to_owned()], &["y".to_owned()], "3", left_out);
+        }
     }
 
     #[test]

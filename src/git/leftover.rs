@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -13,6 +14,8 @@ use crate::base::Timestamp;
 
 /// A file may be this young before it is locked by its maker.
 const AGE_MIN: Duration = Duration::from_secs(600);
+/// Letters and digits that make a temporary name unique.
+const RANDOM_CHARS: usize = 6;
 
 /// What a dead process left.
 #[derive(Debug)]
@@ -36,7 +39,46 @@ impl Repo {
     }
 }
 
+impl Repo {
+    /// Finds files of `directory` that somebody began under a temporary name, `prefix` and six letters or digits, and
+    /// that no living process holds; changes nothing.
+    ///
+    /// Only what begins one of `contents` is taken for ours, and nothing that is tracked.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn begun_in(
+        &self,
+        directory: &Path,
+        prefix: &str,
+        contents: &[String],
+        now: Timestamp,
+    ) -> Result<Vec<Leftover>> {
+        let is_ours = |left: &Leftover| {
+            let name = left.path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let random = name.strip_prefix(prefix).unwrap_or_default();
+            let is_random = random.len() == RANDOM_CHARS && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            is_random && left.begins_one_of(contents) && !self.is_tracked_at(&left.path)
+        };
+        let found = in_directory(directory, &[prefix], now)?;
+        Ok(found.into_iter().filter(is_ours).collect())
+    }
+
+    /// What cannot be asked about is taken for tracked.
+    fn is_tracked_at(&self, path: &Path) -> bool {
+        let below = path.strip_prefix(self.root()).ok().map(|below| below.as_os_str().as_bytes());
+        below.is_some_and(|below| self.is_tracked(below).unwrap_or(true))
+    }
+}
+
 impl Leftover {
+    fn begins_one_of(&self, contents: &[String]) -> bool {
+        let longest = contents.iter().map(String::len).max().unwrap_or_default() as u64;
+        let is_readable = self.held.metadata().is_ok_and(|found| found.is_file() && found.len() <= longest);
+        let bytes = is_readable.then(|| fs::read(&self.path).ok()).flatten();
+        bytes.is_some_and(|bytes| contents.iter().any(|content| content.as_bytes().starts_with(&bytes)))
+    }
+
     /// Removes it.
     ///
     /// # Errors

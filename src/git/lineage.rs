@@ -8,7 +8,6 @@ use super::branch::{object_id, oid};
 use super::error::{Error, Result};
 use super::history::{PROMOTION_TRAILER, trailer};
 use super::repo::Repo;
-use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 
 /// The trailer that names the commit whose content a rollback restored.
@@ -104,7 +103,7 @@ impl Repo {
     /// The commit is missing.
     pub fn promotion_of(&self, commit: ObjectId) -> Result<Option<String>> {
         let found = self.inner.find_commit(oid(commit)?).map_err(Error::library("read a commit"))?;
-        Ok(trailer(found.message_bytes(), PROMOTION_TRAILER).map(|id| shown(id.as_bytes())))
+        Ok(trailer(found.message_bytes(), PROMOTION_TRAILER))
     }
 
     /// Answers what a commit of cascade's restored, by its trailer; nothing for any other.
@@ -169,7 +168,12 @@ mod tests {
         }
 
         fn foreign(&self, tip: ObjectId, sources: &[ObjectId]) -> BTreeSet<ObjectId> {
-            self.repo.foreign_commits(tip, sources, None).unwrap().into_iter().map(|commit| commit.id).collect()
+            self.repo
+                .foreign_commits(tip, sources, None, &mut |_| Ok(true))
+                .unwrap()
+                .into_iter()
+                .map(|commit| commit.id)
+                .collect()
         }
     }
 

@@ -6,13 +6,16 @@
 mod beneath;
 mod branch;
 pub mod candidate;
+mod durable;
 pub mod error;
 pub mod handle;
 pub mod history;
 mod index;
+pub mod ledger;
 pub mod leftover;
 mod lineage;
 pub mod locks;
+pub mod merge;
 mod names;
 pub mod outgoing;
 mod pack;
@@ -23,14 +26,18 @@ pub mod save;
 mod scratch;
 pub mod setup;
 mod tree;
+mod unreadable;
 pub mod version;
 
 pub use candidate::NewCommit;
+pub use durable::{LostSaves, WentBack};
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
-pub use history::{CommitSummary, FileChange, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use lineage::RESTORES_TRAILER;
+pub use merge::ROLLBACK_TRAILER;
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{

@@ -1,4 +1,4 @@
-//! Writing new objects as one durable pack.
+//! Writing new objects as one pack, durable where that is asked for.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use tempfile::NamedTempFile;
 
 use super::error::{Error, Result};
+use crate::config::Durability;
 
 /// Bytes gathered before they go to the file.
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
@@ -27,6 +28,7 @@ pub(super) const UNFINISHED_PREFIX: &str = "tmp_cascade_";
 /// Objects that the repository has already are written again: git's own may never have reached the disk.
 pub(super) struct PackWriter {
     dir: PathBuf,
+    durability: Durability,
     file: Option<BufWriter<NamedTempFile>>,
     deflate: Compress,
     offset: u64,
@@ -42,9 +44,10 @@ struct Object {
 
 impl PackWriter {
     /// Prepares a pack in the object directory `objects` of a repository; makes no file yet.
-    pub fn new(objects: &Path) -> Self {
+    pub fn new(objects: &Path, durability: Durability) -> Self {
         Self {
             dir: objects.join("pack"),
+            durability,
             file: None,
             deflate: Compress::new(Compression::new(1), true),
             offset: 0,
@@ -105,7 +108,7 @@ impl PackWriter {
         if bytes.len() as u64 == size { Ok(Some(bytes)) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
-    /// Writes what was added durably and shows it to git; answers whether there was anything.
+    /// Writes what was added, waits for the disk where saves do, and shows it to git; answers whether there was anything.
     pub fn finish(mut self) -> Result<bool> {
         let Some(file) = self.file.take() else { return Ok(false) };
         let dir = self.dir.clone();
@@ -162,13 +165,17 @@ impl PackWriter {
         idx.write_all(&index)?;
         for file in [pack.as_file(), idx.as_file()] {
             file.set_permissions(Permissions::from_mode(0o444))?;
-            file.sync_all()?;
+            self.sync(file)?;
         }
         let name: String = checksum.iter().map(|byte| format!("{byte:02x}")).collect();
         // Git looks for the index first, so the pack must be in place before it.
         pack.persist(self.dir.join(format!("pack-{name}.pack"))).map_err(|failed| failed.error)?;
         idx.persist(self.dir.join(format!("pack-{name}.idx"))).map_err(|failed| failed.error)?;
-        File::open(&self.dir)?.sync_all()
+        self.sync(&File::open(&self.dir)?)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        if self.durability.is_fast() { Ok(()) } else { file.sync_all() }
     }
 
     /// Builds the pack's index, version 2.
@@ -347,7 +354,7 @@ mod tests {
     fn objects_come_back_from_the_pack() {
         let dir = tempfile::tempdir().unwrap();
         let repo = git2::Repository::init_bare(dir.path()).unwrap();
-        let mut pack = PackWriter::new(&dir.path().join("objects"));
+        let mut pack = PackWriter::new(&dir.path().join("objects"), Durability::Full);
         let contents: Vec<Vec<u8>> =
             (0..40_usize).map(|n| (0..n * n * 150).map(|i| (i * n % 251) as u8).collect()).collect();
         let oids: Vec<Oid> = contents.iter().map(|bytes| pack.add(ObjectType::Blob, bytes).unwrap()).collect();
@@ -368,7 +375,7 @@ mod tests {
     #[test]
     fn blobs_are_read_back_before_the_pack_is_finished() {
         let dir = tempfile::tempdir().unwrap();
-        let mut pack = PackWriter::new(&dir.path().join("objects"));
+        let mut pack = PackWriter::new(&dir.path().join("objects"), Durability::Fast);
         let contents = [b"".to_vec(), b"small".to_vec(), vec![b'x'; 100_000]];
         for bytes in &contents {
             let oid = pack.add(ObjectType::Blob, bytes).unwrap();
@@ -385,7 +392,7 @@ mod tests {
     #[test]
     fn pack_that_only_failed_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let mut pack = PackWriter::new(dir.path());
+        let mut pack = PackWriter::new(dir.path(), Durability::Full);
         assert!(!pack.add_large(5, &mut &b"abc"[..], Oid::ZERO_SHA1).unwrap());
         assert!(!pack.finish().unwrap());
         assert_eq!(fs::read_dir(dir.path().join("pack")).unwrap().count(), 0);

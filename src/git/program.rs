@@ -64,6 +64,11 @@ impl Program {
         program
     }
 
+    /// The same, with every object that it writes made durable.
+    pub fn new_durable<S: AsRef<OsStr>>(repo: &Repo, arguments: impl IntoIterator<Item = S>) -> Self {
+        Self::new(repo, synced(arguments))
+    }
+
     /// Prepares `git <arguments>` in any directory.
     pub fn at<S: AsRef<OsStr>>(directory: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
         let arguments: Vec<OsString> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
@@ -86,9 +91,15 @@ impl Program {
 
     /// Prepares `git <arguments>` in the checkout `root`, with every object that it writes made durable.
     pub fn durable<S: AsRef<OsStr>>(root: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
-        let settings = ["-c", "core.fsync=objects", "-c", "core.fsyncMethod=fsync"].map(OsString::from);
-        let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
-        Self::at(root, settings.into_iter().chain(arguments)).env("GIT_OPTIONAL_LOCKS", "0")
+        Self::at(root, synced(arguments)).env("GIT_OPTIONAL_LOCKS", "0")
+    }
+
+    /// Prepares `git <arguments>` that writes objects of a save: durable where saves wait for the disk.
+    pub fn saving<S: AsRef<OsStr>>(repo: &Repo, arguments: impl IntoIterator<Item = S>) -> Self {
+        if repo.is_fast() {
+            return Self::at(repo.root(), arguments).env("GIT_OPTIONAL_LOCKS", "0");
+        }
+        Self::durable(repo.root(), arguments)
     }
 
     /// Gives the command an opened file as its standard input.
@@ -135,6 +146,13 @@ impl Program {
         })?;
         wait(child, self.input, self.deadline, self.output_limit_bytes, self.shown)
     }
+}
+
+/// Puts settings before a command by which it waits until the disk has what it writes; by default git does so for some
+/// of it only.
+fn synced<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> impl Iterator<Item = OsString> {
+    let settings = ["-c", "core.fsync=objects,derived-metadata", "-c", "core.fsyncMethod=fsync"].map(OsString::from);
+    settings.into_iter().chain(arguments.into_iter().map(|argument| argument.as_ref().to_owned()))
 }
 
 impl Output {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::branch::full_name;
 use super::error::{Error, Result};
+use super::ledger::LEDGER;
 use super::program::{Output, Program};
 use super::repo::Repo;
 use crate::base::escape::{shell_word, shown};
@@ -12,6 +13,20 @@ use crate::base::id::ObjectId;
 /// Longest time that a remote is waited for which is only asked whether it answers.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Words by which ssh, git and the great hosts say that it is the right that is missing.
+const DENIALS: [&str; 10] = [
+    "Permission denied",
+    "Authentication failed",
+    "could not read Username",
+    "error: 403",
+    "error: 401",
+    "marked as read only",
+    "Write access to repository not granted",
+    "not allowed to push",
+    "access denied or repository not exported",
+    "service not enabled",
+];
+
 /// What a push may do to the remote's branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lease {
@@ -19,6 +34,17 @@ pub enum Lease {
     Forward,
     /// Move it wherever the push says, provided that it is at this commit (none: it does not exist).
     Exactly(Option<ObjectId>),
+}
+
+/// One reference that a push moves.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sent<'a> {
+    /// Its full name.
+    pub full: &'a str,
+    /// Where it goes.
+    pub commit: ObjectId,
+    /// From where.
+    pub lease: Lease,
 }
 
 impl Repo {
@@ -34,6 +60,15 @@ impl Repo {
     /// The remote cannot be reached or denies access.
     pub fn remote_tip(&self, remote: &str, branch: &str) -> Result<Option<ObjectId>> {
         Ok(self.remote_refs(remote, &[&full_name(branch)?])?.pop().flatten())
+    }
+
+    /// Asks the remote where its branch and its ledger are; nothing for what does not exist there.
+    ///
+    /// # Errors
+    /// As [`Repo::remote_tip`].
+    pub fn remote_tips(&self, remote: &str, branch: &str) -> Result<(Option<ObjectId>, Option<ObjectId>)> {
+        let mut tips = self.remote_refs(remote, &[LEDGER, &full_name(branch)?])?;
+        Ok((tips.pop().flatten(), tips.pop().flatten()))
     }
 
     /// Asks the remote where some references are, by their full names; answers them in that order.
@@ -90,15 +125,16 @@ impl Repo {
         self.remote_refs(remote, &names.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// Fetches a remote's branch into its tracking reference.
+    /// Fetches a remote's branch into its tracking reference; what came is durable.
     ///
     /// # Errors
     /// The remote cannot be reached or denies access, or has no such branch.
     pub fn fetch(&self, remote: &str, branch: &str) -> Result<()> {
         let refspec = format!("+{}:refs/remotes/{remote}/{branch}", full_name(branch)?);
-        let arguments =
-            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", remote, &refspec];
-        let output = Program::new(self, arguments).deadline(self.network_deadline()).run()?;
+        // One pack is one thing to wait for: git would make files of a hundred objects.
+        let arguments = ["-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"];
+        let arguments = arguments.into_iter().chain(["--end-of-options", remote, &refspec]);
+        let output = Program::new_durable(self, arguments).deadline(self.network_deadline()).run()?;
         if output.status.success() { Ok(()) } else { Err(network_error(remote, &output)) }
     }
 
@@ -111,31 +147,58 @@ impl Repo {
     /// [`Error::RemoteDenied`] and [`Error::RemoteUnavailable`] for the connection.
     pub fn push(&self, remote: &str, commit: ObjectId, branch: &str, lease: Lease) -> Result<()> {
         let full = full_name(branch)?;
+        let output = self.send(remote, &[Sent { full: &full, commit, lease }], &[])?;
+        answer_of_push(&output, (remote, branch), &full)
+    }
+
+    /// Asks the remote whether a commit may be pushed to its branch; no hook is run, here or there, and nothing changes.
+    ///
+    /// What a host decides only when something arrives (a protected branch, a server's hook) shows at a push alone.
+    ///
+    /// # Errors
+    /// As [`Repo::push`], within [`PROBE_DEADLINE`]; [`Error::RemoteMoved`] comes from a remote that lets us push.
+    pub fn probe_push(&self, remote: &str, commit: ObjectId, branch: &str) -> Result<()> {
+        let full = full_name(branch)?;
         let refspec = format!("{commit}:{full}");
+        let arguments = ["push", "--dry-run", "--no-verify", "--porcelain", "--no-follow-tags"];
+        let rest = ["--recurse-submodules=no", "--end-of-options", remote, &refspec];
+        let output = Program::new(self, arguments.into_iter().chain(rest)).deadline(PROBE_DEADLINE).run()?;
+        answer_of_push(&output, (remote, branch), &full)
+    }
+
+    /// Pushes commits to references of a remote, and answers what git said of it.
+    pub(super) fn send(&self, remote: &str, sent: &[Sent<'_>], options: &[&str]) -> Result<Output> {
         let mut arguments = vec!["push".to_owned(), "--porcelain".to_owned(), "--no-follow-tags".to_owned()];
-        if let Lease::Exactly(expected) = lease {
-            let expected = expected.map_or_else(String::new, |id| id.to_string());
-            arguments.push(format!("--force-with-lease={full}:{expected}"));
-        }
-        arguments.extend(["--end-of-options".to_owned(), remote.to_owned(), refspec]);
-        let output = Program::new(self, &arguments).deadline(self.network_deadline()).run()?;
-        match (output.status.success(), rejection(&output.stdout, &full)) {
-            (true, None) => Ok(()),
-            (_, Some(reason)) if is_stale(&reason) => {
-                Err(Error::RemoteMoved { remote: remote.to_owned(), branch: shown(branch.as_bytes()) })
+        arguments.extend(options.iter().map(|option| (*option).to_owned()));
+        for Sent { full, lease, .. } in sent {
+            if let Lease::Exactly(expected) = lease {
+                let expected = expected.map_or_else(String::new, |id| id.to_string());
+                arguments.push(format!("--force-with-lease={full}:{expected}"));
             }
-            (_, Some(reason)) => Err(Error::RemoteRefused {
-                remote: remote.to_owned(),
-                branch: shown(branch.as_bytes()),
-                reason: with_remote_words(&reason, &output),
-            }),
-            (false, None) => Err(push_error(remote, branch, &output)),
         }
+        arguments.extend(["--end-of-options".to_owned(), remote.to_owned()]);
+        arguments.extend(sent.iter().map(|Sent { full, commit, .. }| format!("{commit}:{full}")));
+        Program::new(self, &arguments).deadline(self.network_deadline()).run()
+    }
+}
+
+fn answer_of_push(output: &Output, (remote, branch): (&str, &str), full: &str) -> Result<()> {
+    match (output.status.success(), rejection(&output.stdout, full)) {
+        (true, None) => Ok(()),
+        (_, Some(reason)) if is_stale(&reason) => {
+            Err(Error::RemoteMoved { remote: remote.to_owned(), branch: shown(branch.as_bytes()) })
+        }
+        (_, Some(reason)) => Err(Error::RemoteRefused {
+            remote: remote.to_owned(),
+            branch: shown(branch.as_bytes()),
+            reason: with_remote_words(&reason, output),
+        }),
+        (false, None) => Err(push_error(remote, branch, output)),
     }
 }
 
 /// Answers why the remote rejected `full`, from the porcelain lines `<flag>\t<from>:<to>\t<summary>`.
-fn rejection(stdout: &[u8], full: &str) -> Option<String> {
+pub(super) fn rejection(stdout: &[u8], full: &str) -> Option<String> {
     let text = String::from_utf8_lossy(stdout);
     text.lines().find_map(|line| {
         let mut fields = line.splitn(3, '\t');
@@ -146,7 +209,7 @@ fn rejection(stdout: &[u8], full: &str) -> Option<String> {
 }
 
 /// Tells "the branch is elsewhere" from "a rule says no": git has these few words for the former.
-fn is_stale(summary: &str) -> bool {
+pub(super) fn is_stale(summary: &str) -> bool {
     let stale = ["(stale info)", "(fetch first)", "(non-fast-forward)", "(remote ref updated since checkout)"];
     let raced =
         ["cannot lock ref", "failed to update ref", "reference already exists", "(incorrect old value provided)"];
@@ -167,7 +230,7 @@ fn with_remote_words(summary: &str, output: &Output) -> String {
 }
 
 /// A push that failed without a word on the branch: a local pre-push hook said no, or the connection failed.
-fn push_error(remote: &str, branch: &str, output: &Output) -> Error {
+pub(super) fn push_error(remote: &str, branch: &str, output: &Output) -> Error {
     let message = output.message();
     let reached = !["fatal:", "ssh:"].iter().any(|prefix| message.lines().any(|line| line.starts_with(prefix)));
     if reached {
@@ -220,11 +283,10 @@ fn advice(way: &Way, is_denied: bool, remote: &str) -> String {
     }
 }
 
-fn network_error(remote: &str, output: &Output) -> Error {
+pub(super) fn network_error(remote: &str, output: &Output) -> Error {
     let reason = output.message();
     let remote = remote.to_owned();
-    let denials = ["Permission denied", "Authentication failed", "could not read Username", "error: 403", "error: 401"];
-    if denials.iter().any(|word| reason.contains(word)) {
+    if DENIALS.iter().any(|word| reason.contains(word)) {
         Error::RemoteDenied { remote, reason }
     } else {
         Error::RemoteUnavailable { remote, reason }

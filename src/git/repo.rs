@@ -1,5 +1,6 @@
 //! One opened repository and where its checkout stands.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
@@ -8,7 +9,10 @@ use std::time::Duration;
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 
 use super::error::{Error, Result};
+use super::index::Proved;
+use super::pack::PackWriter;
 use super::program::NETWORK_DEADLINE;
+use crate::config::Durability;
 
 /// An opened repository with a working tree.
 pub struct Repo {
@@ -16,6 +20,9 @@ pub struct Repo {
     root: PathBuf,
     program_path: Option<OsString>,
     network_deadline: Duration,
+    /// The index as this process left it, which need not be proved to be whole again.
+    pub(super) proved_index: Cell<Option<Proved>>,
+    durability: Durability,
 }
 
 /// Where `HEAD` points.
@@ -51,7 +58,14 @@ impl Repo {
             .map_err(|source| open_error(dir, source))?;
         let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
         let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { inner, root, program_path: None, network_deadline: NETWORK_DEADLINE })
+        Ok(Self {
+            inner,
+            root,
+            program_path: None,
+            network_deadline: NETWORK_DEADLINE,
+            proved_index: Cell::new(None),
+            durability: Durability::Full,
+        })
     }
 
     /// Lets the git program (and the hooks it runs) search for programs in `path` instead of the inherited `PATH`.
@@ -69,8 +83,25 @@ impl Repo {
     }
 
     /// Answers how long a command that talks to a remote may take.
-    pub(super) fn network_deadline(&self) -> Duration {
+    pub(in crate::git) fn network_deadline(&self) -> Duration {
         self.network_deadline
+    }
+
+    /// Says whether saves by this handle wait for the disk; they do unless it is called. Whatever else is written does.
+    #[must_use]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Answers whether saves are acknowledged before they are on the disk.
+    pub(super) fn is_fast(&self) -> bool {
+        self.durability.is_fast()
+    }
+
+    /// Prepares a pack for the objects of a save.
+    pub(super) fn pack_writer(&self) -> PackWriter {
+        PackWriter::new(&self.common_dir().join("objects"), self.durability)
     }
 
     /// Answers the `PATH` for the git program, where it differs from the inherited one.

@@ -1,13 +1,26 @@
-//! The durable save: what changed in the working tree becomes a commit that survives a power cut.
+//! The save: what changed in the working tree becomes a commit, by default one that survives a power cut.
 //!
-//! Files are read and hashed first, without any lock. All new objects go into one synced pack. Then
+//! Files are read and hashed first, without any lock. All new objects go into one pack, synced unless saves
+//! do not wait for the disk. Then
 //! `.git/index.lock` is held for milliseconds while branch and index move together, so that the user's
 //! own `git add` and `git commit` beside it neither disturb a save nor are undone by one.
 
 mod attributes;
+#[cfg(test)]
+mod case_tests;
 mod commit;
+#[cfg(test)]
+mod filter_tests;
+#[cfg(test)]
+mod form_tests;
+mod known;
+#[cfg(test)]
+mod known_tests;
 mod lock;
 mod mend;
+#[cfg(test)]
+mod mend_tests;
+mod old_index;
 mod proposal;
 mod publish;
 mod pull;
@@ -16,11 +29,16 @@ mod pull_tests;
 mod replace;
 mod restore;
 mod scan;
+mod sparse;
+#[cfg(test)]
+mod sparse_tests;
+mod spelling;
 #[cfg(test)]
 mod tests;
+mod tip;
 mod transfer;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -35,13 +53,15 @@ pub use self::pull::{Clash, PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
+use self::sparse::Absence;
+pub(super) use self::tip::Tip;
 use super::beneath::Beneath;
 use super::branch::object_id;
 use super::error::{Error, Result};
-use super::index::{Index, Op};
+use super::index::Op;
 use super::program::Program;
 use super::repo::{Head, Repo};
-use super::tree::{BaseTree, Edit, MODE_TREE};
+use super::tree::{BaseTree, Edit};
 
 /// Packs up to this number cost reading nothing worth mentioning; git's own limit is the same.
 pub const PACKS_KEPT: usize = 50;
@@ -90,7 +110,7 @@ pub struct SaveRequest<'a> {
 /// What became of the wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SaveAnswer {
-    /// There is a new commit, and it is durable.
+    /// There is a new commit; it is durable unless [`Repo::with_durability`] said that saves do not wait for the disk.
     Saved(Saved),
     /// The commit has everything already that can be saved now.
     Nothing {
@@ -168,15 +188,16 @@ enum Attempt {
 }
 
 impl Repo {
-    /// Commits what changed at the hinted paths on top of the branch, durably.
+    /// Commits what changed at the hinted paths on top of the branch; durably, where [`Repo::with_durability`] says
+    /// nothing else ([`Repo::flush`] makes up for it).
     ///
     /// The index follows; what the user staged of other paths stays staged. What cannot be saved is set
     /// aside and does not keep the rest from being saved. Paths in an excluded or nested repository and
     /// submodules stay as they are.
     ///
     /// # Errors
-    /// [`Error::NoCommits`] on an unborn branch; [`Error::Locked`] when another program holds the index for
-    /// two seconds; [`Error::RefMoved`] when the user committed faster than five tries; what the file system
+    /// [`Error::NoCommits`] on an unborn branch; [`Error::IndexDamaged`] (see [`Repo::mending`]); [`Error::Locked`] when
+    /// another program holds the index for two seconds; [`Error::RefMoved`] when the user committed faster than five tries; what the file system
     /// or git refuse. The branch has not moved then, except after an error about moving the index into place.
     pub fn save(&self, request: &SaveRequest<'_>) -> Result<SaveAnswer> {
         let mut expected = None;
@@ -216,9 +237,10 @@ impl Repo {
     /// Answers the paths that git's status sees a change at, sorted; ignored ones are left out.
     ///
     /// # Errors
-    /// git fails.
+    /// [`Error::IndexDamaged`]; git fails.
     pub fn changed_files(&self) -> Result<Vec<Vec<u8>>> {
-        Ok(self.changed_paths()?.into_iter().collect())
+        self.whole_index()?;
+        Ok(self.changed_paths(None)?.into_iter().collect())
     }
 
     /// Answers the files at and below `paths` (relative to the top) that are tracked or not ignored, sorted.
@@ -242,11 +264,7 @@ impl Repo {
             Head::Branch { commit, .. } | Head::Detached { commit } => commit,
             Head::Unborn { .. } => return Ok(None),
         };
-        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
-        let found = BaseTree::new(&odb, self.base_tree(commit)?).find(path)?;
-        let Some(entry) = found.filter(|entry| entry.mode != MODE_TREE) else { return Ok(None) };
-        let blob = odb.read(entry.oid).map_err(Error::library(format!("read blob {}", entry.oid)))?;
-        Ok(Some(blob.data().to_vec()))
+        self.content_at(object_id(commit)?, path)
     }
 
     /// Lists the paths whose staged content is not what the commit at `HEAD` has, up to `limit`.
@@ -306,9 +324,17 @@ impl Repo {
             Hints::Paths(paths) if !paths.iter().any(|path| matches!(path.as_slice(), b"" | b"." | b"/")) => {
                 scan.run(paths.iter().map(Vec::as_slice))?;
             }
-            _ => scan.run(self.changed_paths()?.iter().map(Vec::as_slice))?,
+            _ => {
+                // Git would believe a damaged index.
+                self.whole_index()?;
+                let mut paths = self.changed_paths(None)?;
+                if scan.ignores_case() {
+                    paths.extend(self.respelled_paths(&mut scan, &paths)?);
+                }
+                scan.run(paths.iter().map(Vec::as_slice))?;
+            }
         }
-        self.resolve_absent(&mut scan)?;
+        let absence = self.resolve_absent(&mut scan)?;
         if scan.found.changes.is_empty() {
             let (set_aside, unsettled) = reports(scan.found);
             return Ok(Attempt::Done(SaveAnswer::Nothing { set_aside, unsettled }));
@@ -330,7 +356,7 @@ impl Repo {
             offset_minutes: request.offset_minutes,
         };
         let ops = scan.found.changes.iter().map(|(path, (change, op))| (path.as_slice(), (change.kind, op)));
-        let publication = Publication::new(self, &draft, ops, &written.dirs);
+        let publication = Publication::new(self, &draft, ops, &written.dirs).unless_refuted(absence);
         match publication.run(scan.pack, &odb)? {
             Moved::Superseded => Ok(Attempt::Superseded { parent }),
             Moved::To { commit, keeps_staged } => {
@@ -358,52 +384,49 @@ impl Repo {
         })
     }
 
-    fn base_tree(&self, commit: Oid) -> Result<Oid> {
+    pub(super) fn base_tree(&self, commit: Oid) -> Result<Oid> {
         let commit = self.inner.find_commit(commit).map_err(Error::library(format!("read commit {commit}")))?;
         Ok(commit.tree_id())
     }
 
-    /// Answers the paths that differ between working tree, index and commit, as git sees them.
+    /// Answers the paths that differ between working tree, index and commit, as git sees them with one of its settings
+    /// (`key=value`).
     ///
     /// The git program reads every form of index, looks with several threads, and takes its memory with it.
-    fn changed_paths(&self) -> Result<BTreeSet<Vec<u8>>> {
-        let args =
+    fn changed_paths(&self, setting: Option<&str>) -> Result<BTreeSet<Vec<u8>>> {
+        let status =
             ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
-        let output = Program::durable(self.root(), args).keep_all().succeed()?;
+        let setting = setting.into_iter().flat_map(|setting| ["-c", setting]);
+        let output = Program::durable(self.root(), setting.chain(status)).keep_all().succeed()?;
         Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
     }
 
-    /// Turns what is absent into deletions, except what a sparse checkout leaves out.
-    fn resolve_absent(&self, scan: &mut Scan<'_>) -> Result<()> {
-        if scan.found.absent.is_empty() {
-            return Ok(());
-        }
-        let skipped = self.skip_worktree()?;
-        for (path, entry) in std::mem::take(&mut scan.found.absent) {
-            if !skipped.contains(&path) {
-                // What has taken its place below it, or what it is below of, is noted by its own path.
-                scan.delete(path, Some(entry.oid));
+    /// Answers the paths that are only spelled anew: git is blind to them where it ignores case.
+    fn respelled_paths(&self, scan: &mut Scan<'_>, seen: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+        let mut respelled = Vec::new();
+        for path in self.changed_paths(Some("core.ignoreCase=false"))? {
+            if !seen.contains(&path) && scan.is_respelled(&path)? {
+                respelled.push(path);
             }
         }
-        Ok(())
+        Ok(respelled)
     }
 
-    fn skip_worktree(&self) -> Result<HashSet<Vec<u8>>> {
-        let path = self.git_dir().join("index");
-        let bytes = match std::fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
-            Err(error) => return Err(Error::io("read", path)(error)),
-        };
-        if let Some(index) = Index::parse(&bytes) {
-            return Ok(index.skip_worktree());
+    /// Turns what is absent into deletions, except what a sparse checkout leaves out.
+    fn resolve_absent(&self, scan: &mut Scan<'_>) -> Result<Absence> {
+        if scan.found.absent.is_empty() {
+            return Ok(Absence::default());
         }
-        if mend::is_broken(&bytes) {
-            return Ok(HashSet::new());
+        let skipped = self.skip_worktree()?;
+        let mut paths = Vec::new();
+        for (path, entry) in std::mem::take(&mut scan.found.absent) {
+            if !skipped.paths.contains(&path) {
+                // What has taken its place below it, or what it is below of, is noted by its own path.
+                scan.delete(path.clone(), Some(entry.oid));
+                paths.push(path);
+            }
         }
-        let listed = Program::durable(self.root(), ["ls-files", "-t", "-z"]).succeed()?;
-        let skipped = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
-        Ok(skipped.map(<[u8]>::to_vec).collect())
+        Ok(Absence { paths, index: skipped.index })
     }
 }
 

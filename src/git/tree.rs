@@ -94,6 +94,17 @@ impl<'r> BaseTree<'r> {
         Ok(files)
     }
 
+    /// Answers the part of `dir` that is a file here, so that nothing can be below it.
+    pub fn file_above<'p>(&mut self, mut dir: &'p [u8]) -> Result<Option<&'p [u8]>> {
+        while !dir.is_empty() {
+            if let Some(entry) = self.find(dir)? {
+                return Ok((entry.mode != MODE_TREE).then_some(dir));
+            }
+            dir = split(dir).0;
+        }
+        Ok(None)
+    }
+
     fn directory(&mut self, path: &[u8]) -> Result<Option<Rc<Directory>>> {
         if let Some(known) = self.dirs.get(path) {
             return Ok(known.clone());
@@ -231,6 +242,12 @@ pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 /// Joins a directory (empty: the top) and a name.
 pub(super) fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir.is_empty() { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
+/// Answers where each directory of a path ends, from the top down, and then where the path itself does.
+pub(super) fn path_ends(path: &[u8]) -> impl Iterator<Item = usize> {
+    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    slashes.chain([path.len()])
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! A person's word on a candidate, and holds.
 
 use super::error::{Error, Result};
+use super::facts::facts;
+use super::gate::{Facts, Refusal, same_person};
 use super::phase::Event;
 use super::plan::environment_of;
 use super::run::{Observer, drive};
 use crate::base::clock::from_ms;
+use crate::config::Approval;
 use crate::context::Context;
 use crate::store::{ApprovalRecord, Hold, HoldCause, Lock, Promotion, State};
 
@@ -13,8 +16,7 @@ use crate::store::{ApprovalRecord, Hold, HoldCause, Lock, Promotion, State};
 /// # Errors
 /// Nothing waits there, or several do.
 pub async fn find_waiting(ctx: &Context, target: Option<&str>) -> Result<Promotion> {
-    let waiting: Vec<Promotion> =
-        ctx.store.unfinished().await?.into_iter().filter(|promotion| promotion.state == State::Waiting).collect();
+    let waiting: Vec<Promotion> = ctx.store.unfinished().await?.into_iter().filter(can_be_judged).collect();
     let environment = target.filter(|target| ctx.config.environments.contains_key(*target));
     let mut fitting =
         waiting.into_iter().filter(|promotion| environment.is_none_or(|name| promotion.environment == name));
@@ -36,10 +38,15 @@ pub async fn find_waiting(ctx: &Context, target: Option<&str>) -> Result<Promoti
     }
 }
 
-/// Records a person's consent to the candidate and goes on with the promotion.
+/// Answers whether people can say yes or no to a promotion: it waits, or is only offered.
+fn can_be_judged(promotion: &Promotion) -> bool {
+    matches!((promotion.state, promotion.step), (State::Waiting, _) | (State::Planned, None))
+}
+
+/// Records a person's consent to the candidate and goes on with the promotion, unless it is only offered.
 ///
 /// # Errors
-/// The promotion does not wait (any more), or the person asked for it and may not approve it.
+/// The promotion does not wait (any more), or the person may not approve it.
 pub async fn approve(
     ctx: &Context,
     _lock: &Lock,
@@ -48,19 +55,23 @@ pub async fn approve(
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
     record_word(ctx, &promotion, true, reason).await?;
+    if promotion.state == State::Planned {
+        return Ok(promotion);
+    }
     drive(ctx, promotion, Event::Begun, observer).await
 }
 
-/// Goes on with a promotion whose gates opened meanwhile; one that does not wait any more is answered as it is.
+/// Goes on with a promotion whose gates opened meanwhile, and verifies one again that rests unverified; any other is
+/// answered as it is.
 ///
 /// # Errors
 /// As [`super::promote`].
 pub async fn proceed(ctx: &Context, _lock: &Lock, id: &str, observer: &mut dyn Observer) -> Result<Promotion> {
     let promotion = ctx.store.promotion(id).await?;
-    match promotion.state {
-        State::Waiting => drive(ctx, promotion, Event::Begun, observer).await,
-        _ => Ok(promotion),
+    if promotion.state == State::Waiting || promotion.is_paused() {
+        return drive(ctx, promotion, Event::Begun, observer).await;
     }
+    Ok(promotion)
 }
 
 /// Records a person's refusal of the candidate and ends the promotion.
@@ -81,21 +92,44 @@ pub async fn reject(
 }
 
 async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason: Option<String>) -> Result<()> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let not_waiting = || Error::NotNow {
         id: promotion.id.to_string(),
         why: format!("is {}: it does not wait for an answer", promotion.state),
         hint: Some("see `cascade status`".to_owned()),
     };
-    let candidate = promotion.candidate.filter(|_| promotion.state == State::Waiting).ok_or_else(not_waiting)?;
-    let policy = spec.approval.clone().unwrap_or_default();
-    if consent && !policy.own && ctx.person == promotion.requested_by {
-        return Err(Error::OwnApproval { person: ctx.person.clone() });
+    let candidate = promotion.candidate.filter(|_| can_be_judged(promotion)).ok_or_else(not_waiting)?;
+    let facts = facts(ctx, promotion).await?.ok_or_else(not_waiting)?;
+    let policy = facts.approval.clone().unwrap_or_default();
+    if consent {
+        require_approver(ctx, promotion, &policy, &facts)?;
     }
     let at = ctx.now();
     let expires_at = from_ms(at.as_millisecond().saturating_add(policy.expires.as_ms()));
     let word = ApprovalRecord { person: ctx.person.clone(), candidate, consent, reason, at, expires_at };
     Ok(ctx.store.record_approval(&promotion.id, &word).await?)
+}
+
+/// Refuses an approval that would not count.
+fn require_approver(ctx: &Context, promotion: &Promotion, policy: &Approval, facts: &Facts) -> Result<()> {
+    let person = ctx.person.clone();
+    let electorate = facts.electorate(policy);
+    let has_approved = electorate.valid(&facts.approvals).iter().any(|word| same_person(&word.person, &person));
+    match electorate.refusal(&person) {
+        Some(Refusal::Own) => Err(Error::OwnApproval { person }),
+        Some(Refusal::Stranger) => {
+            let environment = promotion.environment.clone();
+            Err(Error::NotAnApprover { person, environment, from: policy.from.clone() })
+        }
+        None if has_approved => Err(Error::NotNow {
+            id: promotion.id.to_string(),
+            why: format!(
+                "is approved by you already: {}",
+                promotion.reason.as_deref().unwrap_or("it waits for others")
+            ),
+            hint: Some(format!("see `cascade why {}`", promotion.environment)),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Stops promotions into an environment until [`resume`].

@@ -98,7 +98,7 @@ enum Turn {
 /// one until there is something new, and so does drift.
 async fn latest(ctx: &Context, environment: &str, cause: Cause) -> Result<Turn> {
     let (spec, source_branch) = environment_of(ctx, environment)?;
-    let (branch, past) = (spec.branch.clone(), Past::of(ctx, environment).await?);
+    let (branch, mut past) = (spec.branch.clone(), Past::of(ctx, environment).await?);
     let news = ctx.git.run(move |repo| {
         let (source, tip) = (repo.branch_tip(&source_branch)?, repo.branch_tip(&branch)?);
         let Some((source, tip)) = source.zip(tip) else { return Ok(source) };
@@ -123,12 +123,17 @@ async fn latest(ctx: &Context, environment: &str, cause: Cause) -> Result<Turn> 
     Ok(if is_tried || !may_begin { Turn::Rest } else { Turn::Propose(Source::Upstream) })
 }
 
+/// Answers what has not landed yet; what rests unverified is live, and nothing waits for it.
 async fn unfinished(ctx: &Context, environment: &str) -> Result<Option<Promotion>> {
     let unfinished = ctx.store.unfinished().await?;
-    Ok(unfinished.into_iter().rfind(|promotion| promotion.environment == environment))
+    Ok(unfinished.into_iter().rfind(|promotion| promotion.environment == environment && !promotion.is_paused()))
 }
 
+/// Goes on with what waits where it can; what is only offered so far is begun.
 async fn proceed_if_open(ctx: &Context, waiting: Promotion) -> Result<Turn> {
+    if waiting.state == State::Planned && waiting.hotfix.is_none() {
+        return Ok(Turn::Propose(Source::Commit(waiting.source)));
+    }
     let is_open = waiting.state == State::Waiting && findings(ctx, &waiting).await?.iter().all(|finding| finding.open);
     Ok(if is_open { Turn::Proceed(waiting.id) } else { Turn::Rest })
 }

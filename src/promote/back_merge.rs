@@ -24,7 +24,7 @@ pub struct BackMerge {
 pub async fn back_merge(ctx: &Context, environment: &str) -> Result<Option<BackMerge>> {
     let (spec, _) = environment_of(ctx, environment)?;
     let (branch, sandbox, remote) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
-    let past = Past::of(ctx, environment).await?;
+    let mut past = Past::of(ctx, environment).await?;
     let found = ctx.git.run(move |repo| {
         let remote = repo.has_remote(&remote).then_some(remote);
         let tip = match environment_tip(repo, &branch, remote.as_deref())? {

@@ -1,26 +1,27 @@
-//! Asking: checks on the candidate, and verification of what is live.
+//! Asking the checks on the candidate, each once per content; and where any check is asked.
 
 use std::path::PathBuf;
 
 use super::error::{Error, Result};
 use super::phase::Event;
-use super::plan::environment_of;
+use super::policy::{self, Policy};
 use super::run::Observer;
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
 use crate::check::{self, Answer, Outcome, Place};
-use crate::config::{CheckSpec, Question};
+use crate::config::{CheckSpec, Question, Waivable};
 use crate::context::Context;
 use crate::store::{CheckPhase, CheckRecord, Promotion};
 
 /// Performs the checks on the candidate, each once per content.
 pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else {
         return Ok(Event::Failed("it has no candidate".to_owned()));
     };
-    for name in &spec.checks {
-        let Some(check) = ctx.config.checks.get(name) else { continue };
+    let policy = policy::of_promotion(ctx, promotion).await?;
+    let waived = policy::is_waived(ctx, promotion, &policy, Waivable::Checks).await?;
+    for name in &policy.environment.checks {
+        let Some(check) = policy.checks.get(name) else { continue };
         let record = match known(ctx, name, check, tree).await? {
             Some(known) => {
                 observer.known(promotion, name);
@@ -39,40 +40,23 @@ pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut
             }
         };
         ctx.store.record_check(&promotion.id, &record).await?;
-        if record.outcome != Outcome::Pass.as_str() {
+        if record.outcome != Outcome::Pass.as_str() && !waived {
             return Ok(Event::CheckFailed(failure(&record)));
         }
     }
     Ok(Event::ChecksPassed)
 }
 
-/// Performs the verification of what is live.
-pub(super) async fn verify(ctx: &Context, promotion: &Promotion, observer: &mut dyn Observer) -> Result<Event> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
-    let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
-    for name in &spec.verify {
-        let Some(check) = ctx.config.checks.get(name) else { continue };
-        observer.asking(promotion, CheckPhase::Verify, name);
-        let room = Room::prepare(ctx, promotion, candidate, CheckPhase::Verify, name, check).await?;
-        let answer = check::verification::verify(name, check, &room.place(), &mut |_, _| {}).await;
-        observer.answered(promotion, CheckPhase::Verify, name, &answer);
-        let record = record(ctx, CheckPhase::Verify, name, &answer);
-        ctx.store.record_check(&promotion.id, &record).await?;
-        if answer.outcome != Outcome::Pass {
-            return Ok(Event::VerificationFailed(failure(&record)));
-        }
-    }
-    Ok(Event::Verified)
-}
-
-fn failure(record: &CheckRecord) -> String {
+/// Says in one line what a check that did not pass answered.
+pub(super) fn failure(record: &CheckRecord) -> String {
     match record.outcome.as_str() {
         "unknown" => format!("check `{}` could not answer: {}", record.name, record.detail),
         _ => format!("check `{}` failed: {}", record.name, record.detail),
     }
 }
 
-fn record(ctx: &Context, phase: CheckPhase, name: &str, answer: &Answer) -> CheckRecord {
+/// Makes the record of an answer that was given now.
+pub(super) fn record(ctx: &Context, phase: CheckPhase, name: &str, answer: &Answer) -> CheckRecord {
     CheckRecord {
         phase,
         name: name.to_owned(),
@@ -91,11 +75,12 @@ fn definition(check: &CheckSpec) -> String {
     Digest::of(&serde_json::to_vec(check).unwrap_or_default()).to_string()
 }
 
-fn depends_on_content_only(check: &CheckSpec) -> bool {
+/// Answers whether a check asks about files alone, and so needs a checkout of them.
+pub(super) fn depends_on_content_only(check: &CheckSpec) -> bool {
     matches!(check.question(), Some(Question::Run(_) | Question::File(_)))
 }
 
-async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> Result<Option<CheckRecord>> {
+pub(super) async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> Result<Option<CheckRecord>> {
     if !depends_on_content_only(check) {
         return Ok(None);
     }
@@ -106,25 +91,37 @@ async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> 
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn check_forecast(ctx: &Context, environment: &str, tree: ObjectId) -> Result<Vec<(String, bool)>> {
-    let (spec, _) = environment_of(ctx, environment)?;
+pub async fn check_forecast(ctx: &Context, policy: &Policy, tree: ObjectId) -> Result<Vec<(String, bool)>> {
     let mut forecast = Vec::new();
-    for name in &spec.checks {
-        let Some(check) = ctx.config.checks.get(name) else { continue };
+    for name in &policy.environment.checks {
+        let Some(check) = policy.checks.get(name) else { continue };
         forecast.push((name.clone(), known(ctx, name, check, tree).await?.is_some()));
     }
     Ok(forecast)
 }
 
+/// Names the scratch checkout of a phase. What is watched has one of its own: a promotion may use the other meanwhile.
+fn scratch_name(environment: &str, phase: CheckPhase) -> String {
+    match phase {
+        // No environment can have this name.
+        CheckPhase::Watch => format!("{environment}/{phase}"),
+        _ => environment.to_owned(),
+    }
+}
+
 /// Where one check is asked: a scratch checkout where it needs files, a log, and what it may know.
-struct Room {
+pub(super) struct Room {
     directory: Option<PathBuf>,
     log: PathBuf,
     variables: Vec<(String, String)>,
 }
 
 impl Room {
-    async fn prepare(
+    /// Prepares it for the check `name` on `commit`.
+    ///
+    /// # Errors
+    /// The commit cannot be checked out, or there is no place for the log.
+    pub(super) async fn prepare(
         ctx: &Context,
         promotion: &Promotion,
         commit: ObjectId,
@@ -135,7 +132,7 @@ impl Room {
         let directory = match depends_on_content_only(check) {
             false => None,
             true => {
-                let scratch = ctx.home.scratch(&promotion.environment);
+                let scratch = ctx.home.scratch(&scratch_name(&promotion.environment, phase));
                 let target = scratch.clone();
                 ctx.git.run(move |repo| repo.check_out_scratch(&target, commit)).await?;
                 Some(scratch)
@@ -154,7 +151,8 @@ impl Room {
         Ok(Self { directory, log, variables })
     }
 
-    fn place(&self) -> Place<'_> {
+    /// Answers it as checks want it.
+    pub(super) fn place(&self) -> Place<'_> {
         Place { directory: self.directory.as_deref(), log: Some(&self.log), variables: &self.variables }
     }
 }

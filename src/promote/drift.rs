@@ -1,6 +1,7 @@
 //! Drift: what an environment has and the source of its next promotion lacks.
 
 use super::error::Result;
+use super::ledger::Vouchers;
 use crate::base::escape::{shell_word, shown};
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::count;
@@ -31,7 +32,7 @@ impl Drift {
 }
 
 /// What is known of an environment's past, and of the way that commits take to it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Past {
     environment: String,
     branch: String,
@@ -41,6 +42,8 @@ pub(super) struct Past {
     hotfixes: Vec<Hotfix>,
     /// What feeds the environment, and what feeds that, with their branches; the sandbox comes last.
     upstream: Vec<(String, String)>,
+    /// What commits that say they are a promotion's are believed by.
+    vouchers: Vouchers,
 }
 
 #[derive(Debug, Clone)]
@@ -61,10 +64,12 @@ impl Past {
             let branch = promotion.hotfix.clone()?;
             Some(Hotfix { promotion: promotion.id.clone(), branch, commit: promotion.source })
         };
+        let branch = ctx.config.environment(environment).map(|spec| spec.branch.clone()).unwrap_or_default();
         let from_upstream = landed.iter().filter(|promotion| promotion.hotfix.is_none());
         Ok(Self {
             environment: environment.to_owned(),
-            branch: ctx.config.environment(environment).map(|spec| spec.branch.clone()).unwrap_or_default(),
+            vouchers: Vouchers::new(ctx, &branch, false),
+            branch,
             hotfixes: landed.iter().filter_map(hotfix).collect(),
             landed: from_upstream
                 .filter_map(|promotion| Some((promotion.candidate?, promotion.source, promotion.tree?)))
@@ -73,12 +78,18 @@ impl Past {
         })
     }
 
+    /// Lets the remote be asked for what its ledger knows.
+    pub fn asking(self) -> Self {
+        Self { vouchers: self.vouchers.asking(), ..self }
+    }
+
     /// Answers what a promotion of `sources` (the last ones feed the first) would undo of what is at `tip`.
     ///
     /// # Errors
     /// A commit is missing.
-    pub fn drift(&self, repo: &Repo, tip: ObjectId, sources: &[ObjectId]) -> git::Result<Option<Drift>> {
-        let commits = repo.foreign_commits(tip, sources, self.vetted(repo))?;
+    pub fn drift(&mut self, repo: &Repo, tip: ObjectId, sources: &[ObjectId]) -> git::Result<Option<Drift>> {
+        let (vetted, vouchers) = (self.vetted(repo), &mut self.vouchers);
+        let commits = repo.foreign_commits(tip, sources, vetted, &mut |commit| vouchers.vouch_for(repo, commit))?;
         let Some(newest) = commits.first() else { return Ok(None) };
         let fact = self.fact(&commits, newest);
         let next = self.next(repo, tip)?;
@@ -128,11 +139,12 @@ impl Past {
 
     /// Answers the command that brings what is at `tip` one step nearer to the source: a promotion where it is upstream
     /// already, else the way back into the sandbox.
-    fn next(&self, repo: &Repo, tip: ObjectId) -> git::Result<String> {
-        let vetted = self.vetted(repo);
+    fn next(&mut self, repo: &Repo, tip: ObjectId) -> git::Result<String> {
+        let (vetted, vouchers) = (self.vetted(repo), &mut self.vouchers);
+        let mut is_vouched = |commit| vouchers.vouch_for(repo, commit);
         for (below, (_, branch)) in self.upstream.iter().zip(self.upstream.iter().skip(1)) {
             let Some(above) = repo.branch_tip(branch)? else { continue };
-            if repo.foreign_commits(tip, &[above], vetted)?.is_empty() {
+            if repo.foreign_commits(tip, &[above], vetted, &mut is_vouched)?.is_empty() {
                 return Ok(format!("cascade promote {}", below.0));
             }
         }

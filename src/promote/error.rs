@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::base::{ErrorKind, Kinded};
+use crate::config::{self, Waivable};
 use crate::{git, store};
 
 /// Answer of everything in this module.
@@ -49,6 +50,14 @@ pub enum Error {
         /// The environment.
         environment: String,
     },
+    /// There is no rollback to undo.
+    #[error("the last thing that happened in {environment} is no rollback: {}", .last.as_deref().unwrap_or("nothing was promoted yet"))]
+    NoRollback {
+        /// The environment.
+        environment: String,
+        /// What happened instead.
+        last: Option<String>,
+    },
     /// Nothing waits in an environment.
     #[error("nothing waits for an answer in {environment}")]
     NothingWaits {
@@ -56,7 +65,7 @@ pub enum Error {
         environment: String,
     },
     /// The person who asked may not approve their own promotion.
-    #[error("{person} asked for this promotion and may not approve it")]
+    #[error("{person} asked for this promotion, or wrote what it brings, and may not approve it")]
     OwnApproval {
         /// The person.
         person: String,
@@ -76,6 +85,34 @@ pub enum Error {
         environment: String,
         /// What is in the way, and what to do.
         why: String,
+    },
+    /// The person is not among those who may approve.
+    #[error("{person} may not approve promotions to {environment}")]
+    NotAnApprover {
+        /// The person.
+        person: String,
+        /// The environment.
+        environment: String,
+        /// Who may: addresses and groups.
+        from: Vec<String>,
+    },
+    /// A gate that the environment does not let be waived.
+    #[error("{environment} does not let its gate `{gate}` be waived")]
+    NotWaivable {
+        /// The gate.
+        gate: Waivable,
+        /// The environment.
+        environment: String,
+        /// The gates that may be.
+        waivable: Vec<Waivable>,
+    },
+    /// The configuration that is committed where rules are read from is no good.
+    #[error("the rules cannot be read: {problems}")]
+    Policy {
+        /// The commit.
+        commit: String,
+        /// What is wrong with it.
+        problems: Box<config::Problems>,
     },
     /// An event does not belong to the promotion's state: a defect.
     #[error("promotion {id} is {state} and cannot take `{event}`")]
@@ -106,9 +143,11 @@ impl Kinded for Error {
             | Self::NotAHotfix { .. }
             | Self::NotNow { .. }
             | Self::NothingToRollBack { .. }
+            | Self::NoRollback { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
-            Self::OwnApproval { .. } => ErrorKind::Denied,
+            Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } => ErrorKind::Denied,
             Self::CannotBringBack { .. } => ErrorKind::Conflict,
+            Self::Policy { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
             Self::OutOfPhase { .. } => ErrorKind::Internal,
         }
@@ -127,9 +166,20 @@ impl Kinded for Error {
             Self::NotAHotfix { environment, .. } => {
                 Some(format!("`cascade promote {environment}` promotes what feeds it"))
             }
-            Self::NothingToRollBack { environment } => Some(format!("see `cascade history {environment}`")),
+            Self::NothingToRollBack { environment } | Self::NoRollback { environment, .. } => {
+                Some(format!("see `cascade history {environment}`"))
+            }
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
+            Self::NotAnApprover { from, .. } => Some(format!("these may: {}", from.join(", "))),
+            Self::NotWaivable { waivable, .. } if waivable.is_empty() => Some("it lets no gate be waived".to_owned()),
+            Self::NotWaivable { waivable, .. } => {
+                let gates: Vec<&str> = waivable.iter().map(|gate| gate.as_str()).collect();
+                Some(format!("these may be: {}; `waive` on the environment's own branch says which", gates.join(", ")))
+            }
+            Self::Policy { commit, .. } => {
+                Some(format!("mend cascade-sync.yaml as commit {commit} has it, or set the variables it needs"))
+            }
             Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } => None,
         }
     }

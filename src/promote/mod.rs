@@ -2,30 +2,45 @@
 //!
 //! [`phase`] and [`gate`] decide, purely. [`run`] journals a step, performs it and feeds the event back, until the
 //! promotion rests. Every step can be performed again: after a crash the journaled step is simply repeated, and each
-//! begins by comparing references instead of guessing.
+//! begins by comparing references instead of guessing. What a release is blamed for is decided by how things were before
+//! it; [`watch`] verifies on what was promoted, and [`undo`] takes a rollback back.
+//!
+//! What happened is stated in the repository itself ([`ledger`], [`attestation`]), where anybody can look whether it was
+//! by the rules ([`audit`]) and from where the database can be made again ([`rebuild`]).
 
 pub mod approve;
+pub mod attestation;
+pub mod audit;
 pub mod auto;
 mod back_merge;
 mod checks;
 mod drift;
 pub mod error;
 mod facts;
+pub mod figures;
 pub mod gate;
 mod land;
+pub mod ledger;
 pub mod phase;
 mod plan;
+pub mod policy;
+pub mod rebuild;
 pub mod rehearse;
 pub mod rollback;
 pub mod run;
+pub mod undo;
+mod verification;
+pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
 pub use checks::check_forecast;
 pub use drift::Drift;
 pub use error::{Error, Result};
-pub use facts::{findings, soak};
-pub use gate::{Finding, Gate, no_soak};
+pub use facts::{findings, forecast};
+pub use gate::{Finding, Gate};
 pub use phase::Event;
 pub use plan::{Preview, preview};
+pub use policy::Policy;
 pub use rehearse::{Rehearsal, rehearsal};
-pub use run::{Observer, Request, Silent, Source, lock, promote, recover};
+pub use run::{Observer, Request, Silent, Source, lock, offer, promote, recover};
+pub use verification::paused;

@@ -9,6 +9,8 @@ pub enum Event {
     Begun,
     /// The candidate exists.
     Planned,
+    /// The candidate exists, and nobody wants it to go on yet.
+    Offered,
     /// The environment has that content already.
     NothingToDo,
     /// Somebody else committed on the environment's branch.
@@ -25,6 +27,8 @@ pub enum Event {
     CheckFailed(String),
     /// Every gate is open.
     Opened,
+    /// What verifies the environment was asked while nothing had moved, and every gate is still open.
+    Probed,
     /// A person said no.
     Rejected(String),
     /// Nobody answered in time.
@@ -43,8 +47,14 @@ pub enum Event {
     Verified,
     /// The live content did not pass.
     VerificationFailed(String),
+    /// The live content did not pass what did not pass before it landed either.
+    Paused(String),
+    /// What was promoted does not stay well while it is watched.
+    WatchFailed(String),
     /// A person wants a live promotion undone.
     RollbackRequested(String),
+    /// It was undone along with a later one.
+    UndoneWith(String),
     /// The failed commits cannot come back.
     Quarantined,
     /// It is decided where the branch goes back to.
@@ -53,6 +63,10 @@ pub enum Event {
     RemoteRolledBack,
     /// The local branch is back.
     LocalRolledBack,
+    /// What is live again passed.
+    BackVerified,
+    /// What is live again did not pass.
+    BackFailing(String),
     /// A step failed for good.
     Failed(String),
 }
@@ -73,6 +87,7 @@ impl Event {
         match self {
             Self::Begun => "begun",
             Self::Planned => "planned",
+            Self::Offered => "offered",
             Self::NothingToDo => "nothing_to_do",
             Self::Drifted(_) => "drifted",
             Self::Conflicted(_) => "conflicted",
@@ -81,6 +96,7 @@ impl Event {
             Self::ChecksPassed => "checks_passed",
             Self::CheckFailed(_) => "check_failed",
             Self::Opened => "opened",
+            Self::Probed => "probed",
             Self::Rejected(_) => "rejected",
             Self::Expired(_) => "expired",
             Self::Superseded(_) => "superseded",
@@ -90,11 +106,16 @@ impl Event {
             Self::Mismatched(_) => "mismatched",
             Self::Verified => "verified",
             Self::VerificationFailed(_) => "verification_failed",
+            Self::Paused(_) => "paused",
+            Self::WatchFailed(_) => "watch_failed",
             Self::RollbackRequested(_) => "rollback_requested",
+            Self::UndoneWith(_) => "undone_with",
             Self::Quarantined => "quarantined",
             Self::RollbackPlanned => "rollback_planned",
             Self::RemoteRolledBack => "remote_rolled_back",
             Self::LocalRolledBack => "local_rolled_back",
+            Self::BackVerified => "back_verified",
+            Self::BackFailing(_) => "back_failing",
             Self::Failed(_) => "failed",
         }
     }
@@ -113,7 +134,11 @@ impl Event {
             | Self::LocalMoved(reason)
             | Self::Mismatched(reason)
             | Self::VerificationFailed(reason)
+            | Self::Paused(reason)
+            | Self::WatchFailed(reason)
             | Self::RollbackRequested(reason)
+            | Self::UndoneWith(reason)
+            | Self::BackFailing(reason)
             | Self::Failed(reason) => Some(reason),
             Self::NothingToDo => Some("the environment has this content already"),
             _ => None,
@@ -135,6 +160,8 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
     match (state, event) {
         (State::Proposed, Event::Begun) => perform(State::Proposed, Step::Plan),
         (State::Proposed, Event::Planned) => perform(State::Planned, Step::Admit),
+        (State::Proposed, Event::Offered) => rest(State::Planned),
+        (State::Planned, Event::Begun) => perform(State::Planned, Step::Admit),
         (State::Proposed, Event::NothingToDo) => rest(State::Cancelled),
         (State::Proposed, Event::Drifted(_)) => rest(State::Drifted),
         (State::Proposed, Event::Conflicted(_)) => rest(State::Conflict),
@@ -142,7 +169,8 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
         (State::Planned | State::Checking, Event::Closed(_)) => rest(State::Waiting),
         (State::Checking, Event::ChecksPassed) => perform(State::Checking, Step::Gate),
         (State::Checking, Event::CheckFailed(_)) => rest(State::Failed),
-        (State::Checking, Event::Opened) => {
+        (State::Checking, Event::Opened) => perform(State::Checking, Step::Probe),
+        (State::Checking, Event::Probed) => {
             perform(State::Landing, if pushes { Step::LandRemote } else { Step::LandLocal })
         }
         (State::Waiting, Event::Begun) => perform(State::Planned, Step::Admit),
@@ -155,16 +183,24 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
         (State::Landing, Event::LocalMoved(_)) => perform(State::RollingBack, Step::PlanRollback),
         (State::Landing, Event::Mismatched(_)) => perform(State::RollingBack, Step::Quarantine),
         (State::Verifying, Event::Verified) => rest(State::Promoted),
+        (State::Verifying, Event::Paused(_)) => rest(State::Verifying),
+        (State::Verifying, Event::Begun) => perform(State::Verifying, Step::Verify),
+        (State::Verifying, Event::Superseded(_)) => rest(State::Superseded),
         (State::Verifying, Event::VerificationFailed(_) | Event::Failed(_)) => {
             perform(State::RollingBack, Step::Quarantine)
         }
-        (State::Promoted, Event::RollbackRequested(_)) => perform(State::RollingBack, Step::Quarantine),
+        (State::Promoted, Event::WatchFailed(_)) => perform(State::RollingBack, Step::Quarantine),
+        (State::Promoted | State::Verifying, Event::RollbackRequested(_)) => {
+            perform(State::RollingBack, Step::Quarantine)
+        }
+        (State::Promoted, Event::UndoneWith(_)) => rest(State::RolledBack),
         (State::RollingBack, Event::Quarantined) => perform(State::RollingBack, Step::PlanRollback),
         (State::RollingBack, Event::RollbackPlanned) => {
             perform(State::RollingBack, if pushes { Step::RollbackRemote } else { Step::RollbackLocal })
         }
         (State::RollingBack, Event::RemoteRolledBack) => perform(State::RollingBack, Step::RollbackLocal),
-        (State::RollingBack, Event::LocalRolledBack) => rest(State::RolledBack),
+        (State::RollingBack, Event::LocalRolledBack) => perform(State::RollingBack, Step::VerifyRollback),
+        (State::RollingBack, Event::BackVerified | Event::BackFailing(_)) => rest(State::RolledBack),
         (State::RollingBack, Event::Failed(_)) => rest(State::RollbackFailed),
         (before, Event::Failed(_)) if has_not_landed(before) || before == State::Landing => rest(State::Failed),
         _ => None,
@@ -174,25 +210,34 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
 /// Answers whether an event can come out of the pending step, or from outside while none is pending.
 fn answers(pending: Option<Step>, event: &Event) -> bool {
     let from: &[Step] = match event {
-        Event::Begun | Event::RollbackRequested(_) => return pending.is_none(),
-        Event::Failed(_) => return pending.is_some(),
-        Event::Rejected(_) | Event::Expired(_) => return pending.is_none_or(|step| step == Step::Gate),
+        Event::Begun | Event::WatchFailed(_) | Event::RollbackRequested(_) | Event::UndoneWith(_) => {
+            return pending.is_none();
+        }
+        // Whatever is said of what is live again, the environment is back.
+        Event::Failed(_) => return pending.is_some_and(|step| step != Step::VerifyRollback),
+        Event::Rejected(_) | Event::Expired(_) => {
+            return pending.is_none_or(|step| matches!(step, Step::Gate | Step::Probe));
+        }
         Event::Superseded(_) => {
             return pending.is_none_or(|step| matches!(step, Step::LandRemote | Step::LandLocal));
         }
-        Event::Planned | Event::NothingToDo | Event::Drifted(_) | Event::Conflicted(_) => &[Step::Plan],
+        Event::Planned | Event::Offered | Event::NothingToDo | Event::Drifted(_) | Event::Conflicted(_) => {
+            &[Step::Plan]
+        }
         Event::Admitted => &[Step::Admit],
-        Event::Closed(_) => &[Step::Admit, Step::Gate],
+        Event::Closed(_) => &[Step::Admit, Step::Gate, Step::Probe],
         Event::ChecksPassed | Event::CheckFailed(_) => &[Step::Check],
         Event::Opened => &[Step::Gate],
+        Event::Probed => &[Step::Probe],
         Event::LandedRemote => &[Step::LandRemote],
         Event::LandedLocal | Event::LocalMoved(_) => &[Step::LandLocal],
         Event::Mismatched(_) => &[Step::LandRemote, Step::LandLocal],
-        Event::Verified | Event::VerificationFailed(_) => &[Step::Verify],
+        Event::Verified | Event::VerificationFailed(_) | Event::Paused(_) => &[Step::Verify],
         Event::Quarantined => &[Step::Quarantine],
         Event::RollbackPlanned => &[Step::PlanRollback, Step::RollbackRemote],
         Event::RemoteRolledBack => &[Step::RollbackRemote],
         Event::LocalRolledBack => &[Step::RollbackLocal],
+        Event::BackVerified | Event::BackFailing(_) => &[Step::VerifyRollback],
     };
     pending.is_some_and(|step| from.contains(&step))
 }
@@ -204,135 +249,4 @@ pub fn has_not_landed(state: State) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn every_event() -> Vec<Event> {
-        let why = || "why".to_owned();
-        vec![
-            Event::Begun,
-            Event::Planned,
-            Event::NothingToDo,
-            Event::Drifted(why()),
-            Event::Conflicted(why()),
-            Event::Admitted,
-            Event::Closed(why()),
-            Event::ChecksPassed,
-            Event::CheckFailed(why()),
-            Event::Opened,
-            Event::Rejected(why()),
-            Event::Expired(why()),
-            Event::Superseded(why()),
-            Event::LandedRemote,
-            Event::LandedLocal,
-            Event::LocalMoved(why()),
-            Event::Mismatched(why()),
-            Event::Verified,
-            Event::VerificationFailed(why()),
-            Event::RollbackRequested(why()),
-            Event::Quarantined,
-            Event::RollbackPlanned,
-            Event::RemoteRolledBack,
-            Event::LocalRolledBack,
-            Event::Failed(why()),
-        ]
-    }
-
-    fn walk(events: &[Event], pushes: bool) -> (State, Vec<Step>) {
-        let (mut state, mut pending) = (State::Proposed, None);
-        let mut steps = Vec::new();
-        for event in events {
-            let Some(next) = next(state, pending, event, pushes) else { continue };
-            (state, pending) = (next.state, next.step);
-            steps.extend(next.step);
-        }
-        (state, steps)
-    }
-
-    #[test]
-    fn a_good_promotion_checks_gates_and_lands_remote_first() {
-        let events = [
-            Event::Begun,
-            Event::Planned,
-            Event::Admitted,
-            Event::ChecksPassed,
-            Event::Opened,
-            Event::LandedRemote,
-            Event::LandedLocal,
-            Event::Verified,
-        ];
-        let (state, steps) = walk(&events, true);
-        assert_eq!(state, State::Promoted);
-        let expected =
-            [Step::Plan, Step::Admit, Step::Check, Step::Gate, Step::LandRemote, Step::LandLocal, Step::Verify];
-        assert_eq!(steps, expected);
-    }
-
-    #[test]
-    fn a_failed_verification_quarantines_before_it_goes_back() {
-        let events = [
-            Event::Begun,
-            Event::Planned,
-            Event::Admitted,
-            Event::ChecksPassed,
-            Event::Opened,
-            Event::LandedLocal,
-            Event::VerificationFailed("down".to_owned()),
-            Event::Quarantined,
-            Event::RollbackPlanned,
-            Event::LocalRolledBack,
-        ];
-        let (state, steps) = walk(&events, false);
-        assert_eq!(state, State::RolledBack);
-        assert_eq!(steps[5..], [Step::Verify, Step::Quarantine, Step::PlanRollback, Step::RollbackLocal]);
-    }
-
-    #[test]
-    fn every_resting_state_is_final_or_waiting() {
-        for state in State::ALL {
-            for event in every_event() {
-                for pending in Step::ALL.iter().copied().map(Some).chain([None]) {
-                    let Some(next) = next(*state, pending, &event, true) else { continue };
-                    let rests = next.step.is_none();
-                    assert_eq!(rests, next.state.is_final() || next.state == State::Waiting, "{state} + {event:?}");
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_lands_unchecked_or_past_a_closed_gate(
-            picks in proptest::collection::vec(0..every_event().len(), 0..60),
-            pushes in proptest::bool::ANY,
-        ) {
-            let events = every_event();
-            let (mut state, mut pending) = (State::Proposed, None);
-            let (mut checked, mut opened) = (false, false);
-            for pick in picks {
-                let event = &events[pick];
-                let Some(next) = next(state, pending, event, pushes) else { continue };
-                match event {
-                    Event::Begun => (checked, opened) = (false, false),
-                    Event::ChecksPassed => checked = true,
-                    Event::Opened => opened = true,
-                    _ => {}
-                }
-                if matches!(next.step, Some(Step::LandRemote | Step::LandLocal)) {
-                    prop_assert!(checked && opened);
-                }
-                (state, pending) = (next.state, next.step);
-            }
-        }
-
-        #[test]
-        fn without_a_remote_no_step_reaches_for_it(picks in proptest::collection::vec(0..every_event().len(), 0..60)) {
-            let events = every_event();
-            let chosen: Vec<Event> = picks.iter().map(|pick| events[*pick].clone())
-                .filter(|event| !matches!(event, Event::LandedRemote | Event::RemoteRolledBack)).collect();
-            let (_, steps) = walk(&chosen, false);
-            prop_assert!(!steps.contains(&Step::LandRemote) && !steps.contains(&Step::RollbackRemote));
-        }
-    }
-}
+mod tests;

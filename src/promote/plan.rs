@@ -3,9 +3,10 @@
 use super::drift::{self, Drift, Past};
 use super::error::{Error, Result};
 use super::phase::Event;
+use super::policy;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::config::{Environment, HistoryMode};
+use crate::config::{self, Environment, HistoryMode};
 use crate::context::Context;
 use crate::git::{self, CommitSummary, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
 use crate::store::Promotion;
@@ -20,6 +21,8 @@ pub struct Preview {
     pub source_branch: String,
     /// Its tip.
     pub source: ObjectId,
+    /// The tip's content.
+    pub source_tree: ObjectId,
     /// The environment's tip.
     pub tip: Option<ObjectId>,
     /// Commits that would become live, newest first.
@@ -47,7 +50,8 @@ impl Preview {
 /// Unknown environment, missing source branch, unreadable repository.
 pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> Result<Preview> {
     let (spec, feeding) = environment_of(ctx, environment)?;
-    let (branch, remote, past) = (spec.branch.clone(), ctx.config.remote.clone(), Past::of(ctx, environment).await?);
+    let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+    let mut past = Past::of(ctx, environment).await?;
     let hotfix = hotfix.map(str::to_owned);
     let preview = ctx.git.run(move |repo| {
         let source = match &hotfix {
@@ -64,7 +68,8 @@ pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> 
             (Some(tip), None) => past.drift(repo, tip, &[source])?,
         };
         let changes = repo.changes_between(tip, source)?;
-        Ok(Preview { source_branch, source, tip, commits, commit_count, changes, drift })
+        let source_tree = repo.tree_of(source)?;
+        Ok(Preview { source_branch, source, source_tree, tip, commits, commit_count, changes, drift })
     });
     Ok(preview.await?)
 }
@@ -74,38 +79,65 @@ pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> 
 /// # Errors
 /// Unknown environment.
 pub(super) fn environment_of<'a>(ctx: &'a Context, name: &str) -> Result<(&'a Environment, String)> {
-    let unknown = || Error::UnknownEnvironment {
+    let environment = ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))?;
+    let source = ctx.config.source_branch(name).ok_or_else(|| unknown(ctx, name))?;
+    Ok((environment, source.to_owned()))
+}
+
+/// Makes the error about an environment that the configuration does not have.
+pub(super) fn unknown(ctx: &Context, name: &str) -> Error {
+    Error::UnknownEnvironment {
         name: shown(name.as_bytes()),
         nearest: ctx.config.nearest_environment(name).map(ToOwned::to_owned),
         known: ctx.config.environments.keys().cloned().collect(),
-    };
-    let environment = ctx.config.environment(name).ok_or_else(unknown)?;
-    let source = ctx.config.source_branch(name).ok_or_else(unknown)?;
-    Ok((environment, source.to_owned()))
+    }
 }
 
 /// Performs the step: decides on what the candidate builds, makes it and keeps it alive.
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
-    let past = Past::of(ctx, &promotion.environment).await?;
-    let (branch, history, promotion_now) = (spec.branch.clone(), spec.history, promotion.clone());
-    let work = Planner { branch, source_branch, history, past, promotion: promotion_now };
+    let past = Past::of(ctx, &promotion.environment).await?.asking();
+    let comes_back = match &promotion.undoes {
+        Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
+        None => None,
+    };
+    let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
+    let promotion_now = promotion.clone();
+    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, promotion: promotion_now };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
-            Ok(Event::Planned)
+            require_good_rules(ctx, promotion).await
         }
         Ok(Planned::Stopped(event)) => Ok(event),
         Err(conflict @ git::Error::MergeConflict { .. }) => Ok(Event::Conflicted(conflict.to_string())),
+        Err(lost @ git::Error::SavesLost { .. }) => Ok(Event::Failed(format!("{lost}: run `cascade doctor`"))),
         Err(other) => Ok(Event::Failed(other.to_string())),
+    }
+}
+
+/// What a candidate has as its configuration would be the environment's rules once it is live.
+async fn require_good_rules(ctx: &Context, promotion: &Promotion) -> Result<Event> {
+    let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
+    match policy::committed(ctx, candidate).await {
+        Ok(_) => Ok(Event::Planned),
+        Err(Error::Policy { problems, .. }) => {
+            Ok(Event::Failed(format!("its configuration could not serve as the rules here: {problems}")))
+        }
+        Err(other) => Err(other),
     }
 }
 
 struct Planner {
     branch: String,
     source_branch: String,
+    /// The branch that saves go to.
+    sandbox: String,
+    /// How the branch grows where no committed configuration says it.
     history: HistoryMode,
     past: Past,
+    /// The tree that a rollback took away and this promotion brings back.
+    comes_back: Option<ObjectId>,
     promotion: Promotion,
 }
 
@@ -127,7 +159,7 @@ impl Planner {
             Err(different_ways) => return Ok(Planned::Stopped(Event::Drifted(different_ways))),
         };
         let source = self.promotion.source;
-        let source_tree = repo.tree_of(source)?;
+        let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), Ok)?;
         let Some(tip) = tip else { return self.finish(repo, None, source_tree) };
         if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
             return Ok(Planned::Stopped(Event::NothingToDo));
@@ -139,7 +171,7 @@ impl Planner {
         match drift {
             None => self.finish(repo, Some(tip), source_tree),
             Some(_) if self.promotion.merge_allowed => {
-                let merged = repo.merge_trees(tip, source)?;
+                let merged = repo.merge_past_rollbacks(tip, source)?;
                 self.finish(repo, Some(tip), merged)
             }
             Some(drift) => Ok(Planned::Stopped(Event::Drifted(drift.reason()))),
@@ -147,6 +179,8 @@ impl Planner {
     }
 
     fn finish(&mut self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<Planned> {
+        // Nothing that is on the disk for good may rest on something that is not.
+        repo.make_durable(&self.sandbox, tip, self.promotion.source)?;
         let candidate = match self.is_forward(repo, tip, tree)? {
             true => self.promotion.source,
             false => self.build(repo, tip, tree)?,
@@ -164,7 +198,21 @@ impl Planner {
         let source = self.promotion.source;
         let is_exact = repo.tree_of(source)? == tree;
         let follows = tip.map(|tip| repo.is_ancestor(tip, source)).transpose()?.unwrap_or(true);
-        Ok(self.history == HistoryMode::Linear && is_exact && follows)
+        Ok(is_exact && follows && self.history_on(repo, tip)? == HistoryMode::Linear)
+    }
+
+    /// Answers how the branch grows: as the tip has it or, where that says nothing of the environment, the source.
+    fn history_on(&self, repo: &Repo, tip: Option<ObjectId>) -> git::Result<HistoryMode> {
+        for commit in tip.into_iter().chain([self.promotion.source]) {
+            let Some(bytes) = repo.content_at(commit, config::FILE_NAME.as_bytes())? else { continue };
+            let written = config::parse_written(&String::from_utf8_lossy(&bytes), config::FILE_NAME).ok();
+            let spec =
+                written.and_then(|written| written.environment(&self.promotion.environment).map(|it| it.history));
+            if let Some(history) = spec {
+                return Ok(history);
+            }
+        }
+        Ok(self.history)
     }
 
     fn build(&self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<ObjectId> {

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::drift::{Drift, Past};
 use super::error::Result;
 use super::plan::{environment_of, further};
+use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::AlertEvent;
@@ -52,9 +53,9 @@ pub async fn rehearsal(ctx: &Context, environment: &str) -> Result<Option<Rehear
 /// Rehearses with what others pushed to the sandbox's branch and is about to be brought in.
 async fn rehearsal_with(ctx: &Context, environment: &str, coming: Option<ObjectId>) -> Result<Option<Rehearsal>> {
     let (spec, _) = environment_of(ctx, environment)?;
-    let past = Past::of(ctx, environment).await?;
+    let mut past = Past::of(ctx, environment).await?;
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
-    let Some(found) = ctx.git.run(move |repo| Found::look(repo, &past, (&branch, &remote), coming)).await? else {
+    let Some(found) = ctx.git.run(move |repo| Found::look(repo, &mut past, (&branch, &remote), coming)).await? else {
         return Ok(None);
     };
     let known = ctx.store.rehearsal(environment).await?;
@@ -132,19 +133,20 @@ pub async fn rehearse(ctx: &Context, coming: Option<ObjectId>) -> Result<()> {
         }
         ctx.store.report_rehearsal(environment, &record).await?;
         if before == Verdict::Clean && record.verdict != Verdict::Clean {
-            tell(ctx, &found).await;
+            tell(ctx, &found);
         }
     }
     Ok(())
 }
 
-async fn tell(ctx: &Context, found: &Rehearsal) {
+fn tell(ctx: &Context, found: &Rehearsal) {
     let Rehearsal { environment, from, fact, next, .. } = found;
     let title = format!("{}: {from} → {environment} would stop", ctx.config.project);
     let next = next.as_deref().unwrap_or_default();
     let body = format!("{}\n{next}", fact.as_deref().unwrap_or_default());
     tracing::warn!(environment, fact, next, "a promotion would stop");
-    ctx.tell(AlertEvent::Conflict, title, body).await;
+    let alert = Alert::new(AlertEvent::Conflict, title, body);
+    ctx.tell(Alert { environment: Some(environment.clone()), ..alert });
 }
 
 /// What a look at the branches found.
@@ -162,7 +164,7 @@ impl Found {
     /// Looks at what the next promotion onto `branch` would meet.
     fn look(
         repo: &Repo,
-        past: &Past,
+        past: &mut Past,
         (branch, remote): (&str, &str),
         coming: Option<ObjectId>,
     ) -> git::Result<Option<Self>> {

@@ -1,16 +1,26 @@
 //! Going back: which content, by which commit, on the remote and here; and keeping the failure from returning.
 
+use std::collections::HashMap;
+
+use super::attestation::Moment;
 use super::error::{Error, Result};
+use super::ledger::{self, Addition};
 use super::phase::Event;
 use super::plan::environment_of;
-use super::run::{Observer, drive};
+use super::run::{Observer, drive, end};
+use super::verification;
 use crate::base::id::ObjectId;
 use crate::config::RollbackMode;
 use crate::context::Context;
-use crate::git::{self, Lease, NewCommit, PROMOTION_TRAILER, RESTORES_TRAILER, Repo};
+use crate::git::ledger::BranchPush;
+use crate::git::{self, NewCommit, PROMOTION_TRAILER, Published, RESTORES_TRAILER, ROLLBACK_TRAILER, Repo};
 use crate::store::{Hold, HoldCause, Lock, Promotion, Quarantined, State};
 
-/// Undoes the live promotion of an environment, back to what was live before it or to the promotion `to`.
+/// Most promotions of an environment that are looked through for what landed before.
+pub(super) const LOOKED_THROUGH_LIMIT: i64 = 500;
+
+/// Undoes what is live in an environment, verified or not, back to what was verified before it or to the promotion `to`;
+/// what landed in between is undone with it.
 ///
 /// # Errors
 /// Unknown environment, nothing live, or `to` is not an earlier promotion of the environment.
@@ -25,14 +35,18 @@ pub async fn roll_back(
     let (spec, _) = environment_of(ctx, environment)?;
     super::run::recover(ctx, _lock, observer).await?;
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
-    let mut live = ctx.store.live(environment).await?.ok_or_else(nothing)?;
-    let branch = spec.branch.clone();
-    let tip = ctx.git.run(move |repo| repo.existing_branch_tip(&branch)).await?;
-    live.rollback_from = Some(tip);
-    live.rollback_to = match to {
-        None => Some(live.previous.ok_or_else(nothing)?),
-        Some(id) => Some(earlier_candidate(ctx, &live, id).await?),
+    let mut live = match verification::paused(ctx, environment).await? {
+        Some(paused) => paused,
+        None => ctx.store.live(environment).await?.ok_or_else(nothing)?,
     };
+    let to = match to {
+        None => destination(ctx, &live).await?.ok_or_else(nothing)?,
+        Some(id) => earlier_candidate(ctx, &live, id).await?,
+    };
+    let branch = spec.branch.clone();
+    // Nothing is begun with a place to go back to that is no longer in the repository.
+    let tip = ctx.git.run(move |repo| repo.tree_of(to).and_then(|_| repo.existing_branch_tip(&branch))).await?;
+    (live.rollback_from, live.rollback_to) = (Some(tip), Some(to));
     let words = reason.map_or_else(|| format!("rolled back by {}", ctx.person), ToOwned::to_owned);
     drive(ctx, live, Event::RollbackRequested(words), observer).await
 }
@@ -48,12 +62,63 @@ async fn earlier_candidate(ctx: &Context, live: &Promotion, id: &str) -> Result<
     })
 }
 
-/// Performs the step: the failed commit may not come back by itself, and the environment waits for a person or a fix.
+/// Answers the place that a promotion goes back to: where a person wants it, else to what was verified before it.
+async fn destination(ctx: &Context, promotion: &Promotion) -> Result<Option<ObjectId>> {
+    if promotion.rollback_to.is_some() {
+        return Ok(promotion.rollback_to);
+    }
+    let earlier = ctx.store.promotions(Some(&promotion.environment), LOOKED_THROUGH_LIMIT).await?;
+    // What landed and was never verified, or was found bad, is no place to go back to.
+    let is_unverified = |other: &&Promotion| matches!(other.state, State::Superseded | State::RollbackFailed);
+    let unverified: HashMap<ObjectId, Option<ObjectId>> =
+        earlier.iter().filter(is_unverified).filter_map(|other| Some((other.candidate?, other.previous))).collect();
+    let mut place = promotion.previous;
+    while let Some(before) = place.and_then(|place| unverified.get(&place)) {
+        place = *before;
+    }
+    Ok(place)
+}
+
+/// Lists what is undone along with a promotion: what landed after the place that it goes back to, newest first.
+async fn undone_with(ctx: &Context, promotion: &Promotion) -> Result<Vec<Promotion>> {
+    let from = promotion.rollback_from.or(promotion.candidate);
+    let Some((from, to)) = from.zip(destination(ctx, promotion).await?) else { return Ok(Vec::new()) };
+    let mut others = ctx.store.promotions(Some(&promotion.environment), LOOKED_THROUGH_LIMIT).await?;
+    others.retain(|other| other.id != promotion.id && matches!(other.state, State::Promoted | State::Superseded));
+    let between = ctx.git.run(move |repo| {
+        let mut between = Vec::new();
+        for other in others {
+            let Some(candidate) = other.candidate else { continue };
+            // A candidate that never landed may be gone by now.
+            if repo.is_ancestor(candidate, to).unwrap_or(false) {
+                break;
+            }
+            if repo.is_ancestor(candidate, from).unwrap_or(false) {
+                between.push(other);
+            }
+        }
+        Ok(between)
+    });
+    Ok(between.await?)
+}
+
+/// Ends what was undone along with a promotion that is back.
+pub(super) async fn end_undone(ctx: &Context, promotion: &Promotion) -> Result<()> {
+    for other in undone_with(ctx, promotion).await?.into_iter().filter(|other| other.state == State::Promoted) {
+        let reason = format!("undone with promotion {}", promotion.id);
+        end(ctx, other, &Event::UndoneWith(reason)).await?;
+    }
+    Ok(())
+}
+
+/// Performs the step: what is undone may not come back by itself, and the environment waits for a person or a fix.
 pub(super) async fn quarantine(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(tree) = promotion.tree else { return Ok(Event::Quarantined) };
     let at = ctx.now();
-    let entry = Quarantined { source: promotion.source, tree, promotion: promotion.id.clone(), at };
-    ctx.store.quarantine(&promotion.environment, &entry).await?;
+    for undone in undone_with(ctx, promotion).await?.iter().chain([promotion]) {
+        let Some(tree) = undone.tree else { continue };
+        let entry = Quarantined { source: undone.source, tree, promotion: promotion.id.clone(), at };
+        ctx.store.quarantine(&promotion.environment, &entry).await?;
+    }
     let hold = Hold {
         cause: HoldCause::Rollback,
         reason: promotion.reason.clone().unwrap_or_else(|| "verification failed".to_owned()),
@@ -72,17 +137,24 @@ pub(super) async fn quarantine(ctx: &Context, promotion: &Promotion) -> Result<E
 pub(super) async fn plan(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let from = promotion.rollback_from.or(promotion.candidate);
-    let to = promotion.rollback_to.or(promotion.previous);
+    let to = destination(ctx, promotion).await?;
     let (Some(from), Some(to)) = (from, to) else {
         return Ok(Event::Failed("there is nothing to go back to: it was the environment's first content".to_owned()));
     };
     promotion.rollback_from = Some(from);
     promotion.rollback_to = Some(to);
-    if resets(spec.rollback, promotion.pushed) {
+    // A branch is moved back only from where cascade left it: what somebody else put there stays in its history.
+    if resets(spec.rollback, promotion.pushed) && is_ours(ctx, promotion, from).await? {
         promotion.rollback_commit = Some(to);
         return Ok(Event::RollbackPlanned);
     }
     build_restore(ctx, promotion, from, to).await
+}
+
+async fn is_ours(ctx: &Context, promotion: &Promotion, tip: ObjectId) -> Result<bool> {
+    let promotions = ctx.store.promotions(Some(&promotion.environment), LOOKED_THROUGH_LIMIT).await?;
+    let left = |other: &Promotion| other.candidate == Some(tip) || other.rollback_commit == Some(tip);
+    Ok(promotions.iter().any(left))
 }
 
 /// A commit that never left this machine is forgotten; one that did stays in clones, so it is followed, not removed.
@@ -96,7 +168,7 @@ fn resets(mode: RollbackMode, pushed: bool) -> bool {
 
 async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId, to: ObjectId) -> Result<Event> {
     let message = format!(
-        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\nCascade-Rollback-Of: {from}\n{RESTORES_TRAILER}: {to}\n",
+        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\n{ROLLBACK_TRAILER}: {from}\n{RESTORES_TRAILER}: {to}\n",
         promotion.environment,
         to.short(),
         promotion.reason.as_deref().unwrap_or("verification failed"),
@@ -116,27 +188,34 @@ struct Return {
     to: Option<ObjectId>,
     commit: ObjectId,
     log_message: String,
+    entry: Addition,
 }
 
-fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>> {
+async fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let entry = Addition::of(ctx, promotion, Moment::Returning).await?;
     Ok(promotion.rollback_from.zip(promotion.rollback_commit).map(|(from, commit)| Return {
         branch: spec.branch.clone(),
         from,
         to: promotion.rollback_to,
         commit,
         log_message: format!("cascade: roll back promotion {}", promotion.id),
+        entry,
     }))
 }
 
 /// Performs the step on the remote; a remote that refuses to go back gets a restoring commit instead.
 pub(super) async fn perform_remote(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
-    let (Some(way), Some(remote)) = (way_back(ctx, promotion)?, promotion.remote.clone()) else {
+    let (Some(way), Some(remote)) = (way_back(ctx, promotion).await?, promotion.remote.clone()) else {
         return Ok(Event::RemoteRolledBack);
     };
     let is_reset = promotion.rollback_commit == promotion.rollback_to;
-    match ctx.git.run(move |repo| way.return_remote(repo, &remote)).await {
-        Ok(event) => Ok(event),
+    let place = remote.clone();
+    match ctx.git.run(move |repo| way.return_remote(repo, &place)).await {
+        Ok((event, published)) => {
+            ledger::note(ctx, &remote, published.as_ref());
+            Ok(event)
+        }
         Err(git::Error::RemoteRefused { .. }) if is_reset => {
             let (from, to) = (promotion.rollback_from, promotion.rollback_to);
             let Some((from, to)) = from.zip(to) else { return Ok(Event::RemoteRolledBack) };
@@ -151,8 +230,9 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &mut Promotion) -> 
 
 /// Performs the step on the local branch.
 pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(way) = way_back(ctx, promotion)? else { return Ok(Event::LocalRolledBack) };
-    match ctx.git.run(move |repo| way.return_local(repo)).await {
+    let Some(way) = way_back(ctx, promotion).await? else { return Ok(Event::LocalRolledBack) };
+    let is_pushed = promotion.remote.is_some();
+    match ctx.git.run(move |repo| way.return_local(repo, is_pushed)).await {
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RefMoved { .. }) => Ok(Event::Failed(moved.to_string())),
         Err(other) => Err(other.into()),
@@ -160,33 +240,39 @@ pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Resul
 }
 
 impl Return {
-    fn return_remote(&self, repo: &Repo, remote: &str) -> git::Result<Event> {
-        let theirs = repo.remote_tip(remote, &self.branch)?;
+    fn return_remote(&self, repo: &Repo, remote: &str) -> git::Result<(Event, Option<Published>)> {
+        let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
         if theirs == Some(self.from) {
-            repo.push(remote, self.commit, &self.branch, Lease::Exactly(theirs))?;
+            self.entry.append(repo)?;
+            let push = BranchPush { remote, branch: &self.branch, commit: self.commit, expected: theirs };
+            let published = self.entry.push(repo, push, ledger)?;
             let found = repo.remote_tip(remote, &self.branch)?;
-            return Ok(match found == Some(self.commit) {
+            let event = match found == Some(self.commit) {
                 true => Event::RemoteRolledBack,
                 false => Event::Failed(self.not_ours(remote, found)),
-            });
+            };
+            return Ok((event, published));
         }
         if let Some(theirs) = theirs.filter(|theirs| *theirs != self.commit) {
             repo.fetch(remote, &self.branch)?;
             if repo.is_ancestor(self.from, theirs)? {
-                return Ok(Event::Failed(self.built_upon(&format!("on {remote}"), theirs)));
+                return Ok((Event::Failed(self.built_upon(&format!("on {remote}"), theirs)), None));
             }
             let is_back = self.to.map(|to| repo.is_ancestor(theirs, to)).transpose()?.unwrap_or(false);
             if !is_back {
-                return Ok(Event::Failed(self.not_ours(remote, Some(theirs))));
+                return Ok((Event::Failed(self.not_ours(remote, Some(theirs))), None));
             }
         }
-        Ok(Event::RemoteRolledBack)
+        Ok((Event::RemoteRolledBack, None))
     }
 
-    fn return_local(&self, repo: &Repo) -> git::Result<Event> {
+    fn return_local(&self, repo: &Repo, is_pushed: bool) -> git::Result<Event> {
         let tip = repo.branch_tip(&self.branch)?;
         match tip {
             Some(tip) if tip == self.from => {
+                if !is_pushed {
+                    self.entry.append(repo)?;
+                }
                 repo.move_branch(&self.branch, Some(tip), self.commit, &self.log_message)?;
                 Ok(Event::LocalRolledBack)
             }

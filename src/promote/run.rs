@@ -5,14 +5,15 @@ use std::time::Duration;
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{checks, facts, land, plan, rollback};
+use super::{checks, facts, land, ledger, plan, policy, rollback, verification};
+use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::escape::shown;
-use crate::base::id::{ObjectId, PromotionId};
+use crate::base::id::{ObjectId, PromotionId, entropy};
 use crate::check::Answer;
-use crate::config::AlertEvent;
+use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
-use crate::store::{CheckPhase, HoldCause, JournalEntry, Lock, LockError, Promotion, State, Step};
+use crate::store::{CheckPhase, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -41,7 +42,7 @@ impl Observer for Silent {
 }
 
 /// A wish for a promotion.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Request {
     /// The environment that should get something.
     pub environment: String,
@@ -51,12 +52,15 @@ pub struct Request {
     pub merge: bool,
     /// Why, in the asker's words.
     pub purpose: Option<String>,
+    /// Gates to pass by; the reason is the purpose.
+    pub waivers: Vec<Waivable>,
 }
 
 /// What a promotion brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Source {
     /// What feeds the environment, as it is now.
+    #[default]
     Upstream,
     /// This commit of what feeds the environment.
     Commit(ObjectId),
@@ -65,10 +69,19 @@ pub enum Source {
 }
 
 impl Request {
+    /// Answers the branch of the hotfix that is wished for.
+    #[must_use]
+    pub fn hotfix(&self) -> Option<&str> {
+        match &self.source {
+            Source::Hotfix(branch) => Some(branch),
+            Source::Upstream | Source::Commit(_) => None,
+        }
+    }
+
     /// Wishes for what feeds an environment, as it is now.
     #[must_use]
     pub fn to(environment: &str) -> Self {
-        Self { environment: environment.to_owned(), source: Source::Upstream, merge: false, purpose: None }
+        Self { environment: environment.to_owned(), ..Self::default() }
     }
 }
 
@@ -94,26 +107,67 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 
 /// Brings what is wished for into the environment, as far as checks and gates let it.
 ///
-/// A promotion of the same source that waits already is taken up again; any other that waits is superseded.
+/// A promotion of the same source that waits already is taken up again, one that rests unverified is verified again; any
+/// other that waits is superseded.
 ///
 /// # Errors
 /// Unknown environment or branch, a failing store or repository, or a remote that stops answering half-way: then the
 /// promotion stays journaled and [`recover`] finishes it.
-pub async fn promote(ctx: &Context, _lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
-    environment_of(ctx, &request.environment)?;
-    recover(ctx, _lock, observer).await?;
-    let wished = propose(ctx, request).await?;
-    for waiting in ctx.store.unfinished().await? {
-        if waiting.environment != request.environment {
-            continue;
-        }
-        let is_same = waiting.source == wished.source && waiting.hotfix == wished.hotfix;
-        if is_same && waiting.merge_allowed == request.merge && is_current(ctx, &waiting).await? {
-            return drive(ctx, waiting, Event::Begun, observer).await;
-        }
-        drive(ctx, waiting, Event::Superseded(superseded_by(&wished)), observer).await?;
+pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
+    recover(ctx, lock, observer).await?;
+    require_waivable(ctx, request).await?;
+    begin(ctx, wish(ctx, request).await?, request, observer).await
+}
+
+/// Builds the candidate of a promotion and offers it: it can be approved, and a later [`promote`] takes up exactly it.
+///
+/// Where a promotion of the same source is open already, answers that one. Answers nothing where there is nothing to
+/// offer: something stands in the way, or a promotion of another source is open, which only [`promote`] supersedes.
+///
+/// # Errors
+/// As [`promote`].
+pub async fn offer(ctx: &Context, _lock: &Lock, request: &Request) -> Result<Option<Promotion>> {
+    let mut wished = wish(ctx, request).await?;
+    let is_open = |open: &Promotion| open.environment == request.environment && !open.is_paused();
+    if let Some(open) = ctx.store.unfinished().await?.into_iter().find(is_open) {
+        return Ok(is_current(ctx, &open, &wished).await?.then_some(open));
     }
-    drive(ctx, wished, Event::Begun, observer).await
+    if plan::perform(ctx, &mut wished).await? != Event::Planned {
+        return Ok(None);
+    }
+    let (begun, offered) = (Event::Begun, Event::Offered);
+    let rest = phase::next(wished.state, None, &begun, wished.remote.is_some())
+        .and_then(|next| phase::next(next.state, next.step, &offered, wished.remote.is_some()));
+    let Some(rest) = rest else { return Ok(None) };
+    (wished.state, wished.step) = (rest.state, rest.step);
+    let journal = [begun, offered].map(|event| journal_entry(&event, wished.created_at));
+    ctx.store.record(&wished, &journal).await?;
+    Ok(Some(wished))
+}
+
+/// Refuses a request to pass by a gate of which the rules say that nobody may.
+async fn require_waivable(ctx: &Context, request: &Request) -> Result<()> {
+    if request.waivers.is_empty() {
+        return Ok(());
+    }
+    let (spec, _) = environment_of(ctx, &request.environment)?;
+    let branch = spec.branch.clone();
+    let tip = ctx.git.run(move |repo| repo.branch_tip(&branch)).await?;
+    let policy = policy::of_environment(ctx, &request.environment, tip, None).await?;
+    let waivable = policy.environment.waive;
+    match request.waivers.iter().find(|gate| !waivable.contains(gate)) {
+        Some(gate) => Err(Error::NotWaivable { gate: *gate, environment: request.environment.clone(), waivable }),
+        None => Ok(()),
+    }
+}
+
+async fn waive(ctx: &Context, promotion: &Promotion, request: &Request) -> Result<()> {
+    for gate in &request.waivers {
+        let reason = request.purpose.clone().unwrap_or_else(|| "no reason given".to_owned());
+        let waiver = Waiver { gate: gate.to_string(), person: ctx.person.clone(), reason, at: ctx.now() };
+        ctx.store.record_waiver(&promotion.id, &waiver).await?;
+    }
+    Ok(())
 }
 
 fn superseded_by(newer: &Promotion) -> String {
@@ -121,20 +175,24 @@ fn superseded_by(newer: &Promotion) -> String {
     format!("superseded by promotion {} of {}{}", newer.id, newer.source.short(), hotfix.unwrap_or_default())
 }
 
-/// Makes the promotion that is wished for; nothing is recorded yet.
-async fn propose(ctx: &Context, request: &Request) -> Result<Promotion> {
-    let (source, remote) = source(ctx, request).await?;
+/// Makes the promotion that a request wishes for; records nothing.
+pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> {
+    let source = source(ctx, request).await?;
+    proposal(ctx, request, source).await
+}
+
+/// Makes the promotion of a source that a wish asks for; records nothing.
+pub(super) async fn proposal(ctx: &Context, request: &Request, source: ObjectId) -> Result<Promotion> {
+    let name = ctx.config.remote.clone();
+    let remote = ctx.git.run(move |repo| Ok(repo.has_remote(&name).then_some(name))).await?;
     let now = ctx.now();
     Ok(Promotion {
-        id: new_id(),
+        id: PromotionId::from_entropy(&entropy()),
         environment: request.environment.clone(),
         state: State::Proposed,
         step: None,
         source,
-        hotfix: match &request.source {
-            Source::Hotfix(branch) => Some(branch.clone()),
-            Source::Upstream | Source::Commit(_) => None,
-        },
+        hotfix: request.hotfix().map(str::to_owned),
         previous: None,
         candidate: None,
         tree: None,
@@ -144,6 +202,8 @@ async fn propose(ctx: &Context, request: &Request) -> Result<Promotion> {
         rollback_to: None,
         rollback_from: None,
         rollback_commit: None,
+        undoes: None,
+        watching_until: None,
         requested_by: ctx.person.clone(),
         purpose: request.purpose.clone(),
         reason: None,
@@ -153,55 +213,72 @@ async fn propose(ctx: &Context, request: &Request) -> Result<Promotion> {
     })
 }
 
-/// Answers the commit that is wished for, and the remote to push to where there is one.
-async fn source(ctx: &Context, request: &Request) -> Result<(ObjectId, Option<String>)> {
+/// Answers the commit that is wished for.
+async fn source(ctx: &Context, request: &Request) -> Result<ObjectId> {
     let (spec, feeding) = environment_of(ctx, &request.environment)?;
     if let Source::Hotfix(branch) = &request.source
         && [&spec.branch, &feeding].contains(&branch)
     {
         return Err(Error::NotAHotfix { branch: shown(branch.as_bytes()), environment: request.environment.clone() });
     }
-    let (remote_name, wanted) = (ctx.config.remote.clone(), request.source.clone());
-    let found = ctx.git.run(move |repo| {
-        let remote = repo.has_remote(&remote_name).then_some(remote_name.clone());
-        let source = match wanted {
-            Source::Upstream => repo.existing_branch_tip(&feeding)?,
-            Source::Commit(commit) => commit,
-            Source::Hotfix(branch) => {
-                let is_here = repo.branch_tip(&branch)?.is_some();
-                if let Some(remote) = remote.as_deref().filter(|_| !is_here)
-                    && repo.remote_tip(remote, &branch)?.is_some()
-                {
-                    repo.fetch(remote, &branch)?;
-                }
-                repo.known_branch_tip(&remote_name, &branch)?
+    let (remote, wanted) = (ctx.config.remote.clone(), request.source.clone());
+    let found = ctx.git.run(move |repo| match wanted {
+        Source::Upstream => repo.existing_branch_tip(&feeding),
+        Source::Commit(commit) => Ok(commit),
+        Source::Hotfix(branch) => {
+            let may_ask = repo.branch_tip(&branch)?.is_none() && repo.has_remote(&remote);
+            if may_ask && repo.remote_tip(&remote, &branch)?.is_some() {
+                repo.fetch(&remote, &branch)?;
             }
-        };
-        Ok((source, remote))
+            repo.known_branch_tip(&remote, &branch)
+        }
     });
     Ok(found.await?)
 }
 
-/// A waiting candidate is only worth taking up while the environment is where it was planned.
-async fn is_current(ctx: &Context, waiting: &Promotion) -> Result<bool> {
-    let (spec, _) = environment_of(ctx, &waiting.environment)?;
-    let (branch, previous) = (spec.branch.clone(), waiting.previous);
+/// Begins a proposed promotion, or goes on with the one that is open or rests unverified for the same.
+pub(super) async fn begin(
+    ctx: &Context,
+    proposed: Promotion,
+    request: &Request,
+    observer: &mut dyn Observer,
+) -> Result<Promotion> {
+    for open in ctx.store.unfinished().await? {
+        if open.environment != proposed.environment {
+            continue;
+        }
+        if open.is_paused() {
+            if open.source == proposed.source && proposed.undoes.is_none() {
+                return drive(ctx, open, Event::Begun, observer).await;
+            }
+            // It is live: what lands on it ends it, not the mere wish.
+            continue;
+        }
+        if is_current(ctx, &open, &proposed).await? {
+            waive(ctx, &open, request).await?;
+            return drive(ctx, open, Event::Begun, observer).await;
+        }
+        drive(ctx, open, Event::Superseded(superseded_by(&proposed)), observer).await?;
+    }
+    waive(ctx, &proposed, request).await?;
+    drive(ctx, proposed, Event::Begun, observer).await
+}
+
+/// An open promotion is taken up where it is what is wished for, and the environment is where it was planned.
+async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Result<bool> {
+    // Whoever just asks for the source is content with the one that undoes its rollback.
+    let undoes_the_same = wished.undoes.is_none() || open.undoes == wished.undoes;
+    let brings_the_same = open.source == wished.source && open.hotfix == wished.hotfix;
+    if !brings_the_same || open.merge_allowed != wished.merge_allowed || !undoes_the_same {
+        return Ok(false);
+    }
+    let (spec, _) = environment_of(ctx, &open.environment)?;
+    let (branch, previous) = (spec.branch.clone(), open.previous);
     let stands = ctx.git.run(move |repo| match (repo.branch_tip(&branch)?, previous) {
         (Some(tip), Some(previous)) => repo.is_ancestor(tip, previous),
         (tip, previous) => Ok(tip == previous),
     });
     Ok(stands.await?)
-}
-
-fn new_id() -> PromotionId {
-    let mut entropy = [0_u8; 16];
-    if getrandom::fill(&mut entropy).is_err() {
-        // Without a source of randomness the process and the address of a fresh allocation still tell ids apart.
-        let place = Box::new(0_u8);
-        let unique = format!("{}-{:p}", std::process::id(), &raw const *place);
-        return PromotionId::from_entropy(unique.as_bytes());
-    }
-    PromotionId::from_entropy(&entropy)
 }
 
 /// Takes up every promotion that a crash left in the middle of a step, and brings it to rest.
@@ -241,30 +318,16 @@ pub(super) async fn drive(
 ) -> Result<Promotion> {
     let mut unwritten = Vec::new();
     loop {
-        let out_of_phase = || Error::OutOfPhase {
-            id: promotion.id.to_string(),
-            state: promotion.state.to_string(),
-            event: event.name().to_owned(),
-        };
-        let next = phase::next(promotion.state, promotion.step, &event, promotion.remote.is_some())
-            .ok_or_else(out_of_phase)?;
-        let is_new_state = next.state != promotion.state;
-        promotion.state = next.state;
-        promotion.step = next.step;
-        promotion.pushed |= next.step == Some(Step::LandRemote);
-        promotion.updated_at = ctx.now();
-        promotion.finished_at = next.state.is_final().then_some(promotion.updated_at);
-        if let Some(reason) = event.reason() {
-            promotion.reason = Some(reason.to_owned());
-        } else if is_new_state && next.state != State::RollingBack && next.state != State::RolledBack {
-            promotion.reason = None;
+        unwritten.push(advance(ctx, &mut promotion, &event)?);
+        if promotion.state.is_final() {
+            ledger::settle(ctx, &promotion).await?;
         }
-        unwritten.push(journal_entry(&event, promotion.updated_at));
-        if next.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
+        if promotion.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
             ctx.store.record(&promotion, &std::mem::take(&mut unwritten)).await?;
         }
-        let Some(step) = next.step else {
+        let Some(step) = promotion.step else {
             settle(ctx, &promotion).await?;
+            ledger::publish(ctx, &promotion).await;
             return Ok(promotion);
         };
         observer.step(&promotion, step);
@@ -272,9 +335,47 @@ pub(super) async fn drive(
     }
 }
 
+/// Ends a resting promotion by an event that asks for no step.
+///
+/// # Errors
+/// The event does not belong there, or the store cannot be written.
+pub(super) async fn end(ctx: &Context, mut promotion: Promotion, event: &Event) -> Result<()> {
+    let line = advance(ctx, &mut promotion, event)?;
+    Ok(ctx.store.record(&promotion, &[line]).await?)
+}
+
+/// Moves a promotion on by an event, stores nothing, and answers the line for its journal.
+fn advance(ctx: &Context, promotion: &mut Promotion, event: &Event) -> Result<JournalEntry> {
+    let out_of_phase = || Error::OutOfPhase {
+        id: promotion.id.to_string(),
+        state: promotion.state.to_string(),
+        event: event.name().to_owned(),
+    };
+    let next =
+        phase::next(promotion.state, promotion.step, event, promotion.remote.is_some()).ok_or_else(out_of_phase)?;
+    let is_new_state = next.state != promotion.state;
+    promotion.state = next.state;
+    promotion.step = next.step;
+    promotion.pushed |= next.step == Some(Step::LandRemote);
+    promotion.updated_at = ctx.now();
+    promotion.finished_at = next.state.is_final().then_some(promotion.updated_at);
+    promotion.watching_until = verification::watching_until(ctx, promotion);
+    if let Some(reason) = event.reason() {
+        promotion.reason = Some(reason.to_owned());
+    } else if is_new_state && next.state != State::RollingBack && next.state != State::RolledBack {
+        promotion.reason = None;
+    }
+    Ok(journal_entry(event, promotion.updated_at))
+}
+
 fn journal_entry(event: &Event, at: Timestamp) -> JournalEntry {
     let detail = event.reason().unwrap_or_default().to_owned();
     JournalEntry { kind: "event".to_owned(), name: event.name().to_owned(), detail, at }
+}
+
+/// Makes a line for the journal of a promotion that rests and to which something happens that does not move it.
+pub(super) fn note(ctx: &Context, name: &str, detail: String) -> JournalEntry {
+    JournalEntry { kind: "event".to_owned(), name: name.to_owned(), detail, at: ctx.now() }
 }
 
 /// Answers whether a step changes anything outside, or takes its time: only then must it be journaled before it begins.
@@ -284,7 +385,8 @@ fn is_effect(ctx: &Context, promotion: &Promotion, step: Step) -> bool {
     match step {
         Step::Admit | Step::Gate => false,
         Step::Check => spec.is_some_and(|spec| !spec.checks.is_empty()),
-        Step::Verify => spec.is_some_and(|spec| !spec.verify.is_empty()),
+        Step::Probe => spec.is_some_and(|spec| verification::probes(&spec.verify, &ctx.config.checks).next().is_some()),
+        Step::Verify | Step::VerifyRollback => spec.is_some_and(|spec| !spec.verify.is_empty()),
         _ => true,
     }
 }
@@ -295,13 +397,15 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
         Step::Admit => facts::admit(ctx, promotion).await?,
         Step::Check => checks::perform(ctx, promotion, observer).await?,
         Step::Gate => facts::gates(ctx, promotion).await?,
+        Step::Probe => verification::probe(ctx, promotion, observer).await?,
         Step::LandRemote => land::perform_remote(ctx, promotion).await?,
         Step::LandLocal => land::perform_local(ctx, promotion).await?,
-        Step::Verify => checks::verify(ctx, promotion, observer).await?,
+        Step::Verify => verification::perform(ctx, promotion, observer).await?,
         Step::Quarantine => rollback::quarantine(ctx, promotion).await?,
         Step::PlanRollback => rollback::plan(ctx, promotion).await?,
         Step::RollbackRemote => rollback::perform_remote(ctx, promotion).await?,
         Step::RollbackLocal => rollback::perform_local(ctx, promotion).await?,
+        Step::VerifyRollback => verification::perform_rolled_back(ctx, promotion, observer).await?,
     };
     observer.performed(promotion, step, &event);
     Ok(event)
@@ -309,46 +413,42 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
 
 /// What a promotion at rest means for its environment and for people.
 async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
-    let environment = &promotion.environment;
-    let reason = promotion.reason.clone().unwrap_or_default();
-    let project = &ctx.config.project;
-    match promotion.state {
-        State::Promoted => {
-            lift_rollback_hold(ctx, environment).await?;
-            let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
-            let title = format!("{project}: {environment} is live{}", ready.unwrap_or_default());
-            ctx.tell(AlertEvent::Promoted, title, promoted_body(promotion)).await;
-        }
-        State::Waiting => {
-            let title = format!("{project}: {environment} waits");
-            let body = format!("{reason}\ncascade approve {}", promotion.id);
-            ctx.tell(AlertEvent::AwaitingApproval, title, body).await;
-        }
-        State::Failed | State::Conflict | State::Drifted => {
-            ctx.tell(AlertEvent::Failed, format!("{project}: promotion to {environment} failed"), reason).await;
-        }
-        State::RolledBack => {
-            ctx.tell(AlertEvent::RolledBack, format!("{project}: {environment} was rolled back"), reason).await;
-        }
-        State::RollbackFailed => {
-            let title = format!("{project}: {environment} could NOT be rolled back");
-            ctx.tell(AlertEvent::RolledBack, title, reason).await;
-        }
-        _ => {}
+    if let Some(alert) = news(ctx, promotion) {
+        ctx.tell(alert.about(&promotion.environment, &promotion.id));
     }
     Ok(())
+}
+
+/// Answers what people want to know of a promotion at rest.
+fn news(ctx: &Context, promotion: &Promotion) -> Option<Alert> {
+    let environment = &promotion.environment;
+    let reason = promotion.reason.clone().unwrap_or_default();
+    Some(match promotion.state {
+        State::Promoted => {
+            let ready = ctx.config.downstream(environment).first().map(|next| format!(": ready for {next}"));
+            let title = format!("{environment} is live{}", ready.unwrap_or_default());
+            Alert::new(AlertEvent::Promoted, title, promoted_body(promotion))
+        }
+        State::Verifying => {
+            let body = format!("{reason}\n{}", verification::ways_on(environment));
+            Alert::new(AlertEvent::Paused, format!("{environment} is paused"), body)
+        }
+        State::Waiting => {
+            let body = format!("{reason}\ncascade approve {}", promotion.id);
+            Alert::new(AlertEvent::AwaitingApproval, format!("{environment} waits"), body)
+        }
+        State::Failed | State::Conflict | State::Drifted => {
+            Alert::new(AlertEvent::Failed, format!("promotion to {environment} failed"), reason)
+        }
+        State::RolledBack => Alert::new(AlertEvent::RolledBack, format!("{environment} was rolled back"), reason),
+        State::RollbackFailed => {
+            Alert::new(AlertEvent::RolledBack, format!("{environment} could NOT be rolled back"), reason)
+        }
+        _ => return None,
+    })
 }
 
 fn promoted_body(promotion: &Promotion) -> String {
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
     format!("candidate {candidate}, promotion {}", promotion.id)
-}
-
-/// A verified fix ends the hold that a rollback set; a person's hold stays.
-async fn lift_rollback_hold(ctx: &Context, environment: &str) -> Result<()> {
-    let held = ctx.store.held(environment).await?;
-    if held.is_some_and(|hold| hold.cause == HoldCause::Rollback) {
-        ctx.store.lift_hold(environment).await?;
-    }
-    Ok(())
 }

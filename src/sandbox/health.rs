@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
+use crate::alert::Alert;
 use crate::check::{self, Answer, Outcome, Place};
 use crate::config::AlertEvent;
 use crate::context::Context;
@@ -52,16 +53,16 @@ async fn ask(ctx: &Context, name: &str, known: &mut HashMap<String, Outcome>) {
     }
     let before = known.insert(name.to_owned(), answer.outcome);
     if before.is_some_and(|before| before != answer.outcome) || (before.is_none() && answer.outcome != Outcome::Pass) {
-        tell(ctx, name, &answer).await;
+        tell(ctx, name, &answer);
     }
 }
 
-async fn tell(ctx: &Context, name: &str, answer: &Answer) {
+fn tell(ctx: &Context, name: &str, answer: &Answer) {
     let said = match answer.outcome {
         Outcome::Pass => "passes",
         Outcome::Fail => "fails",
         Outcome::Unknown => "cannot be answered",
     };
     tracing::info!(check = name, outcome = %answer.outcome, detail = answer.detail, "health changed");
-    ctx.tell(AlertEvent::Health, format!("{}: {name} {said}", ctx.config.project), answer.detail.clone()).await;
+    ctx.tell(Alert::new(AlertEvent::Health, format!("{name} {said}"), &answer.detail));
 }

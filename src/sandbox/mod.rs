@@ -7,6 +7,7 @@
 mod back_merge;
 mod board;
 mod composer;
+mod flush;
 mod health;
 mod inspection;
 mod memory;
@@ -25,10 +26,13 @@ pub use watcher::{Summary, run};
 
 use self::composer::Composer;
 use self::inspection::Looker;
+use crate::alert::Alert;
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 use crate::check::secrets;
+use crate::config::AlertEvent;
 use crate::context::Context;
+use crate::git::save::Rebuilt;
 use crate::git::{Hints, SaveAnswer, SaveRequest};
 use crate::{git, store, watch};
 
@@ -55,7 +59,7 @@ async fn save(
     let (config, rules, composer, now) = (Arc::clone(&ctx.config), Arc::clone(rules), Arc::clone(composer), ctx.now());
     let save = move |repo: &git::Repo| {
         let writing = composer.begin(now);
-        repo.save(&SaveRequest {
+        let request = SaveRequest {
             branch: &config.sandbox.branch,
             hints,
             max_file_bytes: config.sandbox.max_file_size.0,
@@ -65,9 +69,28 @@ async fn save(
             author: None,
             now_seconds: now.as_second(),
             offset_minutes: 0,
-        })
+        };
+        repo.mending(|| repo.save(&request))
     };
-    ctx.git.run(save).await
+    mended(ctx, save).await
+}
+
+/// Runs git work that makes a damaged index again, and says so where it did.
+async fn mended<T, F>(ctx: &Context, work: F) -> Result<T, git::Error>
+where
+    T: Send + 'static,
+    F: FnOnce(&git::Repo) -> git::Result<(T, Option<Rebuilt>)> + Send + 'static,
+{
+    let (done, rebuilt) = ctx.git.run(work).await?;
+    if let Some(rebuilt) = rebuilt {
+        let title = format!("{}: git's index was damaged", ctx.config.project);
+        let kept = rebuilt.kept.map_or_else(String::new, |kept| format!("; the damaged one is {}", kept.display()));
+        let commit: String = rebuilt.commit.to_string().chars().take(10).collect();
+        let body = format!("It is made again from commit {commit}; what was staged is not staged any more{kept}");
+        tracing::warn!("{title}: {body}");
+        ctx.tell(Alert::new(AlertEvent::Paused, title, &body));
+    }
+    Ok(done)
 }
 
 /// Answers whether a path is not the sandbox's business: what is tracked stays so, whatever the .gitignore files say;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::board::Board;
 use super::message;
+use crate::alert::Alert;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
@@ -76,16 +77,17 @@ impl Puller {
         let (config, rules, now) = (Arc::clone(&self.ctx.config), Arc::clone(&self.rules), self.ctx.now());
         let pull = move |repo: &crate::git::Repo| {
             let spec = &config.sandbox;
-            repo.pull(&PullRequest {
+            let request = PullRequest {
                 branch: &spec.branch,
                 theirs,
                 excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
                 clash: Clash::OursWin,
                 message: &|lost| message::compose_merge(&config.remote, &spec.branch, theirs, lost),
                 now_seconds: now.as_second(),
-            })
+            };
+            repo.mending(|| repo.pull(&request))
         };
-        self.ctx.git.run(pull).await
+        super::mended(&self.ctx, pull).await
     }
 
     async fn done(&mut self, theirs: ObjectId, pulled: &Pulled) {
@@ -98,11 +100,10 @@ impl Puller {
         }
         let named = pulled.lost.iter().take(NAMED_LIMIT_PATHS).map(|path| shown(path));
         let names = named.collect::<Vec<_>>().join(", ");
-        let title = format!("{}: the sandbox's version was kept", self.ctx.config.project);
         let kept = count(pulled.lost.len(), "file");
         let body = format!("{kept} that others had changed too ({names}); theirs: cascade show {}", theirs.short());
         tracing::warn!("{body}");
-        self.ctx.tell(AlertEvent::Conflict, title, body).await;
+        self.ctx.tell(Alert::new(AlertEvent::Conflict, "the sandbox's version was kept", body));
     }
 
     async fn settled(&mut self) {
@@ -121,8 +122,7 @@ impl Puller {
         let stored = Some(problem.clone());
         self.board.change(|record| record.push_problem = stored).await;
         if is_alarming {
-            let title = format!("{}: saves are not pushed", self.ctx.config.project);
-            self.ctx.tell(AlertEvent::Paused, title, problem.clone()).await;
+            self.ctx.tell(Alert::new(AlertEvent::Paused, "saves are not pushed", &problem));
         }
         self.problem = Some(problem);
     }

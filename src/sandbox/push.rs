@@ -8,8 +8,9 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 
 use super::board::Board;
 use super::{Follower, News};
+use crate::alert::Alert;
 use crate::base::id::ObjectId;
-use crate::base::retry::Backoff;
+use crate::base::retry::{Backoff, jitter};
 use crate::base::{ErrorKind, Kinded as _};
 use crate::check::secrets::BLOCKED_WORDS;
 use crate::config::AlertEvent;
@@ -115,7 +116,7 @@ impl Work {
         });
         let (theirs, is_rewritten) = looked.await?;
         if is_rewritten {
-            self.tell_of_rewriting().await;
+            self.tell_of_rewriting();
         }
         if theirs.is_some() {
             self.theirs.send_replace(theirs);
@@ -123,15 +124,13 @@ impl Work {
         Ok(theirs.is_some())
     }
 
-    async fn tell_of_rewriting(&self) {
+    fn tell_of_rewriting(&self) {
         let (remote, branch) = (&self.ctx.config.remote, &self.ctx.config.sandbox.branch);
         let body = format!(
             "somebody moved {remote}/{branch} back or aside: what the sandbox has stays, and is merged with it"
         );
         tracing::warn!("{body}");
-        self.ctx
-            .tell(AlertEvent::Conflict, format!("{}: the remote was rewritten", self.ctx.config.project), body)
-            .await;
+        self.ctx.tell(Alert::new(AlertEvent::Conflict, "the remote was rewritten", body));
     }
 
     /// Answers whether a push failed only because others were first, and what they pushed is about to be brought in.
@@ -219,8 +218,7 @@ impl Work {
         if !error.kind().is_transient() {
             let is_secret = matches!(error, Error::RemoteRefused { reason, .. } if reason.contains(BLOCKED_WORDS));
             let event = if is_secret { AlertEvent::SecretFound } else { AlertEvent::Paused };
-            let title = format!("{}: saves are not pushed", self.ctx.config.project);
-            self.ctx.tell(event, title, problem.clone()).await;
+            self.ctx.tell(Alert::new(event, "saves are not pushed", &problem));
         }
         self.problem = Some(problem);
     }
@@ -251,10 +249,4 @@ pub(super) async fn unpushed(ctx: &Context, tip: ObjectId) -> i64 {
         }
     });
     counted.await.ok().and_then(|count| i64::try_from(count).ok()).unwrap_or(0)
-}
-
-/// Answers a number in `0.0..=1.0`; without a source of randomness, the middle.
-pub(super) fn jitter() -> f64 {
-    let mut byte = [0_u8];
-    getrandom::fill(&mut byte).map_or(0.5, |()| f64::from(byte[0]) / 255.0)
 }

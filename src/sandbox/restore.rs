@@ -17,7 +17,9 @@ use crate::watch::Rules;
 pub async fn save_now(ctx: &Context) -> Result<SaveAnswer, Error> {
     let (rules, composer) = (Arc::new(load_rules(ctx).await?), Arc::new(Composer::new(ctx)));
     let looker = Inspection::new(ctx)?.looker();
-    Ok(super::save(ctx, &rules, &composer, looker, Hints::Everything).await?)
+    let saved = super::save(ctx, &rules, &composer, looker, Hints::Everything).await?;
+    flush(ctx).await?;
+    Ok(saved)
 }
 
 /// Brings back what `what` names, as a save whose message begins with `subject`.
@@ -28,7 +30,7 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
     let (config, now) = (Arc::clone(&ctx.config), ctx.now());
     let rules = load_rules(ctx).await?;
     let restore = move |repo: &crate::git::Repo| {
-        repo.restore(&RestoreRequest {
+        let request = RestoreRequest {
             branch: &config.sandbox.branch,
             what,
             excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
@@ -37,9 +39,18 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
                 message::compose(&Facts { project, branch, changes, at: now }, None, Some(&subject))
             },
             now_seconds: now.as_second(),
-        })
+        };
+        repo.mending(|| repo.restore(&request))
     };
-    Ok(ctx.git.run(restore).await?)
+    let restored = super::mended(ctx, restore).await?;
+    flush(ctx).await?;
+    Ok(restored)
+}
+
+/// Whatever the configuration says, what a person asks for is on the disk when it is answered.
+async fn flush(ctx: &Context) -> Result<(), Error> {
+    let branch = ctx.config.sandbox.branch.clone();
+    Ok(ctx.git.run(move |repo| repo.flush(&branch)).await?)
 }
 
 pub(super) async fn load_rules(ctx: &Context) -> Result<Rules, Error> {

@@ -12,16 +12,19 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::board::Board;
 use super::composer::Composer;
+use super::flush::Flusher;
 use super::inspection::{Found, Inspection};
 use super::pull::Puller;
-use super::push::{Pusher, Theirs, jitter, unpushed};
+use super::push::{Pusher, Theirs, unpushed};
 use super::{Error, Follower, News, health, memory};
+use crate::alert::Alert;
+use crate::base::Kinded as _;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::base::retry::Backoff;
+use crate::base::retry::{Backoff, jitter};
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::git::{Hints, SaveAnswer, Saved, SetAside};
+use crate::git::{Error as GitError, Hints, SaveAnswer, Saved, SetAside};
 use crate::store::SandboxState;
 use crate::watch::{Batch, Batcher, Hint, Rules, Source, Told};
 
@@ -60,6 +63,9 @@ struct Watcher<'a> {
     pusher: Pusher,
     puller: Puller,
     composer: Arc<Composer>,
+    flusher: Flusher,
+    /// Whether what was saved before is on the disk and whole: nothing is built upon saves that are not.
+    is_settled: bool,
     /// Why nothing is saved now, in the words that people were told.
     stopped_by: Option<String>,
     /// Paths that were hinted during a pause: what follows it looks at everything.
@@ -152,6 +158,8 @@ impl<'a> Watcher<'a> {
             follower: follower.clone(),
             pusher,
             composer: Arc::new(Composer::new(ctx)),
+            flusher: Flusher::start(ctx),
+            is_settled: false,
             board,
             stopped_by: None,
             owed: 0,
@@ -236,8 +244,8 @@ impl<'a> Watcher<'a> {
     }
 
     async fn bring_in_what_waits(&mut self) {
-        if self.stopped_by.is_none() {
-            self.puller.bring_in().await;
+        if self.stopped_by.is_none() && self.puller.bring_in().await {
+            self.flusher.saved();
         }
     }
 
@@ -250,28 +258,28 @@ impl<'a> Watcher<'a> {
         let started = Instant::now();
         let mut is_large = batch.everything || batch.paths.len() > LARGE_SAVE_CHANGES;
         let looker = self.inspection.looker();
+        if let Some(reason) = self.lost_saves().await {
+            return self.owe(&batch, reason, "saves were lost").await;
+        }
         match super::save(self.ctx, &self.rules, &self.composer, looker.clone(), hints).await {
             Ok(SaveAnswer::Saved(saved)) => {
+                self.flusher.saved();
                 is_large |= saved.changes.len() > LARGE_SAVE_CHANGES;
                 self.tell_of(&saved, started.elapsed()).await;
-                self.tell_of_secrets(looked_at, &looker.found()).await;
+                self.tell_of_secrets(looked_at, &looker.found());
                 if look_at_all || saved.keeps_staged || self.has_staged {
                     self.look_at_staged().await;
                 }
                 self.settled(looked_at, saved.set_aside, saved.unsettled).await;
             }
             Ok(SaveAnswer::Nothing { set_aside, unsettled }) => {
-                self.tell_of_secrets(looked_at, &looker.found()).await;
+                self.tell_of_secrets(looked_at, &looker.found());
                 if look_at_all {
                     self.look_at_staged().await;
                 }
                 self.settled(looked_at, set_aside, unsettled).await;
             }
-            Ok(SaveAnswer::Paused { reason }) => {
-                self.failures = 0;
-                self.owed = self.owed.saturating_add(batch.paths.len()).max(1);
-                self.pause(reason, "saving is paused").await;
-            }
+            Ok(SaveAnswer::Paused { reason }) => self.owe(&batch, reason, "saving is paused").await,
             Err(error) => self.failed(batch, &error).await,
         }
         self.bring_in_what_waits().await;
@@ -279,6 +287,30 @@ impl<'a> Watcher<'a> {
         if is_large {
             memory::give_back();
         }
+    }
+
+    /// Sees, before the first save, that what was saved before is on the disk; answers why nothing may be built upon it.
+    async fn lost_saves(&mut self) -> Option<String> {
+        if self.is_settled {
+            return None;
+        }
+        let branch = self.ctx.config.sandbox.branch.clone();
+        match self.ctx.git.run(move |repo| repo.flush(&branch)).await {
+            Err(lost @ GitError::SavesLost { .. }) => {
+                return Some(format!("{lost}; {}", lost.hint().unwrap_or_default()));
+            }
+            // A promotion asks the disk again, and so does the next save.
+            Err(problem) => tracing::warn!(%problem, "what was saved before may not be on the disk yet"),
+            Ok(()) => {}
+        }
+        self.is_settled = true;
+        None
+    }
+
+    async fn owe(&mut self, batch: &Batch, reason: String, what: &str) {
+        self.failures = 0;
+        self.owed = self.owed.saturating_add(batch.paths.len()).max(1);
+        self.pause(reason, what).await;
     }
 
     async fn tell_of(&mut self, saved: &Saved, took: Duration) {
@@ -291,11 +323,10 @@ impl<'a> Watcher<'a> {
         self.board.change(|record| record.saved_at = Some(now)).await;
     }
 
-    async fn tell_of_secrets(&mut self, looked_at: Option<&BTreeSet<Vec<u8>>>, found: &Found) {
+    fn tell_of_secrets(&mut self, looked_at: Option<&BTreeSet<Vec<u8>>>, found: &Found) {
         if let Some((title, body)) = self.inspection.news(looked_at, found) {
             tracing::warn!("{title}: {}", body.replace('\n', "; "));
-            let title = format!("{}: {title}", self.ctx.config.project);
-            self.ctx.tell(AlertEvent::SecretFound, title, body).await;
+            self.ctx.tell(Alert::new(AlertEvent::SecretFound, title, body));
         }
     }
 
@@ -354,7 +385,7 @@ impl<'a> Watcher<'a> {
             .await;
         if self.stopped_by.as_ref() != Some(&reason) {
             tracing::warn!(reason, "{what}");
-            self.ctx.tell(AlertEvent::Paused, format!("{}: {what}", self.ctx.config.project), reason.clone()).await;
+            self.ctx.tell(Alert::new(AlertEvent::Paused, what, &reason));
             self.stopped_by = Some(reason);
         }
     }
@@ -365,6 +396,9 @@ impl<'a> Watcher<'a> {
 
     /// Offers a new tip of the branch for pushing, whoever committed it.
     async fn look_at_tip(&mut self) {
+        if !self.is_settled {
+            return;
+        }
         let branch = self.ctx.config.sandbox.branch.clone();
         let tip = self.ctx.git.run(move |repo| repo.branch_tip(&branch)).await.ok().flatten();
         if let Some(tip) = tip.filter(|tip| self.tip != Some(*tip)) {
@@ -388,6 +422,7 @@ impl<'a> Watcher<'a> {
                 self.save(batch).await;
             }
         }
+        self.flusher.finish().await;
         self.pusher.finish().await;
         let unsaved = self.stopped_by;
         self.board.change(|record| (record.state, record.reason) = (SandboxState::Stopped, unsaved)).await;

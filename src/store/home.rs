@@ -87,6 +87,19 @@ impl ProjectHome {
         self.root.join("run").join(format!("{}.promotion.lock", self.key))
     }
 
+    /// Answers the note that says why the ledger of promotions is not on the remote.
+    #[must_use]
+    pub fn ledger_note(&self) -> PathBuf {
+        self.root.join("run").join(format!("{}.ledger.json", self.key))
+    }
+
+    /// Answers the lock that whoever watches what was promoted into an environment holds.
+    #[must_use]
+    pub fn watch_lock(&self, environment: &str) -> PathBuf {
+        let digest = Digest::of(environment.as_bytes()).short(8);
+        self.root.join("run").join(format!("{}.{digest}.watch.lock", self.key))
+    }
+
     /// Answers the scratch checkout of an environment.
     #[must_use]
     pub fn scratch(&self, environment: &str) -> PathBuf {

@@ -20,5 +20,5 @@ pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
 pub use records::{
     ApprovalRecord, CheckPhase, CheckRecord, HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
-    RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict,
+    RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict, Waiver,
 };

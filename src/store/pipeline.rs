@@ -125,14 +125,15 @@ impl Store {
             .map_err(failed("lift a hold"))
     }
 
-    /// Quarantines a commit in an environment.
+    /// Quarantines a commit in an environment; one that is quarantined already is so because of the newer promotion.
     ///
     /// # Errors
     /// The database cannot be written.
     pub async fn quarantine(&self, environment: &str, entry: &Quarantined) -> Result<()> {
         sqlx::query(
             "INSERT INTO quarantine (project, environment, source, tree, promotion, at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project, environment, source) DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (project, environment, source) DO UPDATE SET \
+             tree = excluded.tree, promotion = excluded.promotion, at_ms = excluded.at_ms",
         )
         .bind(self.project.clone())
         .bind(environment.to_owned())
@@ -182,6 +183,21 @@ impl Store {
             .execute(&self.pool)
             .await
             .map(|done| done.rows_affected())
+            .map_err(failed("end a quarantine"))
+    }
+
+    /// Frees what is quarantined in an environment because of one promotion.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn end_quarantine_by(&self, environment: &str, promotion: &PromotionId) -> Result<()> {
+        sqlx::query("DELETE FROM quarantine WHERE project = $1 AND environment = $2 AND promotion = $3")
+            .bind(self.project.clone())
+            .bind(environment.to_owned())
+            .bind(promotion.as_str().to_owned())
+            .execute(&self.pool)
+            .await
+            .map(drop)
             .map_err(failed("end a quarantine"))
     }
 

@@ -1,10 +1,13 @@
 //! Promotions, their journal, checks and approvals.
 
+use std::collections::{HashMap, HashSet};
+
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
 use super::error::{Error, Result};
-use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State};
+use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State, Waiver};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 
@@ -34,6 +37,8 @@ fn promotion(row: &AnyRow) -> Result<Promotion> {
         rollback_to: object("rollback_to")?,
         rollback_from: object("rollback_from")?,
         rollback_commit: object("rollback_commit")?,
+        undoes: columns.optional_text("undoes")?.map(|id| PromotionId::from_stored(&id)),
+        watching_until: columns.optional_time("watching_until_ms")?,
         requested_by: columns.text("requested_by")?,
         purpose: columns.optional_text("purpose")?,
         reason: columns.optional_text("reason")?,
@@ -51,15 +56,7 @@ impl Store {
     pub async fn record(&self, promotion: &Promotion, events: &[JournalEntry]) -> Result<()> {
         let mut transaction =
             self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("begin to record a promotion"))?;
-        let lines = sqlx::query("SELECT CAST(COUNT(*) AS BIGINT) AS lines FROM journal WHERE promotion = $1")
-            .bind(promotion.id.as_str().to_owned())
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(failed("read a promotion's journal"))?;
-        let position = lines.first().map_or(Ok(0), |row| Columns(row).integer("lines"))?;
-        if position >= JOURNAL_LIMIT_LINES {
-            return Err(Error::Malformed { expected: "an ending journal", value: promotion.id.to_string() });
-        }
+        let position = next_line(&mut transaction, &promotion.id).await?;
         sqlx::query(UPSERT_PROMOTION)
             .bind(promotion.id.as_str().to_owned())
             .bind(self.project.clone())
@@ -82,23 +79,14 @@ impl Store {
             .bind(promotion.created_at.as_millisecond())
             .bind(promotion.updated_at.as_millisecond())
             .bind(promotion.finished_at.map(Timestamp::as_millisecond))
+            .bind(promotion.watching_until.map(Timestamp::as_millisecond))
+            .bind(promotion.undoes.as_ref().map(|id| id.as_str().to_owned()))
             .bind(promotion.hotfix.clone())
             .execute(&mut *transaction)
             .await
             .map_err(failed("record a promotion"))?;
         for (event, position) in events.iter().zip(position..) {
-            sqlx::query(
-                "INSERT INTO journal (promotion, position, kind, name, detail, at_ms) VALUES ($1, $2, $3, $4, $5, $6)",
-            )
-            .bind(promotion.id.as_str().to_owned())
-            .bind(position)
-            .bind(event.kind.clone())
-            .bind(event.name.clone())
-            .bind(event.detail.clone())
-            .bind(event.at.as_millisecond())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed("record a promotion's journal"))?;
+            write_line(&mut transaction, &promotion.id, position, event).await?;
         }
         transaction.commit().await.map_err(failed("record a promotion"))
     }
@@ -142,6 +130,16 @@ impl Store {
         rows.iter().map(promotion).collect()
     }
 
+    /// Lists the names of all promotions, those of other projects included: a name is given once in a database.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn promotion_ids(&self) -> Result<HashSet<PromotionId>> {
+        let rows =
+            sqlx::query("SELECT id FROM promotions").fetch_all(&self.pool).await.map_err(failed("list promotions"))?;
+        rows.iter().map(|row| Ok(PromotionId::from_stored(&Columns(row).text("id")?))).collect()
+    }
+
     /// Lists the promotions that are not at an end, oldest first.
     ///
     /// # Errors
@@ -182,6 +180,44 @@ impl Store {
         .await
         .map_err(failed("find the live promotion"))?;
         rows.iter().map(promotion).collect()
+    }
+
+    /// Lists the promotions that are to be verified again and again, oldest first; also those whose time is over.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn watched(&self) -> Result<Vec<Promotion>> {
+        let rows = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND watching_until_ms IS NOT NULL AND state = $2 \
+             ORDER BY created_ms, id LIMIT 1000",
+        )
+        .bind(self.project.clone())
+        .bind(State::Promoted.as_str())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list watched promotions"))?;
+        rows.iter().map(promotion).collect()
+    }
+
+    /// Ends the watch of a promotion with a line in its journal; does nothing where it is not watched any more.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn end_watch(&self, id: &PromotionId, line: &JournalEntry) -> Result<()> {
+        let action = "end a promotion's watch";
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        let ended = sqlx::query(
+            "UPDATE promotions SET watching_until_ms = NULL WHERE id = $1 AND watching_until_ms IS NOT NULL",
+        )
+        .bind(id.as_str().to_owned())
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
+        if ended.rows_affected() > 0 {
+            let position = next_line(&mut transaction, id).await?;
+            write_line(&mut transaction, id, position, line).await?;
+        }
+        transaction.commit().await.map_err(failed(action))
     }
 
     /// Reads a promotion's journal, oldest line first.
@@ -281,6 +317,103 @@ impl Store {
             .map_err(failed("list approvals"))?;
         rows.iter().map(approval).collect()
     }
+
+    /// Answers when promotions that were proposed at or after `since` went live here.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn landings(&self, since: Timestamp) -> Result<HashMap<PromotionId, Timestamp>> {
+        let rows = sqlx::query(
+            "SELECT j.promotion AS id, MIN(j.at_ms) AS at_ms FROM journal j JOIN promotions p ON p.id = j.promotion \
+             WHERE p.project = $1 AND p.created_ms >= $2 AND j.name = 'landed_local' GROUP BY j.promotion",
+        )
+        .bind(self.project.clone())
+        .bind(since.as_millisecond())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list landings"))?;
+        let landing = |row: &AnyRow| {
+            let columns = Columns(row);
+            Ok((PromotionId::from_stored(&columns.text("id")?), columns.time("at_ms")?))
+        };
+        rows.iter().map(landing).collect()
+    }
+
+    /// Records that a person waives a gate for a promotion; the latest word on a gate counts.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn record_waiver(&self, id: &PromotionId, waiver: &Waiver) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO waivers (promotion, gate, person, reason, at_ms) VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (promotion, gate) DO UPDATE SET \
+             person = excluded.person, reason = excluded.reason, at_ms = excluded.at_ms",
+        )
+        .bind(id.as_str().to_owned())
+        .bind(waiver.gate.clone())
+        .bind(waiver.person.clone())
+        .bind(waiver.reason.clone())
+        .bind(waiver.at.as_millisecond())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed("record a waiver"))
+    }
+
+    /// Lists the gates that were waived for a promotion.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn waivers(&self, id: &PromotionId) -> Result<Vec<Waiver>> {
+        let rows = sqlx::query("SELECT * FROM waivers WHERE promotion = $1 ORDER BY at_ms, gate")
+            .bind(id.as_str().to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("list waivers"))?;
+        let waiver = |row: &AnyRow| {
+            let columns = Columns(row);
+            Ok(Waiver {
+                gate: columns.text("gate")?,
+                person: columns.text("person")?,
+                reason: columns.text("reason")?,
+                at: columns.time("at_ms")?,
+            })
+        };
+        rows.iter().map(waiver).collect()
+    }
+}
+
+/// Answers the position of the next line in a promotion's journal.
+async fn next_line(transaction: &mut AnyConnection, id: &PromotionId) -> Result<i64> {
+    let lines = sqlx::query("SELECT CAST(COUNT(*) AS BIGINT) AS lines FROM journal WHERE promotion = $1")
+        .bind(id.as_str().to_owned())
+        .fetch_all(transaction)
+        .await
+        .map_err(failed("read a promotion's journal"))?;
+    let position = lines.first().map_or(Ok(0), |row| Columns(row).integer("lines"))?;
+    if position >= JOURNAL_LIMIT_LINES {
+        return Err(Error::Malformed { expected: "an ending journal", value: id.to_string() });
+    }
+    Ok(position)
+}
+
+async fn write_line(
+    transaction: &mut AnyConnection,
+    id: &PromotionId,
+    position: i64,
+    line: &JournalEntry,
+) -> Result<()> {
+    sqlx::query("INSERT INTO journal (promotion, position, kind, name, detail, at_ms) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(id.as_str().to_owned())
+        .bind(position)
+        .bind(line.kind.clone())
+        .bind(line.name.clone())
+        .bind(line.detail.clone())
+        .bind(line.at.as_millisecond())
+        .execute(transaction)
+        .await
+        .map(drop)
+        .map_err(failed("record a promotion's journal"))
 }
 
 fn check(row: &AnyRow) -> Result<CheckRecord> {
@@ -311,9 +444,10 @@ fn approval(row: &AnyRow) -> Result<ApprovalRecord> {
 
 const UPSERT_PROMOTION: &str = "INSERT INTO promotions (id, project, environment, state, step, source, previous, \
      candidate, tree, merge_allowed, remote, pushed, rollback_to, rollback_from, rollback_commit, requested_by, purpose, reason, \
-     created_ms, updated_ms, finished_ms, hotfix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-     $16, $17, $18, $19, $20, $21, $22) ON CONFLICT (id) DO UPDATE SET state = excluded.state, step = excluded.step, \
+     created_ms, updated_ms, finished_ms, watching_until_ms, undoes, hotfix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (id) DO UPDATE SET state = excluded.state, step = excluded.step, \
      previous = excluded.previous, candidate = excluded.candidate, tree = excluded.tree, \
      merge_allowed = excluded.merge_allowed, remote = excluded.remote, pushed = excluded.pushed, \
      rollback_to = excluded.rollback_to, rollback_from = excluded.rollback_from, rollback_commit = excluded.rollback_commit, reason = excluded.reason, \
-     updated_ms = excluded.updated_ms, finished_ms = excluded.finished_ms";
+     updated_ms = excluded.updated_ms, finished_ms = excluded.finished_ms, \
+     watching_until_ms = excluded.watching_until_ms, undoes = excluded.undoes";

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
@@ -41,6 +41,10 @@ pub struct Promotion {
     pub rollback_from: Option<ObjectId>,
     /// The commit that a rollback puts the branch on: `rollback_to` itself, or a new one with its tree.
     pub rollback_commit: Option<ObjectId>,
+    /// The promotion whose rollback it undoes, where it does.
+    pub undoes: Option<PromotionId>,
+    /// Until when it is verified again and again, once it is promoted; none: it is not, or no longer.
+    pub watching_until: Option<Timestamp>,
     /// Who asked for it.
     pub requested_by: String,
     /// Why it was asked for, in the asker's words.
@@ -55,11 +59,19 @@ pub struct Promotion {
     pub finished_at: Option<Timestamp>,
 }
 
+impl Promotion {
+    /// Answers whether it is live and rests unverified: what fails now failed before it landed.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.state == State::Verifying && self.step.is_none()
+    }
+}
+
 /// Declares an enum whose variants have one stable spelling in the store, in JSON and on screen.
 macro_rules! stored_words {
     ($(#[$meta:meta])* $name:ident, $expected:literal, { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)+ }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[serde(rename_all = "snake_case")]
         pub enum $name {
             $($(#[$vmeta])* $variant,)+
@@ -108,7 +120,7 @@ stored_words!(
     Waiting => "waiting",
     /// The branch moves.
     Landing => "landing",
-    /// Checks run on what is live.
+    /// Checks run on what is live; it rests here while something fails that failed before it landed.
     Verifying => "verifying",
     /// Live and verified.
     Promoted => "promoted",
@@ -145,6 +157,8 @@ stored_words!(
     Check => "check",
     /// Ask every gate.
     Gate => "gate",
+    /// Ask what verifies the environment, while nothing has moved.
+    Probe => "probe",
     /// Move the branch on the remote.
     LandRemote => "land_remote",
     /// Move the local branch.
@@ -159,15 +173,23 @@ stored_words!(
     RollbackRemote => "rollback_remote",
     /// Move the local branch back.
     RollbackLocal => "rollback_local",
+    /// Ask what verifies the environment, now that it is back.
+    VerifyRollback => "verify_rollback",
 });
 
 stored_words!(
     /// Which question of an environment a check answers.
     CheckPhase, "a check's phase", {
-    /// Before landing.
+    /// Whether the candidate may land.
     Check => "check",
-    /// After landing.
+    /// How the environment was right before landing.
+    Before => "before",
+    /// Whether what landed is well.
     Verify => "verify",
+    /// Whether what was promoted stays well.
+    Watch => "watch",
+    /// How the environment is after it went back.
+    Rollback => "rollback",
 });
 
 stored_words!(
@@ -224,10 +246,23 @@ pub struct ApprovalRecord {
     pub expires_at: Timestamp,
 }
 
+/// A gate that one promotion may pass by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiver {
+    /// The gate's name.
+    pub gate: String,
+    /// Who waived it.
+    pub person: String,
+    /// Why, in the person's words.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// The answer of one check for one promotion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckRecord {
-    /// Before or after landing.
+    /// When it was asked, and so what its answer means.
     pub phase: CheckPhase,
     /// The check's name.
     pub name: String,

@@ -66,7 +66,7 @@ fn an_installation_that_is_well_is_told_so_and_left_as_it_is() {
     for question in ["remote", "cascade's directory", "disk space", "database", "clock", "scratch checkouts"] {
         assert!(questions.contains(&question), "{questions:?}");
     }
-    for question in ["file system", "watch limits", "watcher"] {
+    for question in ["pushing", "file system", "watch limits", "watcher"] {
         assert!(questions.contains(&question), "{questions:?}");
     }
     assert!(!pipeline.base().join("cascade").exists(), "looking makes nothing");
@@ -177,6 +177,21 @@ fn a_broken_index_is_made_again_and_the_old_one_kept() {
 }
 
 #[test]
+fn an_index_that_is_made_again_leaves_out_what_a_sparse_checkout_does() {
+    let pipeline = well();
+    pipeline.write("src/a", "x\n");
+    pipeline.write("art/b", "x\n");
+    pipeline.commit("Two directories");
+    pipeline.git(&["sparse-checkout", "set", "src"]);
+    fs::remove_file(git_path(&pipeline, "index")).unwrap();
+    check(&pipeline, &["--dry-run"], "index", (1, "can_be_repaired"));
+    let told = check(&pipeline, &[], "index", (0, "repaired"));
+    assert!(told.starts_with("it is missing") && !told.contains("broken"), "{told}");
+    assert_eq!(pipeline.git(&["status", "--porcelain"]), "");
+    assert!(!pipeline.root().join("art").exists());
+}
+
+#[test]
 fn an_index_is_not_made_again_where_that_would_lose_something() {
     let pipeline = well();
     let index = git_path(&pipeline, "index");
@@ -212,6 +227,46 @@ fn only_files_of_cascades_that_nobody_holds_are_removed() {
     check(&pipeline, &[], "left-over files", (0, "repaired"));
     assert!(ours.iter().all(|name| !git_path(&pipeline, name).exists()));
     assert!(others.iter().all(|name| git_path(&pipeline, name).exists()));
+    check(&pipeline, &[], "left-over files", (0, "ok"));
+}
+
+#[test]
+fn what_a_killed_init_began_is_removed_and_nothing_that_only_looks_like_it() {
+    let pipeline = well();
+    let (root, hook) = (pipeline.root(), git_path(&pipeline, "hooks/pre-push"));
+    let configuration = include_str!("../../cascade-sync.yaml").replace("project: my-site", "project: checkout");
+    let begun = [
+        (root.join(".cascade-abC123"), configuration.as_bytes()[..300].to_vec()),
+        (root.join(".cascade-000000"), Vec::new()),
+        (git_path(&pipeline, "hooks/.cascade-XyZxYz"), fs::read(&hook).unwrap()),
+        (git_path(&pipeline, "hooks/pre-push.d/.cascade-q1w2e3"), b"#!/bin/sh\n".to_vec()),
+    ];
+    let others = [
+        (root.join(".cascade-notes1"), b"mine".to_vec()),
+        (root.join(".cascade-abC1234"), Vec::new()),
+        (root.join(".cascade-sync.x"), Vec::new()),
+        (root.join(".cascade-young0"), Vec::new()),
+        (root.join(".cascade-held00"), Vec::new()),
+        (root.join(".cascade-saved0"), Vec::new()),
+        (root.join("below/.cascade-000000"), Vec::new()),
+    ];
+    fs::create_dir(root.join("below")).unwrap();
+    for (path, content) in begun.iter().chain(&others) {
+        fs::write(path, content).unwrap();
+        if !path.ends_with(".cascade-young0") {
+            make_old(path);
+        }
+    }
+    let held = File::open(root.join(".cascade-held00")).unwrap();
+    held.lock().unwrap();
+    pipeline.git(&["add", ".cascade-saved0"]);
+    pipeline.git(&["commit", "--quiet", "--no-verify", "-m", "Saved"]);
+    let told = check(&pipeline, &["--dry-run"], "left-over files", (1, "can_be_repaired"));
+    assert!(told.starts_with("4 temporary files of killed processes: "), "{told}");
+    assert!(begun.iter().all(|(path, _)| path.exists()), "a look changes nothing");
+    check(&pipeline, &[], "left-over files", (0, "repaired"));
+    assert!(begun.iter().all(|(path, _)| !path.exists()));
+    assert!(others.iter().all(|(path, _)| path.exists()));
     check(&pipeline, &[], "left-over files", (0, "ok"));
 }
 
@@ -284,6 +339,67 @@ fn a_remote_that_does_not_answer_is_told_in_gits_words() {
     assert!(told.contains("Permission denied") && told.contains("`ssh -T git@example.test`"), "{told}");
 }
 
+/// Lets the origin be reached by a program in ssh's place, which may read there and is told `denied` when it writes.
+fn read_only(pipeline: &Pipeline, denied: &str) {
+    let origin = pipeline.base().join("origin.git");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *receive-pack*) echo '{denied}' >&2; exit 1;; esac\nexec git upload-pack '{}'\n",
+        origin.display()
+    );
+    pipeline.write_program("../ssh", &script);
+    pipeline.git(&["remote", "set-url", "origin", "git@example.test:shop.git"]);
+    let command = pipeline.base().join("ssh");
+    pipeline.git(&["config", "core.sshCommand", command.to_str().unwrap()]);
+}
+
+#[test]
+fn a_remote_that_may_only_be_read_is_told_before_the_first_push_fails() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    assert!(check(&pipeline, &[], "pushing", (0, "ok")).starts_with("`develop` to origin is allowed"));
+    read_only(&pipeline, "ERROR: The key you are authenticating with has been marked as read only.");
+    check(&pipeline, &[], "remote", (1, "ok"));
+    let told = check(&pipeline, &[], "pushing", (1, "problem"));
+    assert!(told.contains("denied access") && told.contains("marked as read only"), "{told}");
+    assert!(told.contains("give this account the right to push") && told.contains("ssh -T git@example.test"), "{told}");
+    pipeline.git(&["remote", "remove", "origin"]);
+    assert!(check(&pipeline, &[], "remote", (0, "ok")).contains("nothing is pushed"));
+    let answer = pipeline.cascade(&["doctor", "--json"]).expect_code(0);
+    assert!(!answer.stdout.contains("\"pushing\""), "{answer:#?}");
+}
+
+#[test]
+fn asking_whether_a_push_is_allowed_runs_no_hook_and_changes_nothing() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("page", "not pushed yet\n");
+    pipeline.git(&["push", "--quiet", "--no-verify", "--force", "origin", "develop~1:develop"]);
+    let origin = pipeline.base().join("origin.git");
+    for hook in
+        [git_path(&pipeline, "hooks/pre-push.d/99-mark"), origin.join("hooks/pre-receive"), origin.join("hooks/update")]
+    {
+        let script = format!("#!/bin/sh\ntouch {}/hook-ran\n", pipeline.base().display());
+        pipeline.write_program(hook.to_str().unwrap(), &script);
+    }
+    let refs = || (pipeline.git(&["for-each-ref"]), pipeline.git(&["ls-remote", "origin"]));
+    let before = refs();
+    check(&pipeline, &[], "pushing", (0, "ok"));
+    assert_eq!(refs(), before);
+    assert!(!pipeline.base().join("hook-ran").exists());
+    // The hooks are where git looks for them.
+    pipeline.git(&["push", "--quiet", "origin", "develop"]);
+    assert!(pipeline.base().join("hook-ran").exists());
+}
+
+#[test]
+fn commits_of_others_on_the_remote_do_not_forbid_a_push() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("page", "theirs\n");
+    pipeline.git(&["reset", "--quiet", "--hard", "develop~1"]);
+    pipeline.write("page", "ours\n");
+    pipeline.commit("Ours");
+    let told = check(&pipeline, &[], "pushing", (0, "ok"));
+    assert!(told.contains("once what others pushed there is brought in"), "{told}");
+}
+
 #[test]
 fn a_clock_that_is_before_a_commit_or_a_record_is_wrong() {
     let pipeline = well();
@@ -324,11 +440,11 @@ fn a_database_that_is_damaged_is_told_with_the_way_out() {
     report(&home, &project, &SandboxRecord::begun("develop", SystemClock.now()));
     assert!(!path.with_extension("db-wal").exists());
     let mut bytes = fs::read(&path).unwrap();
-    let length = bytes.len();
-    bytes[length - 4_096..].fill(0xff);
+    // Everything but the first page, which says what tables there are.
+    bytes[4_096..].fill(0xff);
     fs::write(&path, &bytes).unwrap();
     let told = check(&pipeline, &[], "database", (1, "problem"));
-    assert!(told.contains("malformed"), "{told}");
+    assert!(told.contains("malformed") || told.contains("btreeInitPage"), "{told}");
     assert!(told.contains("/cascade.db* ") && told.contains("in git and stays"), "{told}");
     fs::write(&path, "something else entirely").unwrap();
     let told = check(&pipeline, &[], "database", (1, "problem"));

@@ -196,9 +196,10 @@ fn unpushed_saves_are_counted_without_a_watcher() {
 }
 
 #[test]
-fn plan_shows_commits_files_checks_and_gates_and_does_nothing() {
+fn plan_shows_commits_files_checks_and_gates_and_moves_nothing() {
     let sandbox = pipeline();
-    let before = sandbox.git(&["for-each-ref"]);
+    let branches = ["for-each-ref", "refs/heads", "refs/remotes", "refs/tags"];
+    let before = sandbox.git(&branches);
     let text = lines(sandbox.cascade(&["plan", "staging"]).expect_code(0));
     filtered(&sandbox, || {
         insta::assert_snapshot!(text, @r#"
@@ -210,10 +211,14 @@ fn plan_shows_commits_files_checks_and_gates_and_does_nothing() {
     checks
       • build: will run
       • up: verifies what is live
+    gates
+      • checks: not asked yet: build → `cascade promote staging`
     a failure is undone by: the branch is moved back: the candidate does not leave this machine
+    rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
+    candidate: [COMMIT..] as promotion [ID]: cascade promote staging
     "#)
     });
-    assert_eq!(sandbox.git(&["for-each-ref"]), before);
+    assert_eq!(sandbox.git(&branches), before);
     let production = lines(sandbox.cascade(&["plan", "production"]).expect_code(0));
     assert!(production.ends_with("nothing to promote\n"), "{production}");
     sandbox.cascade(&["promote", "staging"]).expect_code(0);
@@ -243,7 +248,9 @@ fn why_leads_from_a_failed_check_to_its_log() {
         insta::assert_snapshot!(never, @r#"
     [COMMIT..] is not live in staging: nobody promoted it yet
       there was no promotion yet
+      gate checks is closed: not asked yet: build → `cascade promote staging`
       develop → staging: clean
+    rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
     next: cascade promote staging
     "#)
     });
@@ -257,6 +264,7 @@ fn why_leads_from_a_failed_check_to_its_log() {
       last promotion [ID] failed [AGE]
       check `build` failed: exit code 1
       its output: tail [BASE]/cascade/logs/[LOG]
+    rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
     next: cascade promote staging
     "#)
     });
@@ -279,6 +287,7 @@ fn why_and_history_of_a_rollback_name_the_hold() {
       its output: tail [BASE]/cascade/logs/[LOG]
       held since [AGE] by Ada (rollback)
       [COMMIT..] is quarantined: it failed in promotion [ID]
+    rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
     next: cascade resume staging
     "#)
     });
@@ -343,6 +352,7 @@ fn history_and_show_tell_a_promotion_from_wish_to_end() {
       [MOMENT]  admitted
       [MOMENT]  checks passed
       [MOMENT]  opened
+      [MOMENT]  probed
       [MOMENT]  landed local
       [MOMENT]  verified
     "#)

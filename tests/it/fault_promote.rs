@@ -23,7 +23,7 @@ const CHECKS: &str = "
   up: { run: \"test ! -e broken\", every: 10ms, failures: 1 }";
 
 /// More moments than a promotion with its rollback has.
-const MOMENTS_LIMIT: usize = 60;
+pub const MOMENTS_LIMIT: usize = 60;
 
 /// Kills its process at the n-th moment; moments are the beginning and the end of each step.
 struct Killer {
@@ -67,13 +67,26 @@ fn victim() {
     runtime.block_on(async {
         let ctx = context(root.as_ref(), home.as_ref(), Arc::new(SystemClock)).await;
         let lock = promote::lock(&ctx, false).await.unwrap();
+        if variable("FAULT_UNDO").is_some() {
+            promote::undo::undo_rollback(&ctx, &lock, "production", None, &mut killer).await.unwrap();
+            return;
+        }
         let request = Request::to("production");
         promote::promote(&ctx, &lock, &request, &mut killer).await.unwrap();
     });
 }
 
-/// Answers whether the victim was killed (and not done before the moment came).
-fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
+/// Answers whether a promotion to production was killed (and not done before the moment came).
+pub fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
+    kill_wish_at(pipeline, moment, &[])
+}
+
+/// Answers whether the undoing of a rollback of production was killed.
+pub fn kill_undo_at(pipeline: &Pipeline, moment: usize) -> bool {
+    kill_wish_at(pipeline, moment, &[("FAULT_UNDO", "1")])
+}
+
+fn kill_wish_at(pipeline: &Pipeline, moment: usize, wish: &[(&str, &str)]) -> bool {
     let inherited = pipeline.command("true", &[]);
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "fault_promote::victim"]).env_clear();
@@ -81,7 +94,7 @@ fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
         value.map(|value| command.env(name, value));
     }
     command.env("FAULT_ROOT", pipeline.root()).env("FAULT_HOME", pipeline.base().join("cascade"));
-    command.env("FAULT_MOMENT", moment.to_string());
+    command.env("FAULT_MOMENT", moment.to_string()).envs(wish.iter().copied());
     let output = command.output().unwrap();
     match output.status.signal() {
         Some(9) => true,
@@ -101,17 +114,26 @@ struct EndState {
     held: bool,
     unfinished: usize,
     first_parents: String,
+    moments: Vec<String>,
+}
+
+/// What the ledger has of a promotion, the commits left out: they differ from run to run.
+fn moments(pipeline: &Pipeline, id: &str) -> Vec<String> {
+    let format = "--format=%(trailers:key=Cascade-Entry,valueonly,separator=)";
+    let listed = pipeline.git(&["log", "--reverse", format, "refs/cascade/ledger"]);
+    let own = listed.lines().filter_map(|key| key.strip_prefix(id));
+    own.map(|moment| moment.split(' ').filter(|word| word.len() < 40).collect::<Vec<_>>().join(" ")).collect()
 }
 
 fn end_state(pipeline: &Pipeline, has_remote: bool) -> EndState {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (state, held, unfinished) = runtime.block_on(async {
+    let (id, state, held, unfinished) = runtime.block_on(async {
         let ctx = pipeline.context(Arc::new(SystemClock)).await;
         let newest = ctx.store.promotions(Some("production"), 1).await.unwrap().remove(0);
         let held = ctx.store.held("production").await.unwrap().is_some();
         let unfinished = ctx.store.unfinished().await.unwrap().len();
         ctx.store.close().await;
-        (newest.state.to_string(), held, unfinished)
+        (newest.id.to_string(), newest.state.to_string(), held, unfinished)
     });
     EndState {
         state,
@@ -120,6 +142,7 @@ fn end_state(pipeline: &Pipeline, has_remote: bool) -> EndState {
         held,
         unfinished,
         first_parents: pipeline.git(&["rev-list", "--count", "--first-parent", "main"]),
+        moments: moments(pipeline, &id),
     }
 }
 
@@ -139,6 +162,9 @@ fn kill_everywhere(has_remote: bool, breaks: bool) {
     undisturbed.promote("production", code);
     let expected = end_state(&undisturbed, has_remote);
     assert!(expected.remote_is_local && expected.unfinished == 0, "{expected:?}");
+    let moments: &[&str] =
+        if breaks { &["landing", "returning", "settled rolled_back"] } else { &["landing", "settled promoted"] };
+    assert_eq!(expected.moments.iter().map(|moment| moment.trim()).collect::<Vec<_>>(), moments);
     for moment in 0..MOMENTS_LIMIT {
         let pipeline = ready(has_remote, breaks);
         if !kill_at(&pipeline, moment) {
@@ -152,6 +178,7 @@ fn kill_everywhere(has_remote: bool, breaks: bool) {
         pipeline.cascade(&["reject", "production"]);
         let found = end_state_of_first(&pipeline, has_remote);
         assert_eq!(found, expected, "killed at {moment}");
+        pipeline.cascade(&["verify", "production"]).expect_code(0);
         pipeline.git(&["fsck", "--strict"]);
     }
     panic!("a promotion has more than {MOMENTS_LIMIT} moments");
@@ -160,16 +187,16 @@ fn kill_everywhere(has_remote: bool, breaks: bool) {
 /// The end state by the promotion that was killed, whatever was asked for afterwards.
 fn end_state_of_first(pipeline: &Pipeline, has_remote: bool) -> EndState {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let state = runtime.block_on(async {
+    let (id, state) = runtime.block_on(async {
         let ctx = pipeline.context(Arc::new(SystemClock)).await;
         let mut all = ctx.store.promotions(Some("production"), 10).await.unwrap();
         all.reverse();
         // The very first one is the release that made the pipeline ready.
-        let state = all[1].state.to_string();
+        let killed = (all[1].id.to_string(), all[1].state.to_string());
         ctx.store.close().await;
-        state
+        killed
     });
-    EndState { state, ..end_state(pipeline, has_remote) }
+    EndState { state, moments: moments(pipeline, &id), ..end_state(pipeline, has_remote) }
 }
 
 #[test]

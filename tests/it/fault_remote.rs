@@ -88,7 +88,7 @@ impl Scene {
     /// Answers the project as the program sees it, and the list of what people are told.
     fn context(&self) -> (Context, Arc<Mutex<Vec<Alert>>>) {
         let mut ctx = self.runtime.block_on(self.pipeline.context(Arc::new(SystemClock)));
-        let (alerts, told) = Alerts::recording();
+        let (alerts, told) = Alerts::recording(Arc::clone(&ctx.clock));
         ctx.alerts = Arc::new(alerts);
         (ctx, told)
     }

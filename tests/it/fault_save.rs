@@ -64,6 +64,25 @@ fn a_watcher_killed_at_any_moment_of_a_save_loses_nothing_and_blocks_nobody() {
 }
 
 #[test]
+fn rot_in_the_index_under_a_running_watcher_is_mended_and_told() {
+    let watched = Watched::started();
+    watched.write("first", "x\n");
+    watched.until_saved("develop", "first", "x");
+    let index = watched.root().join(".git/index");
+    let mut rotten = std::fs::read(&index).unwrap();
+    // In the blob of the first entry: git reads that without complaint.
+    rotten[52] ^= 1;
+    std::fs::write(&index, &rotten).unwrap();
+    watched.write("second", "x\n");
+    watched.until_saved("develop", "second", "x");
+    watched.until("a word on it", || watched.log().contains("git's index was damaged: It is made again from commit"));
+    assert_eq!(std::fs::read(index.with_extension("broken-1")).unwrap(), rotten);
+    assert_eq!(watched.git(&["status", "--porcelain"]), "");
+    let changed = watched.git(&["diff", "--name-only", "develop~1", "develop"]);
+    assert_eq!(changed, "second", "the rot went nowhere");
+}
+
+#[test]
 fn a_full_disk_pauses_saving_with_its_reason_until_there_is_room() {
     let watched = Watched::ready("50ms", "");
     let small = watched.base().join("small");

@@ -6,12 +6,13 @@
 use std::path::Path;
 use std::process::Command;
 
+use cascade::config::Durability;
 use cascade::git::{Clash, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
 
 use crate::support::{Sandbox, skip};
 
 /// What changes something, or makes it durable.
-const CALLS: &str = "write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,\
+const CALLS: &str = "write,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,\
                      ftruncate,fchmod,chmod,mkdir";
 /// More calls than a save has.
 const MOMENTS_LIMIT: usize = 200;
@@ -21,12 +22,13 @@ const MOMENTS_LIMIT: usize = 200;
 fn victim() {
     let variable = |name| std::env::var_os(name);
     let (Some(root), Some(log)) = (variable("FAULT_SAVE_ROOT"), variable("FAULT_SAVE_LOG")) else { return };
+    let durability = if variable("FAULT_SAVE_FAST").is_some() { Durability::Fast } else { Durability::Full };
     let acknowledged = match variable("FAULT_SAVE_THEIRS") {
         Some(theirs) => match pull(Path::new(&root), theirs.to_str().unwrap()) {
             Ok(PullAnswer::Pulled(pulled)) => pulled.commit,
             _ => return,
         },
-        None => match save(Path::new(&root)) {
+        None => match save(Path::new(&root), durability) {
             Ok(SaveAnswer::Saved(saved)) => saved.commit,
             _ => return,
         },
@@ -45,8 +47,8 @@ fn pull(root: &Path, theirs: &str) -> cascade::git::Result<PullAnswer> {
     })
 }
 
-fn save(root: &Path) -> cascade::git::Result<SaveAnswer> {
-    Repo::open(root)?.save(&SaveRequest {
+fn save(root: &Path, durability: Durability) -> cascade::git::Result<SaveAnswer> {
+    Repo::open(root)?.with_durability(durability).save(&SaveRequest {
         branch: "develop",
         hints: Hints::Everything,
         max_file_bytes: 1 << 20,
@@ -89,15 +91,27 @@ fn diverged() -> (Sandbox, String) {
     (sandbox, theirs)
 }
 
+/// What the victim does.
+#[derive(Clone, Copy)]
+enum Deed<'a> {
+    Save,
+    FastSave,
+    Pull(&'a str),
+}
+
 /// Runs the victim with a fault at its n-th call; answers whether the fault came.
-fn run_with(sandbox: &Sandbox, fault: &str, moment: usize, theirs: Option<&str>) -> bool {
+fn run_with(sandbox: &Sandbox, fault: &str, moment: usize, deed: Deed<'_>) -> bool {
     let traced = sandbox.base().join("trace");
     let inject = format!("inject={CALLS}:{fault}:when={moment}");
     let mut command = sandbox.command("strace", &["-f", "-qq", "-e", &format!("trace={CALLS}"), "-e", &inject]);
     command.arg("-o").arg(&traced).arg(std::env::current_exe().unwrap());
     command.args(["--exact", "fault_syscalls::victim", "--nocapture"]);
     command.env("FAULT_SAVE_ROOT", sandbox.root()).env("FAULT_SAVE_LOG", sandbox.base().join("acknowledged"));
-    theirs.map(|theirs| command.env("FAULT_SAVE_THEIRS", theirs));
+    match deed {
+        Deed::Save => &mut command,
+        Deed::FastSave => command.env("FAULT_SAVE_FAST", "1"),
+        Deed::Pull(theirs) => command.env("FAULT_SAVE_THEIRS", theirs),
+    };
     command.env("RUST_BACKTRACE", "0").output().unwrap();
     let trace = std::fs::read_to_string(traced).unwrap();
     trace.contains("INJECTED") || trace.contains("killed by SIGKILL")
@@ -110,7 +124,7 @@ fn check(sandbox: &Sandbox, before: &str, what: &str) {
     let acknowledged = std::fs::read_to_string(sandbox.base().join("acknowledged")).unwrap_or_default();
     assert!(acknowledged.is_empty() || acknowledged == tip, "{what}: {acknowledged} is not the branch's tip {tip}");
     sandbox.git(&["fsck", "--strict", "--no-dangling"]);
-    match save(&sandbox.root()) {
+    match save(&sandbox.root(), Durability::Full) {
         Ok(SaveAnswer::Saved(saved)) => assert_eq!(saved.parent.to_string(), before, "{what}: saved twice"),
         Ok(SaveAnswer::Nothing { .. }) => assert_ne!(tip, before, "{what}: nothing is saved"),
         other => panic!("{what}: {other:?}"),
@@ -121,7 +135,7 @@ fn check(sandbox: &Sandbox, before: &str, what: &str) {
     sandbox.git(&["commit", "--quiet", "--allow-empty", "-m", "mine"]);
 }
 
-fn fault_everywhere(fault: &str) {
+fn fault_everywhere(fault: &str, deed: Deed<'_>) {
     if Command::new("strace").arg("-V").output().is_err() {
         return skip("strace is not installed");
     }
@@ -129,7 +143,7 @@ fn fault_everywhere(fault: &str) {
     for moment in 1..MOMENTS_LIMIT {
         let sandbox = changed();
         let before = sandbox.git(&["rev-parse", "develop"]);
-        if !run_with(&sandbox, fault, moment, None) {
+        if !run_with(&sandbox, fault, moment, deed) {
             break;
         }
         moments = moment;
@@ -146,7 +160,7 @@ fn check_pull(sandbox: &Sandbox, theirs: &str, what: &str) {
     assert!(acknowledged.is_empty() || acknowledged == tip, "{what}: {acknowledged} is not the branch's tip {tip}");
     sandbox.git(&["fsck", "--strict", "--no-dangling"]);
     // What came into the working tree before the fault is saved as anything else there is.
-    save(&sandbox.root()).unwrap_or_else(|problem| panic!("{what}: {problem:?}"));
+    save(&sandbox.root(), Durability::Full).unwrap_or_else(|problem| panic!("{what}: {problem:?}"));
     match pull(&sandbox.root(), theirs) {
         Ok(PullAnswer::Pulled(_) | PullAnswer::Nothing) => {}
         other => panic!("{what}: {other:?}"),
@@ -169,7 +183,7 @@ fn a_pull_killed_or_refused_at_any_call_loses_nothing_of_either_side() {
         let mut moments = 0;
         for moment in 1..MOMENTS_LIMIT {
             let (sandbox, theirs) = diverged();
-            if !run_with(&sandbox, fault, moment, Some(&theirs)) {
+            if !run_with(&sandbox, fault, moment, Deed::Pull(&theirs)) {
                 break;
             }
             moments = moment;
@@ -181,21 +195,27 @@ fn a_pull_killed_or_refused_at_any_call_loses_nothing_of_either_side() {
 
 #[test]
 fn a_save_killed_at_any_call_is_whole_or_not_there_and_blocks_nobody() {
-    fault_everywhere("signal=KILL");
+    fault_everywhere("signal=KILL", Deed::Save);
 }
 
 #[test]
 fn a_save_that_the_disk_refuses_at_any_call_is_whole_or_not_there() {
-    fault_everywhere("error=EIO");
+    fault_everywhere("error=EIO", Deed::Save);
 }
 
 #[test]
 fn a_save_beyond_the_quota_or_on_a_disk_turned_read_only_is_whole_or_not_there() {
-    fault_everywhere("error=EDQUOT");
-    fault_everywhere("error=EROFS");
+    fault_everywhere("error=EDQUOT", Deed::Save);
+    fault_everywhere("error=EROFS", Deed::Save);
 }
 
 #[test]
 fn a_save_that_runs_out_of_space_at_any_call_is_whole_or_not_there() {
-    fault_everywhere("error=ENOSPC");
+    fault_everywhere("error=ENOSPC", Deed::Save);
+}
+
+#[test]
+fn a_save_that_does_not_wait_for_the_disk_is_whole_or_not_there_and_blocks_nobody_all_the_same() {
+    fault_everywhere("signal=KILL", Deed::FastSave);
+    fault_everywhere("error=EIO", Deed::FastSave);
 }

@@ -319,7 +319,7 @@ async fn what_turns_bad_is_told_once_and_remembered_since_when() {
     let pipeline = released(false, UNAPPROVED);
     let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
     let mut ctx = pipeline.context(clock.clone()).await;
-    let (alerts, told) = Alerts::recording();
+    let (alerts, told) = Alerts::recording(Arc::clone(&ctx.clock));
     ctx.alerts = Arc::new(alerts);
     rehearse(&ctx, None).await.unwrap();
     assert_eq!(told.lock().unwrap().len(), 0);

@@ -1,5 +1,12 @@
 //! Promotions on real repositories, through the built binary: landing, gates, failures, races, rollbacks.
 
+use std::sync::Arc;
+
+use cascade::base::Clock as _;
+use cascade::base::clock::{ManualClock, SystemClock};
+use cascade::promote::{self, Silent};
+use cascade::store::State;
+
 use crate::support::pipeline::{PLAIN, Pipeline};
 
 const VERIFIED: &str = "
@@ -67,6 +74,67 @@ fn a_new_candidate_voids_the_approval_of_the_old_one() {
     assert!(late.stderr.contains("superseded"), "{late:?}");
     pipeline.cascade(&["approve", &second]).expect_code(0);
     assert_eq!(pipeline.git(&["show", "main:a"]), "2");
+}
+
+/// Lets a candidate of production be approved for an hour, two hours ago, while the environment was held.
+async fn approved_two_hours_ago() -> (Pipeline, String) {
+    let environments = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, approval: { required: 1, expires: 1h } }
+";
+    let pipeline = Pipeline::new(false, environments, "");
+    pipeline.save_file("page", "new");
+    pipeline.promote("staging", 0);
+    let then_ms = SystemClock.now().as_millisecond() - 7_200_000;
+    let ctx = pipeline.context(Arc::new(ManualClock::at_ms(then_ms))).await;
+    promote::approve::hold(&ctx, "production", None).await.unwrap();
+    let lock = promote::lock(&ctx, false).await.unwrap();
+    let request = promote::Request { environment: "production".to_owned(), ..promote::Request::default() };
+    let waiting = promote::promote(&ctx, &lock, &request, &mut Silent).await.unwrap();
+    let held = promote::approve::approve(&ctx, &lock, waiting, None, &mut Silent).await.unwrap();
+    assert_eq!(held.state, State::Waiting, "{:?}", held.reason);
+    let approved = promote::findings(&ctx, &held).await.unwrap();
+    assert!(approved.iter().any(|finding| finding.fact == "approved by ada"), "{approved:?}");
+    promote::approve::resume(&ctx, "production").await.unwrap();
+    (pipeline, held.id.to_string())
+}
+
+#[tokio::test]
+async fn an_approval_that_has_expired_opens_nothing_and_can_be_given_again() {
+    let (pipeline, id) = approved_two_hours_ago().await;
+    let main = pipeline.tip("main");
+    let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+    let gates = status["environments"][1]["promotion"]["waiting_for"].clone();
+    assert_eq!(gates.as_array().unwrap().len(), 1, "{gates:#}");
+    assert_eq!(
+        (&gates[0]["gate"], &gates[0]["clears"]),
+        (&"approval".into(), &format!("`cascade approve {id}`").into())
+    );
+    assert!(gates[0]["fact"].as_str().unwrap().ends_with("(expired: ada)"), "{gates:#}");
+    let why = pipeline.cascade(&["why", "production"]).expect_code(0);
+    assert!(
+        why.stdout.contains("(expired: ada)") && why.stdout.contains(&format!("`cascade approve {id}`")),
+        "{why:#?}"
+    );
+    assert_eq!(pipeline.tip("main"), main);
+    pipeline.cascade(&["approve", &id]).expect_code(0);
+    assert_eq!(pipeline.git(&["show", "main:page"]), "new");
+}
+
+#[tokio::test]
+async fn a_promotion_whose_approval_has_expired_does_not_land_and_ends() {
+    let (pipeline, id) = approved_two_hours_ago().await;
+    let main = pipeline.tip("main");
+    let ended = pipeline.promote("production", 1);
+    let told =
+        "ended: the approval by ada expired after 1h\n  hint: promote and approve again: `cascade promote production`";
+    assert!(ended.stderr.contains(told), "{ended:#?}");
+    assert_eq!((pipeline.tip("main"), &pipeline.newest("production")["state"]), (main.clone(), &"expired".into()));
+    assert_eq!(pipeline.cascade(&["approve", &id]).expect_code(2).stdout, "");
+    assert_eq!(pipeline.tip("main"), main);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    assert_eq!(pipeline.git(&["show", "main:page"]), "new");
 }
 
 #[test]

@@ -201,7 +201,31 @@ fn what_others_pushed_comes_in_without_any_save() {
     let theirs = Other::of(&watched).push("theirs", "from afar\n");
     watched.until("their file", || watched.root().join("theirs").exists());
     watched.until("their commit", || watched.git(&["rev-parse", "develop"]) == theirs);
+    // The index follows the branch.
+    watched.until("a clean status", || watched.git(&["status", "--porcelain"]).is_empty());
+}
+
+#[test]
+fn a_sparse_checkout_saves_and_pulls_and_deletes_nothing_that_it_leaves_out() {
+    let watched = Watched::ready("200ms", "");
+    watched.write("src/a", "first\n");
+    watched.write("art/b", "first\n");
+    watched.commit("Two directories");
+    watched.git(&["sparse-checkout", "set", "src"]);
+    watched.start();
+    Other::of(&watched).push("art/b", "theirs\n");
+    watched.write("src/a", "mine\n");
+    watched.until_saved("origin/develop", "src/a", "mine");
+    assert_eq!(watched.at("develop", "art/b").as_deref(), Some("theirs"));
+    assert!(!watched.root().join("art").exists());
     assert_eq!(watched.git(&["status", "--porcelain"]), "");
+    watched.git(&["sparse-checkout", "set", "art"]);
+    assert_eq!(watched.read("art/b"), "theirs\n");
+    watched.write("art/b", "mine\n");
+    watched.until_saved("develop", "art/b", "mine");
+    watched.stop();
+    let deleted = watched.git(&["log", "--diff-filter=D", "--name-only", "--format=", "develop"]);
+    assert_eq!((deleted.as_str(), watched.at("develop", "src/a").as_deref()), ("", Some("mine")));
 }
 
 #[test]
@@ -369,4 +393,41 @@ fn what_the_user_staged_and_did_not_commit_is_kept_and_shown() {
     watched.git(&["reset", "--quiet", "page"]);
     watched.write("page", "newest\n");
     watched.until("nothing staged in status", || staged() == serde_json::json!([]));
+}
+
+#[test]
+fn fast_saves_reach_the_disk_in_the_background_and_at_the_end() {
+    let watched = Watched::ready("200ms", "");
+    let text = watched.read("cascade-sync.yaml").replace("sandbox: {", "sandbox: { durability: fast,");
+    watched.write("cascade-sync.yaml", text);
+    watched.start();
+    let durable = || watched.try_git(&["rev-parse", "--quiet", "--verify", "refs/cascade/durable"]).stdout;
+    let tip = || format!("{}\n", watched.git(&["rev-parse", "develop"]));
+    watched.write("f", "one\n");
+    watched.until_saved("develop", "f", "one");
+    watched.until("on the disk", || durable() == tip());
+    let status = watched.cascade(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(status["sandbox"]["durability"], "fast");
+    let told = watched.cascade(&["status"]).stdout + &watched.cascade(&["health"]).stdout;
+    assert_eq!(told.matches("saves reach the disk seconds later").count(), 2, "{told}");
+    watched.write("f", "two\n");
+    watched.until_saved("develop", "f", "two");
+    watched.stop();
+    assert_eq!(durable(), tip());
+    watched.write("g", "saved first\n");
+    watched.cascade(&["undo"]).expect_code(0);
+    assert_eq!((durable(), watched.read("f")), (tip(), "one\n".to_owned()));
+}
+
+#[test]
+fn a_watcher_whose_saves_wait_for_the_disk_settles_those_that_did_not() {
+    let watched = Watched::ready("200ms", "");
+    watched.git(&["update-ref", "refs/cascade/durable", "develop~1"]);
+    watched.start();
+    let durable = || watched.try_git(&["rev-parse", "--quiet", "--verify", "refs/cascade/durable"]).stdout;
+    assert_eq!(durable().trim(), watched.git(&["rev-parse", "develop"]));
+    watched.write("f", "one\n");
+    watched.until_saved("develop", "f", "one");
+    watched.until("no note that saves may be lost", || durable().is_empty());
+    assert_eq!(watched.cascade(&["status", "--json"]).expect_code(0).json()["sandbox"]["durability"], "full");
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::status::{Sandbox, sandbox};
 use super::super::{Shell, words};
-use super::{Mode, of_error, of_failure};
+use super::{Mode, ledger, of_error, of_failure};
 use crate::base::clock::behind;
 use crate::base::escape::{shell_word, shown};
 use crate::base::{Diagnosis, Timestamp, Verdict};
@@ -35,6 +35,8 @@ pub async fn all(shell: &Shell, git: &Git, config: Option<&Config>, mode: Mode, 
     all.push(database);
     all.push(clock(git, config, store.as_ref(), now).await);
     if let Some(config) = config {
+        let places = ledger::Places { home: &home, project: &project };
+        all.extend(ledger::all(git, config, places, mode, now).await);
         all.push(scratches(git, config, &project, mode).await);
         all.extend(watching(git, config, &project, common_dir).await);
         all.push(watcher(shell, &project, store.is_some()).await);
@@ -172,7 +174,7 @@ async fn scratches(git: &Git, config: &Config, project: &ProjectHome, mode: Mode
 }
 
 /// Keeps promotions away while scratch checkouts are removed; for a mere look it is enough that there is none.
-fn idle(project: &ProjectHome, mode: Mode) -> Result<Option<Lock>, LockError> {
+pub(super) fn idle(project: &ProjectHome, mode: Mode) -> Result<Option<Lock>, LockError> {
     let path = project.promotion_lock();
     if mode == Mode::Repair {
         return Lock::take(&path).map(Some);

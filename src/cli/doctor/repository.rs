@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::{Shell, health};
+use super::super::{Shell, health, init};
 use super::{Mode, of_error};
 use crate::base::escape::{shell_word, shown};
 use crate::base::units::count;
@@ -12,16 +12,18 @@ use crate::config::Config;
 use crate::git::leftover::Leftover;
 use crate::git::save::{DeadSave, IndexDamage, Obstacle};
 use crate::git::setup::FoundHook;
-use crate::git::{Git, Head, Repo, Setup, locks, version};
+use crate::git::{Error, Git, Head, Repo, Setup, WentBack, locks, version};
 
 /// What the question about the repository as a whole is called.
 pub const QUESTION: &str = "repository";
 
 const LOCKS: &str = "locks";
+const SAVES: &str = "saves";
 const INDEX: &str = "index";
 const LEFTOVERS: &str = "left-over files";
 const HOOKS: &str = "hooks";
 const REMOTE: &str = "remote";
+const PUSHING: &str = "pushing";
 
 /// A lock that is gone after this time was in use.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -39,8 +41,10 @@ pub fn program(shell: &Shell) -> Diagnosis {
 /// Asks what needs no network.
 pub async fn local(git: &Git, config: Option<&Config>, mode: Mode, now: Timestamp) -> Vec<Diagnosis> {
     let branches = config.map(|config| config.branches().into_iter().map(str::to_owned).collect::<Vec<_>>());
+    let sandbox = config.map(|config| config.sandbox.branch.clone());
     let asked = git.run(move |repo| {
         let mut all = locked(repo, mode, now);
+        all.extend(saves(repo, sandbox, mode, now));
         all.push(index(repo, mode));
         all.push(leftovers(repo, mode, now));
         all.push(whole(repo, branches));
@@ -92,6 +96,44 @@ fn lasting_locks(repo: &Repo, now: Timestamp) -> crate::git::Result<Vec<locks::G
     Ok(after.into_iter().filter(|lock| before.iter().any(|earlier| earlier.path == lock.path)).collect())
 }
 
+/// Where saves do not wait for the disk a power cut may have taken some with it: the branch goes back to what is whole.
+fn saves(repo: &Repo, sandbox: Option<String>, mode: Mode, now: Timestamp) -> Option<Diagnosis> {
+    let sandbox = sandbox?;
+    let lost = match repo.durable_tip().and_then(|durable| Ok((durable, repo.lost_saves(&sandbox)?))) {
+        Ok((None, _)) => return None,
+        Ok((Some(durable), None)) => {
+            let detail = format!("all are whole; up to {} they are on the disk for certain", durable.short());
+            return Some(Diagnosis::ok(SAVES, detail));
+        }
+        Ok((_, Some(lost))) => lost,
+        Err(problem) => return Some(of_error(SAVES, &problem)),
+    };
+    let from = lost.tip.map_or_else(|| "nowhere".to_owned(), |tip| tip.short());
+    let detail = format!("the newest on `{}` ({from}) are not whole: {}", shown(sandbox.as_bytes()), lost.reason);
+    if mode == Mode::Look {
+        let advice =
+            format!("the branch goes back to the newest save that is whole, {} at the least", lost.durable.short());
+        return Some(Diagnosis::new(SAVES, Verdict::CanBeRepaired, detail).advise(advice));
+    }
+    Some(match repo.go_back(&lost, now) {
+        Ok(went) => Diagnosis::new(SAVES, Verdict::Repaired, format!("{detail}; it is back at {}", went.to.short()))
+            .advise(gone_back(&went)),
+        Err(problem) => of_error(SAVES, &problem),
+    })
+}
+
+fn gone_back(went: &WentBack) -> String {
+    let mut told = vec!["no file was changed: what is in the working tree is saved again by the watcher".to_owned()];
+    told.extend(
+        went.index.iter().map(|kept| format!("the index was made again, the old one is kept as {}", display(kept))),
+    );
+    let packs: Vec<&Path> = went.packs.iter().map(std::path::PathBuf::as_path).collect();
+    if !packs.is_empty() {
+        told.push(format!("what nobody can read got another name: {}", named(&packs)));
+    }
+    told.join("; ")
+}
+
 fn index(repo: &Repo, mode: Mode) -> Diagnosis {
     let damage = match repo.index_damage() {
         Ok(None) => return Diagnosis::ok(INDEX, "git can read it"),
@@ -108,10 +150,10 @@ fn index(repo: &Repo, mode: Mode) -> Diagnosis {
     match repo.rebuild_index() {
         Ok(Some(rebuilt)) => {
             let detail = format!("{}: made again from commit {}", damage.reason, &rebuilt.commit.to_string()[..10]);
-            Diagnosis::new(INDEX, Verdict::Repaired, detail).advise(format!(
-                "the broken one is kept as {}; what was staged is not staged any more, no file was changed",
-                display(&rebuilt.kept)
-            ))
+            let kept =
+                rebuilt.kept.map_or_else(String::new, |kept| format!("the broken one is kept as {}; ", display(&kept)));
+            Diagnosis::new(INDEX, Verdict::Repaired, detail)
+                .advise(format!("{kept}what was staged is not staged any more, no file was changed"))
         }
         Ok(None) => Diagnosis::ok(INDEX, "git can read it again"),
         Err(problem) => of_error(INDEX, &problem),
@@ -127,7 +169,11 @@ fn by_hand(repo: &Repo, damage: &IndexDamage, obstacle: Obstacle) -> Diagnosis {
             format!("a {operation} is in progress"),
             format!("`{again}`, then add again what was staged and go on with the {operation}"),
         ),
-        Obstacle::Sparse => ("the checkout is sparse".to_owned(), format!("`{again} && git sparse-checkout reapply`")),
+        Obstacle::Sparse => (
+            "the checkout is sparse, and git (2.41 or newer) does not say by which patterns".to_owned(),
+            // Until the second command is done, what is left out looks deleted.
+            format!("while no watcher runs: `{again} && git sparse-checkout reapply`"),
+        ),
         Obstacle::NoCommit => ("HEAD has no commit".to_owned(), format!("`mv {index} {kept}`, then `git add` again")),
         Obstacle::Unproven => (
             "whether it is broken is not proved".to_owned(),
@@ -138,7 +184,11 @@ fn by_hand(repo: &Repo, damage: &IndexDamage, obstacle: Obstacle) -> Diagnosis {
 }
 
 fn leftovers(repo: &Repo, mode: Mode, now: Timestamp) -> Diagnosis {
-    let found = match repo.leftovers(now) {
+    let found = repo.leftovers(now).and_then(|mut found| {
+        found.extend(init::leftovers(repo, now)?);
+        Ok(found)
+    });
+    let found = match found {
         Ok(found) if found.is_empty() => return Diagnosis::ok(LEFTOVERS, "none of cascade's"),
         Ok(found) => found,
         Err(problem) => return of_error(LEFTOVERS, &problem),
@@ -211,24 +261,44 @@ fn hooks(repo: &Repo) -> Diagnosis {
     }
 }
 
-/// Asks whether the remote answers, where there is one.
-pub async fn remote(git: &Git, config: Option<&Config>) -> Option<Diagnosis> {
+/// Asks whether the remote answers, where there is one, and whether it lets us push.
+pub async fn remote(git: &Git, config: Option<&Config>) -> Option<Vec<Diagnosis>> {
     let config = config?;
     let (name, branch) = (config.remote.clone(), config.sandbox.branch.clone());
     let asked = git.run(move |repo| {
         let remote = shown(name.as_bytes());
         if !repo.has_remote(&name) {
-            return Ok(Diagnosis::ok(REMOTE, format!("there is no `{remote}`: nothing is pushed")));
+            return Ok(vec![Diagnosis::ok(REMOTE, format!("there is no `{remote}`: nothing is pushed"))]);
         }
         let problem = match repo.probe(&name, &branch) {
-            Ok(()) => return Ok(Diagnosis::ok(REMOTE, format!("{remote} answers"))),
+            Ok(()) => {
+                let answers = Diagnosis::ok(REMOTE, format!("{remote} answers"));
+                return Ok([Some(answers), pushing(repo, &name, &branch)].into_iter().flatten().collect());
+            }
             Err(problem) => problem,
         };
         let found = of_error(REMOTE, &problem);
         let is_problem = found.verdict == Verdict::Problem;
-        Ok(if is_problem { found.advise(repo.access_advice(&name, &problem)) } else { found })
+        Ok(vec![if is_problem { found.advise(repo.access_advice(&name, &problem)) } else { found }])
     });
-    Some(asked.await.unwrap_or_else(|lost| Diagnosis::of_error(REMOTE, &lost)))
+    Some(asked.await.unwrap_or_else(|lost| vec![Diagnosis::of_error(REMOTE, &lost)]))
+}
+
+/// Asks a remote that answers whether it takes what is pushed; nothing where there is nothing to push.
+fn pushing(repo: &Repo, remote: &str, branch: &str) -> Option<Diagnosis> {
+    let tip = repo.branch_tip(branch).ok().flatten()?;
+    let place = format!("`{}` to {}", shown(branch.as_bytes()), shown(remote.as_bytes()));
+    Some(match repo.probe_push(remote, tip, branch) {
+        Ok(()) => Diagnosis::ok(PUSHING, format!("{place} is allowed, as far as it tells before a push")),
+        Err(Error::RemoteMoved { .. }) => {
+            Diagnosis::ok(PUSHING, format!("{place} is allowed, once what others pushed there is brought in"))
+        }
+        Err(problem @ Error::RemoteDenied { .. }) => of_error(PUSHING, &problem).advise(format!(
+            "it may be read and not written: give this account the right to push, or use another key or token; {}",
+            repo.access_advice(remote, &problem)
+        )),
+        Err(problem) => of_error(PUSHING, &problem),
+    })
 }
 
 fn named(paths: &[&Path]) -> String {

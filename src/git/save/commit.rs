@@ -45,7 +45,7 @@ impl Draft<'_> {
         odb.refresh().map_err(Error::library("look for new packs"))?;
         let oid = self.signed(repo)?;
         let commit = odb.read(oid).map_err(Error::library(format!("read commit {oid}")))?;
-        let mut pack = PackWriter::new(&repo.common_dir().join("objects"));
+        let mut pack = repo.pack_writer();
         pack.add(ObjectType::Commit, commit.data())?;
         Ok((oid, pack))
     }
@@ -56,7 +56,7 @@ impl Draft<'_> {
         let mut arguments = vec!["commit-tree".to_owned(), "-S".to_owned()];
         arguments.extend(self.parents().flat_map(|parent| ["-p".to_owned(), parent.to_string()]));
         arguments.push(self.tree.to_string());
-        let mut git = Program::durable(repo.root(), arguments);
+        let mut git = Program::saving(repo, arguments);
         for role in ["AUTHOR", "COMMITTER"] {
             git = git.env(&format!("GIT_{role}_NAME"), &name).env(&format!("GIT_{role}_EMAIL"), &email);
             git = git.env(&format!("GIT_{role}_DATE"), &date);
@@ -70,11 +70,16 @@ impl Draft<'_> {
     }
 
     fn bytes(&self, repo: &Repo) -> Vec<u8> {
-        let (name, email) = self.author(repo);
-        let who = format!("{name} <{email}> {}", self.date());
+        let who = self.committer(repo);
         let parents: String = self.parents().map(|parent| format!("parent {parent}\n")).collect();
         let text = format!("tree {}\n{parents}author {who}\ncommitter {who}\n\n{}", self.tree, self.clean_message());
         text.into_bytes()
+    }
+
+    /// Answers who commits and when, as git writes it.
+    pub fn committer(&self, repo: &Repo) -> String {
+        let (name, email) = self.author(repo);
+        format!("{name} <{email}> {}", self.date())
     }
 
     fn parents(&self) -> impl Iterator<Item = Oid> {

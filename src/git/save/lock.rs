@@ -10,7 +10,7 @@ use std::time::Duration;
 use git2::Oid;
 
 use crate::git::error::{Error, Result};
-use crate::git::index::Patched;
+use crate::git::index::{CHECKSUM_BYTES, Patched};
 use crate::git::repo::{Head, Repo};
 
 /// What every new index is called while it is not in place; the commit it belongs to follows, and the process.
@@ -33,6 +33,8 @@ pub(super) struct NewIndex {
     own: PathBuf,
     file: File,
     lock: Option<Held>,
+    /// What the bytes that were written end with.
+    checksum: [u8; CHECKSUM_BYTES],
     /// Whether everything stays for the next save to finish.
     is_left: bool,
 }
@@ -51,13 +53,15 @@ impl NewIndex {
         let own = git_dir.join(format!("{PREFIX}{commit}-{}", std::process::id()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(&own);
         let file = file.map_err(Error::io("make", &own))?;
-        let new = Self { index: git_dir.join("index"), own, file, lock: None, is_left: false };
+        let index = git_dir.join("index");
+        let new = Self { index, own, file, lock: None, checksum: [0; CHECKSUM_BYTES], is_left: false };
         new.file.lock().map_err(Error::io("lock", &new.own))?;
         Ok(new)
     }
 
     /// Writes a whole index, instead of what was written before.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.checksum = bytes.last_chunk().copied().unwrap_or_default();
         let written = self.file.rewind().and_then(|()| self.file.set_len(0)).and_then(|()| self.file.write_all(bytes));
         written.map_err(Error::io("write", &self.own))
     }
@@ -71,8 +75,8 @@ impl NewIndex {
             let written = patched.parts(old).try_for_each(|part| file.write_all(part)).and_then(|()| file.flush());
             (written, checksum.join())
         });
-        let checksum = checksum.map_err(|_| Error::Lost("computing the index's checksum".to_owned()))?;
-        written.and_then(|()| self.file.write_all(&checksum)).map_err(Error::io("write", &self.own))
+        self.checksum = checksum.map_err(|_| Error::Lost("computing the index's checksum".to_owned()))?;
+        written.and_then(|()| self.file.write_all(&self.checksum)).map_err(Error::io("write", &self.own))
     }
 
     /// Takes git's lock on the index.
@@ -107,8 +111,8 @@ impl NewIndex {
 
     /// Moves what was written into the index's place.
     ///
-    /// It is not synced: an index lost in a power cut is made again from the commit.
-    pub fn commit(mut self) -> Result<()> {
+    /// It is not synced: an index lost in a power cut is made again from the commit. Answers its checksum.
+    pub fn commit(mut self) -> Result<[u8; CHECKSUM_BYTES]> {
         let path = lock_path(&self.index);
         if let Some(Held::Apart(lock)) = &mut self.lock {
             let copied = self.file.rewind().and_then(|()| io::copy(&mut self.file, lock));
@@ -127,7 +131,7 @@ impl NewIndex {
             // What a dying process leaves of it is cleared away like everything else of its name.
             std::thread::spawn(move || std::fs::remove_file(old));
         }
-        Ok(())
+        Ok(self.checksum)
     }
 }
 
@@ -219,7 +223,11 @@ impl DeadSave {
             std::fs::rename(lock, repo.git_dir().join("index")).map_err(Error::io("clear away", lock))?;
         }
         for path in &self.files {
-            std::fs::remove_file(path).map_err(Error::io("clear away", path))?;
+            match std::fs::remove_file(path) {
+                // The save's own thread may still free the index that it replaced.
+                Err(gone) if gone.kind() == std::io::ErrorKind::NotFound => {}
+                cleared => cleared.map_err(Error::io("clear away", path))?,
+            }
         }
         Ok(())
     }

@@ -8,17 +8,19 @@ use git2::Oid;
 use sha1::{Digest as _, Sha1};
 
 use super::lock::NewIndex;
+use super::old_index::OldIndex;
 use crate::git::branch::object_id;
 use crate::git::error::{Error, Result};
+use crate::git::index::CHECKSUM_BYTES;
 use crate::git::program::Program;
 use crate::git::repo::{Head, Repo};
 
 /// What the directories are called in which the git program makes an index.
 pub(crate) const PLACE_PREFIX: &str = "cascade-index-";
+/// What is wrong where a sparse checkout has no index.
+pub(super) const MISSING: &str = "it is missing, and only it says what this sparse checkout leaves out";
 /// Shortest index: header and checksum.
-const SHORTEST_BYTES: usize = 32;
-/// Bytes of the checksum at the end.
-const CHECKSUM_BYTES: usize = 20;
+const SHORTEST_BYTES: usize = 12 + CHECKSUM_BYTES;
 /// Most broken indexes that are kept beside the one in use.
 const KEPT_LIMIT_FILES: u32 = 100;
 
@@ -36,8 +38,7 @@ pub struct IndexDamage {
 pub enum Obstacle {
     /// The user is in the middle of this operation, whose state is in the index too.
     Operation(&'static str),
-    /// The checkout is sparse: a new index would not say which files are left out on purpose, and they would look
-    /// deleted.
+    /// The checkout is sparse, and nothing says by which patterns: files that are left out on purpose would look deleted.
     Sparse,
     /// `HEAD` has no commit to make it from.
     NoCommit,
@@ -50,19 +51,37 @@ pub enum Obstacle {
 pub struct Rebuilt {
     /// The commit that it was made from.
     pub commit: Oid,
-    /// Where the broken one is now.
-    pub kept: PathBuf,
+    /// Where the broken one is now; nothing where it was missing.
+    pub kept: Option<PathBuf>,
 }
 
 impl Repo {
-    /// Answers what is wrong with the index; nothing where git can read it or where there is none.
+    /// Runs `work`, and once more where it stops at a damaged index: that is made again first.
+    ///
+    /// Answers what was made again too. It is worth telling, for what was staged is not staged any more.
+    ///
+    /// # Errors
+    /// What `work` and [`Repo::rebuild_index`] answer; [`Error::IndexDamaged`] where more would be lost than what is staged.
+    pub fn mending<T>(&self, work: impl Fn() -> Result<T>) -> Result<(T, Option<Rebuilt>)> {
+        match work() {
+            Err(Error::IndexDamaged { .. }) if self.rebuild_obstacle().is_none() => {
+                let rebuilt = self.rebuild_index()?;
+                work().map(|done| (done, rebuilt))
+            }
+            done => done.map(|done| (done, None)),
+        }
+    }
+
+    /// Answers what is wrong with the index; nothing where git can read it, or where there is none and need not be.
     ///
     /// # Errors
     /// It cannot be read (permissions, the disk), or git cannot be asked.
     pub fn index_damage(&self) -> Result<Option<IndexDamage>> {
-        let Some(bytes) = self.index_bytes()? else { return Ok(None) };
-        if let Some(flaw) = flaw(&bytes) {
+        if let Some(flaw) = self.index_flaw()? {
             return Ok(Some(IndexDamage { reason: flaw.to_owned(), obstacle: self.rebuild_obstacle() }));
+        }
+        if !self.git_dir().join("index").exists() {
+            return Ok(None);
         }
         // Without it git does not even look at the index.
         self.head()?;
@@ -72,7 +91,8 @@ impl Repo {
     }
 
     /// Makes an index that is provably broken again from the commit at `HEAD`, under git's own lock; the broken one is
-    /// kept beside it. What was staged is not staged any more; no file of the working tree changes.
+    /// kept beside it. What was staged is not staged any more; no file of the working tree changes, and what a sparse
+    /// checkout's patterns leave out stays so.
     ///
     /// Answers nothing where the index is not broken any more.
     ///
@@ -81,8 +101,31 @@ impl Repo {
     /// [`Error::NoCommits`] where there is nothing to make it from; git or the disk refuses.
     pub fn rebuild_index(&self) -> Result<Option<Rebuilt>> {
         let commit = self.head_commit()?;
+        let new = self.locked_index(commit)?;
+        if self.index_flaw()?.is_none() {
+            return Ok(None);
+        }
+        let kept = self.keep_index()?;
+        self.put_index(new)?;
+        Ok(Some(Rebuilt { commit, kept }))
+    }
+
+    /// Makes the index again from `commit`, broken or not, where that is at `HEAD` and nothing speaks against it; answers
+    /// where the old one is kept.
+    pub(in crate::git) fn replace_index(&self, commit: Oid) -> Result<Option<PathBuf>> {
+        if self.rebuild_obstacle().is_some() || self.head_commit()? != commit {
+            return Ok(None);
+        }
+        let new = self.locked_index(commit)?;
+        let kept = self.keep_index()?;
+        self.put_index(new)?;
+        Ok(kept)
+    }
+
+    /// Makes the index of the commit at `HEAD` and takes git's lock for it.
+    fn locked_index(&self, commit: Oid) -> Result<NewIndex> {
         let place = IndexPlace::create(self.git_dir())?;
-        place.read_tree(self.root(), commit)?;
+        place.read_tree(self, commit)?;
         let mut new = NewIndex::create(self.git_dir(), commit)?;
         new.write(&place.into_bytes()?)?;
         new.lock()?;
@@ -91,19 +134,23 @@ impl Repo {
             let [expected, found] = [commit, found].map(|oid| object_id(oid).ok());
             return Err(Error::RefMoved { name: "HEAD".to_owned(), expected, found });
         }
-        if self.index_bytes()?.is_none_or(|bytes| flaw(&bytes).is_none()) {
-            return Ok(None);
-        }
-        let kept = self.keep_index()?;
-        new.commit()?;
-        Ok(Some(Rebuilt { commit, kept }))
+        Ok(new)
+    }
+
+    /// Answers what proves that the index cannot be used.
+    fn index_flaw(&self) -> Result<Option<&'static str>> {
+        Ok(match OldIndex::read(self.git_dir())? {
+            Some(old) => flaw(&old.bytes),
+            None => self.is_sparse()?.then_some(MISSING),
+        })
     }
 
     fn rebuild_obstacle(&self) -> Option<Obstacle> {
-        let is_sparse = self.inner.config().and_then(|config| config.get_bool("core.sparseCheckout")).unwrap_or(false);
+        let probe: [&[u8]; 1] = [b"any path"];
+        let is_unclear = || !self.has_sparse_patterns() || self.left_out(probe.into_iter()).is_err();
         match self.operation() {
             Some(operation) => Some(Obstacle::Operation(operation)),
-            None if is_sparse => Some(Obstacle::Sparse),
+            None if self.is_sparse().unwrap_or(true) && is_unclear() => Some(Obstacle::Sparse),
             None => self.head_commit().is_err().then_some(Obstacle::NoCommit),
         }
     }
@@ -115,25 +162,19 @@ impl Repo {
         }
     }
 
-    fn index_bytes(&self) -> Result<Option<Vec<u8>>> {
-        let path = self.git_dir().join("index");
-        match fs::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::io("read", path)(source)),
-        }
-    }
-
-    /// Gives the index a second name, so that it stays when another takes its place.
-    fn keep_index(&self) -> Result<PathBuf> {
+    /// Gives the index a second name, so that it stays when another takes its place; nothing where there is none.
+    fn keep_index(&self) -> Result<Option<PathBuf>> {
         let index = self.git_dir().join("index");
+        if index.symlink_metadata().is_err() {
+            return Ok(None);
+        }
         for number in 1..=KEPT_LIMIT_FILES {
             let kept = self.git_dir().join(format!("index.broken-{number}"));
             match fs::hard_link(&index, &kept) {
-                Ok(()) => return Ok(kept),
+                Ok(()) => return Ok(Some(kept)),
                 Err(_) if kept.symlink_metadata().is_ok() => {}
                 // The file system has no hard links.
-                Err(_) => return fs::copy(&index, &kept).map(|_| kept).map_err(Error::io("keep", index)),
+                Err(_) => return fs::copy(&index, &kept).map(|_| Some(kept)).map_err(Error::io("keep", index)),
             }
         }
         let source = io::Error::new(io::ErrorKind::AlreadyExists, "too many index.broken-* are there already");
@@ -142,12 +183,12 @@ impl Repo {
 }
 
 /// Answers whether the bytes cannot be an index at all (what a power cut may leave).
-pub(super) fn is_broken(bytes: &[u8]) -> bool {
+fn is_broken(bytes: &[u8]) -> bool {
     bytes.len() < SHORTEST_BYTES || !bytes.starts_with(b"DIRC")
 }
 
 /// Answers what proves that the bytes are no whole index; reads all of them.
-fn flaw(bytes: &[u8]) -> Option<&'static str> {
+pub(super) fn flaw(bytes: &[u8]) -> Option<&'static str> {
     if bytes.is_empty() {
         return Some("it is empty");
     }
@@ -181,9 +222,10 @@ impl IndexPlace {
     }
 
     /// Makes the index that `commit` has, with nothing known about the files of the working tree.
-    pub fn read_tree(&self, root: &Path, commit: Oid) -> Result<()> {
+    pub fn read_tree(&self, repo: &Repo, commit: Oid) -> Result<()> {
         let arguments = ["-c", "core.splitIndex=false", "read-tree", &commit.to_string()];
-        Program::durable(root, arguments).env("GIT_INDEX_FILE", self.index()).succeed().map(drop)
+        Program::durable(repo.root(), arguments).env("GIT_INDEX_FILE", self.index()).succeed()?;
+        repo.mark_left_out(&self.index())
     }
 
     /// Answers what was made.

@@ -7,8 +7,7 @@ use git2::{Delta, ObjectType, Odb, Oid};
 
 use super::Change;
 use super::commit::Draft;
-use super::transfer::{Transfer, Transferred};
-use crate::base::escape::shown;
+use super::transfer::{Transfer, Transferred, clash_reason};
 use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
@@ -57,7 +56,7 @@ pub enum PullAnswer {
         /// The paths.
         paths: Vec<Vec<u8>>,
     },
-    /// The user is doing something that this would disturb.
+    /// The user is doing something that this would disturb, or the file system cannot have it.
     Paused {
         /// What, for people.
         reason: String,
@@ -71,7 +70,7 @@ pub struct Pulled {
     pub commit: Oid,
     /// The tip before it.
     pub parent: Oid,
-    /// What changed in the working tree, sorted by path.
+    /// What changed, sorted by path: in the working tree too, but for what a sparse checkout leaves out.
     pub changes: Vec<Change>,
     /// Where the sandbox won: what others made of these paths is in their commit only.
     pub lost: Vec<Vec<u8>>,
@@ -90,7 +89,7 @@ impl Repo {
     /// Where nothing was saved since `theirs` was forked the branch moves forward to it, else there is a merge of both.
     /// Where both changed a line, or one deleted what the other changed, the sandbox wins. Only files that are as the
     /// commit has them are touched, each in one step, and put back if anything goes wrong; what the user staged of
-    /// other paths stays staged.
+    /// other paths stays staged. What a sparse checkout leaves out reaches branch and index, and stays left out.
     ///
     /// # Errors
     /// The two have no common commit; [`Error::MergeConflict`] where a clash is refused; what the file system or git
@@ -129,12 +128,7 @@ impl Repo {
                 PullAnswer::Pulled(Pulled { commit, parent: ours, changes, lost: merged.lost })
             }
             Transferred::Busy { paths } => PullAnswer::Busy { paths },
-            Transferred::LeftOut { path } => PullAnswer::Paused {
-                reason: format!(
-                    "what others pushed changes `{}`, which this sparse checkout leaves out: bring it in with `git pull`",
-                    shown(&path)
-                ),
-            },
+            Transferred::Clash { path, with } => PullAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }
 
@@ -178,7 +172,7 @@ impl Repo {
                 let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
                 let (base, ours) = (self.base_tree(base)?, self.base_tree(ours)?);
                 let (base, ours) = (BaseTree::new(&odb, base), BaseTree::new(&odb, ours));
-                let pack = PackWriter::new(&self.common_dir().join("objects"));
+                let pack = self.pack_writer();
                 let mut merge = PathMerge { odb: &odb, base, ours, own: &own, pack };
                 let merged =
                     other.iter().try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))?;

@@ -4,13 +4,13 @@ use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 
 /// A checkout and somebody else's clone of it.
-struct Pair {
-    at: Checkout,
-    other: Checkout,
+pub(super) struct Pair {
+    pub at: Checkout,
+    pub other: Checkout,
 }
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (at, dir) = (Checkout::new(), tempfile::tempdir().unwrap());
         run(dir.path(), &["clone", "-q", at.dir.path().to_str().unwrap(), "."]);
         for (key, value) in [("user.name", "O"), ("user.email", "o@localhost"), ("core.autocrlf", "false")] {
@@ -19,24 +19,28 @@ impl Pair {
         Self { at, other: Checkout { repo: Repo::open(dir.path()).unwrap(), dir } }
     }
 
-    fn theirs(&self, path: &str, content: &str) {
+    pub fn theirs(&self, path: &str, content: &str) {
         self.other.write(path, content);
     }
 
-    fn ours(&self, path: &str, content: &str) {
+    pub fn ours(&self, path: &str, content: &str) {
         self.at.write(path, content);
         self.at.save(&[path]);
     }
 
     /// Commits what the other did and fetches it.
-    fn push(&self) -> ObjectId {
+    pub fn push(&self) -> ObjectId {
         self.other.git(&["add", "-A"]);
         self.other.git(&["commit", "-q", "--allow-empty", "-m", "theirs"]);
         self.at.git(&["fetch", "-q", self.other.dir.path().to_str().unwrap(), "develop"]);
         self.at.git(&["rev-parse", "FETCH_HEAD"]).trim().parse().unwrap()
     }
 
-    fn pull(&self, theirs: ObjectId) -> PullAnswer {
+    pub fn pull(&self, theirs: ObjectId) -> PullAnswer {
+        self.try_pull(theirs).unwrap()
+    }
+
+    pub fn try_pull(&self, theirs: ObjectId) -> Result<PullAnswer> {
         let request = PullRequest {
             branch: "develop",
             theirs,
@@ -45,23 +49,30 @@ impl Pair {
             message: &|lost| format!("Bring in what others made\n\nlost: {}", lost.len()),
             now_seconds: 1_700_000_000,
         };
-        self.at.repo.pull(&request).unwrap()
+        self.at.repo.pull(&request)
     }
 
     #[track_caller]
-    fn pulled(&self) -> Pulled {
+    pub fn pulled(&self) -> Pulled {
+        let pulled = self.pulled_untidy();
+        self.at.check_clean();
+        pulled
+    }
+
+    /// The same where files are left that are not tracked.
+    #[track_caller]
+    pub fn pulled_untidy(&self) -> Pulled {
         let theirs = self.push();
         match self.pull(theirs) {
             PullAnswer::Pulled(pulled) => {
                 assert!(self.at.repo.is_ancestor(theirs, object_id(pulled.commit).unwrap()).unwrap());
-                self.at.check_clean();
                 pulled
             }
             other => panic!("{other:?}"),
         }
     }
 
-    fn read(&self, path: &str) -> Option<String> {
+    pub fn read(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.at.path(path)).ok()
     }
 }
@@ -179,6 +190,30 @@ fn files_directories_modes_and_links_change_as_others_changed_them() {
     assert_eq!(std::fs::read_link(pair.at.path("link")).unwrap().to_str(), Some("one/inside"));
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(pair.at.path("run")).unwrap().permissions());
     assert_eq!(mode & 0o111, 0o111);
+}
+
+#[test]
+fn a_file_takes_the_place_of_the_only_directory_in_a_directory() {
+    let pair = Pair::new();
+    pair.ours("outer/inner/file", "mine");
+    pair.other.git(&["pull", "-q"]);
+    std::fs::remove_dir_all(pair.other.path("outer/inner")).unwrap();
+    pair.theirs("outer/inner", "now a file");
+    pair.pulled();
+    assert_eq!(pair.read("outer/inner").as_deref(), Some("now a file"));
+}
+
+#[test]
+fn a_directory_takes_the_place_of_a_link() {
+    let pair = Pair::new();
+    std::os::unix::fs::symlink("dir", pair.at.path("link")).unwrap();
+    pair.at.save(&["link"]);
+    pair.other.git(&["pull", "-q"]);
+    std::fs::remove_file(pair.other.path("link")).unwrap();
+    pair.theirs("link/deep/file", "theirs");
+    pair.pulled();
+    assert_eq!(pair.read("link/deep/file").as_deref(), Some("theirs"));
+    assert!(!pair.at.path("dir/deep/file").exists());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Everything new is written aside first. Then each file changes places with its successor in one step of the file
 //! system, and what came out is looked at: if it is not the file that was expected, everything is put back.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -12,12 +13,13 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use git2::{Odb, Oid};
-use rustix::fs::{AtFlags, FileType, Mode, RenameFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::attributes::Attributes;
-use crate::git::beneath::{Beneath, FileStat, Place, stat_at};
+use super::spelling::folded;
+use crate::git::beneath::{Beneath, FileStat, Place, list, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::program::Program;
 use crate::git::repo::Repo;
@@ -40,6 +42,8 @@ pub(super) struct Replaced<'a> {
     aside: TempDir,
     aside_fd: OwnedFd,
     done: Vec<Done>,
+    /// Directories that are spelled anew: how they were, and how they are.
+    respelled: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// One file that was replaced.
@@ -76,7 +80,7 @@ impl<'a> Replaced<'a> {
         let aside = tempfile::Builder::new().prefix(ASIDE_PREFIX).tempdir_in(repo.git_dir());
         let aside = aside.map_err(Error::io("make a directory in", repo.git_dir()))?;
         let aside_fd = OwnedFd::from(File::open(aside.path()).map_err(Error::io("open", aside.path()))?);
-        let mut this = Self { beneath, aside, aside_fd, done: Vec::new() };
+        let mut this = Self { beneath, aside, aside_fd, done: Vec::new(), respelled: Vec::new() };
         let mut writer = Writer::new(repo, odb, &this)?;
         for (number, replacement) in replacements.iter().enumerate() {
             if let Some((mode, oid)) = replacement.to {
@@ -87,7 +91,12 @@ impl<'a> Replaced<'a> {
         for (number, replacement) in replacements.iter().enumerate().filter(|(_, one)| one.to.is_none()) {
             this.replace(number, replacement)?;
         }
+        let (ignores_case, mut spelled) = (repo.ignores_case()?, HashSet::new());
         for (number, replacement) in replacements.iter().enumerate().filter(|(_, one)| one.to.is_some()) {
+            if ignores_case && spelled.insert(tree::split(&replacement.path).0) {
+                this.respell_parents(&replacement.path)
+                    .map_err(|source| Error::io("rename", path_of(&replacement.path))(source))?;
+            }
             this.replace(number, replacement)?;
         }
         Ok(this)
@@ -101,6 +110,7 @@ impl<'a> Replaced<'a> {
     /// Lets the replacements stand.
     pub fn keep(mut self) {
         self.done.clear();
+        self.respelled.clear();
     }
 
     fn replace(&mut self, number: usize, replacement: &Replacement) -> std::result::Result<(), Refusal> {
@@ -159,11 +169,24 @@ impl<'a> Replaced<'a> {
     fn put(&self, dir: BorrowedFd<'_>, name: &[u8], from: &str) -> rustix::io::Result<()> {
         match rustix::fs::renameat_with(&self.aside_fd, from, dir, name, RenameFlags::NOREPLACE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                rustix::fs::linkat(&self.aside_fd, from, dir, name, AtFlags::empty())?;
-                rustix::fs::unlinkat(&self.aside_fd, from, AtFlags::empty())
+                match rustix::fs::linkat(&self.aside_fd, from, dir, name, AtFlags::empty()) {
+                    Ok(()) => rustix::fs::unlinkat(&self.aside_fd, from, AtFlags::empty()),
+                    Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) => self.put_over(dir, name, from),
+                    Err(other) => Err(other),
+                }
             }
             done => done,
         }
+    }
+
+    /// The same where there are no hard links: the place is taken by an empty file first, which proves it to be free.
+    fn put_over(&self, dir: BorrowedFd<'_>, name: &[u8], from: &str) -> rustix::io::Result<()> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        drop(rustix::fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR)?);
+        rustix::fs::renameat(&self.aside_fd, from, dir, name).inspect_err(|_| {
+            // Nobody else has a reason to want it.
+            let _ = rustix::fs::unlinkat(dir, name, AtFlags::empty());
+        })
     }
 
     fn parent(&self, path: &[u8]) -> io::Result<Option<Rc<OwnedFd>>> {
@@ -179,7 +202,7 @@ impl<'a> Replaced<'a> {
             return Ok(Some(dir));
         }
         let parents = tree::split(path).0;
-        for end in path_ends(parents) {
+        for end in tree::path_ends(parents) {
             let Some(above) = self.parent(&parents[..end])? else { return Ok(None) };
             match rustix::fs::mkdirat(above, tree::split(&parents[..end]).1, Mode::from_raw_mode(0o777)) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -187,6 +210,28 @@ impl<'a> Replaced<'a> {
             }
         }
         self.parent(path)
+    }
+
+    /// Spells the directories of `path` as it does, where the file system finds them under a name that differs by case.
+    ///
+    /// What is in them stays; a directory of the old name is in no tree any more.
+    fn respell_parents(&mut self, path: &[u8]) -> io::Result<()> {
+        let parents = tree::split(path).0;
+        for end in tree::path_ends(parents).filter(|end| *end > 0) {
+            let (above, name) = tree::split(&parents[..end]);
+            let Place::Dir(dir) = self.beneath.dir(above)? else { return Ok(()) };
+            if stat_at(dir.as_fd(), name).is_err() {
+                return Ok(());
+            }
+            let listed = list(dir.as_fd())?;
+            let like = listed.iter().find(|other| folded(other) == folded(name));
+            if let Some(other) = like.filter(|_| !listed.iter().any(|other| other == name)) {
+                rustix::fs::renameat(&dir, other.as_slice(), &dir, name)?;
+                self.beneath.forget();
+                self.respelled.push((tree::join(above, other), parents[..end].to_vec()));
+            }
+        }
+        Ok(())
     }
 
     /// Git knows no empty directories.
@@ -200,6 +245,8 @@ impl<'a> Replaced<'a> {
             if rustix::fs::unlinkat(above_fd, name, AtFlags::REMOVEDIR).is_err() {
                 return;
             }
+            // The one above was opened for this, and is the next to go.
+            self.beneath.forget();
             dir = above;
         }
     }
@@ -228,6 +275,12 @@ impl Drop for Replaced<'_> {
             // What cannot be put back differs from the commit, and the next save commits it: nothing is lost.
             let _ = self.put_back(done);
         }
+        self.beneath.forget();
+        for (from, to) in std::mem::take(&mut self.respelled).iter().rev() {
+            let Ok(Some(dir)) = self.parent(from) else { return };
+            // The same: the next save commits the new spelling.
+            let _ = rustix::fs::renameat(&dir, tree::split(to).1, &dir, tree::split(from).1);
+        }
     }
 }
 
@@ -238,6 +291,7 @@ struct Writer<'w> {
     aside: PathBuf,
     beneath: &'w Beneath,
     attributes: Attributes,
+    symlinks: bool,
 }
 
 impl<'w> Writer<'w> {
@@ -245,19 +299,21 @@ impl<'w> Writer<'w> {
         let mut config = repo.inner.config().map_err(Error::library("read the configuration"))?;
         let config = config.snapshot().map_err(Error::library("read the configuration"))?;
         let (aside, attributes) = (replaced.aside.path().to_owned(), Attributes::new(repo, &config));
-        Ok(Self { repo, odb, aside, beneath: replaced.beneath, attributes })
+        // Without them a link is a file that says where it leads.
+        let symlinks = config.get_bool("core.symlinks").unwrap_or(true);
+        Ok(Self { repo, odb, aside, beneath: replaced.beneath, attributes, symlinks })
     }
 
     fn write(&mut self, base: &mut BaseTree<'_>, number: usize, path: &[u8], mode: u32, oid: Oid) -> Result<()> {
         let place = self.aside.join(new_name(number));
         let blob = self.odb.read(oid).map_err(Error::library(format!("read blob {oid}")))?;
-        if mode == MODE_LINK {
+        if mode == MODE_LINK && self.symlinks {
             let target = std::ffi::OsString::from_vec(blob.data().to_vec());
             return std::os::unix::fs::symlink(target, &place).map_err(Error::io("write", place));
         }
         let mut options = fs::OpenOptions::new();
         options.write(true).create_new(true).mode(if mode == MODE_EXECUTABLE { 0o777 } else { 0o666 });
-        let converted = match self.attributes.may_convert(path, self.beneath, base)? {
+        let converted = match mode != MODE_LINK && self.attributes.may_convert(path, self.beneath, base)? {
             true => Some(self.converted(path, oid)?),
             false => None,
         };
@@ -277,11 +333,6 @@ impl<'w> Writer<'w> {
 fn is_same(found: Option<FileStat>, expected: Option<FileStat>) -> bool {
     let identity = |stat: FileStat| (stat.dev, stat.ino, stat.size, stat.mtime, stat.kind);
     found.map(identity) == expected.map(identity)
-}
-
-fn path_ends(path: &[u8]) -> impl Iterator<Item = usize> {
-    let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    slashes.chain([path.len()])
 }
 
 fn new_name(number: usize) -> String {

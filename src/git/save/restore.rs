@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use git2::Oid;
 
 use super::commit::Draft;
-use super::transfer::{Transfer, Transferred};
+use super::transfer::{Transfer, Transferred, clash_reason};
 use super::{Change, ChangeKind};
-use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
@@ -67,7 +66,7 @@ pub enum RestoreAnswer {
         /// The paths.
         paths: Vec<Vec<u8>>,
     },
-    /// The user is doing something that this would disturb, or the checkout is sparse there.
+    /// The user is doing something that this would disturb, or the file system cannot have it.
     Paused {
         /// What, for people.
         reason: String,
@@ -87,7 +86,7 @@ impl Repo {
     fn changes_by(&self, ours: Oid, edits: &BTreeMap<Vec<u8>, Edit>) -> Result<Vec<Change>> {
         let tip = self.inner.find_commit(ours).map_err(Error::library("read a commit"))?;
         let change = |(path, edit): (&Vec<u8>, &Edit)| {
-            let kind = match (self.content_at(&tip, path)?, edit) {
+            let kind = match (self.entry_at(&tip, path)?, edit) {
                 (_, None) => ChangeKind::Deleted,
                 (Some(_), Some(_)) => ChangeKind::Modified,
                 (None, Some(_)) => ChangeKind::Added,
@@ -134,9 +133,7 @@ impl Repo {
         Ok(match transfer.run(&edits)? {
             Transferred::Done { commit, changes } => RestoreAnswer::Restored { commit, changes },
             Transferred::Busy { paths } => RestoreAnswer::Busy { paths },
-            Transferred::LeftOut { path } => {
-                RestoreAnswer::Paused { reason: format!("this sparse checkout leaves out `{}`", shown(&path)) }
-            }
+            Transferred::Clash { path, with } => RestoreAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }
 
@@ -181,15 +178,15 @@ impl Repo {
             }
             let commit = self.inner.find_commit(id.map_err(Error::library("walk commits"))?);
             let commit = commit.map_err(Error::library("read a commit"))?;
-            let before = commit.parent(0).ok().map(|parent| self.content_at(&parent, path)).transpose()?.flatten();
-            if path.is_empty() || self.content_at(&commit, path)? != before {
+            let before = commit.parent(0).ok().map(|parent| self.entry_at(&parent, path)).transpose()?.flatten();
+            if path.is_empty() || self.entry_at(&commit, path)? != before {
                 found.push(object_id(commit.id())?);
             }
         }
         Ok(found)
     }
 
-    fn content_at(&self, commit: &git2::Commit<'_>, path: &[u8]) -> Result<Option<(Oid, i32)>> {
+    fn entry_at(&self, commit: &git2::Commit<'_>, path: &[u8]) -> Result<Option<(Oid, i32)>> {
         let mut tree = commit.tree().map_err(Error::library("read a tree"))?;
         let mut names = path.split(|byte| *byte == b'/').peekable();
         while let Some(name) = names.next() {

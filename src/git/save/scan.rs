@@ -1,5 +1,7 @@
 //! Finding out what really changed at the hinted paths.
 
+mod respelled;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
@@ -11,7 +13,10 @@ use std::rc::Rc;
 use git2::{ObjectType, Odb, Oid};
 use rustix::fs::FileType;
 
+use self::respelled::Respelled;
 use super::attributes::{Attributes, Conversion};
+use super::known::Known;
+use super::spelling::Spellings;
 use super::{Change, ChangeKind, SaveRequest};
 use crate::git::beneath::{self, Beneath, FileStat, Place};
 use crate::git::error::{Error, Result};
@@ -39,6 +44,9 @@ pub(super) struct Scan<'a> {
     seen: HashSet<Vec<u8>>,
     dirs: HashMap<Vec<u8>, Verdict>,
     converted: Vec<Converted>,
+    known: Known,
+    spellings: Spellings,
+    respelled: Vec<Respelled>,
     started_s: i64,
 }
 
@@ -56,6 +64,7 @@ pub(super) struct Findings {
 struct Settings {
     file_mode: bool,
     symlinks: bool,
+    ignore_case: bool,
 }
 
 /// Whether new files in a directory are saved.
@@ -92,29 +101,44 @@ impl<'a> Scan<'a> {
         let mut config = repo.inner.config().map_err(Error::library("read the configuration"))?;
         let config = config.snapshot().map_err(Error::library("read the configuration"))?;
         let yes = |key| config.get_bool(key).unwrap_or(true);
+        let settings = Settings {
+            file_mode: yes("core.fileMode"),
+            symlinks: yes("core.symlinks"),
+            ignore_case: repo.ignores_case()?,
+        };
         Ok(Self {
             repo,
             odb,
             request,
-            settings: Settings { file_mode: yes("core.fileMode"), symlinks: yes("core.symlinks") },
+            settings,
             attributes: Attributes::new(repo, &config),
             beneath,
             base: BaseTree::new(odb, root),
-            pack: PackWriter::new(&repo.common_dir().join("objects")),
+            pack: repo.pack_writer(),
             found: Findings::default(),
             seen: HashSet::new(),
             dirs: HashMap::new(),
             converted: Vec::new(),
+            known: Known::new(repo.git_dir()),
+            spellings: Spellings::default(),
+            respelled: Vec::new(),
             started_s: request.now_seconds,
         })
+    }
+
+    /// Reads every file, whatever the index knows of it.
+    pub fn reading_all(self) -> Self {
+        Self { known: Known::nothing(), ..self }
     }
 
     /// Compares every hinted path and what lies below it.
     pub fn run<'p>(&mut self, hints: impl IntoIterator<Item = &'p [u8]>) -> Result<()> {
         for hint in hints {
-            self.path(hint.strip_suffix(b"/").unwrap_or(hint))?;
+            self.hint(hint.strip_suffix(b"/").unwrap_or(hint))?;
         }
-        self.convert()
+        self.known.forget();
+        self.convert()?;
+        self.settle_respelled()
     }
 
     fn path(&mut self, path: &[u8]) -> Result<()> {
@@ -126,13 +150,16 @@ impl<'a> Scan<'a> {
             self.set_aside(path, reason);
             return Ok(());
         }
+        if self.settings.ignore_case && self.is_looked_at_elsewhere(path)? {
+            return Ok(());
+        }
         let tracked = self.base.find(path)?;
         if tracked.as_ref().is_some_and(|entry| entry.mode == MODE_GITLINK) {
             return Ok(());
         }
         let (parent, name) = tree::split(path);
         if tracked.is_none()
-            && let Some(displaced) = self.file_above(parent)?
+            && let Some(displaced) = self.base.file_above(parent)?
         {
             self.path(displaced)?;
         }
@@ -147,17 +174,6 @@ impl<'a> Scan<'a> {
             Err(error) if is_absence(&error) => self.absent(path, tracked),
             Err(error) => self.unreadable(path, &error),
         }
-    }
-
-    /// Answers the part of `dir` that the commit has as a file, which cannot be one any more.
-    fn file_above<'p>(&mut self, mut dir: &'p [u8]) -> Result<Option<&'p [u8]>> {
-        while !dir.is_empty() {
-            if let Some(entry) = self.base.find(dir)? {
-                return Ok((entry.mode != MODE_TREE).then_some(dir));
-            }
-            dir = tree::split(dir).0;
-        }
-        Ok(None)
     }
 
     fn present(&mut self, candidate: Candidate<'_>, stat: &FileStat) -> Result<()> {
@@ -267,11 +283,22 @@ impl<'a> Scan<'a> {
         if stat.kind == FileType::Symlink {
             return self.link(&candidate, stat);
         }
+        if self.is_known(&candidate, stat) {
+            return Ok(());
+        }
         if self.attributes.may_convert(candidate.path, self.beneath, &mut self.base)? {
             self.converted.push(Converted { path: candidate.path.to_vec(), tracked: candidate.tracked });
             return Ok(());
         }
         self.regular(&candidate, Conversion::None)
+    }
+
+    /// Answers whether the index proves that a file is as the commit has it.
+    fn is_known(&mut self, candidate: &Candidate<'_>, stat: &FileStat) -> bool {
+        let Some(tracked) = &candidate.tracked else { return false };
+        let mode = self.mode_of(candidate, stat);
+        let is_regular = matches!(mode, MODE_FILE | MODE_EXECUTABLE) && mode == canonical(tracked.mode);
+        is_regular && self.known.find(candidate.path, stat) == Some((mode, tracked.oid))
     }
 
     fn link(&mut self, candidate: &Candidate<'_>, stat: &FileStat) -> Result<()> {
@@ -393,7 +420,7 @@ impl<'a> Scan<'a> {
     fn store_converted(&mut self, candidate: &Candidate<'_>, file: &File) -> Stored {
         let path = OsString::from_vec([b"--path=", candidate.path].concat());
         let arguments = ["hash-object".into(), "-w".into(), "--stdin".into(), path];
-        let printed = Program::durable(self.repo.root(), arguments).input_file(file.try_clone()?).succeed();
+        let printed = Program::saving(self.repo, arguments).input_file(file.try_clone()?).succeed();
         let printed = match printed {
             Err(Error::Program { message, .. }) => return Err(Failure::Conversion(message)),
             printed => printed?,
@@ -449,7 +476,7 @@ impl<'a> Scan<'a> {
         let recent = stat.ctime.0.max(stat.mtime.0) + 1 >= self.started_s;
         let change = Change { path: path.to_vec(), kind, bytes: stat.size };
         let before = candidate.tracked.as_ref().filter(|entry| entry.mode != MODE_TREE).map(|entry| entry.oid);
-        let op = Op::Put(Content { mode, oid, before, stat: Some(*stat), recent });
+        let op = Op::Put(Content { mode, oid, before, stat: Some(*stat), recent, left_out: false });
         self.found.changes.insert(path.to_vec(), (change, op));
         Ok(())
     }

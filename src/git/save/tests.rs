@@ -48,12 +48,22 @@ impl Checkout {
         self.save_with(hints, &|changes| format!("Save {}", changes.len()))
     }
 
-    fn save_with(&self, hints: Hints, message: &dyn Fn(&[Change]) -> String) -> Result<SaveAnswer> {
+    pub fn save_with(&self, hints: Hints, message: &dyn Fn(&[Change]) -> String) -> Result<SaveAnswer> {
         self.save_seeing(hints, &|proposal| message(proposal.changes()))
     }
 
-    fn save_seeing(&self, hints: Hints, message: &dyn Fn(&mut Proposal<'_, '_>) -> String) -> Result<SaveAnswer> {
-        self.repo.save(&SaveRequest {
+    pub fn save_seeing(&self, hints: Hints, message: &dyn Fn(&mut Proposal<'_, '_>) -> String) -> Result<SaveAnswer> {
+        self.repo.save(&Self::request(hints, message))
+    }
+
+    /// Saves as the watcher does, which lets a damaged index be made again.
+    pub fn save_mending(&self, hints: Hints) -> Result<(SaveAnswer, Option<Rebuilt>)> {
+        let request = Self::request(hints, &|_| "Save".to_owned());
+        self.repo.mending(|| self.repo.save(&request))
+    }
+
+    fn request<'r>(hints: Hints, message: &'r dyn Fn(&mut Proposal<'_, '_>) -> String) -> SaveRequest<'r> {
+        SaveRequest {
             branch: "develop",
             hints,
             max_file_bytes: 6 << 20,
@@ -63,14 +73,14 @@ impl Checkout {
             author: None,
             now_seconds: 1_700_000_000,
             offset_minutes: 120,
-        })
+        }
     }
 
     pub fn save(&self, paths: &[&str]) -> Saved {
         saved(self.try_save(hints(paths)).unwrap())
     }
 
-    fn blob(&self, path: &str) -> String {
+    pub fn blob(&self, path: &str) -> String {
         self.git(&["show", &format!("HEAD:{path}")])
     }
 
@@ -88,7 +98,7 @@ fn refuse_hush(path: &[u8], content: &[u8], committed: &dyn Fn() -> Option<Vec<u
     is_new.then(|| format!("{} says hush", String::from_utf8_lossy(path)))
 }
 
-fn command(root: &Path, args: &[&str]) -> Command {
+pub(super) fn command(root: &Path, args: &[&str]) -> Command {
     let mut command = Command::new("git");
     command.args(args).current_dir(root).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
     command
@@ -100,18 +110,18 @@ pub(super) fn run(root: &Path, args: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn hints(paths: &[&str]) -> Hints {
+pub(super) fn hints(paths: &[&str]) -> Hints {
     Hints::Paths(paths.iter().map(|path| path.as_bytes().to_vec()).collect())
 }
 
-fn saved(answer: SaveAnswer) -> Saved {
+pub(super) fn saved(answer: SaveAnswer) -> Saved {
     match answer {
         SaveAnswer::Saved(saved) => saved,
         other => panic!("not saved: {other:?}"),
     }
 }
 
-fn kinds(saved: &Saved) -> Vec<(String, ChangeKind)> {
+pub(super) fn kinds(saved: &Saved) -> Vec<(String, ChangeKind)> {
     saved.changes.iter().map(|change| (String::from_utf8_lossy(&change.path).into_owned(), change.kind)).collect()
 }
 
@@ -197,27 +207,6 @@ fn staged_work_on_other_paths_stays_staged() {
     assert_eq!(at.git(&["diff", "--name-only", "HEAD~1", "HEAD"]), "one\n");
     at.git(&["commit", "-qm", "by hand"]);
     assert_eq!(at.git(&["status", "--porcelain"]), "?? other/\n");
-}
-
-#[test]
-fn what_the_user_staged_of_a_saved_path_is_kept_as_it_is() {
-    let at = Checkout::new();
-    at.write("one", "staged");
-    at.git(&["add", "one"]);
-    at.write("one", "newer");
-    at.git(&["rm", "-q", "--cached", "two"]);
-    at.write("two", "newer");
-    at.write("meant", "new");
-    at.git(&["add", "-N", "meant"]);
-    at.save(&["one", "two", "meant"]);
-    assert_eq!([at.blob("one"), at.blob("two"), at.blob("meant")], ["newer", "newer", "new"]);
-    assert_eq!(at.git(&["show", ":one"]), "staged");
-    assert_eq!(at.git(&["status", "--porcelain"]), "MM one\nD  two\n?? two\n");
-    at.git(&["commit", "-qm", "what was staged"]);
-    assert_eq!(at.blob("one"), "staged");
-    at.save(&["one", "two"]);
-    assert_eq!([at.blob("one"), at.blob("two")], ["newer", "newer"]);
-    at.check_clean();
 }
 
 #[test]
@@ -472,43 +461,6 @@ fn sparse_checkout_deletes_nothing() {
     at.write("other/d", "new");
     let saved = at.save(&["dir", "dir/a", "other/d"]);
     assert_eq!(kinds(&saved), [("other/d".to_owned(), ChangeKind::Modified)]);
-    at.check_clean();
-}
-
-#[test]
-fn unusual_indexes_are_changed_by_git() {
-    let settings: [&[&str]; 3] = [
-        &["update-index", "--index-version", "4"],
-        &["update-index", "--split-index"],
-        &["sparse-checkout", "set", "--sparse-index", "other"],
-    ];
-    for setting in settings {
-        let at = Checkout::new();
-        at.git(setting);
-        at.write("two", "staged");
-        at.git(&["add", "two"]);
-        at.write("one", "new");
-        at.write("other/new", "new");
-        fs::remove_file(at.path("other/d")).unwrap();
-        at.save(&["one", "other"]);
-        assert_eq!(at.git(&["status", "--porcelain"]), "M  two\n", "{setting:?}");
-        at.git(&["commit", "-qm", "x"]);
-        at.write("one", "again");
-        saved(at.try_save(Hints::Everything).unwrap());
-        at.check_clean();
-    }
-}
-
-#[test]
-fn missing_or_broken_index_is_made_again() {
-    let at = Checkout::new();
-    fs::remove_file(at.path(".git/index")).unwrap();
-    at.write("one", "new");
-    at.save(&["one"]);
-    at.check_clean();
-    fs::write(at.path(".git/index"), "").unwrap();
-    at.write("one", "newer");
-    at.save(&["one"]);
     at.check_clean();
 }
 

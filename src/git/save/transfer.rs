@@ -1,6 +1,6 @@
 //! Bringing a change into branch, index and files at once, without touching what the user is writing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use git2::{Odb, Oid};
 
@@ -8,13 +8,14 @@ use super::commit::Draft;
 use super::publish::{Moved, Publication};
 use super::replace::{Refusal, Replaced, Replacement, stat_of};
 use super::scan::Scan;
+use super::spelling::{Spellings, folded};
 use super::{Change, ChangeKind, Hints, SaveRequest};
+use crate::base::escape::shown;
 use crate::git::beneath::{Beneath, FileStat};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Op};
-use crate::git::pack::PackWriter;
 use crate::git::repo::Repo;
-use crate::git::tree::{BaseTree, Edit, MODE_GITLINK, MODE_TREE};
+use crate::git::tree::{BaseTree, Edit, MODE_GITLINK, MODE_TREE, join, path_ends, split};
 
 /// A change that has to reach files, index and branch together.
 pub(super) struct Transfer<'p> {
@@ -38,9 +39,10 @@ pub(super) enum Transferred {
     Busy {
         paths: Vec<Vec<u8>>,
     },
-    /// The sparse checkout leaves this path out. Nothing was done.
-    LeftOut {
+    /// The file system cannot have both of these. Nothing was done.
+    Clash {
         path: Vec<u8>,
+        with: Vec<u8>,
     },
 }
 
@@ -49,20 +51,20 @@ impl Transfer<'_> {
     pub fn run(mut self, edits: &BTreeMap<Vec<u8>, Edit>) -> Result<Transferred> {
         let beneath = Beneath::open(self.repo.root()).map_err(Error::io("open", self.repo.root()))?;
         let mut base = BaseTree::new(self.odb, self.repo.base_tree(self.draft.parent)?);
-        let skipped = self.repo.skip_worktree()?;
-        if let Some(path) = edits.keys().find(|path| skipped.contains(*path)) {
-            return Ok(Transferred::LeftOut { path: path.clone() });
+        let mut spellings = Spellings::default();
+        let folds = self.repo.ignores_case()? && spellings.folds(b"", &beneath);
+        if folds && let Some((path, with)) = clash(&mut base, &mut spellings, edits)? {
+            return Ok(Transferred::Clash { path, with });
         }
+        // What is found by another spelling is another file: it goes, comes or stays under its own.
+        let mut is_exact = |path: &Vec<u8>| !folds || spellings.is_exact(path, &beneath);
         let stats: BTreeMap<&[u8], Option<FileStat>> =
-            edits.keys().map(|path| (path.as_slice(), stat_of(&beneath, path))).collect();
-        let (mut tracked, mut others) = (Vec::new(), Vec::new());
-        for path in edits.keys() {
-            let is_tracked = base.find(path)?.is_some_and(|entry| entry.mode != MODE_TREE);
-            if is_tracked { tracked.push(path) } else { others.push(path) }
-        }
-        // A tracked file that is never saved may have changed all the more.
-        let mut unsaved = self.unsaved(&beneath, &tracked, &|_, _| false)?;
-        unsaved.extend(self.unsaved(&beneath, &others, self.excluded)?);
+            edits.keys().map(|path| (path.as_slice(), stat_of(&beneath, path).filter(|_| is_exact(path)))).collect();
+        let skipped = self.repo.skip_worktree()?.paths;
+        let left_out = self.left_out(&mut base, edits, &stats, &skipped)?;
+        let written_to = edits.keys().filter(|path| !left_out.contains(path.as_slice()));
+        let mut unsaved = self.in_the_way(&beneath, &mut base, written_to)?;
+        unsaved.retain(|path| !skipped.contains(path) || stats.get(path.as_slice()).is_some_and(Option::is_some));
         if !unsaved.is_empty() {
             return Ok(Transferred::Busy { paths: unsaved });
         }
@@ -71,11 +73,12 @@ impl Transfer<'_> {
             let from = stats.get(path.as_slice()).copied().flatten();
             // What is there without being tracked is ignored: it stays, and is saved from now on.
             let is_ignored = from.is_some() && base.find(path)?.is_none();
-            if !is_ignored && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
+            let is_untouched = is_ignored || left_out.contains(path.as_slice());
+            if !is_untouched && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
                 replacements.push(Replacement { path: path.clone(), from, to: *edit });
             }
         }
-        let mut pack = PackWriter::new(&self.repo.common_dir().join("objects"));
+        let mut pack = self.repo.pack_writer();
         let written = base.write(edits, &mut pack)?;
         self.draft.tree = written.root;
         let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {
@@ -83,7 +86,7 @@ impl Transfer<'_> {
             Err(Refusal::Changed(path)) => return Ok(Transferred::Busy { paths: vec![path] }),
             Err(Refusal::Failed(error)) => return Err(error),
         };
-        let ops = self.ops(&mut base, edits, &replaced)?;
+        let ops = self.ops(&mut base, edits, &replaced, &left_out)?;
         let each = ops.iter().map(|(change, op)| (change.path.as_slice(), (change.kind, op)));
         let publication = Publication::new(self.repo, &self.draft, each, &written.dirs);
         let moved = match self.forward {
@@ -93,6 +96,52 @@ impl Transfer<'_> {
         let Moved::To { commit, .. } = moved else { return Ok(Transferred::Busy { paths: Vec::new() }) };
         replaced.keep();
         Ok(Transferred::Done { commit, changes: ops.into_iter().map(|(change, _)| change).collect() })
+    }
+
+    /// Answers the paths that reach index and branch only: a sparse checkout leaves them out of the working tree.
+    ///
+    /// A file that is there all the same is one like any other, as for git.
+    fn left_out<'e>(
+        &self,
+        base: &mut BaseTree<'_>,
+        edits: &'e BTreeMap<Vec<u8>, Edit>,
+        stats: &BTreeMap<&[u8], Option<FileStat>>,
+        skipped: &HashSet<Vec<u8>>,
+    ) -> Result<BTreeSet<&'e [u8]>> {
+        let (mut left_out, mut new) = (BTreeSet::new(), Vec::new());
+        let is_there = |path: &[u8]| stats.get(path).is_some_and(Option::is_some);
+        for (path, edit) in edits.iter().filter(|(path, _)| !is_there(path)) {
+            if skipped.contains(path) {
+                left_out.insert(path.as_slice());
+            } else if edit.is_some() && base.find(path)?.is_none_or(|entry| entry.mode == MODE_TREE) {
+                new.push(path.as_slice());
+            }
+        }
+        left_out.extend(self.repo.left_out(new.into_iter())?);
+        Ok(left_out)
+    }
+
+    /// Answers what is not as the commit has it at these paths, and what is there without being saved.
+    fn in_the_way<'e>(
+        &self,
+        beneath: &Beneath,
+        base: &mut BaseTree<'_>,
+        paths: impl Iterator<Item = &'e Vec<u8>>,
+    ) -> Result<Vec<Vec<u8>>> {
+        let (mut tracked, mut others) = (Vec::new(), Vec::new());
+        for path in paths {
+            let is_tracked = base.find(path)?.is_some_and(|entry| entry.mode != MODE_TREE);
+            if is_tracked {
+                tracked.push(path);
+            } else if base.file_above(split(path).0)?.is_none() {
+                // Below a file nothing can be; the file itself is among the paths, for it has to go.
+                others.push(path);
+            }
+        }
+        // A tracked file that is never saved may have changed all the more.
+        let mut found = self.unsaved(beneath, &tracked, &|_, _| false)?;
+        found.extend(self.unsaved(beneath, &others, self.excluded)?);
+        Ok(found)
     }
 
     /// Answers which of the paths are not as the commit has them.
@@ -114,7 +163,8 @@ impl Transfer<'_> {
             offset_minutes: 0,
         };
         let tree = self.repo.base_tree(self.draft.parent)?;
-        let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?;
+        // What is replaced is gone for good: a change that left no trace in a file's times must not be overlooked.
+        let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?.reading_all();
         scan.run(paths.iter().map(|path| path.as_slice()))?;
         let found = scan.found;
         let changed = found.changes.into_keys().chain(found.absent.into_keys());
@@ -127,6 +177,7 @@ impl Transfer<'_> {
         base: &mut BaseTree<'_>,
         edits: &BTreeMap<Vec<u8>, Edit>,
         replaced: &Replaced<'_>,
+        left_out: &BTreeSet<&[u8]>,
     ) -> Result<Vec<(Change, Op)>> {
         let mut ops = Vec::new();
         for (path, edit) in edits {
@@ -142,10 +193,52 @@ impl Transfer<'_> {
             let bytes = stat.map_or(0, |stat| stat.size);
             let op = match edit {
                 None => Op::Drop { before },
-                Some((mode, oid)) => Op::Put(Content { mode: *mode, oid: *oid, before, stat, recent: true }),
+                Some((mode, oid)) => {
+                    let left_out = left_out.contains(path.as_slice());
+                    Op::Put(Content { mode: *mode, oid: *oid, before, stat, recent: true, left_out })
+                }
             };
             ops.push((Change { path: path.clone(), kind, bytes }, op));
         }
         Ok(ops)
     }
+}
+
+/// Finds two paths of the edited tree, or a path that changes and one of the tree before, that differ only by case.
+fn clash(
+    base: &mut BaseTree<'_>,
+    spellings: &mut Spellings,
+    edits: &BTreeMap<Vec<u8>, Edit>,
+) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut coming: HashMap<Vec<u8>, &[u8]> = HashMap::new();
+    for (path, edit) in edits {
+        for place in path_ends(path).map(|end| &path[..end]) {
+            if edit.is_some()
+                && let Some(with) = coming.insert(folded(place), place).filter(|with| *with != place)
+            {
+                return Ok(Some((place.to_vec(), with.to_vec())));
+            }
+            let (dir, name) = split(place);
+            for other in spellings.committed_like(dir, name, base)?.iter().filter(|other| *other != name) {
+                let other = join(dir, other);
+                if !is_taken_out(base, edits, &other)? {
+                    return Ok(Some((place.to_vec(), other)));
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Answers whether nothing is left at `path` and below it.
+fn is_taken_out(base: &mut BaseTree<'_>, edits: &BTreeMap<Vec<u8>, Edit>, path: &[u8]) -> Result<bool> {
+    let is_out = |path: &[u8]| edits.get(path).is_some_and(Option::is_none);
+    let is_dir = base.find(path)?.is_some_and(|entry| entry.mode == MODE_TREE);
+    Ok(if is_dir { base.files_below(path)?.iter().all(|file| is_out(file)) } else { is_out(path) })
+}
+
+/// Says why a [`Transferred::Clash`] is no change that can be made here.
+pub(super) fn clash_reason(path: &[u8], with: &[u8]) -> String {
+    let (path, with) = (shown(path), shown(with));
+    format!("`{path}` and `{with}` differ only by case, and this file system takes both for one: rename one with git")
 }

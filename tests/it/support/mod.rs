@@ -1,8 +1,14 @@
 //! A machine of its own for each test: home, git configuration, checkout and remote in one temporary directory.
 
+pub mod certificate;
+pub mod cut_disk;
 pub mod desktop;
 pub mod dice;
+pub mod folding_disk;
+pub mod mail;
 pub mod pipeline;
+pub mod receiver;
+pub mod service;
 pub mod small_disk;
 pub mod watched;
 
@@ -199,10 +205,14 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
     let home = Home::new(home);
     let project = home.project(repo.common_dir());
     Context {
-        git: Git::open(root, Some(program_path())).unwrap().with_network_deadline(config.remote_deadline.0),
+        git: Git::open(root, Some(program_path()))
+            .unwrap()
+            .with_durability(config.sandbox.durability)
+            .with_network_deadline(config.remote_deadline.0),
         store: Store::open(&home, &project).await.unwrap(),
-        alerts: Arc::new(Alerts::recording().0),
+        alerts: Arc::new(Alerts::recording(Arc::clone(&clock)).0),
         config: Arc::new(config),
+        variables: Arc::default(),
         clock,
         home: project,
         person: "ada".to_owned(),

@@ -74,6 +74,13 @@ impl Pipeline {
         line.split('\t').next().unwrap_or_default().to_owned()
     }
 
+    /// Answers the newest entry of the remote's ledger; nothing where it has none.
+    #[track_caller]
+    pub fn remote_ledger(&self) -> String {
+        let line = self.git(&["ls-remote", "origin", "refs/cascade/ledger"]);
+        line.split('\t').next().unwrap_or_default().to_owned()
+    }
+
     /// Answers the tree of a commit.
     #[track_caller]
     pub fn tree(&self, commit: &str) -> String {

@@ -10,6 +10,50 @@ use super::{Output, Sandbox};
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+impl Sandbox {
+    /// Starts the watcher in the background, until what is answered goes out of scope.
+    #[track_caller]
+    pub fn watcher(&self) -> Watcher<'_> {
+        let process = self.cascade(&["start", "--json"]).expect_code(0).json()["process"].as_u64().unwrap();
+        Watcher { sandbox: self, process }
+    }
+
+    /// Answers the end of the watcher's log.
+    pub fn log(&self) -> String {
+        self.cascade(&["logs", "-n", "100"]).stdout
+    }
+
+    /// Waits until something is so.
+    #[track_caller]
+    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", self.log());
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// A watcher in the background.
+pub struct Watcher<'a> {
+    sandbox: &'a Sandbox,
+    process: u64,
+}
+
+impl Watcher<'_> {
+    /// Kills it as nothing else may.
+    pub fn kill(self) {
+        let process = rustix::process::Pid::from_raw(i32::try_from(self.process).unwrap()).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    }
+}
+
+impl Drop for Watcher<'_> {
+    fn drop(&mut self) {
+        self.sandbox.cascade(&["stop"]);
+    }
+}
+
 /// A checkout whose watcher ends with the test.
 pub struct Watched(Sandbox);
 
@@ -30,7 +74,11 @@ impl Drop for Watched {
 impl Watched {
     /// Sets up a pipeline that saves fast; nothing is started.
     pub fn ready(settle: &str, more: &str) -> Self {
-        let sandbox = Sandbox::with_origin();
+        Self::of(Sandbox::with_origin(), settle, more)
+    }
+
+    /// The same in a checkout that is there.
+    pub fn of(sandbox: Sandbox, settle: &str, more: &str) -> Self {
         let pipeline = format!(
             "version: 1\nproject: p\nsandbox: {{ settle: {settle}, batch_window: 1s, exclude: [\"node_modules/\"] }}\n\
              health: {{ every: 1s }}\nnotify: {{ desktop: false }}\n{more}\n"
@@ -61,21 +109,6 @@ impl Watched {
     #[track_caller]
     pub fn stop(&self) -> Output {
         self.cascade(&["stop", "--json"]).expect_code(0)
-    }
-
-    /// Answers the end of the watcher's log.
-    pub fn log(&self) -> String {
-        self.cascade(&["logs", "-n", "100"]).stdout
-    }
-
-    /// Waits until something is so.
-    #[track_caller]
-    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !is_so() {
-            assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", self.log());
-            std::thread::sleep(LOOK_EVERY);
-        }
     }
 
     /// Answers a file as a revision has it, trimmed.

@@ -1,0 +1,122 @@
+//! The questions about the ledger of promotions.
+
+use std::collections::HashSet;
+
+use super::machine::idle;
+use super::{Mode, of_error};
+use crate::base::id::PromotionId;
+use crate::base::units::count;
+use crate::base::{Diagnosis, Timestamp, Verdict};
+use crate::config::Config;
+use crate::git::{Git, Sign};
+use crate::promote::ledger::kept;
+use crate::promote::rebuild::{Missing, missing, records, restore};
+use crate::store::{Home, LockError, ProjectHome, Store};
+
+const LEDGER: &str = "ledger";
+
+/// Where cascade's own files are.
+pub struct Places<'a> {
+    /// Those of all projects.
+    pub home: &'a Home,
+    /// Those of this one.
+    pub project: &'a ProjectHome,
+}
+
+/// Asks whether the ledger is where it should be and the database knows what it says. A database that is lost is made
+/// again, as far as the ledger goes.
+pub async fn all(git: &Git, config: &Config, places: Places<'_>, mode: Mode, now: Timestamp) -> Vec<Diagnosis> {
+    let mut all: Vec<Diagnosis> = config.ledger.push.then(|| place(places.project)).flatten().into_iter().collect();
+    all.push(match known(git, config, places, mode, now).await {
+        Ok(diagnosis) | Err(diagnosis) => diagnosis,
+    });
+    all
+}
+
+fn place(project: &ProjectHome) -> Option<Diagnosis> {
+    let kept = kept(project)?;
+    let advice = if kept.refused {
+        "let the host accept refs/cascade/*, or set `ledger: { push: false }`"
+    } else {
+        "look at `cascade verify`; the next promotion tries again"
+    };
+    Some(Diagnosis::problem(LEDGER, format!("it stays on this machine: {}", kept.reason), advice))
+}
+
+/// Both answers are told alike; the way out of a question that cannot be asked is the shorter one.
+async fn known(
+    git: &Git,
+    config: &Config,
+    places: Places<'_>,
+    mode: Mode,
+    now: Timestamp,
+) -> Result<Diagnosis, Diagnosis> {
+    let git_problem = |problem| of_error(LEDGER, &problem);
+    let store_problem = |problem: crate::store::Error| Diagnosis::of_error(LEDGER, &problem);
+    if mode == Mode::Repair {
+        fetch_lost(git, config).await.map_err(git_problem)?;
+    }
+    let entries = git.run(records).await.map_err(git_problem)?;
+    if entries.is_empty() {
+        return Ok(Diagnosis::ok(LEDGER, "no promotion is recorded in it yet"));
+    }
+    let is_there = places.home.database().exists();
+    let store = match is_there || mode == Mode::Repair {
+        true => Some(Store::open(places.home, places.project).await.map_err(store_problem)?),
+        false => None,
+    };
+    let ids: HashSet<PromotionId> = match &store {
+        Some(store) => store.promotion_ids().await.map_err(store_problem)?,
+        None => HashSet::new(),
+    };
+    let missing = missing(&entries, &ids, &config.remote);
+    let diagnosis = match store.filter(|_| mode == Mode::Repair && !missing.is_empty()) {
+        Some(store) => repaired(&store, places.project, &missing, now).await,
+        None => told(&missing, entries.len()),
+    };
+    Ok(diagnosis)
+}
+
+/// A ledger that is on the remote and not here was lost with the clone.
+async fn fetch_lost(git: &Git, config: &Config) -> crate::git::Result<()> {
+    let (remote, branch) = (config.remote.clone(), config.sandbox.branch.clone());
+    let fetched = git.run(move |repo| {
+        if repo.ledger_tip()?.is_some() || !repo.has_remote(&remote) {
+            return Ok(());
+        }
+        // The question about the remote tells why it does not answer.
+        let Ok((_, theirs)) = repo.remote_tips(&remote, &branch) else { return Ok(()) };
+        repo.bring_in(&remote, theirs, Sign::Never).map(drop)
+    });
+    fetched.await
+}
+
+fn told(missing: &Missing, entries: usize) -> Diagnosis {
+    if !missing.is_empty() {
+        let unknown = count(missing.promotions.len(), "promotion");
+        return Diagnosis::new(LEDGER, Verdict::CanBeRepaired, format!("the database lacks {unknown} that it has"));
+    }
+    let open = match missing.unfinished.as_slice() {
+        [] => String::new(),
+        [id, ..] => format!("; without a verdict so far: {id}"),
+    };
+    Diagnosis::ok(LEDGER, format!("the database knows its {}{open}", count(entries, "promotion")))
+}
+
+async fn repaired(store: &Store, project: &ProjectHome, missing: &Missing, now: Timestamp) -> Diagnosis {
+    let number = count(missing.promotions.len(), "promotion");
+    let _lock = match idle(project, Mode::Repair) {
+        Ok(lock) => lock,
+        Err(LockError::Held { .. }) => {
+            let detail = format!("the database lacks {number} that it has");
+            return Diagnosis::new(LEDGER, Verdict::CanBeRepaired, detail).advise("wait until nobody promotes");
+        }
+        Err(problem) => return Diagnosis::of_error(LEDGER, &crate::store::Error::from(problem)),
+    };
+    match restore(store, missing, now).await {
+        Ok(()) => Diagnosis::new(LEDGER, Verdict::Repaired, format!("the database has {number} from it again")).advise(
+            "approvals of promotions that wait, details of checks and journals are not in it; holds of rollbacks are set",
+        ),
+        Err(problem) => Diagnosis::of_error(LEDGER, &problem),
+    }
+}

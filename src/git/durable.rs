@@ -1,0 +1,277 @@
+//! Saves that are acknowledged before they are on the disk: how far they are there for certain, and the way back to that.
+//!
+//! One reference says up to which commit everything is on the disk. While there is none, everything is.
+
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use git2::{ErrorCode, Oid};
+
+use super::branch::{full_name, object_id, oid};
+use super::error::{Error, Result};
+use super::program::Program;
+use super::repo::Repo;
+use super::save::Tip;
+use super::unreadable;
+use crate::base::Timestamp;
+use crate::base::escape::shown;
+use crate::base::id::ObjectId;
+
+/// Everything that this commit reaches is on the disk.
+const DURABLE: &str = "refs/cascade/durable";
+/// Most objects whose content is read back; of the rest it is enough that they are there.
+const READ_LIMIT_OBJECTS: usize = 10_000;
+/// Most commits of which it is asked who wrote them.
+const WALK_LIMIT_COMMITS: usize = 10_000;
+/// Most earlier tips of a branch that are tried, newest first.
+const TIPS_LIMIT: usize = 100;
+
+/// A branch whose newest saves are not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostSaves {
+    /// Short name of the branch.
+    pub branch: String,
+    /// Where it is; nothing where even that is unreadable.
+    pub tip: Option<ObjectId>,
+    /// What is wrong with it, for people.
+    pub reason: String,
+    /// Up to here everything was on the disk.
+    pub durable: ObjectId,
+}
+
+/// What going back did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WentBack {
+    /// Where the branch is now: the newest save that is whole.
+    pub to: ObjectId,
+    /// Where the index is now that knew the lost saves; nothing where it stays.
+    pub index: Option<PathBuf>,
+    /// Packs that nobody can read, under their new names.
+    pub packs: Vec<PathBuf>,
+}
+
+impl LostSaves {
+    /// Answers them as an error that says what to do.
+    #[must_use]
+    pub fn into_error(self) -> Error {
+        Error::SavesLost { branch: shown(self.branch.as_bytes()), reason: self.reason, durable: self.durable }
+    }
+}
+
+impl Repo {
+    /// Answers the commit up to which everything is on the disk, where saves may be ahead of it.
+    ///
+    /// # Errors
+    /// The reference is unreadable.
+    pub fn durable_tip(&self) -> Result<Option<ObjectId>> {
+        match self.inner.refname_to_id(DURABLE) {
+            Ok(target) => object_id(target).map(Some),
+            Err(missing) if missing.code() == ErrorCode::NotFound => Ok(None),
+            Err(source) => Err(Error::library(format!("read {DURABLE}"))(source)),
+        }
+    }
+
+    /// Brings what was saved to `branch` to the disk, where it may not be there yet.
+    ///
+    /// # Errors
+    /// [`Error::SavesLost`] when something of it is missing or unreadable; the disk refuses.
+    pub fn flush(&self, branch: &str) -> Result<()> {
+        let Some(durable) = self.durable_tip()? else { return Ok(()) };
+        let tip = self.branch_tip(branch).ok().flatten();
+        if tip == Some(durable) {
+            return Ok(());
+        }
+        self.sync_file_system()?;
+        if let Some(lost) = self.lost_saves(branch)? {
+            return Err(lost.into_error());
+        }
+        tip.map_or(Ok(()), |tip| self.note_durable(tip))
+    }
+
+    /// Brings what `commit` has and `base` (none: nothing) has not to the disk, where it may not be there yet: saves to
+    /// `branch` that did not wait for it, and what git itself wrote, which does not wait by default.
+    ///
+    /// # Errors
+    /// As [`Repo::flush`].
+    pub fn make_durable(&self, branch: &str, base: Option<ObjectId>, commit: ObjectId) -> Result<()> {
+        let is_known = |durable| self.is_ancestor(commit, durable).unwrap_or(false);
+        if self.durable_tip()?.is_some_and(|durable| !is_known(durable)) {
+            return self.flush(branch);
+        }
+        if self.has_loose_commits(base, commit)? { self.sync_file_system() } else { Ok(()) }
+    }
+
+    /// Finds out whether everything is there that was saved to `branch` and was not on the disk for certain; changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub fn lost_saves(&self, branch: &str) -> Result<Option<LostSaves>> {
+        let Some(durable) = self.durable_tip()? else { return Ok(None) };
+        let (tip, reason) = match self.branch_tip(branch) {
+            Ok(None) => return Ok(None),
+            Ok(Some(tip)) => match self.require_whole(durable, tip) {
+                Ok(()) => return Ok(None),
+                Err(Error::Integrity { reason, .. }) => (Some(tip), reason),
+                Err(other) => return Err(other),
+            },
+            Err(_) if self.is_torn(branch)? => (None, "where the branch was is not readable".to_owned()),
+            Err(other) => return Err(other),
+        };
+        Ok(Some(LostSaves { branch: branch.to_owned(), tip, reason, durable }))
+    }
+
+    /// Puts a branch back to its newest save that is whole. No file of the working tree changes, so what is there is
+    /// saved again; the index is made again (the old one is kept), and packs that nobody can read get other names.
+    ///
+    /// # Errors
+    /// [`Error::RefMoved`] when the branch moved meanwhile; not even the last durable save is whole; the disk refuses.
+    pub fn go_back(&self, lost: &LostSaves, now: Timestamp) -> Result<WentBack> {
+        // Git works, and there is something to go back to.
+        self.require_complete(&[lost.durable])?;
+        let packs = unreadable::set_aside(&self.common_dir().join("objects/pack"))?;
+        let to = self.newest_whole(lost)?;
+        let full = full_name(&lost.branch)?;
+        for name in [&full, "HEAD"] {
+            self.forget_missing(name)?;
+        }
+        let who = self.identity(now)?;
+        let who = format!("{} <{}> {} +0000", shown(who.name_bytes()), shown(who.email_bytes()), now.as_second());
+        let message = "cascade: back to the newest save that is whole";
+        let tip = Tip { repo: self, name: &full, who: &who, message };
+        if !tip.put_back(lost.tip.map(oid).transpose()?, oid(to)?)? {
+            let found = self.branch_tip(&lost.branch).ok().flatten();
+            return Err(Error::RefMoved { name: full, expected: lost.tip, found });
+        }
+        self.note_durable(to)?;
+        let index = self.replace_index(oid(to)?)?;
+        Ok(WentBack { to, index, packs })
+    }
+
+    /// Notes, before the first save that does not wait for the disk, from where on that is so.
+    pub(super) fn begin_undurable(&self, parent: Oid) -> Result<()> {
+        if self.durable_tip()?.is_some() {
+            return Ok(());
+        }
+        self.sync_file_system()?;
+        self.note_durable(object_id(parent)?)
+    }
+
+    /// Brings what saves left for later to the disk, before one that waits for it is built upon them.
+    pub(super) fn settle_undurable(&self, parent: Oid) -> Result<()> {
+        match self.durable_tip()? {
+            Some(durable) if oid(durable)? != parent => self.sync_file_system(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes that everything is on the disk.
+    pub(super) fn end_undurable(&self) -> Result<()> {
+        match self.inner.find_reference(DURABLE) {
+            Ok(mut found) => found.delete().map_err(Error::library(format!("delete {DURABLE}"))),
+            Err(missing) if missing.code() == ErrorCode::NotFound => Ok(()),
+            Err(source) => Err(Error::library(format!("read {DURABLE}"))(source)),
+        }
+    }
+
+    fn note_durable(&self, commit: ObjectId) -> Result<()> {
+        let noted = self.inner.reference(DURABLE, oid(commit)?, true, "cascade: on the disk");
+        noted.map(drop).map_err(Error::library(format!("write {DURABLE}")))
+    }
+
+    /// Brings everything that was written to the file systems of git's directory to the disk.
+    pub(super) fn sync_file_system(&self) -> Result<()> {
+        let mut synced = None;
+        for place in [self.common_dir().join("objects"), self.common_dir().to_owned()] {
+            let opened = File::open(&place).and_then(|file| Ok((file.metadata()?.dev(), file)));
+            let (device, file) = opened.map_err(Error::io("open", &place))?;
+            if synced.replace(device) != Some(device) {
+                sync(&file).map_err(Error::io("bring to the disk what was written in", &place))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers whether git itself wrote commits between these two: it puts each into a file of its own, saves and what is
+    /// fetched come in packs.
+    fn has_loose_commits(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<bool> {
+        for id in self.walk_between(base, tip)?.take(WALK_LIMIT_COMMITS) {
+            let id = id.map_err(Error::library("walk commits"))?;
+            let (folder, file) = (id.to_string()[..2].to_owned(), id.to_string()[2..].to_owned());
+            let is_loose = self.common_dir().join("objects").join(folder).join(file).exists();
+            // Those of promotions are loose, and were waited for.
+            if is_loose && !self.is_promotion(id)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads what `tip` has and `durable` has not.
+    fn require_whole(&self, durable: ObjectId, tip: ObjectId) -> Result<()> {
+        let damaged = |reason| Error::Integrity { what: format!("commit {}", tip.short()), reason };
+        let (tip, durable) = (tip.to_string(), durable.to_string());
+        let arguments =
+            ["rev-list", "--objects", "--no-object-names", "--exclude-promisor-objects", &tip, "--not", &durable];
+        let listed = Program::new(self, arguments).keep_all().run()?;
+        if !listed.status.success() {
+            let message = listed.message();
+            return Err(damaged(message.lines().last().unwrap_or_default().to_owned()));
+        }
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        odb.refresh().map_err(Error::library("look for new packs"))?;
+        let text = String::from_utf8_lossy(&listed.stdout);
+        for object in text.lines().take(READ_LIMIT_OBJECTS) {
+            let read = Oid::from_str(object).and_then(|id| odb.read(id).map(drop));
+            read.map_err(|unreadable| damaged(format!("{object}: {}", unreadable.message())))?;
+        }
+        Ok(())
+    }
+
+    /// Finds the newest tip that the branch had since the last durable one and that is whole, by its log.
+    fn newest_whole(&self, lost: &LostSaves) -> Result<ObjectId> {
+        // A log that the power cut has torn knows nothing.
+        let log = self.inner.reflog(&full_name(&lost.branch)?).ok();
+        let tips = log.iter().flat_map(|log| log.iter()).filter_map(|entry| object_id(entry.id_new()).ok());
+        let tips = tips.take(TIPS_LIMIT).take_while(|tip| *tip != lost.durable);
+        let is_whole = |tip: &ObjectId| {
+            self.require_whole(lost.durable, *tip).is_ok() && self.is_ancestor(lost.durable, *tip).unwrap_or(false)
+        };
+        Ok(tips.into_iter().find(is_whole).unwrap_or(lost.durable))
+    }
+
+    /// Takes out of a reference's log what names commits that are not there: `git fsck` would complain of it for months.
+    fn forget_missing(&self, name: &str) -> Result<()> {
+        // One that the power cut has torn is left as it is.
+        let Ok(mut log) = self.inner.reflog(name) else { return Ok(()) };
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let is_missing = |at: usize| log.get(at).is_some_and(|entry| !odb.exists(entry.id_new()));
+        let missing: Vec<usize> = (0..log.len()).filter(|at| is_missing(*at)).collect();
+        for at in missing.into_iter().rev() {
+            log.remove(at, true).map_err(Error::library(format!("change the log of {name}")))?;
+        }
+        log.write().map_err(Error::library(format!("write the log of {name}")))
+    }
+
+    /// Answers whether what says where a branch is was never written.
+    fn is_torn(&self, branch: &str) -> Result<bool> {
+        let path = self.common_dir().join(full_name(branch)?);
+        let text = fs::read(&path).unwrap_or_default();
+        let is_readable = text.starts_with(b"ref:")
+            || std::str::from_utf8(text.trim_ascii_end()).is_ok_and(|text| text.parse::<ObjectId>().is_ok());
+        Ok(path.is_file() && !is_readable)
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn sync(file: &File) -> std::io::Result<()> {
+    Ok(rustix::fs::syncfs(file.as_fd())?)
+}
+
+/// Elsewhere no save is left for later.
+#[cfg(not(target_os = "linux"))]
+fn sync(file: &File) -> std::io::Result<()> {
+    file.sync_all()
+}

@@ -1,0 +1,69 @@
+//! Merging onto a branch on which something was rolled back.
+//!
+//! A rollback is a commit like any other to a merge: it takes changes away on one side, and a merge of the other side,
+//! which has them already, leaves them away. What lands then was never meant by anybody. So a merge is made as if
+//! nothing had been rolled back: onto what was there before, with what others did since.
+
+use super::branch::oid;
+use super::candidate::NewCommit;
+use super::error::{Error, Result};
+use super::history::{LISTED_COMMITS_LIMIT, PROMOTION_TRAILER, trailer};
+use super::repo::Repo;
+use crate::base::id::ObjectId;
+
+/// The trailer by which a commit of cascade's says which tip it undid.
+pub const ROLLBACK_TRAILER: &str = "Cascade-Rollback-Of";
+
+impl Repo {
+    /// Merges two commits as [`Repo::merge_trees`] does, with `ours` as it would be had cascade rolled nothing back on it
+    /// since it last promoted to it; answers the merged tree.
+    ///
+    /// # Errors
+    /// As [`Repo::merge_trees`]; what others did since conflicts with what was rolled back; a commit is missing.
+    pub fn merge_past_rollbacks(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
+        let merged = self.without_rollbacks(ours).and_then(|ours| self.merge_trees(ours, theirs));
+        merged.map_err(|error| match error {
+            Error::MergeConflict { paths, .. } => Error::MergeConflict { source_commit: theirs, paths },
+            other => other,
+        })
+    }
+
+    /// Answers `tip`, or a commit that stands for it without the rollbacks on it.
+    fn without_rollbacks(&self, tip: ObjectId) -> Result<ObjectId> {
+        let Some((rollback, undone)) = self.last_rollback(tip)? else { return Ok(tip) };
+        let before = self.without_rollbacks(undone)?;
+        if tip == rollback {
+            return Ok(before);
+        }
+        // What came since the rollback, on what was there before it.
+        let base = self.stand_in(rollback, Vec::new())?;
+        let since = self.stand_in(tip, vec![base])?;
+        let tree = self.merge_trees(since, self.stand_in(before, vec![base])?)?;
+        self.build(tree, vec![before], tip)
+    }
+
+    /// Finds the rollback that was made on a branch since it was last promoted to, and the tip that it undid.
+    fn last_rollback(&self, tip: ObjectId) -> Result<Option<(ObjectId, ObjectId)>> {
+        let mut commit = Some(tip);
+        for _ in 0..LISTED_COMMITS_LIMIT {
+            let Some(id) = commit else { break };
+            let found = self.inner.find_commit(oid(id)?).map_err(Error::library("read a commit"))?;
+            if trailer(found.message_bytes(), PROMOTION_TRAILER).is_some() {
+                let undone = trailer(found.message_bytes(), ROLLBACK_TRAILER);
+                return Ok(undone.and_then(|undone| undone.parse().ok()).map(|undone| (id, undone)));
+            }
+            commit = found.parent_id(0).ok().map(super::branch::object_id).transpose()?;
+        }
+        Ok(None)
+    }
+
+    /// Makes a commit with the content of another and parents of its own; no reference has it.
+    fn stand_in(&self, commit: ObjectId, parents: Vec<ObjectId>) -> Result<ObjectId> {
+        self.build(self.tree_of(commit)?, parents, commit)
+    }
+
+    fn build(&self, tree: ObjectId, parents: Vec<ObjectId>, like: ObjectId) -> Result<ObjectId> {
+        let message = format!("Stand-in of {like} in a merge\n");
+        self.build_commit(&NewCommit { tree, parents, message, at: self.summary(like)?.at })
+    }
+}

@@ -1,0 +1,93 @@
+//! The index that is there: read, and proved to be whole before a new one is built on it.
+//!
+//! Git does not look at the checksum of an index that it reads. What is patched gets a new checksum, so damage in it
+//! would be signed as if somebody had meant it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::lock::NewIndex;
+use super::mend::{MISSING, flaw};
+use crate::git::beneath::FileStat;
+use crate::git::error::{Error, Result};
+use crate::git::index::Proved;
+use crate::git::repo::Repo;
+
+/// An index as it is on disk.
+pub(super) struct OldIndex {
+    path: PathBuf,
+    pub stat: FileStat,
+    pub bytes: Vec<u8>,
+}
+
+impl OldIndex {
+    /// Reads the index in `git_dir`; nothing where there is none.
+    pub fn read(git_dir: &Path) -> Result<Option<Self>> {
+        let path = git_dir.join("index");
+        match read(&path) {
+            Ok((stat, bytes)) => Ok(Some(Self { path, stat, bytes })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
+    /// Proves that it is whole: by its checksum, unless it is the one that is `known` to be.
+    ///
+    /// # Errors
+    /// [`Error::IndexDamaged`].
+    pub fn prove(&self, known: Option<Proved>) -> Result<Proved> {
+        let this = Proved { stat: self.stat, checksum: self.bytes.last_chunk().copied().unwrap_or_default() };
+        if known == Some(this) {
+            return Ok(this);
+        }
+        match flaw(&self.bytes) {
+            None => Ok(this),
+            Some(reason) => Err(Error::IndexDamaged { path: self.path.clone(), reason: reason.to_owned() }),
+        }
+    }
+}
+
+impl Repo {
+    /// Reads the index, proved to be whole; nothing where there is none.
+    ///
+    /// # Errors
+    /// [`Error::IndexDamaged`], also where it is missing from a sparse checkout: nothing else says there what is left out
+    /// on purpose.
+    pub(super) fn whole_index(&self) -> Result<Option<OldIndex>> {
+        let Some(old) = OldIndex::read(self.git_dir())? else {
+            let path = self.git_dir().join("index");
+            let damage = || Error::IndexDamaged { path, reason: MISSING.to_owned() };
+            return if self.is_sparse()? { Err(damage()) } else { Ok(None) };
+        };
+        self.proved_index.set(Some(old.prove(self.proved_index.get())?));
+        Ok(Some(old))
+    }
+
+    /// Moves a new index into its place, and notes that this process did: it need not be proved to be whole.
+    pub(super) fn put_index(&self, new: NewIndex) -> Result<()> {
+        let checksum = new.commit()?;
+        let stat = index_stat(self.git_dir()).ok().flatten();
+        self.proved_index.set(stat.map(|stat| Proved { stat, checksum }));
+        Ok(())
+    }
+}
+
+/// Reads a file, with its stat from the same opening: another one may take its place meanwhile.
+fn read(path: &Path) -> io::Result<(FileStat, Vec<u8>)> {
+    let mut file = File::open(path)?;
+    let stat = FileStat::of_open(&file)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(stat.size).map_err(io::Error::other)? + 1);
+    file.read_to_end(&mut bytes)?;
+    Ok((stat, bytes))
+}
+
+/// Answers what the index in `git_dir` is now; nothing where there is none.
+pub(super) fn index_stat(git_dir: &Path) -> Result<Option<FileStat>> {
+    let path = git_dir.join("index");
+    match File::open(&path).and_then(|file| FileStat::of_open(&file)) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}

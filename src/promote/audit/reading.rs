@@ -1,0 +1,440 @@
+//! Gathering what an audit needs: the ledger, the branches and the configurations that were committed on them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::{Attested, EnvironmentReport, Evidence, Kind, LedgerReport, Problem, Release, Report, Rules, judge};
+use crate::base::digest::Digest;
+use crate::base::escape::shown;
+use crate::base::id::{ObjectId, PromotionId};
+use crate::config::{self, Config, Environment};
+use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Signature};
+use crate::promote::attestation::{Moment, Record, Statement, landing_key};
+use crate::promote::ledger::signed_again;
+use crate::store::State;
+
+/// Most commits that are looked at of a branch which the ledger does not know.
+const UNKNOWN_LIMIT: usize = 1_000;
+/// What git calls the remote of a clone.
+const CLONES_REMOTE: &str = "origin";
+
+/// What is to be audited.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// The environment; none: all of them.
+    pub environment: Option<String>,
+    /// Whether an entry without a trusted signature is a problem.
+    pub requires_signature: bool,
+}
+
+/// Audits the releases of a repository, without a database. Asks the remote for its ledger where there is none here, or
+/// where an entry is missing.
+///
+/// # Errors
+/// The repository cannot be read, or there is no ledger here and the remote cannot be asked.
+pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
+    let (mut rewritten, mut asked) = (None, false);
+    if repo.ledger_tip()?.is_none() {
+        rewritten = ask_remote(repo, config)?;
+        asked = true;
+    }
+    let mut report = look(repo, config, wish)?;
+    if !asked && report.lacks_entries() {
+        match ask_remote(repo, config) {
+            Ok(found) => {
+                rewritten = found;
+                report = look(repo, config, wish)?;
+            }
+            Err(problem) => report.notes.push(format!("newer entries may be on the remote: {problem}")),
+        }
+    }
+    report.ledger.problems.extend(rewritten);
+    Ok(report)
+}
+
+/// Answers the remote to ask: the one of the configuration, else the one that git gives to a clone.
+fn remote_of<'a>(repo: &Repo, config: &'a Config) -> &'a str {
+    if repo.has_remote(&config.remote) { &config.remote } else { CLONES_REMOTE }
+}
+
+/// Brings in what the remote's ledger has; answers what is wrong with that.
+fn ask_remote(repo: &Repo, config: &Config) -> git::Result<Option<Problem>> {
+    let remote = remote_of(repo, config);
+    if !repo.has_remote(remote) {
+        return Ok(None);
+    }
+    let (_, theirs) = repo.remote_tips(remote, &config.sandbox.branch)?;
+    match repo.bring_in(remote, theirs, signed_again(repo, config.ledger.sign))? {
+        Brought::In(_) => Ok(None),
+        Brought::Rewritten { before, now } => Ok(Some(Problem::Rewritten { before, now })),
+    }
+}
+
+fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
+    let mut ledger = Ledger::read(repo)?;
+    ledger.check_signatures(repo, wish)?;
+    let mut policies = Policies::default();
+    let is_wanted = |name: &str| wish.environment.as_deref().is_none_or(|wanted| wanted == name);
+    let mut environments = Vec::new();
+    for (name, spec) in config.environments.iter().filter(|(name, _)| is_wanted(name)) {
+        let branch = Branch::read(repo, config, &ledger, name, spec)?;
+        environments.push(branch.report(repo, &ledger, &mut policies, wish)?);
+    }
+    let unknown = ledger.entries.iter().map(|(_, statement)| &statement.record().environment);
+    let unknown: BTreeSet<&String> = unknown.filter(|name| !config.environments.contains_key(*name)).collect();
+    let notes = unknown.into_iter().map(|name| {
+        format!("the ledger knows an environment `{}` that the configuration does not have", shown(name.as_bytes()))
+    });
+    let notes = notes.collect();
+    let report = LedgerReport {
+        tip: repo.ledger_tip()?,
+        entries: ledger.entries.len(),
+        signed: ledger.entries.iter().filter(|(entry, _)| entry.is_signed).count(),
+        problems: ledger.problems,
+    };
+    Ok(Report { project: config.project.clone(), ledger: report, environments, notes })
+}
+
+/// The whole ledger, the oldest entry first.
+struct Ledger {
+    entries: Vec<(LedgerEntry, Statement)>,
+    signatures: BTreeMap<ObjectId, Signature>,
+    problems: Vec<Problem>,
+}
+
+impl Ledger {
+    fn read(repo: &Repo) -> git::Result<Self> {
+        let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        let Some(tip) = repo.ledger_tip()? else {
+            return Ok(Self { entries, signatures: BTreeMap::new(), problems: vec![Problem::NoLedger] });
+        };
+        repo.walk_ledger(&[tip], &mut |entry| {
+            if entry.parents.len() > 1 {
+                problems.push(Problem::NotAChain(entry.id));
+            }
+            let bytes = repo.statement_of(entry.id)?;
+            match bytes.ok_or_else(|| "it has no statement".to_owned()).and_then(|bytes| Statement::parse(&bytes)) {
+                Ok(statement) => entries.push((entry, statement)),
+                Err(why) => problems.push(Problem::Malformed(entry.id, why)),
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        entries.reverse();
+        problems.extend(disorder(&entries));
+        Ok(Self { entries, signatures: BTreeMap::new(), problems })
+    }
+
+    /// Lets git check those signatures that bear on the environments that are asked about.
+    fn check_signatures(&mut self, repo: &Repo, wish: &Wish) -> git::Result<()> {
+        let bears = |record: &Record| {
+            record.moment != Moment::Settled && wish.environment.as_ref().is_none_or(|name| *name == record.environment)
+        };
+        let signed = self.entries.iter().filter(|(entry, statement)| entry.is_signed && bears(statement.record()));
+        let signed: Vec<ObjectId> = signed.map(|(entry, _)| entry.id).collect();
+        self.signatures = repo.signatures(&signed)?;
+        Ok(())
+    }
+
+    fn of(&self, environment: &str) -> impl DoubleEndedIterator<Item = (&LedgerEntry, &Statement, &Record)> {
+        let all = self.entries.iter().map(|(entry, statement)| (entry, statement, statement.record()));
+        all.filter(move |(_, _, record)| record.environment == environment)
+    }
+
+    fn attested<'a>(&'a self, entry: &LedgerEntry, statement: &'a Statement) -> Attested<'a> {
+        Attested { statement, signature: self.signatures.get(&entry.id).unwrap_or(&Signature::NONE) }
+    }
+}
+
+/// Finds entries that contradict themselves, moments that are told twice and differently, and ends of what never began.
+fn disorder(entries: &[(LedgerEntry, Statement)]) -> Vec<Problem> {
+    let mut seen: HashMap<String, &Statement> = HashMap::new();
+    let mut problems = Vec::new();
+    let begun = entries.first().map(|(_, statement)| statement.predicate.time_verified);
+    for (entry, statement) in entries {
+        let (record, key) = (statement.record(), statement.key());
+        let id = &record.id;
+        problems.extend(statement.contradiction().map(|what| Problem::Contradiction(entry.id, what)));
+        if seen.get(&key).is_some_and(|before| before.record() != record) {
+            problems.push(Problem::Disorder(entry.id, format!("the same moment of promotion {id} is told twice")));
+        }
+        let has_landed = record.moment == Moment::Returning
+            || matches!(record.state, State::Promoted | State::RolledBack | State::RollbackFailed);
+        // What landed before there was a ledger may still be taken back.
+        let is_recorded = begun.is_some_and(|begun| record.created_at >= begun);
+        if has_landed && is_recorded && !seen.contains_key(&landing_key(id)) {
+            problems.push(Problem::Disorder(entry.id, format!("promotion {id} ends here and never began to land")));
+        }
+        seen.entry(key).or_insert(statement);
+    }
+    problems
+}
+
+/// An environment's branch beside what the ledger says of it.
+struct Branch<'a> {
+    name: &'a str,
+    spec: &'a Environment,
+    tips: Vec<ObjectId>,
+    commits: Vec<LinedCommit>,
+    /// Since when the ledger knows it.
+    first: Option<&'a Statement>,
+}
+
+impl<'a> Branch<'a> {
+    fn read(
+        repo: &Repo,
+        config: &Config,
+        ledger: &'a Ledger,
+        name: &'a str,
+        spec: &'a Environment,
+    ) -> git::Result<Self> {
+        let tips = tips(repo, remote_of(repo, config), &spec.branch)?;
+        let first = ledger.of(name).find(|(_, _, record)| record.moment != Moment::Settled);
+        let first = first.map(|(_, statement, _)| statement);
+        let commits = match first.map(Statement::record) {
+            Some(record) => {
+                let known = built_on(record).filter(|known| repo.has_commit(*known));
+                repo.first_parents(&tips, known, usize::MAX)?
+            }
+            None => {
+                let mut all = repo.first_parents(&tips, None, UNKNOWN_LIMIT)?;
+                all.retain(|commit| commit.promotion.is_some());
+                all
+            }
+        };
+        Ok(Self { name, spec, tips, commits, first })
+    }
+
+    fn report(
+        &self,
+        repo: &Repo,
+        ledger: &Ledger,
+        policies: &mut Policies,
+        wish: &Wish,
+    ) -> git::Result<EnvironmentReport> {
+        let speaking = Speaking::of(ledger, self.name);
+        let (mut releases, mut taken_over_by) = (Vec::new(), None);
+        let mut along = HashSet::new();
+        for commit in &self.commits {
+            let id = &commit.summary.id;
+            if along.contains(id) && !speaking.speaks_for(id) {
+                continue;
+            }
+            let release = self.release(repo, commit, &speaking, policies, wish)?;
+            if let Some(record) = speaking.moved_forward(id).filter(|_| !release.is_different()) {
+                let came = repo.commits_between(record.previous, record.source, usize::MAX)?;
+                along.extend(came.into_iter().map(|commit| commit.id));
+            }
+            let release = taken_over(release, &mut taken_over_by, &speaking);
+            releases.push(release);
+        }
+        Ok(EnvironmentReport {
+            name: self.name.to_owned(),
+            branch: self.spec.branch.clone(),
+            tip: self.tips.first().copied(),
+            since: self.first.map(|statement| statement.predicate.time_verified),
+            releases,
+            problems: self.not_on_branch(repo, &speaking).into_iter().collect(),
+        })
+    }
+
+    fn release(
+        &self,
+        repo: &Repo,
+        commit: &LinedCommit,
+        speaking: &Speaking<'_>,
+        policies: &mut Policies,
+        wish: &Wish,
+    ) -> git::Result<Release> {
+        let id = commit.summary.id;
+        let (landing, returning) = (speaking.landing.get(&id).copied(), speaking.returning.get(&id).copied());
+        let spoken = landing.or(returning);
+        let record = spoken.map(|entry| entry.statement.record());
+        let verdict = record.and_then(|record| speaking.verdicts.get(&record.id)).map(|(_, verdict)| verdict.state);
+        let back = returning.and_then(|entry| entry.statement.record().rollback.as_ref()?.to);
+        let before = match landing.map(|entry| entry.statement.record()).filter(|record| is_forward(record)) {
+            Some(record) => record.previous.filter(|previous| repo.has_commit(*previous)),
+            None => commit.parents.first().copied(),
+        };
+        let policy = policies.at(repo, self.name, before, id)?;
+        let approval = policy.as_ref().and_then(|(_, config)| config.environment(self.name)?.approval.as_ref());
+        let wants_others = approval.is_some_and(|approval| !approval.own);
+        let authors = match record.filter(|_| wants_others) {
+            Some(record) => repo.people_between(record.previous, record.source)?,
+            None => BTreeSet::new(),
+        };
+        let evidence = Evidence {
+            commit,
+            is_live: self.tips.contains(&id),
+            landing,
+            follows: before.map_or(Ok(true), |before| repo.is_ancestor(before, id))?,
+            returning,
+            returned_tree: back.filter(|back| repo.has_commit(*back)).map(|back| repo.tree_of(back)).transpose()?,
+            verdict,
+            rules: policy.as_ref().and_then(|(digest, config)| {
+                let environment = config.environment(self.name)?;
+                Some(Rules { digest: *digest, environment, groups: &config.groups, authors: &authors })
+            }),
+            requires_signature: wish.requires_signature,
+        };
+        Ok(Release {
+            commit: id,
+            subject: commit.summary.subject.clone(),
+            author: commit.summary.author.clone(),
+            at: commit.summary.at,
+            kind: match (landing, returning) {
+                (Some(_), _) => Kind::Promotion,
+                (None, Some(_)) => Kind::Rollback,
+                (None, None) => Kind::Foreign,
+            },
+            promotion: record.map(|record| record.id.clone()),
+            state: verdict,
+            signature: spoken.map_or(Signature::NONE, |entry| entry.signature.clone()),
+            problems: judge(&evidence),
+        })
+    }
+
+    /// By the last verdict something must be on the branch.
+    fn not_on_branch(&self, repo: &Repo, speaking: &Speaking<'_>) -> Option<Problem> {
+        let commit = speaking.expected?;
+        let promotion = speaking.expected_by.clone()?;
+        let is_there = self.tips.iter().any(|tip| repo.is_ancestor(commit, *tip).unwrap_or(false));
+        (!is_there).then_some(Problem::NotOnBranch { promotion, commit })
+    }
+}
+
+/// Answers whether the branch was moved on to the source itself.
+fn is_forward(record: &Record) -> bool {
+    record.moment == Moment::Landing && record.candidate == Some(record.source)
+}
+
+/// Answers the commit that was there before what an entry speaks of.
+fn built_on(record: &Record) -> Option<ObjectId> {
+    let undone = record.rollback.as_ref().and_then(|rollback| rollback.from);
+    match record.moment {
+        Moment::Returning => undone.or(Some(record.source)),
+        // Before a branch that began with the source itself there was nothing.
+        _ => record.previous.or((!is_forward(record)).then_some(record.source)),
+    }
+}
+
+/// Where a branch is: here and on the remote when it was last fetched; what is contained in the other is left out.
+fn tips(repo: &Repo, remote: &str, branch: &str) -> git::Result<Vec<ObjectId>> {
+    let here = repo.branch_tip(branch)?;
+    let there = repo.tracking_tip(remote, branch)?;
+    Ok(match (here, there) {
+        (Some(here), Some(there)) if repo.is_ancestor(here, there)? => vec![there],
+        (Some(here), Some(there)) if repo.is_ancestor(there, here)? => vec![here],
+        (here, there) => here.into_iter().chain(there).collect(),
+    })
+}
+
+/// The entries that speak for an environment's releases, by commit.
+#[derive(Default)]
+struct Speaking<'a> {
+    landing: HashMap<ObjectId, Attested<'a>>,
+    returning: HashMap<ObjectId, Attested<'a>>,
+    verdicts: HashMap<PromotionId, (usize, &'a Record)>,
+    merging: HashSet<PromotionId>,
+    expected: Option<ObjectId>,
+    expected_by: Option<PromotionId>,
+}
+
+impl<'a> Speaking<'a> {
+    fn speaks_for(&self, commit: &ObjectId) -> bool {
+        self.landing.contains_key(commit) || self.returning.contains_key(commit)
+    }
+
+    /// Answers the landing that moved the branch on to a source itself, whose history came along.
+    fn moved_forward(&self, commit: &ObjectId) -> Option<&'a Record> {
+        let record = self.landing.get(commit)?.statement.record();
+        is_forward(record).then_some(record)
+    }
+
+    fn of(ledger: &'a Ledger, environment: &str) -> Self {
+        let mut speaking = Self::default();
+        for (position, (entry, statement, record)) in ledger.of(environment).enumerate() {
+            let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
+            // A branch that is moved back gets no new commit: who put the old one there is told elsewhere.
+            let made = back.filter(|back| record.rollback.as_ref().and_then(|rollback| rollback.to) != Some(*back));
+            match (record.moment, record.candidate, made) {
+                // The same source may land again after it was taken back.
+                (Moment::Landing, Some(candidate), _) if is_forward(record) => {
+                    speaking.landing.insert(candidate, ledger.attested(entry, statement));
+                }
+                (Moment::Landing, Some(candidate), _) => {
+                    speaking.landing.entry(candidate).or_insert_with(|| ledger.attested(entry, statement));
+                }
+                (Moment::Returning, _, Some(made)) => {
+                    speaking.returning.entry(made).or_insert_with(|| ledger.attested(entry, statement));
+                }
+                _ => {}
+            }
+            if record.merge {
+                speaking.merging.insert(record.id.clone());
+            }
+            if record.moment == Moment::Settled {
+                speaking.verdicts.insert(record.id.clone(), (position, record));
+                let expected = match record.state {
+                    State::Promoted => record.candidate,
+                    State::RolledBack => back,
+                    _ => None,
+                };
+                if expected.is_some() {
+                    (speaking.expected, speaking.expected_by) = (expected, Some(record.id.clone()));
+                }
+            }
+        }
+        speaking
+    }
+}
+
+/// What somebody else put on a branch is told, but no problem any more, once a promotion that was allowed to merge
+/// has built upon it: its content passed that promotion's checks and gates.
+fn taken_over(mut release: Release, by: &mut Option<(PromotionId, Option<State>)>, speaking: &Speaking<'_>) -> Release {
+    match (release.kind, &by) {
+        (Kind::Foreign, Some((promotion, state))) => {
+            release.kind = Kind::TakenOver;
+            (release.promotion, release.state) = (Some(promotion.clone()), *state);
+            release.problems.clear();
+        }
+        (Kind::Foreign, None) => {}
+        _ => {
+            let merges = release.promotion.clone().filter(|id| speaking.merging.contains(id));
+            *by = merges.map(|promotion| (promotion, release.state));
+        }
+    }
+    release
+}
+
+/// The rules of environments as they were committed, each configuration read once.
+#[derive(Default)]
+struct Policies {
+    read: HashMap<Digest, Option<Arc<Config>>>,
+}
+
+impl Policies {
+    /// Answers the rules that held when a commit landed: those on the tip before it, else its own.
+    fn at(
+        &mut self,
+        repo: &Repo,
+        environment: &str,
+        before: Option<ObjectId>,
+        landed: ObjectId,
+    ) -> git::Result<Option<(Digest, Arc<Config>)>> {
+        for place in before.into_iter().chain([landed]) {
+            let Some(bytes) = repo.content_at(place, config::FILE_NAME.as_bytes())? else { continue };
+            let key = Digest::of(&bytes);
+            let known = self.read.entry(key).or_insert_with(|| {
+                let text = String::from_utf8(bytes).ok()?;
+                config::parse_written(&text, &shown(config::FILE_NAME.as_bytes())).ok().map(Arc::new)
+            });
+            let found =
+                known.as_ref().and_then(|config| Some((config.policy_digest(environment)?, Arc::clone(config))));
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}

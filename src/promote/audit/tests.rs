@@ -1,0 +1,313 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::clock::from_ms;
+use crate::config::{Approval, parse_written};
+use crate::git::CommitSummary;
+use crate::promote::attestation::tests::{object, promotion, statement};
+use crate::promote::attestation::{Moment, Rollback};
+use crate::store::Waiver;
+
+/// What is wrong with a release, kind by kind; nothing in the default.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tampered {
+    no_entry: bool,
+    tree: bool,
+    parents: bool,
+    check_failed: bool,
+    check_missing: bool,
+    waived: bool,
+    frozen: bool,
+    approval: Option<Spoiled>,
+    policy: bool,
+    no_rules: bool,
+    signature: Option<SignatureStatus>,
+    requires_signature: bool,
+    verdict: Option<State>,
+    live: bool,
+}
+
+/// Why an approval does not count.
+#[derive(Debug, Clone, Copy)]
+enum Spoiled {
+    Candidate,
+    Expired,
+    Own,
+    Refusal,
+    Missing,
+}
+
+fn commit() -> LinedCommit {
+    let summary =
+        CommitSummary { id: object(3), subject: "Promote".to_owned(), author: "Ann".to_owned(), at: from_ms(0) };
+    LinedCommit { summary, tree: object(4), parents: vec![object(2), object(1)], promotion: None }
+}
+
+fn environment() -> Environment {
+    let text = "version: 1\nproject: shop\nenvironments:\n  production: { from: develop, branch: main, checks: [build] }\n\
+                checks:\n  build: { run: make }\n";
+    let mut environment = parse_written(text, "test").unwrap().environments["production"].clone();
+    environment.approval = Some(Approval { own: false, ..Approval::default() });
+    environment.waive = vec![Waivable::Checks, Waivable::Freeze];
+    environment
+}
+
+fn spoil(statement: &mut Statement, how: Spoiled) {
+    let record = &mut statement.predicate.promotion;
+    let word = &mut record.approvals[0];
+    match how {
+        Spoiled::Candidate => word.candidate = object(9),
+        Spoiled::Expired => word.expires = statement.predicate.time_verified,
+        Spoiled::Own => word.person = record.requested_by.clone(),
+        Spoiled::Refusal => word.consent = false,
+        Spoiled::Missing => record.approvals.clear(),
+    }
+}
+
+/// Judges a release that is sound but for what is said.
+fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
+    let mut commit = commit();
+    let mut landing = statement(Moment::Landing, &promotion(State::Landing));
+    if tampered.tree {
+        commit.tree = object(9);
+    }
+    if tampered.parents {
+        commit.parents = vec![object(9), object(1)];
+    }
+    let record = &mut landing.predicate.promotion;
+    if tampered.check_failed {
+        record.checks[0].outcome = "unknown".to_owned();
+    }
+    if tampered.check_missing {
+        record.checks.clear();
+    }
+    if tampered.waived {
+        // Approvals may not be waived here.
+        record.waivers.extend(["checks", "freeze", "approval"].map(|gate| Waiver {
+            gate: gate.to_owned(),
+            person: "Bob".to_owned(),
+            reason: "flaky".to_owned(),
+            at: from_ms(0),
+        }));
+    }
+    if let Some(how) = tampered.approval {
+        spoil(&mut landing, how);
+    }
+    let mut environment = environment();
+    if tampered.frozen {
+        environment.freeze = vec!["00:00 - 00:00 UTC".parse().unwrap(), "00:00 - 00:00".parse().unwrap()];
+    }
+    let (groups, authors) = (BTreeMap::new(), BTreeSet::new());
+    let digest = Digest::of(if tampered.policy { b"others" } else { b"rules" });
+    let status = tampered.signature.unwrap_or(SignatureStatus::Good);
+    let signature = Signature { status, signer: None };
+    let evidence = Evidence {
+        commit: &commit,
+        is_live: tampered.live,
+        landing: (!tampered.no_entry).then_some(Attested { statement: &landing, signature: &signature }),
+        returning: None,
+        follows: true,
+        returned_tree: None,
+        verdict: tampered.verdict,
+        rules: (!tampered.no_rules).then_some(Rules {
+            digest,
+            environment: &environment,
+            groups: &groups,
+            authors: &authors,
+        }),
+        requires_signature: tampered.requires_signature,
+    };
+    judge(&evidence).iter().map(Problem::code).collect()
+}
+
+/// The decision table.
+fn expected(tampered: &Tampered) -> BTreeSet<&'static str> {
+    if tampered.no_entry {
+        return BTreeSet::from(["not_promoted"]);
+    }
+    let was_undone = matches!(tampered.verdict, Some(State::RolledBack | State::RollbackFailed));
+    let was_stopped = !was_undone && !matches!(tampered.verdict, None | Some(State::Promoted));
+    let status = tampered.signature.unwrap_or(SignatureStatus::Good);
+    let ruled = !tampered.no_rules;
+    let table = [
+        (tampered.tree || tampered.parents, "different"),
+        (ruled && (tampered.check_failed || tampered.check_missing) && !tampered.waived, "check"),
+        (ruled && tampered.approval.is_some(), "approvals"),
+        (ruled && tampered.frozen && !tampered.waived, "frozen"),
+        (ruled && tampered.policy, "other_rules"),
+        (!ruled, "no_rules"),
+        (status == SignatureStatus::Bad, "bad_signature"),
+        (tampered.requires_signature && !matches!(status, SignatureStatus::Bad | SignatureStatus::Good), "not_trusted"),
+        (was_stopped, "not_admitted"),
+        (was_undone && tampered.live, "live_again"),
+    ];
+    table.into_iter().filter(|(is_wrong, _)| *is_wrong).map(|(_, code)| code).collect()
+}
+
+fn tampered() -> impl Strategy<Value = Tampered> {
+    let spoiled = prop_oneof![
+        Just(Spoiled::Candidate),
+        Just(Spoiled::Expired),
+        Just(Spoiled::Own),
+        Just(Spoiled::Refusal),
+        Just(Spoiled::Missing)
+    ];
+    let status = prop_oneof![
+        Just(SignatureStatus::None),
+        Just(SignatureStatus::Good),
+        Just(SignatureStatus::Unknown),
+        Just(SignatureStatus::Bad),
+        Just(SignatureStatus::Unchecked)
+    ];
+    let verdict = proptest::sample::select(State::ALL.iter().copied().filter(|it| it.is_final()).collect::<Vec<_>>());
+    let rarely = || proptest::bool::weighted(0.15);
+    let flags = proptest::collection::vec(rarely(), 12);
+    (flags, proptest::option::of(spoiled), proptest::option::of(status), proptest::option::of(verdict)).prop_map(
+        |(flags, approval, signature, verdict)| Tampered {
+            no_entry: flags[0],
+            tree: flags[1],
+            parents: flags[2],
+            check_failed: flags[3],
+            check_missing: flags[4],
+            waived: flags[5],
+            frozen: flags[11],
+            approval: approval.filter(|_| flags[6]),
+            policy: flags[7],
+            no_rules: flags[8],
+            signature,
+            requires_signature: flags[9],
+            verdict,
+            live: flags[10],
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn every_breach_of_the_rules_is_found_and_nothing_else(tampered in tampered()) {
+        prop_assert_eq!(found(&tampered), expected(&tampered));
+    }
+}
+
+#[test]
+fn a_release_that_was_promoted_by_the_rules_has_no_problem() {
+    assert!(found(&Tampered::default()).is_empty());
+    assert!(found(&Tampered { verdict: Some(State::RolledBack), ..Tampered::default() }).is_empty());
+}
+
+#[test]
+fn a_branch_is_moved_to_its_source_only_by_linear_rules_and_only_forward() {
+    let (mut commit, mut statement) = (commit(), statement(Moment::Landing, &promotion(State::Landing)));
+    let record = &mut statement.predicate.promotion;
+    (commit.summary.id, record.candidate) = (record.source, Some(record.source));
+    let judged = |history: HistoryMode, follows: bool| {
+        let environment = Environment { history, ..environment() };
+        let rules = Rules {
+            digest: Digest::of(b"rules"),
+            environment: &environment,
+            groups: &BTreeMap::new(),
+            authors: &BTreeSet::new(),
+        };
+        let evidence = Evidence {
+            commit: &commit,
+            is_live: true,
+            landing: Some(Attested { statement: &statement, signature: &Signature::NONE }),
+            follows,
+            returning: None,
+            returned_tree: None,
+            verdict: None,
+            rules: Some(rules),
+            requires_signature: false,
+        };
+        judge(&evidence).iter().any(|problem| problem.code() == "different")
+    };
+    assert!(!judged(HistoryMode::Linear, true));
+    assert!(judged(HistoryMode::Linear, false));
+    assert!(judged(HistoryMode::Merge, true));
+}
+
+#[test]
+fn the_same_person_does_not_count_twice() {
+    let mut landing = statement(Moment::Landing, &promotion(State::Landing));
+    let again = landing.record().approvals[0].clone();
+    landing.predicate.promotion.approvals.push(again);
+    landing.predicate.promotion.approvals[1].person = "Another Bob <bob@example.test>".to_owned();
+    let mut environment = environment();
+    environment.approval = Some(Approval { required: 2, ..Approval::default() });
+    assert_eq!(breaches(&landing, &environment, &[]), [Problem::Approvals { given: 1, required: 2 }]);
+}
+
+fn breaches(landing: &Statement, environment: &Environment, authors: &[&str]) -> Vec<Problem> {
+    let groups = BTreeMap::from([("leads".to_owned(), vec!["ann@example.test".to_owned()])]);
+    let authors = authors.iter().map(|author| (*author).to_owned()).collect();
+    let rules = Rules { digest: Digest::of(b"rules"), environment, groups: &groups, authors: &authors };
+    problems_of_approvals(landing, &rules)
+}
+
+#[test]
+fn approvals_come_from_those_whom_the_rules_want() {
+    let landing = statement(Moment::Landing, &promotion(State::Landing));
+    let mut environment = environment();
+    assert_eq!(breaches(&landing, &environment, &[]), []);
+    let nobody = Problem::Approvals { given: 0, required: 1 };
+    assert_eq!(breaches(&landing, &environment, &["bob@example.test"]), std::slice::from_ref(&nobody), "bob wrote it");
+    let each = BTreeMap::from([("leads".to_owned(), 1)]);
+    environment.approval = Some(Approval { each, ..Approval::default() });
+    assert_eq!(breaches(&landing, &environment, &[]), [Problem::GroupSilent("leads".to_owned())]);
+    environment.approval = Some(Approval { from: vec!["leads".to_owned()], ..Approval::default() });
+    assert_eq!(breaches(&landing, &environment, &[]), [nobody]);
+}
+
+#[test]
+fn what_comes_back_must_be_the_content_that_was_verified() {
+    let mut undone = promotion(State::RollingBack);
+    (undone.rollback_from, undone.rollback_to, undone.rollback_commit) =
+        (Some(object(3)), Some(object(2)), Some(object(5)));
+    let returning = statement(Moment::Returning, &undone);
+    assert_eq!(
+        returning.record().rollback,
+        Some(Rollback { from: Some(object(3)), to: Some(object(2)), commit: Some(object(5)) })
+    );
+    let mut restored = commit();
+    restored.summary.id = object(5);
+    (restored.tree, restored.parents) = (object(8), vec![object(3)]);
+    let judged = |tree: u8, parent: u8| {
+        let commit = LinedCommit { tree: object(tree), parents: vec![object(parent)], ..restored.clone() };
+        judge(&Evidence {
+            commit: &commit,
+            is_live: true,
+            landing: None,
+            returning: Some(Attested { statement: &returning, signature: &Signature::NONE }),
+            follows: true,
+            returned_tree: Some(object(8)),
+            verdict: Some(State::RolledBack),
+            rules: None,
+            requires_signature: false,
+        })
+    };
+    assert_eq!(judged(8, 3), []);
+    assert_eq!(judged(9, 3)[0].code(), "different");
+    assert_eq!(judged(8, 9)[0].code(), "different");
+}
+
+#[test]
+fn a_commit_that_claims_a_promotion_is_told_with_its_claim() {
+    let mut claiming = commit();
+    claiming.promotion = Some("zzzzzzzz".to_owned());
+    let nothing = Evidence {
+        commit: &claiming,
+        is_live: true,
+        landing: None,
+        returning: None,
+        follows: true,
+        returned_tree: None,
+        verdict: None,
+        rules: None,
+        requires_signature: false,
+    };
+    let problems = judge(&nothing);
+    insta::assert_snapshot!(
+        serde_json::to_string(&problems).unwrap(),
+        @r#"[{"code":"not_promoted","detail":"it says that promotion zzzzzzzz made it, but the ledger has no entry for it"}]"#
+    );
+}

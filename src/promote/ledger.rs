@@ -1,0 +1,300 @@
+//! Promotions in the ledger: an entry before a branch moves, pushed with it, and one with the verdict.
+
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::attestation::{Known, Moment, Statement, landing_key};
+use super::error::{Error, Result};
+use super::policy;
+use crate::base::Timestamp;
+use crate::base::id::ObjectId;
+use crate::config::{CheckSpec, SignMode};
+use crate::context::Context;
+use crate::git::ledger::BranchPush;
+use crate::git::{self, Lease, NewEntry, Published, Repo, Sign};
+use crate::store::{ProjectHome, Promotion, State};
+
+/// A remote that refused the ledger is asked again after this time.
+const REFUSAL_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// An entry that is about to be added, with what is to be done with the ledger.
+#[derive(Debug, Clone)]
+pub(super) struct Addition {
+    statement: Statement,
+    /// When the promotion was proposed: no entry of it is older.
+    since: Timestamp,
+    sign: SignMode,
+    publishes: bool,
+}
+
+/// Why the ledger is not on the remote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The reason: the remote's own words, escaped, or cascade's.
+    pub reason: String,
+    /// Whether the remote refuses the ledger as such, so that there is no use in offering it again soon.
+    pub refused: bool,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+impl Addition {
+    /// Gathers what a promotion states at a moment of its life.
+    ///
+    /// # Errors
+    /// Unknown environment, or the store cannot be read.
+    pub async fn of(ctx: &Context, promotion: &Promotion, moment: Moment) -> Result<Self> {
+        let (spec, _) = super::plan::environment_of(ctx, &promotion.environment)?;
+        let policy = match policy::of_promotion(ctx, promotion).await {
+            Ok(policy) => Some(policy),
+            // What ended for that reason is stated all the same.
+            Err(Error::Policy { .. }) if moment == Moment::Settled => None,
+            Err(other) => return Err(other),
+        };
+        let checks = ctx.store.checks(&promotion.id).await?;
+        let checks: Vec<_> = checks
+            .into_iter()
+            .map(|check| {
+                let definition =
+                    policy.as_ref().and_then(|policy| policy.checks.get(&check.name)).map(CheckSpec::digest);
+                (check, definition)
+            })
+            .collect();
+        let known = Known {
+            project: &ctx.config.project,
+            branch: &spec.branch,
+            policy: policy.as_ref().and_then(|policy| policy.digest),
+            promotion,
+            checks: &checks,
+            approvals: &ctx.store.approvals(&promotion.id).await?,
+            waivers: &ctx.store.waivers(&promotion.id).await?,
+        };
+        Ok(Self {
+            statement: Statement::new(moment, &known),
+            since: promotion.created_at,
+            sign: ctx.config.ledger.sign,
+            publishes: ctx.config.ledger.push && !is_refused(ctx),
+        })
+    }
+
+    /// Adds the entry, unless it is there already.
+    ///
+    /// # Errors
+    /// It must be signed and cannot be; the repository cannot be written.
+    pub fn append(&self, repo: &Repo) -> git::Result<()> {
+        let mut statement = self.statement.clone();
+        let record = statement.record();
+        let landing = landing_key(&record.id);
+        if record.moment != Moment::Landing
+            && let Some(before) = repo.find_entry(&landing, self.since)?
+            && let Some(bytes) = repo.statement_of(before.id)?
+        {
+            statement.rest_on(&landing, &bytes);
+        }
+        let new = NewEntry {
+            key: statement.key(),
+            subject: statement.headline(),
+            statement: statement.to_text(),
+            at: statement.predicate.time_verified,
+        };
+        let added = repo.append_entry(&new, self.since, self.sign(repo))?;
+        if let Some(reason) = added.unsigned_because {
+            tracing::warn!(entry = new.key, reason, "an entry of the ledger is not signed");
+        }
+        Ok(())
+    }
+
+    /// Pushes a branch, and the ledger with it where that is wanted; answers what became of the ledger.
+    ///
+    /// # Errors
+    /// As [`Repo::push`].
+    pub fn push(&self, repo: &Repo, push: BranchPush<'_>, theirs: Option<ObjectId>) -> git::Result<Option<Published>> {
+        if self.publishes {
+            return repo.push_with_ledger(push, theirs, signed_again(repo, self.sign)).map(Some);
+        }
+        repo.push(push.remote, push.commit, push.branch, Lease::Exactly(push.expected))?;
+        Ok(None)
+    }
+
+    /// Only what has not happened yet can be given up for want of a signature.
+    fn sign(&self, repo: &Repo) -> Sign {
+        match (self.sign, self.statement.record().moment) {
+            (SignMode::Never, _) => Sign::Never,
+            (SignMode::Always, Moment::Landing) => Sign::Required,
+            (SignMode::Auto, _) if !repo.signs() => Sign::Never,
+            _ => Sign::IfPossible,
+        }
+    }
+}
+
+/// Adds the verdict on a promotion that has ended; done before the end is recorded, so that none is without.
+///
+/// # Errors
+/// The store cannot be read, or the repository cannot be written.
+pub(super) async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
+    let addition = Addition::of(ctx, promotion, Moment::Settled).await?;
+    Ok(ctx.git.run(move |repo| addition.append(repo)).await?)
+}
+
+/// Pushes the verdict on a promotion that had left this machine. Without success the next promotion takes it along.
+pub(super) async fn publish(ctx: &Context, promotion: &Promotion) {
+    let has_landed = matches!(promotion.state, State::Promoted | State::RolledBack | State::RollbackFailed);
+    let Some(remote) = promotion.remote.clone().filter(|_| promotion.pushed && has_landed) else { return };
+    if !ctx.config.ledger.push || is_refused(ctx) {
+        return;
+    }
+    let (place, sign) = (remote.clone(), ctx.config.ledger.sign);
+    let pushed = ctx.git.run(move |repo| repo.push_ledger(&place, signed_again(repo, sign))).await;
+    match pushed {
+        Ok(published) => note(ctx, &remote, Some(&published)),
+        Err(problem) => tracing::warn!(remote, %problem, "the ledger is not pushed yet"),
+    }
+}
+
+/// What is put on top of other machines' entries is in the chain already: it is signed again as far as possible.
+pub(super) fn signed_again(repo: &Repo, mode: SignMode) -> Sign {
+    match mode {
+        SignMode::Never => Sign::Never,
+        SignMode::Auto if !repo.signs() => Sign::Never,
+        SignMode::Auto | SignMode::Always => Sign::IfPossible,
+    }
+}
+
+/// Remembers why the ledger stays here, and says so once.
+pub(super) fn note(ctx: &Context, remote: &str, published: Option<&Published>) {
+    let path = ctx.home.ledger_note();
+    let (reason, refused) = match published {
+        None => return,
+        Some(Published::Along) => {
+            if path.exists() {
+                forget(&path);
+            }
+            return;
+        }
+        Some(Published::Refused(reason)) => (format!("{remote} refuses {}: {reason}", git::LEDGER), true),
+        Some(Published::KeptHere(reason)) => (reason.clone(), false),
+    };
+    if kept(&ctx.home).is_none_or(|before| before.reason != reason) {
+        tracing::warn!(reason, "the ledger stays on this machine; branches are pushed as before");
+    }
+    let kept = Kept { reason, refused, at: ctx.now() };
+    // Text always has a JSON form.
+    let text = serde_json::to_string(&kept).unwrap_or_default();
+    if let Err(problem) = std::fs::write(&path, text) {
+        tracing::warn!(path = %path.display(), %problem, "cannot note that the ledger stays here");
+    }
+}
+
+fn forget(path: &Path) {
+    if let Err(problem) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %problem, "cannot remove the note that the ledger stays here");
+    }
+}
+
+/// Answers why the ledger is not on the remote, where the last push of it had no success.
+#[must_use]
+pub fn kept(home: &ProjectHome) -> Option<Kept> {
+    let text = std::fs::read_to_string(home.ledger_note()).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn is_refused(ctx: &Context) -> bool {
+    kept(&ctx.home).is_some_and(|kept| {
+        let age_ms = ctx.now().as_millisecond() - kept.at.as_millisecond();
+        kept.refused && u128::try_from(age_ms).is_ok_and(|age_ms| age_ms < REFUSAL_LASTS.as_millis())
+    })
+}
+
+/// Whether a commit that says it is of a promotion really is: where there is a ledger, it knows all of them.
+#[derive(Debug)]
+pub(super) struct Vouchers {
+    branch: String,
+    remote: String,
+    sign: SignMode,
+    /// Whether the remote may be asked.
+    asks: bool,
+    entries: Option<Vouched>,
+}
+
+#[derive(Debug)]
+enum Vouched {
+    /// There is no ledger of the branch that everybody writes to: what commits say must be believed.
+    Everything,
+    /// What the ledger knows, on whichever branch, and the tips on which the first entries of each branch built.
+    Listed { commits: HashSet<ObjectId>, before: HashSet<ObjectId> },
+}
+
+impl Vouchers {
+    /// Prepares to ask about commits on an environment's branch; nothing is read yet. Without `asks`, what is known here
+    /// has to do.
+    pub fn new(ctx: &Context, branch: &str, asks: bool) -> Self {
+        let remote = ctx.config.remote.clone();
+        Self { branch: branch.to_owned(), remote, sign: ctx.config.ledger.sign, asks, entries: None }
+    }
+
+    /// Lets the remote be asked.
+    pub fn asking(self) -> Self {
+        Self { asks: true, ..self }
+    }
+
+    /// Answers whether a commit came through the pipeline, as far as the ledger can tell.
+    ///
+    /// # Errors
+    /// The ledger cannot be read, or the remote cannot be asked.
+    pub fn vouch_for(&mut self, repo: &Repo, commit: ObjectId) -> git::Result<bool> {
+        if self.entries.is_none() {
+            self.entries = Some(self.load(repo)?);
+        }
+        match &self.entries {
+            None | Some(Vouched::Everything) => Ok(true),
+            Some(Vouched::Listed { commits, .. }) if commits.contains(&commit) => Ok(true),
+            Some(Vouched::Listed { before, .. }) => {
+                // A branch that was moved back may not have that tip any more.
+                Ok(before.iter().any(|before| repo.is_ancestor(commit, *before).unwrap_or(false)))
+            }
+        }
+    }
+
+    fn load(&self, repo: &Repo) -> git::Result<Vouched> {
+        let remote = &self.remote;
+        if repo.has_remote(remote) {
+            let theirs = match self.asks {
+                true => repo.remote_tips(remote, &self.branch)?.1,
+                false => repo.remote_ledger(remote)?,
+            };
+            if theirs.is_none() {
+                return Ok(Vouched::Everything);
+            }
+            if self.asks {
+                // A rewritten one is not taken over: then only what is here counts.
+                repo.bring_in(remote, theirs, signed_again(repo, self.sign))?;
+            }
+        }
+        let Some(tip) = repo.ledger_tip()? else { return Ok(Vouched::Everything) };
+        self.listed(repo, tip)
+    }
+
+    fn listed(&self, repo: &Repo, tip: ObjectId) -> git::Result<Vouched> {
+        let (mut commits, mut before) = (HashSet::new(), HashMap::new());
+        repo.walk_ledger(&[tip], &mut |entry| {
+            let bytes = repo.statement_of(entry.id)?.unwrap_or_default();
+            let Ok(statement) = Statement::parse(&bytes) else { return Ok(ControlFlow::Continue(())) };
+            let record = statement.record();
+            // What came from upstream was promoted there: it is on this branch as well.
+            if record.moment != Moment::Settled {
+                let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
+                commits.extend(if record.moment == Moment::Landing { record.candidate } else { back });
+                commits.insert(record.source);
+                before.insert(record.branch.clone(), record.previous);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        let is_known = before.contains_key(&self.branch);
+        let before = before.into_values().flatten().collect();
+        Ok(if is_known { Vouched::Listed { commits, before } } else { Vouched::Everything })
+    }
+}

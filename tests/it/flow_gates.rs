@@ -1,0 +1,202 @@
+//! Gates: rules that a change cannot weaken, candidates that are approved before, freezes, waivers and who may approve.
+
+use crate::support::Output;
+use crate::support::pipeline::{PLAIN, Pipeline};
+
+const APPROVED: &str = "
+  staging: { from: develop, branch: staging, approval: { required: 1 } }
+";
+const OPEN: &str = "
+  staging: { from: develop, branch: staging }
+";
+/// Frozen all day, every day.
+const FROZEN: &str = "
+  staging: { from: develop, branch: staging, freeze: [\"00:00 - 00:00 UTC\"], waive: [freeze, checks], checks: [good] }
+";
+const GOOD: &str = "\n  good: { run: \"test ! -e broken\" }";
+
+impl Pipeline {
+    /// Acts as somebody else.
+    fn become_person(&self, name: &str) {
+        self.git(&["config", "user.name", name]);
+        self.git(&["config", "user.email", &format!("{name}@example.test")]);
+    }
+
+    /// Plans and answers the promotion's id and the candidate.
+    #[track_caller]
+    fn plan(&self, environment: &str) -> (String, String) {
+        let plan = self.cascade(&["plan", environment, "--json"]).expect_code(0).json();
+        let text = |key: &str| plan[key].as_str().unwrap_or_default().to_owned();
+        (text("promotion"), text("candidate"))
+    }
+}
+
+#[track_caller]
+fn told(output: &Output, words: &str) {
+    assert!(output.stderr.contains(words), "{output:#?}");
+}
+
+#[test]
+fn a_planned_candidate_is_approved_before_and_lands_as_it_is() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 0);
+    let main = pipeline.tip("main");
+    let (id, candidate) = pipeline.plan("production");
+    assert_eq!(pipeline.plan("production"), (id.clone(), candidate.clone()), "planning again plans nothing new");
+    assert_eq!(pipeline.newest("production")["state"], "planned");
+    assert_eq!(pipeline.tip("main"), main);
+    let approved = pipeline.cascade(&["approve", &id]).expect_code(0);
+    assert!(approved.stdout.contains("cascade promote production"), "{approved:?}");
+    assert_eq!(pipeline.tip("main"), main, "an approval of a plan lands nothing");
+    pipeline.promote("production", 0);
+    assert_eq!(pipeline.tip("main"), candidate);
+    assert_eq!(pipeline.newest("production")["id"], id.as_str());
+}
+
+#[test]
+fn a_plan_is_void_once_there_is_something_newer() {
+    let pipeline = Pipeline::new(false, APPROVED, "");
+    let (first, candidate) = pipeline.plan("staging");
+    pipeline.cascade(&["approve", &first]).expect_code(0);
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 3);
+    assert_eq!(pipeline.cascade(&["show", &first, "--json"]).json()["state"], "superseded");
+    assert_ne!(pipeline.tip("staging"), candidate);
+    let late = pipeline.cascade(&["approve", &first]).expect_code(2);
+    told(&late, "does not wait for an answer");
+}
+
+#[test]
+fn a_plan_does_not_supersede_what_waits() {
+    let pipeline = Pipeline::new(false, APPROVED, "");
+    pipeline.promote("staging", 3);
+    let waiting = pipeline.newest("staging")["id"].clone();
+    pipeline.save_file("a", "1");
+    assert_eq!(pipeline.plan("staging").0, "", "only promoting supersedes");
+    assert_eq!(pipeline.newest("staging")["id"], waiting);
+    assert_eq!(pipeline.newest("staging")["state"], "waiting");
+}
+
+#[test]
+fn a_change_cannot_weaken_the_gate_that_it_has_to_pass() {
+    let pipeline = Pipeline::new(true, APPROVED, "");
+    pipeline.promote("staging", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    pipeline.configure(OPEN, "");
+    pipeline.save("Approvals are a nuisance");
+    let waiting = pipeline.promote("staging", 3);
+    told(&waiting, "needs 1 approval");
+    let why = pipeline.cascade(&["why", "staging"]).expect_code(0);
+    assert!(why.stdout.contains("rules: cascade-sync.yaml as `staging` has it"), "{why:?}");
+    pipeline.cascade(&["approve"]).expect_code(0);
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 0);
+}
+
+#[test]
+fn checks_are_those_of_the_environment_until_the_change_is_live() {
+    let pipeline = Pipeline::new(false, "\n  staging: { from: develop, branch: staging, checks: [good] }\n", GOOD);
+    pipeline.promote("staging", 0);
+    let live = pipeline.tip("staging");
+    pipeline
+        .configure("\n  staging: { from: develop, branch: staging, checks: [good] }\n", "\n  good: { run: \"true\" }");
+    pipeline.save_file("broken", "yes");
+    let failed = pipeline.promote("staging", 4);
+    told(&failed, "check `good` failed");
+    assert_eq!(pipeline.tip("staging"), live);
+}
+
+#[test]
+fn a_candidate_whose_configuration_is_broken_does_not_land() {
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    let live = pipeline.tip("staging");
+    let good = pipeline.read("cascade-sync.yaml");
+    pipeline.write("cascade-sync.yaml", "version: 1\nproject: shop\nenviroments: {}\n");
+    pipeline.save("A typo");
+    // The checkout's own configuration is good again; what would land is not.
+    pipeline.write("cascade-sync.yaml", good);
+    let refused = pipeline.promote("staging", 1);
+    told(&refused, "did you mean `environments`?");
+    assert_eq!(pipeline.tip("staging"), live);
+}
+
+#[test]
+fn a_freeze_is_passed_by_with_a_reason_that_is_recorded() {
+    let pipeline = Pipeline::new(false, FROZEN, GOOD);
+    let waiting = pipeline.promote("staging", 3);
+    told(&waiting, "frozen until");
+    told(&waiting, "--waive freeze --reason");
+    pipeline.cascade(&["promote", "staging", "--waive", "freeze"]).expect_code(2);
+    pipeline.cascade(&["promote", "staging", "--waive", "hold", "--reason", "x"]).expect_code(2);
+    pipeline.cascade(&["promote", "staging", "--waive", "freeze", "--reason", "outage 42"]).expect_code(0);
+    let landed = pipeline.newest("staging");
+    assert_eq!(landed["waivers"][0]["gate"], "freeze");
+    assert_eq!(landed["waivers"][0]["reason"], "outage 42");
+    assert_eq!(landed["waivers"][0]["person"], "Ada <ada@example.test>");
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 3);
+}
+
+#[test]
+fn waived_checks_are_asked_and_recorded_all_the_same() {
+    let pipeline = Pipeline::new(false, FROZEN, GOOD);
+    pipeline.save_file("broken", "yes");
+    pipeline.cascade(&["promote", "staging", "--waive", "freeze", "--reason", "x"]).expect_code(4);
+    pipeline
+        .cascade(&["promote", "staging", "--waive", "freeze,checks", "--reason", "the build machine is down"])
+        .expect_code(0);
+    let landed = pipeline.newest("staging");
+    assert_eq!(landed["checks"][0]["outcome"], "fail");
+    assert_eq!(landed["waivers"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn what_the_rules_do_not_let_be_waived_stays_closed() {
+    let pipeline = Pipeline::new(false, APPROVED, "");
+    let refused =
+        pipeline.cascade(&["promote", "staging", "--waive", "approval", "--reason", "in a hurry"]).expect_code(1);
+    told(&refused, "staging does not let its gate `approval` be waived");
+    told(&refused, "these may be: soak, freeze");
+    assert_eq!(pipeline.cascade(&["history", "--json"]).json().as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn only_those_who_may_approve_can() {
+    let environments = "
+  staging:
+    from: develop
+    branch: staging
+    approval: { required: 1, self: false, from: [leads] }
+groups: { leads: [ada@example.test, bob@example.test, eve@example.test] }
+";
+    let pipeline = Pipeline::new(false, environments, "");
+    pipeline.become_person("bob");
+    pipeline.save_file("a", "1");
+    pipeline.become_person("zoe");
+    let waiting = pipeline.promote("staging", 3);
+    told(&waiting, "from leads");
+    let stranger = pipeline.cascade(&["approve"]).expect_code(1);
+    told(&stranger, "zoe <zoe@example.test> may not approve promotions to staging");
+    pipeline.become_person("bob");
+    let author = pipeline.cascade(&["approve"]).expect_code(1);
+    told(&author, "or wrote what it brings");
+    pipeline.become_person("eve");
+    pipeline.cascade(&["approve"]).expect_code(0);
+    assert_eq!(pipeline.newest("staging")["approved_by"][0], "eve <eve@example.test>");
+}
+
+#[test]
+fn one_person_is_not_two() {
+    let environments = "\n  staging: { from: develop, branch: staging, approval: { required: 2 } }\n";
+    let pipeline = Pipeline::new(false, environments, "");
+    pipeline.promote("staging", 3);
+    pipeline.cascade(&["approve"]).expect_code(3);
+    let again = pipeline.cascade(&["approve"]).expect_code(2);
+    told(&again, "is approved by you already: 1 of 2 approvals");
+    // Another name at the same address is still the same person.
+    pipeline.git(&["config", "user.name", "Somebody Else"]);
+    pipeline.cascade(&["approve"]).expect_code(2);
+    pipeline.become_person("bob");
+    pipeline.cascade(&["approve"]).expect_code(0);
+}

@@ -1,0 +1,618 @@
+//! The ledger of promotions and `cascade verify`, on real repositories with bare remotes.
+
+use std::process::Stdio;
+use std::sync::Arc;
+
+use cascade::base::clock::ManualClock;
+use cascade::promote::{self, Request, Silent};
+use serde_json::Value;
+
+use crate::support::pipeline::{PLAIN, Pipeline};
+use crate::support::{Output, context, output, skip};
+
+const LEDGER: &str = "refs/cascade/ledger";
+const CHECKED: &str = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, approval: { required: 1 }, checks: [build], verify: [up] }
+";
+const CHECKS: &str = "
+  build: { run: \"true\" }
+  up: { run: \"test ! -e broken\", every: 10ms, failures: 1 }";
+
+/// Brings what was saved to production.
+fn release(pipeline: &Pipeline) {
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+}
+
+/// The keys of the entries at a reference, the oldest first.
+fn keys_at(pipeline: &Pipeline, place: &str, reference: &str) -> Vec<String> {
+    let format = "--format=%(trailers:key=Cascade-Entry,valueonly,separator=)";
+    let listed = pipeline.git(&["-C", place, "log", "--reverse", format, reference]);
+    listed.lines().map(str::to_owned).collect()
+}
+
+fn keys(pipeline: &Pipeline) -> Vec<String> {
+    keys_at(pipeline, ".", LEDGER)
+}
+
+/// The statement of the newest entry.
+fn newest_statement(pipeline: &Pipeline) -> Value {
+    let message = pipeline.git(&["log", "-1", "--format=%B", LEDGER]);
+    let json = &message[message.find('{').unwrap()..=message.rfind('}').unwrap()];
+    serde_json::from_str(json).unwrap()
+}
+
+/// Clones the remote afresh and runs cascade in the clone, which has no database of its own.
+fn in_a_clone(pipeline: &Pipeline, words: &[&str]) -> Output {
+    let clone = pipeline.base().join("clone");
+    if clone.exists() {
+        std::fs::remove_dir_all(&clone).unwrap();
+    }
+    pipeline.git(&["clone", "--quiet", "../origin.git", "../clone"]);
+    in_place(pipeline, "clone", words)
+}
+
+fn in_place(pipeline: &Pipeline, place: &str, words: &[&str]) -> Output {
+    let mut command = pipeline.command(env!("CARGO_BIN_EXE_cascade"), words);
+    command.current_dir(pipeline.base().join(place)).env("CASCADE_HOME", pipeline.base().join(format!("{place}-home")));
+    output(command, b"")
+}
+
+/// The codes of an environment's problems: first those of the branch, then those of its releases, the newest first.
+fn problems(report: &Value, environment: &str) -> Vec<Vec<String>> {
+    let codes = |problems: &Value| {
+        problems.as_array().unwrap().iter().map(|problem| problem["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let environments = report["environments"].as_array().unwrap();
+    let found = environments.iter().find(|found| found["name"] == environment).unwrap();
+    let releases = found["releases"].as_array().unwrap().iter().map(|release| codes(&release["problems"]));
+    std::iter::once(codes(&found["problems"])).chain(releases).collect()
+}
+
+fn codes(lists: &[&[&str]]) -> Vec<Vec<String>> {
+    lists.iter().map(|list| list.iter().map(|code| (*code).to_owned()).collect()).collect()
+}
+
+#[test]
+fn a_fresh_clone_can_verify_each_release() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    pipeline.save_file("site", "two");
+    release(&pipeline);
+    assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", LEDGER]));
+    let moments: Vec<String> = keys(&pipeline).iter().map(|key| key.split_once(' ').unwrap().1.to_owned()).collect();
+    assert_eq!(moments, ["landing", "settled promoted"].repeat(4));
+    let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    assert_eq!(problems(&report, "staging"), codes(&[&[], &[], &[]]));
+    assert_eq!(problems(&report, "production"), codes(&[&[], &[], &[]]));
+    assert_eq!(report["ledger"]["entries"], 8);
+    assert_eq!(report["environments"][1]["releases"][0]["state"], "promoted");
+    assert!(!pipeline.base().join("clone-home").exists(), "no database is made");
+    let text = in_place(&pipeline, "clone", &["verify", "production"]).expect_code(0).stdout;
+    assert!(text.contains("production (main): 2 releases") && text.contains("all by the rules"), "{text}");
+    assert!(!text.contains("staging"), "{text}");
+    pipeline.git(&["fsck", "--strict"]);
+    pipeline.git(&["-C", "../origin.git", "fsck", "--strict"]);
+}
+
+#[test]
+fn a_statement_names_what_was_checked_and_approved() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    release(&pipeline);
+    let statement = newest_statement(&pipeline);
+    assert_eq!(statement["_type"], "https://in-toto.io/Statement/v1");
+    assert_eq!(statement["predicateType"], "https://slsa.dev/verification_summary/v1");
+    assert_eq!(statement["subject"][0]["digest"]["gitCommit"], pipeline.tip("main"));
+    assert_eq!(statement["subject"][1]["digest"]["gitTree"], pipeline.tree("main"));
+    let predicate = &statement["predicate"];
+    assert_eq!(predicate["verificationResult"], "PASSED");
+    assert_eq!(predicate["resourceUri"], "cascade:shop/production");
+    assert_eq!(predicate["inputAttestations"].as_array().unwrap().len(), 1, "the landing: {predicate:#}");
+    let promotion = &predicate["https://github.com/cascade-sync/cascade/promotion/v1"];
+    assert_eq!(promotion["checks"][0]["name"], "build");
+    assert_eq!(promotion["checks"][1]["phase"], "verify");
+    assert_eq!(promotion["approvals"][0]["person"], "Ada <ada@example.test>");
+    assert_eq!(promotion["id"], pipeline.newest("production")["id"]);
+}
+
+#[test]
+fn rollbacks_are_in_the_ledger_whichever_way_they_go() {
+    for (has_remote, mode) in [(true, "restore"), (true, "reset"), (false, "auto"), (false, "restore")] {
+        let environments = CHECKED.replace("verify:", &format!("rollback: {mode}, verify:"));
+        let pipeline = Pipeline::new(has_remote, &environments, CHECKS);
+        pipeline.save_file("site", "good");
+        release(&pipeline);
+        pipeline.save_file("broken", "");
+        pipeline.promote("staging", 0);
+        pipeline.promote("production", 3);
+        pipeline.cascade(&["approve"]).expect_code(6);
+        let id = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+        let own: Vec<String> = keys(&pipeline).into_iter().filter(|key| key.starts_with(&id)).collect();
+        let returning = format!("{id} returning {}", pipeline.tip("main"));
+        assert_eq!(own, [format!("{id} landing"), returning, format!("{id} settled rolled_back")], "{mode}");
+        let report = pipeline.cascade(&["verify", "production", "--json"]).expect_code(0).json();
+        let releases = report["environments"][0]["releases"].as_array().unwrap().len();
+        assert_eq!(releases, if mode == "restore" { 3 } else { 1 }, "{mode}");
+        if has_remote {
+            let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+            assert_eq!(report["environments"][1]["releases"][0]["kind"] == "rollback", mode == "restore");
+        }
+    }
+}
+
+#[test]
+fn promotions_that_never_land_leave_one_entry_with_their_end() {
+    let pipeline = Pipeline::new(true, CHECKED, "\n  build: { run: \"test ! -e broken\" }\n  up: { run: \"true\" }");
+    pipeline.save_file("broken", "");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 4);
+    std::fs::remove_file(pipeline.root().join("broken")).unwrap();
+    pipeline.save("Fix");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["reject", "production"]).expect_code(0);
+    let all = keys(&pipeline);
+    let ends: Vec<&str> = all.iter().filter_map(|key| key.split_once(" settled ")).map(|(_, state)| state).collect();
+    assert_eq!(ends, ["promoted", "failed", "promoted", "rejected"]);
+    assert_eq!(all.iter().filter(|key| key.ends_with(" landing")).count(), 2);
+    assert_eq!(
+        keys_at(&pipeline, "../origin.git", LEDGER),
+        all[..all.len() - 1],
+        "the last waits for the next landing"
+    );
+    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+}
+
+/// Somebody else's clone, on a branch.
+fn intruder(pipeline: &Pipeline, branch: &str) {
+    pipeline.git(&["clone", "--quiet", "--branch", branch, "../origin.git", "../intruder"]);
+    std::fs::write(pipeline.base().join("intruder/backdoor"), "open").unwrap();
+    pipeline.git(&["-C", "../intruder", "add", "--all"]);
+}
+
+#[test]
+fn a_direct_push_is_found_and_stops_being_a_problem_once_a_promotion_took_it_over() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    intruder(&pipeline, "main");
+    pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", "Hotfix"]);
+    pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "main"]);
+    let found = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(1).json();
+    assert_eq!(problems(&found, "production"), codes(&[&[], &["not_promoted"], &[]]));
+    let text = in_place(&pipeline, "clone", &["verify"]).expect_code(1);
+    assert!(
+        text.stdout.contains("\"Hotfix\" by Ada") && text.stderr.contains("1 release was not promoted"),
+        "{text:?}"
+    );
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["promote", "production", "--merge"]).expect_code(3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    let after = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
+    assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
+}
+
+#[test]
+fn a_forged_trailer_is_drift_and_found() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    intruder(&pipeline, "staging");
+    let message = "Promote develop to staging\n\nCascade-Promotion: zzzzzzzz\n";
+    pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", message]);
+    pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "staging"]);
+    pipeline.save_file("feature", "");
+    let drifted = pipeline.promote("staging", 5);
+    assert!(drifted.stderr.contains("did not come through the pipeline"), "{drifted:?}");
+    pipeline.git(&["fetch", "--quiet"]);
+    let found = pipeline.cascade(&["verify", "staging", "--json"]).expect_code(1).json();
+    assert_eq!(problems(&found, "staging"), codes(&[&[], &["not_promoted"], &[]]));
+    let detail = found["environments"][0]["releases"][0]["problems"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("promotion zzzzzzzz"), "{detail}");
+}
+
+#[test]
+fn a_branch_that_was_moved_back_is_found() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    pipeline.git(&["push", "--quiet", "--force", "--no-verify", "origin", "staging~1:staging"]);
+    let found = in_a_clone(&pipeline, &["verify", "staging", "--json"]).expect_code(1).json();
+    assert_eq!(problems(&found, "staging"), codes(&[&["not_on_branch"], &[]]));
+}
+
+/// Replaces the newest entry of the remote's ledger by one with another text.
+fn rewrite_newest(pipeline: &Pipeline, old: &str, new: &str, position: usize) {
+    let all = pipeline.git(&["rev-list", "--reverse", LEDGER]);
+    let all: Vec<&str> = all.lines().collect();
+    let mut parent = all[..position].last().map(|id| (*id).to_owned());
+    for (number, id) in all.iter().enumerate().skip(position) {
+        let message = pipeline.git(&["log", "-1", "--format=%B", id]);
+        let changed = if number == position { message.replace(old, new) } else { message.clone() };
+        assert!(number != position || changed != message, "{old} is not in {message}");
+        let tree = pipeline.tree(id);
+        let mut words = vec!["commit-tree", &tree, "-m", &changed];
+        words.extend(parent.iter().flat_map(|parent| ["-p", parent]));
+        parent = Some(pipeline.git(&words));
+    }
+    pipeline.git(&["push", "--quiet", "--force", "--no-verify", "origin", &format!("{}:{LEDGER}", parent.unwrap())]);
+}
+
+#[test]
+fn a_rewritten_entry_is_found_by_what_it_says_and_by_whoever_had_the_old_one() {
+    for (old, new, code) in [
+        ("\"consent\": true", "\"consent\": false", "approvals"),
+        ("\"outcome\": \"pass\"", "\"outcome\": \"fail\"", "check"),
+        ("\"approvals\": [", "\"approvals\": [], \"old\": [", "approvals"),
+        ("\"sha256\": \"", "\"sha256\": \"0", "other_rules"),
+        ("\"resourceUri\": \"cascade:shop/production\"", "\"resourceUri\": \"cascade:shop/qa\"", "contradiction"),
+        ("\"environment\": \"production\"", "\"environment\": \"staging\"", "contradiction"),
+    ] {
+        let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+        release(&pipeline);
+        in_a_clone(&pipeline, &["verify"]).expect_code(0);
+        std::fs::rename(pipeline.base().join("clone"), pipeline.base().join("witness")).unwrap();
+        // The third entry is the landing in production.
+        rewrite_newest(&pipeline, old, new, 2);
+        let found = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(1).json();
+        assert!(found.to_string().contains(&format!("\"code\":\"{code}\"")), "{new}: {found:#}");
+        // Something new, so that the remote is asked.
+        pipeline.save_file("site", "two");
+        let warned = pipeline.promote("staging", 0);
+        assert!(warned.stderr.contains("was rewritten"), "{warned:?}");
+        let status = pipeline.cascade(&["status"]).expect_code(0).stdout;
+        assert!(status.contains("was rewritten"), "{status}");
+        pipeline.git(&["-C", "../witness", "pull", "--quiet"]);
+        pipeline.git(&["-C", "../witness", "fetch", "--quiet"]);
+        let witnessed = in_place(&pipeline, "witness", &["verify", "--json"]).expect_code(1).json();
+        assert_eq!(witnessed["ledger"]["problems"][0]["code"], "rewritten", "{witnessed:#}");
+    }
+}
+
+#[test]
+fn a_ledger_that_is_gone_is_not_taken_for_a_good_one() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")]);
+    let found = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(1).json();
+    assert_eq!(found["ledger"]["problems"][0]["code"], "no_ledger");
+    assert_eq!(problems(&found, "staging"), codes(&[&[], &["not_promoted"]]));
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+}
+
+#[test]
+fn an_environment_that_nobody_asked_for_is_refused_with_the_nearest_name() {
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    let unknown = pipeline.cascade(&["verify", "prod"]).expect_code(2);
+    assert!(unknown.stderr.contains("did you mean `production`?"), "{unknown:?}");
+    let nothing = pipeline.cascade(&["verify"]).expect_code(1);
+    assert!(nothing.stdout.contains("there is no ledger"), "{nothing:?}");
+}
+
+#[test]
+fn releases_from_before_the_ledger_are_not_held_against_anybody() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    for content in ["one", "two"] {
+        pipeline.save_file("site", content);
+        release(&pipeline);
+    }
+    // As if an older version had made all that.
+    pipeline.git(&["update-ref", "-d", LEDGER]);
+    pipeline.git(&["update-ref", "-d", "refs/cascade/remotes/origin/ledger"]);
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")]);
+    in_a_clone(&pipeline, &["verify"]).expect_code(1);
+    pipeline.cascade(&["rollback", "production"]).expect_code(0);
+    let report = in_a_clone(&pipeline, &["verify", "production", "--json"]).expect_code(0).json();
+    assert_eq!(report["environments"][0]["releases"].as_array().unwrap().len(), 1);
+    pipeline.save_file("site", "three");
+    release(&pipeline);
+    let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    assert_eq!(problems(&report, "staging"), codes(&[&[], &[]]), "only the newest");
+    assert_eq!(problems(&report, "production"), codes(&[&[], &[], &[]]));
+}
+
+/// A second machine: a clone with a database of its own.
+fn second_machine(pipeline: &Pipeline) {
+    pipeline.git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../second"]);
+    for branch in ["staging", "main"] {
+        if pipeline.try_git(&["-C", "../second", "rev-parse", "--verify", &format!("origin/{branch}")]).code == 0 {
+            pipeline.git(&["-C", "../second", "branch", "--quiet", branch, &format!("origin/{branch}")]);
+        }
+    }
+}
+
+#[test]
+fn two_machines_write_one_ledger() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    second_machine(&pipeline);
+    in_place(&pipeline, "second", &["promote", "production"]).expect_code(3);
+    in_place(&pipeline, "second", &["approve"]).expect_code(0);
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    // The second machine has never promoted to staging: only the ledger tells it that what is there is in order.
+    pipeline.save_file("site", "three");
+    pipeline.git(&["-C", "../second", "pull", "--quiet", "origin", "develop"]);
+    in_place(&pipeline, "second", &["promote", "staging"]).expect_code(0);
+    pipeline.save_file("site", "four");
+    pipeline.promote("staging", 0);
+    let all = keys(&pipeline);
+    assert_eq!(all.len(), 10, "{all:?}");
+    assert_eq!(keys_at(&pipeline, "../origin.git", LEDGER), all);
+    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+}
+
+#[test]
+fn machines_that_promote_at_the_same_time_lose_no_entry() {
+    let environments = "
+  one: { from: develop, branch: one }
+  two: { from: develop, branch: two }
+";
+    let pipeline = Pipeline::new(true, environments, "");
+    second_machine(&pipeline);
+    for branch in ["one", "two"] {
+        pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!("main:{branch}")]);
+    }
+    for round in 0..4 {
+        pipeline.save_file("site", &round.to_string());
+        pipeline.git(&["-C", "../second", "pull", "--quiet", "origin", "develop"]);
+        let mut here = pipeline.command(env!("CARGO_BIN_EXE_cascade"), &["promote", "one"]);
+        let mut there = pipeline.command(env!("CARGO_BIN_EXE_cascade"), &["promote", "two"]);
+        there.current_dir(pipeline.base().join("second")).env("CASCADE_HOME", pipeline.base().join("second-home"));
+        let run = |command: &mut std::process::Command| command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let both = [run(&mut here).unwrap(), run(&mut there).unwrap()];
+        for child in both {
+            let ended = child.wait_with_output().unwrap();
+            assert!(ended.status.success(), "{ended:?}");
+        }
+    }
+    let all = keys_at(&pipeline, "../origin.git", LEDGER);
+    let unique: std::collections::BTreeSet<&String> = all.iter().collect();
+    assert_eq!(unique.len(), all.len(), "{all:?}");
+    assert_eq!(all.iter().filter(|key| key.ends_with(" landing")).count(), 8, "{all:?}");
+    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+}
+
+const REFUSING: &str = "#!/bin/sh\ncase $1 in refs/cascade/*) echo 'only branches here' >&2; exit 1;; esac\n";
+
+#[test]
+fn where_the_remote_refuses_the_ledger_the_environment_lands_and_it_is_told_once() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.write_program("../origin.git/hooks/update", REFUSING);
+    let first = pipeline.promote("staging", 0);
+    assert!(first.stderr.contains("refuses refs/cascade/ledger"), "{first:?}");
+    assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
+    assert_eq!(pipeline.remote_ledger(), "");
+    pipeline.save_file("site", "two");
+    let second = pipeline.promote("staging", 0);
+    assert!(!second.stderr.contains("refuses"), "{second:?}");
+    assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
+    assert_eq!(keys(&pipeline).len(), 4);
+    let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(status["ledger"]["kept_here"]["refused"], true, "{status:#}");
+    let doctor = pipeline.cascade(&["doctor"]).expect_code(1);
+    assert!(doctor.stdout.contains("ledger: { push: false }"), "{doctor:?}");
+    pipeline.cascade(&["verify", "staging"]).expect_code(0);
+    pipeline.configure(PLAIN, " {}\nledger: { push: false }");
+    pipeline.cascade(&["doctor"]).expect_code(0);
+}
+
+#[test]
+fn a_remote_that_refused_the_ledger_is_offered_it_again_a_day_later() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.write_program("../origin.git/hooks/update", REFUSING);
+    std::fs::remove_file(pipeline.root().join(".git/hooks/pre-push")).unwrap();
+    let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
+    let (root, home) = (pipeline.root(), pipeline.base().join("cascade"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let promote = || {
+        runtime.block_on(async {
+            let ctx = context(&root, &home, clock.clone()).await;
+            let lock = promote::lock(&ctx, false).await.unwrap();
+            let request = Request { environment: "staging".to_owned(), ..Request::default() };
+            let promotion = promote::promote(&ctx, &lock, &request, &mut Silent).await.unwrap();
+            assert_eq!(promotion.state.as_str(), "promoted", "{:?}", promotion.reason);
+        });
+    };
+    promote();
+    std::fs::remove_file(pipeline.root().join("../origin.git/hooks/update")).unwrap();
+    pipeline.save_file("site", "two");
+    promote();
+    assert_eq!(pipeline.remote_ledger(), "", "not asked again so soon");
+    clock.advance_ms(24 * 60 * 60 * 1_000);
+    pipeline.save_file("site", "three");
+    promote();
+    assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", LEDGER]));
+    assert_eq!(keys(&pipeline).len(), 6);
+    let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+    assert!(status["ledger"]["kept_here"].is_null(), "{status:#}");
+}
+
+#[test]
+fn the_ledger_can_be_kept_at_home() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.configure(PLAIN, " {}\nledger: { push: false }");
+    pipeline.save("The ledger stays here");
+    pipeline.promote("staging", 0);
+    assert_eq!(pipeline.remote_ledger(), "");
+    assert_eq!(keys(&pipeline).len(), 2);
+    pipeline.cascade(&["verify", "staging"]).expect_code(0);
+}
+
+/// Lets git sign with an ssh key; answers whether there is a program for that.
+fn sign_with_ssh(pipeline: &Pipeline) -> bool {
+    let key = pipeline.base().join("home/key");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "ada", "-f"])
+        .arg(&key)
+        .status();
+    if !made.is_ok_and(|status| status.success()) {
+        skip("ssh-keygen is not installed");
+        return false;
+    }
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    std::fs::write(pipeline.base().join("home/signers"), format!("ada@example.test {public}")).unwrap();
+    pipeline.git(&["config", "gpg.format", "ssh"]);
+    pipeline.git(&["config", "user.signingKey", key.to_str().unwrap()]);
+    true
+}
+
+#[test]
+fn entries_are_signed_with_the_key_of_gits_configuration() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    pipeline.save_file("site", "unsigned");
+    release(&pipeline);
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.save_file("site", "signed");
+    release(&pipeline);
+    let untrusting = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    assert_eq!(untrusting["environments"][1]["releases"][0]["signature"]["status"], "unchecked");
+    let signers = pipeline.base().join("home/signers");
+    pipeline.git(&["config", "--global", "gpg.ssh.allowedSignersFile", signers.to_str().unwrap()]);
+    let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let newest = &report["environments"][1]["releases"][0]["signature"];
+    assert_eq!((&newest["status"], &newest["signer"]), (&"good".into(), &"ada@example.test".into()));
+    assert_eq!(report["ledger"]["signed"], 4);
+    let required = in_place(&pipeline, "clone", &["verify", "--require-signed", "--json"]).expect_code(1).json();
+    assert_eq!(problems(&required, "production"), codes(&[&[], &[], &["not_trusted"]]));
+    std::fs::write(&signers, "").unwrap();
+    let unknown = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    assert_eq!(unknown["environments"][1]["releases"][0]["signature"]["status"], "unknown");
+}
+
+#[test]
+fn a_signature_that_does_not_fit_its_entry_is_bad() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    let signers = pipeline.base().join("home/signers");
+    pipeline.git(&["config", "--global", "gpg.ssh.allowedSignersFile", signers.to_str().unwrap()]);
+    release(&pipeline);
+    let landing = pipeline.git(&["rev-parse", &format!("{LEDGER}~1")]);
+    let raw = pipeline.git(&["cat-file", "commit", &landing]) + "\n";
+    let forged = raw.replace("\"reason\": null", "\"reason\": \"another\"");
+    assert_ne!(forged, raw);
+    let hashed = output(pipeline.command("git", &["hash-object", "-t", "commit", "-w", "--stdin"]), forged.as_bytes());
+    let forged = hashed.expect_code(0).stdout.trim().to_owned();
+    pipeline.git(&["push", "--quiet", "--force", "--no-verify", "origin", &format!("{forged}:{LEDGER}")]);
+    let found = in_a_clone(&pipeline, &["verify", "production", "--json"]).expect_code(1).json();
+    assert_eq!(problems(&found, "production"), codes(&[&[], &["bad_signature"]]));
+}
+
+#[test]
+fn what_must_be_signed_and_cannot_be_does_not_land() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.configure(PLAIN, " {}\nledger: { sign: always }");
+    pipeline.save("Sign everything");
+    pipeline.git(&["config", "gpg.format", "ssh"]);
+    pipeline.git(&["config", "user.signingKey", "/no/such/key"]);
+    let tip = pipeline.tip("staging");
+    let refused = pipeline.promote("staging", 1);
+    assert!(refused.stderr.contains("cannot be signed"), "{refused:?}");
+    assert_eq!((pipeline.tip("staging"), pipeline.remote_ledger()), (tip, String::new()));
+    assert_eq!(pipeline.newest("staging")["state"], "failed");
+    pipeline.configure(PLAIN, " {}\nledger: { sign: auto }");
+    pipeline.save("Sign what can be signed");
+    let warned = pipeline.promote("staging", 0);
+    assert!(warned.stderr.contains("is not signed"), "{warned:?}");
+}
+
+#[test]
+fn killed_in_the_middle_of_a_push_a_promotion_states_each_moment_once() {
+    for (goes_on, breaks) in [(true, false), (false, false), (true, true), (false, true)] {
+        let pipeline = Pipeline::new(true, "\n  staging: { from: develop, branch: staging, verify: [up] }", CHECKS);
+        pipeline.promote("staging", 0);
+        pipeline.save_file(if breaks { "broken" } else { "fine" }, "");
+        // The second push of a promotion that is rolled back is the one that takes it back.
+        let pushes = if breaks { 1 } else { 0 };
+        let kill = format!(
+            "#!/bin/sh\nif [ -e ../killed ]; then exit 0; fi\necho >> ../pushes\n\
+             if [ $(wc -l < ../pushes) -le {pushes} ]; then exit 0; fi\n: > ../killed\n\
+             kill -9 $(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)\nexit {}\n",
+            if goes_on { 0 } else { 1 }
+        );
+        pipeline.write_program(".git/hooks/pre-push", &kill);
+        assert_eq!(pipeline.cascade(&["promote", "staging"]).code, -1, "it was killed");
+        let id = keys(&pipeline).last().unwrap().split(' ').next().unwrap().to_owned();
+        pipeline.cascade(&["promote", "staging"]).expect_code(if breaks { 3 } else { 0 });
+        let own: Vec<String> = keys(&pipeline).into_iter().filter(|key| key.starts_with(&id)).collect();
+        assert_eq!(own.len(), if breaks { 3 } else { 2 }, "{own:?}");
+        assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
+        in_a_clone(&pipeline, &["verify", "staging"]).expect_code(0);
+    }
+}
+
+/// What the ledger has of `history --json`.
+fn essential(history: &Value) -> Value {
+    let mut history = history.clone();
+    for promotion in history.as_array_mut().unwrap() {
+        for check in promotion["checks"].as_array_mut().unwrap() {
+            check["detail"] = Value::Null;
+            check["log"] = Value::Null;
+        }
+    }
+    history
+}
+
+#[test]
+fn a_lost_database_is_made_again_from_the_ledger() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    pipeline.save_file("site", "good");
+    release(&pipeline);
+    pipeline.promote("staging", 0);
+    pipeline.save_file("broken", "");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve", "--reason", "looks fine"]).expect_code(6);
+    let before = pipeline.cascade(&["history", "--json"]).expect_code(0).json();
+    assert_eq!(before.as_array().unwrap().len(), 5);
+    for file in std::fs::read_dir(pipeline.base().join("cascade")).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy().starts_with("cascade.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let look = pipeline.cascade(&["doctor", "--dry-run"]).expect_code(1);
+    assert!(look.stdout.contains("the database lacks 5 promotions"), "{look:?}");
+    assert_eq!(pipeline.cascade(&["history", "--json"]).json().as_array().unwrap().len(), 0);
+    let mended = pipeline.cascade(&["doctor"]).expect_code(0);
+    assert!(mended.stdout.contains("5 promotions from it again"), "{mended:?}");
+    let after = pipeline.cascade(&["history", "--json"]).expect_code(0).json();
+    assert_eq!(essential(&after), essential(&before));
+    let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(status["environments"][1]["held"]["cause"], "rollback");
+    let refused = pipeline.promote("production", 3);
+    assert!(refused.stderr.contains("held since a rollback") && refused.stderr.contains("failed here"), "{refused:?}");
+    pipeline.cascade(&["resume", "production"]).expect_code(0);
+    pipeline.cascade(&["doctor"]).expect_code(0);
+    let held = pipeline.cascade(&["status", "--json"]).json()["environments"][1]["held"].clone();
+    assert!(held.is_null(), "what was lifted is not set again: {held}");
+}
+
+#[test]
+fn a_new_machine_learns_from_the_ledger_what_happened_before() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    second_machine(&pipeline);
+    in_place(&pipeline, "second", &["doctor"]);
+    let ids = |history: Value| {
+        let all = history.as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned());
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    let theirs = ids(in_place(&pipeline, "second", &["history", "--json"]).expect_code(0).json());
+    assert_eq!(theirs, ids(pipeline.cascade(&["history", "--json"]).json()));
+    in_place(&pipeline, "second", &["rollback", "production"]).expect_code(0);
+    assert_eq!(pipeline.remote_tip("main"), pipeline.git(&["-C", "../second", "rev-parse", "main"]));
+    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+}
