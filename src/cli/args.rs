@@ -109,6 +109,11 @@ pub enum Command {
     Hold(Reasoned),
     /// Let promotions to ENV go on after a hold or a rollback
     Resume(Named),
+    /// Bring what ENV has and the sandbox lacks (a hotfix, a commit of somebody else) back into the sandbox's branch
+    ///
+    /// Saves what is not saved, then merges the environment's branch as a commit of its own. Where both sides changed the
+    /// same lines nothing is done. Afterwards it goes through the pipeline with the next promotions.
+    BackMerge(Named),
     /// Explain why ENV is where it is and what it waits for
     Why(Named),
     /// List promotions, the newest first
@@ -271,8 +276,11 @@ pub struct PromoteFlags {
     /// Merge, where somebody else committed on the environment's branch; the result must pass the checks itself
     #[arg(long)]
     pub merge: bool,
+    /// Promote the branch BRANCH as a hotfix, past the environments before; checks and approvals hold, `--reason` is required
+    #[arg(long, value_name = "BRANCH", requires = "reason")]
+    pub from: Option<String>,
     /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: Option<String>,
     /// Pass by a closed gate, where the environment's `waive` lets that be; recorded with the reason
     #[arg(long, value_name = "GATE", requires = "reason", value_delimiter = ',', value_parser = waivable())]

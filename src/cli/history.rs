@@ -26,6 +26,8 @@ pub struct Entry {
     pub candidate: Option<ObjectId>,
     /// The commit that it was made from.
     pub source: ObjectId,
+    /// The branch that it comes from past the environments before: a hotfix.
+    pub hotfix: Option<String>,
     /// The environment's tip before.
     pub previous: Option<ObjectId>,
     /// How far it is.
@@ -135,6 +137,7 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
         watching_until: promotion.watching_until,
         reason: promotion.reason.clone(),
         purpose: promotion.purpose.clone(),
+        hotfix: promotion.hotfix.clone(),
         id,
         environment,
         candidate,

@@ -3,6 +3,7 @@
 
 mod approve;
 pub mod args;
+mod back_merge;
 mod completions;
 mod config;
 mod demo;
@@ -108,7 +109,9 @@ impl Shell {
         let clock = SystemClock;
         store.remember_project(&config.project, repo.root(), clock.now()).await?;
         Ok(Context {
-            git: Git::open(repo.root(), self.edge.program_path())?.with_durability(config.sandbox.durability),
+            git: Git::open(repo.root(), self.edge.program_path())?
+                .with_durability(config.sandbox.durability)
+                .with_network_deadline(config.remote_deadline.0),
             alerts: self.alerts(&config),
             person: repo.user().unwrap_or_else(|| self.edge.user(&repo)),
             config: Arc::new(config),
@@ -247,6 +250,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Rollback(args) => rollback::run(shell, &args).await,
         Command::Hold(args) => hold::hold(shell, &args).await,
         Command::Resume(args) => hold::resume(shell, &args).await,
+        Command::BackMerge(args) => back_merge::run(shell, &args).await,
         Command::Why(args) => why::run(shell, &args).await,
         Command::History(args) => history::run(shell, &args).await,
         Command::Report(args) => report::run(shell, &args).await,

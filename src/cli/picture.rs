@@ -5,7 +5,8 @@ use super::ui::{Cell, Tone};
 use super::words;
 use crate::base::Timestamp;
 use crate::base::units::count;
-use crate::store::{HoldCause, Promotion, SandboxState, State};
+use crate::promote::Rehearsal;
+use crate::store::{HoldCause, Promotion, SandboxState, State, Verdict};
 
 /// Columns of the whole picture.
 const WIDTH: usize = 80;
@@ -90,7 +91,10 @@ fn arrow(environment: &Environment, above: &str) -> Vec<Line> {
     let standing = &environment.standing;
     let from = if standing.from == above { String::new() } else { format!("from {}: ", standing.from) };
     let tone = if standing.has_news() { Tone::Warn } else { Tone::Dim };
-    let distance = Cell::new(format!(" {from}{}", standing.distance()), tone);
+    let is_clean = standing.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.verdict == Verdict::Clean);
+    let is_ready = is_clean && standing.has_news() && standing.hold.is_none() && standing.failure().is_none();
+    let clean = if is_ready { ", clean" } else { "" };
+    let distance = Cell::new(format!(" {from}{}{clean}", standing.distance()), tone);
     vec![vec![Cell::new("  │", Tone::Dim)], vec![Cell::new("  ▼", Tone::Dim), distance]]
 }
 
@@ -123,14 +127,28 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
     }
     if let Some(open) = &standing.open {
         tell(&progress(open, standing.is_interrupted, now), Tone::Warn);
-    } else if let Some(last) = standing.failure() {
+    } else if let Some(last) = standing.failure().filter(|_| !standing.is_told_by_rehearsal()) {
         tell(&ending(last, now), words::state_tone(last.state));
     }
     for finding in standing.closed() {
         tell(&finding.fact, Tone::Plain);
         finding.clears.iter().for_each(|clears| tell(&format!("→ {clears}"), Tone::Strong));
     }
+    if let Some((text, tone)) = standing.rehearsal.as_ref().and_then(|rehearsal| rehearsed(rehearsal, now)) {
+        tell(&text, tone);
+        standing.way_out().iter().for_each(|command| tell(&format!("→ {command}"), Tone::Strong));
+    }
     lines
+}
+
+/// Answers what is in the way of the next promotion, if anything is.
+fn rehearsed(rehearsal: &Rehearsal, now: Timestamp) -> Option<(String, Tone)> {
+    let fact = rehearsal.fact.as_deref()?;
+    let since = rehearsal.since.map(|since| format!(" (since {})", words::age(now, since)));
+    Some(match rehearsal.verdict {
+        Verdict::Clean => (format!("{fact} yet"), Tone::Warn),
+        Verdict::Drift | Verdict::Conflict => (format!("would stop: {fact}{}", since.unwrap_or_default()), Tone::Bad),
+    })
 }
 
 fn progress(open: &Promotion, is_interrupted: bool, now: Timestamp) -> String {

@@ -12,7 +12,7 @@ use crate::base::units::{Span, count};
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::CommitSummary;
-use crate::promote::{self, Finding, Preview, Request};
+use crate::promote::{self, Drift, Finding, Preview, Request};
 use crate::store::Promotion;
 
 /// Most commits and most files that are listed.
@@ -37,6 +37,8 @@ struct Document {
     watch_for: Span,
     gates: Vec<Finding>,
     drift: Vec<CommitSummary>,
+    drift_fact: Option<String>,
+    next: Option<String>,
     rollback: RollbackMode,
     undone_by: &'static str,
     rules: String,
@@ -63,50 +65,49 @@ struct PlannedCheck {
 pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     let ctx = shell.context().await?;
     standing::known(&ctx, &args.environment)?;
-    let request = Request { environment: args.environment.clone(), ..Request::default() };
+    let request = Request::to(&args.environment);
     let lock = promote::lock(&ctx, false).await?;
     let offered = promote::offer(&ctx, &lock, &request).await?;
-    show(shell, &ctx, &args.environment, offered).await
+    show(shell, &ctx, &request, offered).await
 }
 
-/// Shows what a promotion into `environment` would do, the one that is `offered` if any; does nothing.
+/// Shows what a promotion would do, the one that is `offered` if any, from local references and the store; does nothing.
 ///
 /// # Errors
 /// Unknown environment; the environment's branch has drifted (then the plan is printed first).
-pub async fn show(shell: &Shell, ctx: &Context, environment: &str, offered: Option<Promotion>) -> Outcome {
-    let document = gather(ctx, environment, offered).await?;
+pub async fn show(shell: &Shell, ctx: &Context, request: &Request, offered: Option<Promotion>) -> Outcome {
+    let (document, drift) = gather(ctx, request, offered).await?;
     if shell.ui.is_json() {
         shell.ui.json(&document)?;
     } else {
         print(&shell.ui, &document);
     }
-    if document.drift.is_empty() { Ok(()) } else { Err(drifted(&document)) }
+    drift.map_or(Ok(()), |drift| Err(drifted(&request.environment, &drift)))
 }
 
-fn drifted(document: &Document) -> Failure {
-    let commits = count(document.drift.len(), "commit");
-    let message = format!("{commits} on `{}` did not come through the pipeline", document.branch);
-    let hint = format!("keep them with `cascade promote {} --merge`", document.environment);
-    Failure::new(ErrorKind::Conflict, message).with_hint(hint)
+fn drifted(environment: &str, drift: &Drift) -> Failure {
+    let hint = format!("`{}`; or keep it here alone with `cascade promote {environment} --merge`", drift.next);
+    Failure::new(ErrorKind::Conflict, drift.fact.clone()).with_hint(hint)
 }
 
-async fn gather(ctx: &Context, environment: &str, offered: Option<Promotion>) -> Outcome<Document> {
+async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) -> Outcome<(Document, Option<Drift>)> {
+    let environment = &request.environment;
     standing::known(ctx, environment)?;
-    let preview = promote::preview(ctx, environment).await?;
+    let preview = promote::preview(ctx, environment, request.hotfix()).await?;
     let gates = match &offered {
         Some(promotion) => promote::findings(ctx, promotion).await?,
-        None => promote::forecast(ctx, environment, &preview).await?,
+        None => promote::forecast(ctx, request, &preview).await?,
     };
     let policy = promote::policy::of_environment(ctx, environment, preview.tip, Some(preview.source)).await?;
     let tree = offered.as_ref().and_then(|offered| offered.tree).unwrap_or(preview.source_tree);
     let forecast = promote::check_forecast(ctx, &policy, tree).await?;
     let spec = policy.environment;
-    let Preview { source_branch, source, tip, commits, commit_count, changes, foreign, .. } = preview;
+    let Preview { source_branch, source, tip, commits, commit_count, changes, drift, .. } = preview;
     let pushes = {
         let remote = ctx.config.remote.clone();
         ctx.git.run(move |repo| Ok(repo.has_remote(&remote))).await?
     };
-    Ok(Document {
+    let document = Document {
         environment: environment.to_owned(),
         branch: spec.branch.clone(),
         source_branch,
@@ -122,13 +123,16 @@ async fn gather(ctx: &Context, environment: &str, offered: Option<Promotion>) ->
         verify: spec.verify.clone(),
         watch_for: spec.watch_for,
         gates,
-        drift: foreign,
+        drift: drift.iter().flat_map(|drift| drift.commits.clone()).collect(),
+        drift_fact: drift.as_ref().map(|drift| drift.fact.clone()),
+        next: drift.as_ref().map(|drift| drift.next.clone()),
         rollback: spec.rollback,
         undone_by: undone_by(spec.rollback, pushes),
         rules: words::origin(policy.origin, &spec.branch),
         promotion: offered.as_ref().map(|offered| offered.id.clone()),
         candidate: offered.and_then(|offered| offered.candidate),
-    })
+    };
+    Ok((document, drift))
 }
 
 fn undone_by(mode: RollbackMode, pushes: bool) -> &'static str {

@@ -2,11 +2,11 @@
 
 use super::args::PromoteFlags;
 use super::progress::Progress;
-use super::{Failure, Outcome, Shell, plan, service, words};
+use super::{Failure, Outcome, Shell, plan, service, standing, words};
 use crate::base::ErrorKind;
 use crate::base::units::count;
 use crate::context::Context;
-use crate::promote::{self, Gate, Request, watch};
+use crate::promote::{self, Gate, Request, Source, watch};
 use crate::store::{CheckPhase, Promotion, State};
 
 /// Pause between two looks at closed gates with `--wait`.
@@ -18,15 +18,16 @@ const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
 /// The promotion did not end as promoted: the failure's kind says how.
 pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outcome {
     let ctx = shell.context().await?;
-    if flags.dry_run {
-        return plan::show(shell, &ctx, environment, None).await;
-    }
     let request = Request {
         environment: environment.to_owned(),
+        source: flags.from.clone().map_or(Source::Upstream, Source::Hotfix),
         merge: flags.merge,
         purpose: flags.reason.clone(),
         waivers: flags.waive.clone(),
     };
+    if flags.dry_run {
+        return plan::show(shell, &ctx, &request, None).await;
+    }
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     // Others need not wait for a person to make up their mind.
@@ -168,8 +169,19 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
     }
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
     shell.ui.success(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
-    if let Some(next) = ctx.config.downstream(environment).first() {
-        shell.ui.line(&format!("next: cascade promote {next}"));
+    // Who is not at this terminal learns too what a hotfix asks for. What has landed has, whatever comes of this.
+    if promotion.hotfix.is_some()
+        && let Err(problem) = promote::rehearse::rehearse(ctx, None).await
+    {
+        tracing::warn!(%problem, "the promotions to come could not be rehearsed");
+    }
+    let downstream = || ctx.config.downstream(environment).first().map(|next| format!("cascade promote {next}"));
+    let lacking = promote::rehearsal(ctx, environment).await.ok().flatten().filter(|found| found.next.is_some());
+    if let Some(fact) = lacking.as_ref().and_then(|lacking| lacking.fact.as_deref()) {
+        shell.ui.note(&format!("{fact}: its next promotion would stop"));
+    }
+    if let Some(next) = lacking.and_then(|lacking| lacking.next).or_else(downstream) {
+        shell.ui.line(&format!("next: {next}"));
     }
     tell_watch(shell, ctx, promotion)
 }
@@ -219,7 +231,11 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
         State::RolledBack => format!(
             "the environment is held: save a fix and promote it, or `cascade resume {environment}`; details: `cascade show {id}`"
         ),
-        State::Drifted => format!("keep those commits with `cascade promote {environment} --merge`"),
+        State::Drifted => {
+            let next = standing::of(ctx, environment).await?.way_out().map(str::to_owned);
+            let next = next.filter(|_| promotion.hotfix.is_none());
+            next.map_or_else(|| format!("look at `cascade plan {environment}`"), |next| format!("`{next}`"))
+        }
         State::Expired => {
             format!("promote and approve again: `cascade promote {environment}`; details: `cascade show {id}`")
         }

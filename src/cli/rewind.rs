@@ -85,11 +85,7 @@ async fn bring_back(shell: &Shell, ctx: &Context, what: Restore, subject: String
         let changes = ctx.git.run(move |repo| repo.restore_preview(&branch, &what)).await?;
         return print(shell, None, &changes);
     }
-    // What is not saved yet must not be lost: it becomes a save of its own.
-    if let SaveAnswer::Saved(saved) = sandbox::save_now(ctx).await? {
-        let files = count(saved.changes.len(), "file");
-        shell.ui.note(&format!("saved first: {files} ({})", words::brief(saved.commit.to_string().parse().ok())));
-    }
+    save_first(shell, ctx).await?;
     match sandbox::restore(ctx, what, subject).await? {
         RestoreAnswer::Restored { commit, changes } => print(shell, commit.to_string().parse().ok(), &changes),
         RestoreAnswer::Nothing => print(shell, None, &[]),
@@ -108,7 +104,20 @@ async fn bring_back(shell: &Shell, ctx: &Context, what: Restore, subject: String
     }
 }
 
-fn listed(paths: &[Vec<u8>]) -> String {
+/// Saves what is not saved yet, so that it cannot be lost by what follows.
+///
+/// # Errors
+/// As [`sandbox::save_now`].
+pub async fn save_first(shell: &Shell, ctx: &Context) -> Outcome {
+    if let SaveAnswer::Saved(saved) = sandbox::save_now(ctx).await? {
+        let files = count(saved.changes.len(), "file");
+        shell.ui.note(&format!("saved first: {files} ({})", words::brief(saved.commit.to_string().parse().ok())));
+    }
+    Ok(())
+}
+
+/// Names paths as far as there is room.
+pub fn listed(paths: &[Vec<u8>]) -> String {
     let names: Vec<String> = paths.iter().take(LISTED_LIMIT).map(|path| shown(path)).collect();
     if names.is_empty() { "the branch".to_owned() } else { names.join(", ") }
 }

@@ -7,6 +7,7 @@ use super::history::{CheckEntry, Entry, entry};
 use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, Ui, words};
 use crate::base::Timestamp;
+use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::count;
 use crate::context::Context;
@@ -142,7 +143,8 @@ fn print_facts(ui: &Ui, document: &Document, now: Timestamp) {
     };
     let title = format!("promotion {} to {}: ", entry.id, entry.environment);
     ui.pieces(&[Cell::new(title, Tone::Strong), state]);
-    let texts = [("reason", &entry.reason), ("asked for", &entry.purpose)];
+    let hotfix = entry.hotfix.as_ref().map(|branch| shown(branch.as_bytes()));
+    let texts = [("reason", &entry.reason), ("asked for", &entry.purpose), ("hotfix from", &hotfix)];
     for (label, text) in texts {
         text.iter().for_each(|text| labelled(ui, label, text));
     }

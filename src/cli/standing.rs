@@ -11,7 +11,7 @@ use crate::check::Outcome as Answer;
 use crate::config::{Environment, PromoteMode};
 use crate::context::Context;
 use crate::git::Repo;
-use crate::promote::{self, Finding, Gate};
+use crate::promote::{self, Finding, Gate, Rehearsal};
 use crate::store::{CheckPhase, Hold, HoldCause, Lock, Promotion, State};
 
 /// Where an environment stands.
@@ -51,6 +51,8 @@ pub struct Standing {
     pub is_watched: bool,
     /// What was last said about what is live.
     pub health: Answer,
+    /// What its next promotion would meet.
+    pub rehearsal: Option<Rehearsal>,
     /// Whether the open promotion was left in the middle of a step by a process that died.
     pub is_interrupted: bool,
 }
@@ -102,6 +104,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         differs: position.differs,
         hold: ctx.store.held(name).await?,
         health: health(ctx, spec, paused.as_ref().or(live.as_ref()), last.as_ref()).await?,
+        rehearsal: promote::rehearsal(ctx, name).await?,
         is_interrupted: is_interrupted(ctx, open.as_ref())?,
         watching_until: live.as_ref().and_then(|live| live.watching_until).filter(|until| *until > ctx.now()),
         is_watched: holds(&ctx.home.watch_lock(name))? || holds(&ctx.home.sandbox_lock())?,
@@ -208,7 +211,8 @@ impl Standing {
     pub fn failure(&self) -> Option<&Promotion> {
         let last = self.last.as_ref()?;
         let good = matches!(last.state, State::Promoted | State::Cancelled | State::Superseded);
-        (last.state.is_final() && !good && Some(last.source) == self.source).then_some(last)
+        let is_newest = last.hotfix.is_some() || Some(last.source) == self.source;
+        (last.state.is_final() && !good && is_newest).then_some(last)
     }
 
     /// Answers the one command that brings the environment on; nothing where there is nothing to do.
@@ -221,10 +225,23 @@ impl Standing {
         if self.hold.is_some() && (self.has_news() || self.held_by_person()) {
             return Some(format!("cascade resume {name}"));
         }
-        if self.failure().is_some_and(|last| last.state == State::Drifted) {
-            return Some(format!("cascade promote {name} --merge"));
+        if let Some(next) = self.way_out() {
+            return Some(next.to_owned());
         }
         (self.has_news() && self.source.is_some()).then(|| format!("cascade promote {name}"))
+    }
+
+    /// Answers the command that brings over what the environment has and its source lacks; nothing where that is nothing.
+    #[must_use]
+    pub fn way_out(&self) -> Option<&str> {
+        self.rehearsal.as_ref()?.next.as_deref()
+    }
+
+    /// Answers whether the latest promotion found drift that is still there: then the rehearsal tells it, up to date.
+    #[must_use]
+    pub fn is_told_by_rehearsal(&self) -> bool {
+        let has_drifted = self.last.as_ref().is_some_and(|last| last.state == State::Drifted && last.hotfix.is_none());
+        has_drifted && self.rehearsal.as_ref().is_some_and(|rehearsal| rehearsal.fact.is_some())
     }
 
     fn next_of_open(&self, open: &Promotion) -> String {

@@ -18,8 +18,8 @@ use super::{Failure, Outcome, Shell};
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Timestamp};
 use crate::context::Context;
-use crate::promote::{auto, watch as watch_promoted};
-use crate::sandbox::{self, Follower};
+use crate::promote::{auto, rehearse, watch as watch_promoted};
+use crate::sandbox::{self, Follower, News};
 use crate::store::{Lock, SandboxRecord, SandboxState};
 
 /// Longest time that is waited for the first look at the checkout.
@@ -59,15 +59,21 @@ async fn foreground(shell: &Shell) -> Outcome {
     let ctx = shell.context().await?;
     let stop = stop_signal(is_background.then(|| ctx.home.log()))?;
     let lock = Lock::take(&ctx.home.sandbox_lock()).map_err(service::lock_failure)?;
+    let (saves, rehearsed) = watch::channel(None::<ObjectId>);
     let (tips, followed) = watch::channel(None::<ObjectId>);
-    let follower: Follower = Arc::new(move |tip| {
-        tips.send_replace(Some(tip));
+    let follower: Follower = Arc::new(move |news| {
+        match news {
+            News::Saved(tip) => saves.send_replace(Some(tip)),
+            News::Pushed(tip) => tips.send_replace(Some(tip)),
+        };
     });
+    let rehearsals = tokio::spawn(rehearse::follow(ctx.clone(), rehearsed));
     let promotions = tokio::spawn(auto::follow(ctx.clone(), followed));
     let verifying = tokio::spawn(watch_promoted::keep_verifying(ctx.clone()));
     let ended = sandbox::run(&ctx, stop, follower).await;
     // A promotion that is cut here is journaled: the next command takes it up.
     promotions.abort();
+    rehearsals.abort();
     verifying.abort();
     if ended.is_err() {
         report_end(&ctx).await;

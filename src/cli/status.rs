@@ -12,8 +12,8 @@ use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::config::Durability;
 use crate::context::Context;
-use crate::promote::Gate;
 use crate::promote::ledger::{Kept, kept};
+use crate::promote::{Gate, Rehearsal};
 use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
 
 /// Pause between two looks with `--watch`.
@@ -107,6 +107,8 @@ pub struct Environment {
     pub held: Option<Hold>,
     /// The promotion that is not at an end.
     pub promotion: Option<Open>,
+    /// What the next promotion would meet; nothing where a branch is missing.
+    pub rehearsal: Option<Rehearsal>,
     /// Everything else that is known.
     #[serde(skip)]
     pub standing: Standing,
@@ -220,6 +222,7 @@ impl From<Standing> for Environment {
             health: standing.health.as_str(),
             watching_until: standing.watching_until,
             held: standing.hold.clone(),
+            rehearsal: standing.rehearsal.clone(),
             promotion: open.map(|open| Open { id: open.id.clone(), state: open.state, waiting_for }),
             standing,
         }
@@ -311,6 +314,7 @@ fn next(sandbox: &Sandbox, environments: &[Environment]) -> Option<String> {
     let promotes_itself = |standing: &Standing| standing.is_automatic && standing.failure().is_none();
     let news = |standing: &&Standing| standing.has_news() && standing.hold.is_none() && !promotes_itself(standing);
     let held = || standings().find(|standing| standing.hold.is_some());
-    let promote = standings().find(news).and_then(Standing::next);
+    let drifted = standings().find_map(|standing| standing.way_out().map(str::to_owned));
+    let promote = drifted.or_else(|| standings().find(news).and_then(Standing::next));
     promote.or_else(|| held().map(|standing| format!("cascade why {}", standing.name)))
 }

@@ -7,11 +7,11 @@ use super::standing::{self, Standing};
 use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, words};
 use crate::base::Timestamp;
+use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::base::units::count;
 use crate::context::Context;
 use crate::promote::{self, Finding, Preview};
-use crate::store::{CheckRecord, State};
+use crate::store::{CheckRecord, Promotion, State, Verdict};
 
 /// Why the newest commit of the source is not live, or that it is.
 #[derive(Debug, Serialize)]
@@ -35,7 +35,7 @@ struct Document {
 pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     let ctx = shell.context().await?;
     let standing = standing::of(&ctx, &args.environment).await?;
-    let preview = promote::preview(&ctx, &args.environment).await?;
+    let preview = promote::preview(&ctx, &args.environment, None).await?;
     let document = explain(&ctx, standing, &preview).await?;
     if shell.ui.is_json() {
         return shell.ui.json(&document);
@@ -58,20 +58,19 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     };
     let check_facts: Vec<String> =
         checks.iter().filter(|check| check.outcome != "pass").flat_map(check_facts).collect();
-    facts.extend(last_fact(&standing, check_facts.is_empty(), now));
+    let with_reason = check_facts.is_empty() && !standing.is_told_by_rehearsal();
+    facts.extend(last_fact(&standing, with_reason, now));
     facts.extend(check_facts);
     facts.extend(standing.watch());
     facts.extend(hold_fact(&standing, now));
     let gates = gates(ctx, &standing, preview).await?;
     facts.extend(gates.iter().map(|finding| gate_fact(finding, now)));
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
-    facts.extend(drift_fact(preview));
+    facts.extend(rehearsal_fact(&standing, preview, now));
     if standing.is_interrupted {
         facts.push("its process died in the middle of a step: the next promotion takes it up".to_owned());
     }
-    let is_drifted = !preview.foreign.is_empty() && standing.open.is_none() && standing.has_news();
     let policy = promote::policy::of_environment(ctx, &standing.name, preview.tip, Some(preview.source)).await?;
-    let merge = format!("cascade promote {} --merge", standing.name);
     Ok(Document {
         summary: summary(&standing, preview),
         source: preview.source,
@@ -79,7 +78,7 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         state: standing.last.as_ref().map(|last| last.state),
         promotion: standing.last.as_ref().map(|last| last.id.to_string()),
         facts,
-        next: if is_drifted && standing.hold.is_none() { Some(merge) } else { standing.next() },
+        next: standing.next(),
         environment: standing.name,
         waiting_for: gates.into_iter().filter(|finding| !finding.open).collect(),
         rules: words::origin(policy.origin, &standing.branch),
@@ -90,7 +89,7 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
 async fn gates(ctx: &Context, standing: &Standing, preview: &Preview) -> Outcome<Vec<Finding>> {
     let is_offered = standing.open.is_none() && standing.has_news() && standing.failure().is_none();
     match is_offered {
-        true => Ok(promote::forecast(ctx, &standing.name, preview).await?),
+        true => Ok(promote::forecast(ctx, &promote::Request::to(&standing.name), preview).await?),
         false => Ok(standing.gates.clone()),
     }
 }
@@ -104,9 +103,13 @@ fn summary(standing: &Standing, preview: &Preview) -> String {
         }
         (Some(open), _) if open.is_paused() => format!("{name} is paused: what is live there is not verified"),
         (Some(open), _) => format!("{source} is on its way to {name}: {}", words::state(open.state)),
+        (None, Some(Promotion { hotfix: Some(branch), source, state, .. })) => {
+            let (hotfix, branch) = (source.short(), shown(branch.as_bytes()));
+            format!("the hotfix {hotfix} from `{branch}` is not live in {name}: it {}", ended(*state))
+        }
         (None, _) if preview.is_empty() => format!("nothing to promote: {name} has {source} already"),
         (None, Some(last)) => format!("{source} is not live in {name}: its promotion {}", ended(last.state)),
-        (None, None) if !preview.foreign.is_empty() => format!("{source} is not live in {name}: its branch drifted"),
+        (None, None) if preview.drift.is_some() => format!("{source} is not live in {name}: its branch drifted"),
         (None, None) if standing.hold.is_some() => format!("{source} is not live in {name}: it is held"),
         (None, None) => format!("{source} is not live in {name}: nobody promoted it yet"),
     }
@@ -163,9 +166,20 @@ fn check_facts(check: &CheckRecord) -> Vec<String> {
     std::iter::once(fact).chain(log).collect()
 }
 
-fn drift_fact(preview: &Preview) -> Option<String> {
-    let newest = preview.foreign.first()?;
-    let commits = count(preview.foreign.len(), "commit");
-    let newest = format!("{} \"{}\" by {}", newest.id.short(), newest.subject, newest.author);
-    Some(format!("{commits} on its branch did not come through the pipeline, the newest {newest}"))
+/// Answers what the next promotion would meet: what stops it even when all that is saved has come to the source, or what
+/// only the source lacks yet.
+fn rehearsal_fact(standing: &Standing, preview: &Preview, now: Timestamp) -> Option<String> {
+    let rehearsal = standing.rehearsal.as_ref()?;
+    let way = format!("{} → {}", rehearsal.from, rehearsal.environment);
+    let since = rehearsal.since.map(|since| format!(", since {}", words::age(now, since))).unwrap_or_default();
+    match (rehearsal.verdict, &rehearsal.fact) {
+        (Verdict::Clean, None) => {
+            let is_ready = !preview.is_empty() && standing.failure().is_none() && standing.hold.is_none();
+            is_ready.then(|| format!("{way}: clean"))
+        }
+        (Verdict::Clean, Some(fact)) => Some(format!("{way}: {fact} yet")),
+        (Verdict::Drift | Verdict::Conflict, fact) => {
+            Some(format!("{way} would stop: {}{since}", fact.as_deref().unwrap_or_default()))
+        }
+    }
 }

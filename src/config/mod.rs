@@ -28,9 +28,9 @@ pub use amend::{Refusal, allowing};
 pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{
-    AlertEvent, AllowedSecret, Approval, CheckSpec, Config, Durability, Email, Encryption, Environment, Expanded,
-    Health, Ledger, MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets, SecretsMode, SignMode,
-    Waivable, Webhook,
+    AlertEvent, AllowedSecret, Approval, AutoMode, CheckSpec, Config, Durability, Email, Encryption, Environment,
+    Expanded, Health, HistoryMode, Ledger, MessageSpec, Notify, PromoteMode, Question, RollbackMode, Sandbox, Secrets,
+    SecretsMode, SignMode, Waivable, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};

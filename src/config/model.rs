@@ -27,6 +27,9 @@ pub struct Config {
     /// Name of the git remote that branches are pushed to; nothing is pushed where it does not exist. Default `origin`.
     #[serde(default = "default_remote")]
     pub remote: String,
+    /// How long one question to the remote, one fetch or one push may take; what takes longer is ended. Default `2m`.
+    #[serde(default = "default_remote_deadline")]
+    pub remote_deadline: Span,
     /// The environments, in promotion order.
     #[serde(default)]
     pub environments: IndexMap<String, Environment>,
@@ -136,6 +139,12 @@ pub struct Environment {
     /// Who starts a promotion: a person (`manual`) or every save that reaches `from` (`auto`). Default `manual`.
     #[serde(default)]
     pub promote: PromoteMode,
+    /// Which saves `promote: auto` promotes: the `latest`, which supersedes older ones that still wait, or `every` one, in order, each after the one before it has ended. Default `latest`.
+    #[serde(default)]
+    pub auto: AutoMode,
+    /// What the branch gets: a commit that joins it with the source and has exactly the source's content (`merge`), or the source itself (`linear`), where it descends from what the branch has. Default `merge`.
+    #[serde(default)]
+    pub history: HistoryMode,
     /// People who must consent before a candidate lands. Default: nobody.
     #[serde(default)]
     pub approval: Option<Approval>,
@@ -171,6 +180,28 @@ pub enum PromoteMode {
     Manual,
     /// Every save (or every promotion into `from`) does, while the watcher runs.
     Auto,
+}
+
+/// Which saves are promoted by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AutoMode {
+    /// The newest; older ones that wait are superseded.
+    #[default]
+    Latest,
+    /// Each, one after the other.
+    Every,
+}
+
+/// What the branch of an environment gets with a promotion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HistoryMode {
+    /// A commit whose parents are the branch's tip and the source: first parents are the list of releases.
+    #[default]
+    Merge,
+    /// The source itself, by a fast-forward; after a `restore` a joining commit all the same.
+    Linear,
 }
 
 /// How a failed promotion is undone.
@@ -435,7 +466,7 @@ pub enum AlertEvent {
     Paused,
     /// A save or a push carries what looks like a secret.
     SecretFound,
-    /// Others pushed an edit that lost against the sandbox's, or moved the remote's branch back.
+    /// Others pushed an edit that lost against the sandbox's, moved the remote's branch back, or put commits on an environment's branch.
     Conflict,
     /// A health check changed its answer.
     Health,
@@ -656,4 +687,8 @@ fn default_attempt() -> Span {
 
 fn default_remote() -> String {
     "origin".to_owned()
+}
+
+fn default_remote_deadline() -> Span {
+    Span::seconds(120)
 }

@@ -196,10 +196,13 @@ mod tests {
         | `sandbox.message.summarize` | text | none | Shell command, run in the checkout, that reads a save's patch (at most 128 KiB) and prints its `{subject}`; when it fails, says nothing or takes too long, the save lands all the same. |
         | `sandbox.message.deadline` | duration | `10s` | How long `summarize` may take, `20s` at most: each save waits for it. |
         | `remote` | text | `origin` | Name of the git remote that branches are pushed to; nothing is pushed where it does not exist. |
+        | `remote_deadline` | duration | `2m` | How long one question to the remote, one fetch or one push may take; what takes longer is ended. |
         | `environments` | names with keys | none | The environments, in promotion order. |
         | `environments.<name>.from` | text | required | Where candidates come from: the sandbox's branch or the name of another environment. |
         | `environments.<name>.branch` | text | required | Branch that says what the environment contains. |
         | `environments.<name>.promote` | `manual`, `auto` | `manual` | Who starts a promotion: a person (`manual`) or every save that reaches `from` (`auto`). |
+        | `environments.<name>.auto` | `latest`, `every` | `latest` | Which saves `promote: auto` promotes: the `latest`, which supersedes older ones that still wait, or `every` one, in order, each after the one before it has ended. |
+        | `environments.<name>.history` | `merge`, `linear` | `merge` | What the branch gets: a commit that joins it with the source and has exactly the source's content (`merge`), or the source itself (`linear`), where it descends from what the branch has. |
         | `environments.<name>.approval` | keys | nobody | People who must consent before a candidate lands. |
         | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
         | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid. |

@@ -86,14 +86,14 @@ notify:
 health: 3
 "#;
     insta::assert_snapshot!(problems(text), @"
-    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, environments, checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
     cascade-sync.yaml:2:1: version: this key is required
     cascade-sync.yaml:3:10: project: expected text, found a list
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
     cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, durability, message)
-    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, approval, soak, freeze, waive, checks, verify, watch_for, rollback)
+    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, auto, history, approval, soak, freeze, waive, checks, verify, watch_for, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
     cascade-sync.yaml:16:3: environments.production.from: this key is required
@@ -189,6 +189,21 @@ fn problems_of_shape_and_meaning_come_in_one_run() {
 }
 
 #[test]
+fn how_saves_are_queued_wants_somebody_who_promotes_them() {
+    let text = "remote_deadline: 0s
+environments:
+  qa: { from: develop, branch: qa, auto: every, history: rebase }
+  live: { from: qa, branch: live, promote: auto, auto: every, history: linear }
+  other: { from: qa, branch: other, auto: latest }
+";
+    insta::assert_snapshot!(after_head(text), @"
+    cascade-sync.yaml:5:18: remote_deadline: must be longer than 0s
+    cascade-sync.yaml:7:42: environments.qa.auto: nothing is promoted by itself: it wants `promote: auto`
+    cascade-sync.yaml:7:58: environments.qa.history: `rebase` is not one of the choices (allowed: merge, linear)
+    ");
+}
+
+#[test]
 fn circles_are_shown_whole_and_once() {
     let text = "environments:
   a: { from: b, branch: a }
@@ -238,8 +253,8 @@ fn hostile_text_is_shown_harmless_and_short() {
         "k".repeat(500)
     );
     insta::assert_snapshot!(after_head(&text), @r#"
-    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, environments, checks, groups, ledger, health, notify, secrets)
-    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, environments, checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
     cascade-sync.yaml:7:9: remote: this is not the name of a git remote
     cascade-sync.yaml:8:20: sandbox.settle: `\x1b[31m` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     "#);

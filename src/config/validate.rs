@@ -8,7 +8,7 @@ use std::rc::Rc;
 use ignore::gitignore::GitignoreBuilder;
 
 use super::message::Placeholder;
-use super::model::{Approval, Config, Expanded, MessageSpec};
+use super::model::{Approval, AutoMode, Config, Expanded, MessageSpec, PromoteMode};
 use super::node::{Kind, Node, NodeId, Place, dotted};
 use super::problem::{Position, Report, brief, nearest, quoted_message};
 use super::refname::branch_problem;
@@ -98,6 +98,9 @@ impl Checker<'_> {
         if branch_problem(&config.remote).is_some() {
             self.report_value(&["remote"], "this is not the name of a git remote");
         }
+        if config.remote_deadline.0.is_zero() {
+            self.report_value(&["remote_deadline"], NOT_ZERO);
+        }
     }
 
     fn check_sandbox(&mut self, config: &Config) {
@@ -182,6 +185,9 @@ impl Checker<'_> {
             }
             if let Some(problem) = branch_problem(&environment.branch) {
                 self.report_value(&[path[0], name, "branch"], problem);
+            }
+            if environment.promote == PromoteMode::Manual && environment.auto == AutoMode::Every {
+                self.report_value(&[path[0], name, "auto"], "nothing is promoted by itself: it wants `promote: auto`");
             }
             if let Some(approval) = &environment.approval {
                 self.check_approval(config, name, approval);

@@ -44,6 +44,14 @@ pub enum Error {
         /// The branch's short name.
         name: String,
     },
+    /// A branch that somebody named exists neither here nor on the remote.
+    #[error("there is no branch `{name}`, neither here nor on {remote}")]
+    BranchUnknown {
+        /// The branch's short name, escaped.
+        name: String,
+        /// The remote.
+        remote: String,
+    },
     /// A name is not a valid branch name.
     #[error("`{name}` is not a valid branch name")]
     InvalidBranch {
@@ -208,6 +216,7 @@ impl Kinded for Error {
             | Self::NoCommits { .. }
             | Self::Unsupported { .. }
             | Self::BranchMissing { .. }
+            | Self::BranchUnknown { .. }
             | Self::InvalidBranch { .. } => ErrorKind::Usage,
             Self::RefMoved { .. } | Self::RemoteMoved { .. } => ErrorKind::Superseded,
             Self::MergeConflict { .. } => ErrorKind::Conflict,
@@ -236,6 +245,7 @@ impl Kinded for Error {
             Self::Bare { .. } => "clone it and run cascade in the clone",
             Self::NoCommits { .. } => "make the first commit: `git add -A && git commit -m \"First commit\"`",
             Self::BranchMissing { .. } => "run `cascade init` to create the pipeline's branches",
+            Self::BranchUnknown { .. } => "list them with `git branch --all`",
             Self::RemoteMoved { .. } => "see what came: `git fetch` and `git log`; then promote again",
             Self::RemoteDenied { .. } => "check your credentials with `git ls-remote`",
             Self::RemoteUnavailable { .. } => "check the network and `git remote -v`; what is saved here is safe",

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -18,6 +19,7 @@ const CONCURRENT_OPERATIONS: usize = 4;
 pub struct Git {
     root: PathBuf,
     program_path: Option<OsString>,
+    network_deadline: Option<Duration>,
     durability: Durability,
     idle: Arc<Mutex<Vec<Repo>>>,
     places: Arc<Semaphore>,
@@ -33,11 +35,21 @@ impl Git {
         let repo = Repo::open(dir)?.with_program_path(program_path.clone());
         Ok(Self {
             program_path,
+            network_deadline: None,
             durability: Durability::Full,
             root: repo.root().to_owned(),
             idle: Arc::new(Mutex::new(vec![repo])),
             places: Arc::new(Semaphore::new(CONCURRENT_OPERATIONS)),
         })
+    }
+
+    /// Gives commands that talk to a remote another time limit than two minutes.
+    #[must_use]
+    pub fn with_network_deadline(mut self, deadline: Duration) -> Self {
+        self.network_deadline = Some(deadline);
+        // What is open already has the old limit.
+        self.idle = Arc::default();
+        self
     }
 
     /// Says whether saves wait for the disk; they do unless it is called.
@@ -63,12 +75,12 @@ impl Git {
     {
         let place = self.places.clone().acquire_owned().await.map_err(|closed| Error::Lost(closed.to_string()))?;
         let (root, path, idle) = (self.root.clone(), self.program_path.clone(), Arc::clone(&self.idle));
+        let deadline = self.network_deadline;
         let durability = self.durability;
         let done = tokio::task::spawn_blocking(move || {
             let _place = place;
             let kept = idle.lock().ok().and_then(|mut idle| idle.pop());
-            let repo = kept.map_or_else(|| Repo::open(&root).map(|repo| repo.with_program_path(path)), Ok)?;
-            let repo = repo.with_durability(durability);
+            let repo = kept.map_or_else(|| open(&root, path, deadline), Ok)?.with_durability(durability);
             let answer = work(&repo);
             if let Ok(mut idle) = idle.lock() {
                 idle.push(repo);
@@ -77,4 +89,12 @@ impl Git {
         });
         done.await.map_err(|lost| Error::Lost(lost.to_string()))?
     }
+}
+
+fn open(root: &Path, program_path: Option<OsString>, network_deadline: Option<Duration>) -> Result<Repo> {
+    let repo = Repo::open(root)?.with_program_path(program_path);
+    Ok(match network_deadline {
+        Some(deadline) => repo.with_network_deadline(deadline),
+        None => repo,
+    })
 }

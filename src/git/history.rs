@@ -16,6 +16,9 @@ use crate::base::id::ObjectId;
 /// The trailer that marks a commit which cascade made for a promotion.
 pub const PROMOTION_TRAILER: &str = "Cascade-Promotion";
 
+/// Most commits that are looked through for those that are not cascade's.
+const WALKED_COMMITS_LIMIT: usize = 10_000;
+
 /// Most commits that are listed one by one; beyond it only their number counts on.
 pub const LISTED_COMMITS_LIMIT: usize = 1_000;
 
@@ -239,28 +242,29 @@ impl Repo {
         counted.map(|(ahead, _)| ahead).map_err(Error::library("count commits"))
     }
 
-    /// Lists the commits that somebody else put on an environment's branch: on the first-parent line from `tip`,
-    /// neither reachable from `source` nor from `vetted` (what is known to be in order), and not made by cascade. A commit
-    /// that says it is a promotion's is only believed when `is_vouched` answers so.
+    /// Lists what an environment's branch has and its sources lack, newest first: the commits reachable from `tip`,
+    /// neither from a source nor from `vetted` (what is known to be in order), and not made by cascade. What a rollback
+    /// undid is not there any more and is left out. A commit that says it is a promotion's is only believed when
+    /// `is_vouched` answers so.
     ///
     /// # Errors
     /// A commit is missing, or `is_vouched` fails.
     pub fn foreign_commits(
         &self,
         tip: ObjectId,
-        source: ObjectId,
+        sources: &[ObjectId],
         vetted: Option<ObjectId>,
         is_vouched: &mut dyn FnMut(ObjectId) -> Result<bool>,
     ) -> Result<Vec<CommitSummary>> {
-        let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
-        walk.simplify_first_parent().map_err(Error::library("walk commits"))?;
-        walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
-        for known in [Some(source), vetted].into_iter().flatten() {
-            walk.hide(oid(known)?).map_err(Error::library("walk commits"))?;
-        }
+        let walk = self.walk_without(tip, sources.iter().copied().chain(vetted))?;
+        let lacking: Vec<git2::Oid> =
+            walk.take(WALKED_COMMITS_LIMIT).collect::<Result<_, _>>().map_err(Error::library("walk commits"))?;
+        let in_force = self.in_force(oid(tip)?, &lacking.iter().copied().collect())?;
         let mut foreign = Vec::new();
-        for id in walk.take(LISTED_COMMITS_LIMIT) {
-            let id = id.map_err(Error::library("walk commits"))?;
+        for id in lacking.into_iter().filter(|id| in_force.contains(id)) {
+            if foreign.len() == LISTED_COMMITS_LIMIT {
+                break;
+            }
             if !self.is_promotion(id)? || !is_vouched(object_id(id)?)? {
                 foreign.push(self.summary_of(id)?);
             }
@@ -410,11 +414,16 @@ impl Repo {
     }
 
     pub(super) fn walk_between(&self, base: Option<ObjectId>, tip: ObjectId) -> Result<Revwalk<'_>> {
+        self.walk_without(tip, base.into_iter())
+    }
+
+    /// Walks the commits reachable from `tip` and from none of `known`, newest first.
+    pub(super) fn walk_without(&self, tip: ObjectId, known: impl Iterator<Item = ObjectId>) -> Result<Revwalk<'_>> {
         let mut walk = self.inner.revwalk().map_err(Error::library("walk commits"))?;
         walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(Error::library("sort commits"))?;
         walk.push(oid(tip)?).map_err(Error::library("walk commits"))?;
-        if let Some(base) = base {
-            walk.hide(oid(base)?).map_err(Error::library("walk commits"))?;
+        for known in known {
+            walk.hide(oid(known)?).map_err(Error::library("walk commits"))?;
         }
         Ok(walk)
     }

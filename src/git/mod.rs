@@ -13,6 +13,7 @@ pub mod history;
 mod index;
 pub mod ledger;
 pub mod leftover;
+mod lineage;
 pub mod locks;
 pub mod merge;
 mod names;
@@ -35,11 +36,12 @@ pub use git2::Oid;
 pub use handle::Git;
 pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
+pub use lineage::RESTORES_TRAILER;
 pub use merge::ROLLBACK_TRAILER;
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{
-    Change, ChangeKind, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
+    Change, ChangeKind, Clash, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
     RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside,
 };
 pub use setup::Setup;

@@ -15,7 +15,7 @@ use crate::base::escape::{shown, shown_lines};
 
 /// Longest time a local command may take.
 const LOCAL_DEADLINE: Duration = Duration::from_secs(600);
-/// Longest time a command that talks to a remote may take.
+/// Longest time a command that talks to a remote may take, unless the repository was given another.
 pub(super) const NETWORK_DEADLINE: Duration = Duration::from_secs(120);
 /// Longest time that streams may stay open after their command has ended.
 const STREAM_GRACE: Duration = Duration::from_secs(1);

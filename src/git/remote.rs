@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::branch::full_name;
 use super::error::{Error, Result};
 use super::ledger::LEDGER;
-use super::program::{NETWORK_DEADLINE, Output, Program};
+use super::program::{Output, Program};
 use super::repo::Repo;
 use crate::base::escape::{shell_word, shown};
 use crate::base::id::ObjectId;
@@ -73,7 +73,7 @@ impl Repo {
 
     /// Asks the remote where some references are, by their full names; answers them in that order.
     pub(super) fn remote_refs(&self, remote: &str, names: &[&str]) -> Result<Vec<Option<ObjectId>>> {
-        let listed = self.ask(remote, names, NETWORK_DEADLINE)?;
+        let listed = self.ask(remote, names, self.network_deadline())?;
         let text = String::from_utf8_lossy(&listed);
         let listed: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once('\t')).collect();
         let target = |name: &&str| {
@@ -82,6 +82,15 @@ impl Repo {
             found.map(|(id, _)| id.parse().map_err(malformed)).transpose()
         };
         names.iter().map(target).collect()
+    }
+
+    /// Answers the tip of a branch here or, where there is none, of the remote's branch as it was last seen.
+    ///
+    /// # Errors
+    /// [`Error::BranchUnknown`]: neither is there.
+    pub fn known_branch_tip(&self, remote: &str, branch: &str) -> Result<ObjectId> {
+        let tip = self.branch_tip(branch)?.map_or_else(|| self.tracking_tip(remote, branch), |tip| Ok(Some(tip)))?;
+        tip.ok_or_else(|| Error::BranchUnknown { name: shown(branch.as_bytes()), remote: remote.to_owned() })
     }
 
     /// Asks the remote about a branch, to learn whether it answers at all.
@@ -107,6 +116,15 @@ impl Repo {
         if output.status.success() { Ok(output.stdout) } else { Err(network_error(remote, &output)) }
     }
 
+    /// Asks the remote once where some branches are; answers them in that order.
+    ///
+    /// # Errors
+    /// As [`Repo::remote_tip`].
+    pub fn remote_branches(&self, remote: &str, branches: &[&str]) -> Result<Vec<Option<ObjectId>>> {
+        let names = branches.iter().map(|branch| full_name(branch)).collect::<Result<Vec<_>>>()?;
+        self.remote_refs(remote, &names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// Fetches a remote's branch into its tracking reference; what came is durable.
     ///
     /// # Errors
@@ -116,7 +134,7 @@ impl Repo {
         // One pack is one thing to wait for: git would make files of a hundred objects.
         let arguments = ["-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"];
         let arguments = arguments.into_iter().chain(["--end-of-options", remote, &refspec]);
-        let output = Program::new_durable(self, arguments).deadline(NETWORK_DEADLINE).run()?;
+        let output = Program::new_durable(self, arguments).deadline(self.network_deadline()).run()?;
         if output.status.success() { Ok(()) } else { Err(network_error(remote, &output)) }
     }
 
@@ -160,7 +178,7 @@ impl Repo {
         }
         arguments.extend(["--end-of-options".to_owned(), remote.to_owned()]);
         arguments.extend(sent.iter().map(|Sent { full, commit, .. }| format!("{commit}:{full}")));
-        Program::new(self, &arguments).deadline(NETWORK_DEADLINE).run()
+        Program::new(self, &arguments).deadline(self.network_deadline()).run()
     }
 }
 

@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
+use std::time::Duration;
 
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
 
 use super::error::{Error, Result};
 use super::index::Proved;
 use super::pack::PackWriter;
+use super::program::NETWORK_DEADLINE;
 use crate::config::Durability;
 
 /// An opened repository with a working tree.
@@ -17,6 +19,7 @@ pub struct Repo {
     pub(super) inner: Repository,
     root: PathBuf,
     program_path: Option<OsString>,
+    network_deadline: Duration,
     /// The index as this process left it, which need not be proved to be whole again.
     pub(super) proved_index: Cell<Option<Proved>>,
     durability: Durability,
@@ -55,7 +58,14 @@ impl Repo {
             .map_err(|source| open_error(dir, source))?;
         let root = inner.workdir().ok_or_else(|| Error::Bare { path: dir.to_owned() })?;
         let root = root.canonicalize().map_err(Error::io("resolve", root))?;
-        Ok(Self { inner, root, program_path: None, proved_index: Cell::new(None), durability: Durability::Full })
+        Ok(Self {
+            inner,
+            root,
+            program_path: None,
+            network_deadline: NETWORK_DEADLINE,
+            proved_index: Cell::new(None),
+            durability: Durability::Full,
+        })
     }
 
     /// Lets the git program (and the hooks it runs) search for programs in `path` instead of the inherited `PATH`.
@@ -63,6 +73,18 @@ impl Repo {
     pub fn with_program_path(mut self, path: Option<OsString>) -> Self {
         self.program_path = path;
         self
+    }
+
+    /// Gives commands that talk to a remote another time limit than two minutes.
+    #[must_use]
+    pub fn with_network_deadline(mut self, deadline: Duration) -> Self {
+        self.network_deadline = deadline;
+        self
+    }
+
+    /// Answers how long a command that talks to a remote may take.
+    pub(in crate::git) fn network_deadline(&self) -> Duration {
+        self.network_deadline
     }
 
     /// Says whether saves by this handle wait for the disk; they do unless it is called. Whatever else is written does.

@@ -49,7 +49,7 @@ pub(super) use self::mend::PLACE_PREFIX as INDEX_PLACE_PREFIX;
 pub use self::mend::{IndexDamage, Obstacle, Rebuilt};
 pub use self::proposal::{PATCH_LIMIT_BYTES, PATCH_LIMIT_FILES, Proposal};
 use self::publish::{Moved, Publication};
-pub use self::pull::{PullAnswer, PullRequest, Pulled};
+pub use self::pull::{Clash, PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};

@@ -115,6 +115,9 @@ pub struct Record {
     pub branch: String,
     /// The commit that is promoted.
     pub source: ObjectId,
+    /// The branch that it comes from, past the environments before; nothing where it comes from upstream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hotfix: Option<String>,
     /// The branch's tip that the candidate builds on.
     pub previous: Option<ObjectId>,
     /// The candidate.
@@ -392,6 +395,7 @@ fn record(moment: Moment, known: &Known<'_>) -> Record {
         environment: promotion.environment.clone(),
         branch: known.branch.to_owned(),
         source: promotion.source,
+        hotfix: promotion.hotfix.clone(),
         previous: promotion.previous,
         candidate: promotion.candidate,
         tree: promotion.tree,

@@ -15,7 +15,7 @@ use super::gate::Electorate;
 use crate::base::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::config::{Environment, Waivable};
+use crate::config::{Environment, HistoryMode, Waivable};
 use crate::git::{LinedCommit, Signature, SignatureStatus};
 use crate::store::{ApprovalRecord, CheckPhase, State};
 
@@ -83,6 +83,13 @@ pub struct Release {
     pub signature: Signature,
     /// What is wrong with it.
     pub problems: Vec<Problem>,
+}
+
+impl Release {
+    /// Answers whether the entry that should speak for it is about something else.
+    fn is_different(&self) -> bool {
+        self.problems.iter().any(|problem| matches!(problem, Problem::Different(_)))
+    }
 }
 
 /// What brought a commit onto an environment's branch.
@@ -290,6 +297,8 @@ struct Evidence<'a> {
     is_live: bool,
     /// The entry that it may land.
     landing: Option<Attested<'a>>,
+    /// Whether it has the tip that it landed on in its history.
+    follows: bool,
     /// The entry that it takes a promotion back.
     returning: Option<Attested<'a>>,
     /// The tree of the commit that it brings back.
@@ -308,7 +317,7 @@ fn judge(evidence: &Evidence<'_>) -> Vec<Problem> {
     };
     let record = entry.statement.record();
     problems.extend(match evidence.landing {
-        Some(_) => difference_of_landing(evidence.commit, record),
+        Some(_) => difference_of_landing(evidence, record),
         None => difference_of_return(evidence, record),
     });
     if evidence.landing.is_some() {
@@ -318,10 +327,17 @@ fn judge(evidence: &Evidence<'_>) -> Vec<Problem> {
     problems
 }
 
-fn difference_of_landing(commit: &LinedCommit, record: &Record) -> Option<Problem> {
+fn difference_of_landing(evidence: &Evidence<'_>, record: &Record) -> Option<Problem> {
+    let commit = evidence.commit;
     let expected: Vec<ObjectId> = record.previous.into_iter().chain([record.source]).collect();
     if record.tree != Some(commit.tree) {
         return Some(Problem::Different("the commit has another tree"));
+    }
+    if commit.summary.id == record.source {
+        // Rules that cannot be read are told elsewhere.
+        let is_linear = evidence.rules.is_none_or(|rules| rules.environment.history == HistoryMode::Linear);
+        let may_be = is_linear && evidence.follows;
+        return (!may_be).then_some(Problem::Different("the branch was moved to the source, which may not be"));
     }
     (commit.parents != expected).then_some(Problem::Different("the commit has other parents"))
 }

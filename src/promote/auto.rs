@@ -1,20 +1,27 @@
 //! Promotions that nobody asks for: environments with `promote: auto` follow what reaches their source.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::approve::proceed;
+use super::drift::Past;
 use super::error::Result;
 use super::facts::findings;
+use super::gate::{Finding, Gate};
 use super::plan::environment_of;
-use super::run::{Request, Silent, lock, promote, recover};
-use crate::base::id::ObjectId;
-use crate::config::PromoteMode;
+use super::run::{Request, Silent, Source, lock, promote, recover};
+use crate::base::id::{ObjectId, PromotionId};
+use crate::config::{AutoMode, PromoteMode};
 use crate::context::Context;
 use crate::store::{Promotion, State};
 
 /// Pause between two looks at gates that time or a person opens, and at sources that others promote to.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// So many promotions of an environment are looked through for the last one that was tried.
+const REMEMBERED_LIMIT: i64 = 200;
 
 /// What sends the follower to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +32,7 @@ pub enum Cause {
     Time,
 }
 
-/// Takes up what a crash interrupted, then follows the tips of the sandbox's branch until nobody sends any more; only
-/// the newest counts. Gates that open later, and environments whose source is promoted by hand, are looked after too.
+/// Takes up what a crash interrupted, then follows the tips of the sandbox's branch until nobody sends any more. Gates that open later, and environments whose source is promoted by hand, are looked after too.
 ///
 /// A failure is logged; the next tip tries again.
 pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
@@ -63,43 +69,185 @@ async fn take_up_interrupted(ctx: &Context) -> Result<()> {
 /// As [`promote`].
 pub async fn follow_once(ctx: &Context, cause: Cause) -> Result<()> {
     for (environment, spec) in &ctx.config.environments {
-        if spec.promote == PromoteMode::Auto && is_wanted(ctx, environment, cause).await? {
-            attempt(ctx, environment).await?;
+        match (spec.promote, spec.auto) {
+            (PromoteMode::Manual, _) => {}
+            (PromoteMode::Auto, AutoMode::Latest) => {
+                let turn = latest(ctx, environment, cause).await?;
+                take(ctx, environment, turn).await?;
+            }
+            (PromoteMode::Auto, AutoMode::Every) => promote_each(ctx, environment, cause).await?,
         }
     }
     Ok(())
 }
 
-/// Answers whether a try is worth it: something new came, or the gates of what waits are open by now. A refusal stays
-/// one until there is something new.
-async fn is_wanted(ctx: &Context, environment: &str, cause: Cause) -> Result<bool> {
+/// What an environment's turn is.
+#[derive(Debug, PartialEq, Eq)]
+enum Turn {
+    /// There is nothing to do, or nothing that could be done now.
+    Rest,
+    /// A new promotion.
+    Propose(Source),
+    /// The promotion that waits: its gates are open by now.
+    Proceed(PromotionId),
+    /// A promotion that its process left in the middle of a step, or is still at.
+    Recover,
+}
+
+/// Decides whether a try is worth it: something new came, or the gates of what waits are open by now. A refusal stays
+/// one until there is something new, and so does drift.
+async fn latest(ctx: &Context, environment: &str, cause: Cause) -> Result<Turn> {
     let (spec, source_branch) = environment_of(ctx, environment)?;
-    let branch = spec.branch.clone();
+    let (branch, mut past) = (spec.branch.clone(), Past::of(ctx, environment).await?);
     let news = ctx.git.run(move |repo| {
         let (source, tip) = (repo.branch_tip(&source_branch)?, repo.branch_tip(&branch)?);
         let Some((source, tip)) = source.zip(tip) else { return Ok(source) };
         let is_there = repo.is_ancestor(source, tip)? && repo.tree_of(source)? == repo.tree_of(tip)?;
-        Ok((!is_there).then_some(source))
+        Ok((!is_there && past.drift(repo, tip, &[source])?.is_none()).then_some(source))
     });
-    let Some(source) = news.await? else { return Ok(false) };
+    let news = news.await?;
+    if let Some(waiting) = unfinished(ctx, environment).await? {
+        if waiting.step.is_some() {
+            return Ok(Turn::Recover);
+        }
+        // A person's hotfix is not superseded by automation.
+        let is_older = waiting.hotfix.is_none() && news.is_some_and(|source| source != waiting.source);
+        if !is_older {
+            return proceed_if_open(ctx, waiting).await;
+        }
+    }
+    let Some(source) = news else { return Ok(Turn::Rest) };
     let newest = ctx.store.promotions(Some(environment), 1).await?.into_iter().next();
-    match newest.filter(|newest| newest.source == source) {
-        Some(waiting) if waiting.state == State::Waiting => gates_are_open(ctx, &waiting).await,
-        Some(tried) => Ok(!tried.state.is_final()),
-        None => Ok(cause == Cause::Pushed || ctx.config.upstream(environment).is_some()),
+    let is_tried = newest.is_some_and(|newest| newest.source == source && newest.state.is_final());
+    let may_begin = cause == Cause::Pushed || ctx.config.upstream(environment).is_some();
+    Ok(if is_tried || !may_begin { Turn::Rest } else { Turn::Propose(Source::Upstream) })
+}
+
+/// Answers what has not landed yet; what rests unverified is live, and nothing waits for it.
+async fn unfinished(ctx: &Context, environment: &str) -> Result<Option<Promotion>> {
+    let unfinished = ctx.store.unfinished().await?;
+    Ok(unfinished.into_iter().rfind(|promotion| promotion.environment == environment && !promotion.is_paused()))
+}
+
+/// Goes on with what waits where it can; what is only offered so far is begun.
+async fn proceed_if_open(ctx: &Context, waiting: Promotion) -> Result<Turn> {
+    if waiting.state == State::Planned && waiting.hotfix.is_none() {
+        return Ok(Turn::Propose(Source::Commit(waiting.source)));
+    }
+    let is_open = waiting.state == State::Waiting && findings(ctx, &waiting).await?.iter().all(|finding| finding.open);
+    Ok(if is_open { Turn::Proceed(waiting.id) } else { Turn::Rest })
+}
+
+/// Promotes what waits in line, one after the other, until one has to wait for somebody or something.
+async fn promote_each(ctx: &Context, environment: &str, cause: Cause) -> Result<()> {
+    loop {
+        let turn = next_in_line(ctx, environment, cause).await?;
+        match take(ctx, environment, turn).await? {
+            Some(promotion) if is_tried(&promotion) => {}
+            _ => return Ok(()),
+        }
     }
 }
 
-async fn gates_are_open(ctx: &Context, waiting: &Promotion) -> Result<bool> {
-    Ok(findings(ctx, waiting).await?.iter().all(|finding| finding.open))
+/// Decides which commit of the source is next: the oldest that is neither in the environment nor was tried.
+async fn next_in_line(ctx: &Context, environment: &str, cause: Cause) -> Result<Turn> {
+    let waiting = unfinished(ctx, environment).await?;
+    if waiting.as_ref().is_some_and(|waiting| waiting.step.is_some()) {
+        return Ok(Turn::Recover);
+    }
+    if let Some(waiting) = waiting {
+        let can_never_soak = findings(ctx, &waiting).await?.iter().any(is_gone_upstream);
+        if !can_never_soak || waiting.hotfix.is_some() {
+            return proceed_if_open(ctx, waiting).await;
+        }
+        let after = after(line(ctx, environment).await?, |commit| commit == waiting.source);
+        return Ok(after.map_or(Turn::Rest, |next| Turn::Propose(Source::Commit(next))));
+    }
+    let mut earlier = ctx.store.promotions(Some(environment), REMEMBERED_LIMIT).await?;
+    earlier.retain(|promotion| promotion.hotfix.is_none());
+    let tried: HashSet<ObjectId> = earlier.iter().filter(|earlier| is_tried(earlier)).map(|it| it.source).collect();
+    let Some(next) = after(line(ctx, environment).await?, |commit| tried.contains(&commit)) else {
+        return Ok(Turn::Rest);
+    };
+    let is_refused = cause == Cause::Time && earlier.iter().any(|earlier| earlier.source == next);
+    Ok(if is_refused { Turn::Rest } else { Turn::Propose(Source::Commit(next)) })
 }
 
-async fn attempt(ctx: &Context, environment: &str) -> Result<()> {
+/// Answers what comes after the last commit of a line that is done; the first where none is.
+fn after(line: Vec<ObjectId>, is_done: impl Fn(ObjectId) -> bool) -> Option<ObjectId> {
+    let next = line.iter().rposition(|commit| is_done(*commit)).map_or(0, |last| last + 1);
+    line.get(next).copied()
+}
+
+/// Answers whether a candidate waits to soak where something newer has taken its place already.
+fn is_gone_upstream(finding: &Finding) -> bool {
+    finding.gate == Gate::Soak && !finding.open && finding.since.is_none()
+}
+
+/// Answers whether a commit had its try: what somebody else's push came before, or what was never planned, had none.
+fn is_tried(promotion: &Promotion) -> bool {
+    match promotion.state {
+        State::Superseded => false,
+        State::Failed => promotion.candidate.is_some(),
+        state => state.is_final(),
+    }
+}
+
+/// Lists the commits of the source that the environment lacks, oldest first; saves that are not pushed yet are left out.
+async fn line(ctx: &Context, environment: &str) -> Result<Vec<ObjectId>> {
+    let (spec, source_branch) = environment_of(ctx, environment)?;
+    let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+    let is_pushed = ctx.config.upstream(environment).is_none() && ctx.config.sandbox.push;
+    let line = ctx.git.run(move |repo| {
+        let tip = repo.branch_tip(&source_branch)?;
+        let there = match is_pushed && repo.has_remote(&remote) {
+            true => repo.tracking_tip(&remote, &source_branch)?,
+            false => tip,
+        };
+        let Some((tip, there)) = tip.zip(there) else { return Ok(Vec::new()) };
+        let end = if repo.is_ancestor(there, tip)? { there } else { tip };
+        let known: Vec<ObjectId> = repo.branch_tip(&branch)?.into_iter().collect();
+        repo.line_between(&known, end)
+    });
+    Ok(line.await?)
+}
+
+async fn take(ctx: &Context, environment: &str, turn: Turn) -> Result<Option<Promotion>> {
+    if turn == Turn::Rest {
+        return Ok(None);
+    }
     let held = lock(ctx, true).await?;
-    let purpose = Some("follows its source by itself".to_owned());
-    let request = Request { environment: environment.to_owned(), purpose, ..Request::default() };
-    let promotion = promote(ctx, &held, &request, &mut Silent).await?;
+    let promotion = match turn {
+        Turn::Rest => return Ok(None),
+        Turn::Recover => {
+            let recovered = recover(ctx, &held, &mut Silent).await?;
+            return Ok(recovered.into_iter().rfind(|promotion| promotion.environment == environment));
+        }
+        Turn::Proceed(id) => proceed(ctx, &held, id.as_str(), &mut Silent).await?,
+        Turn::Propose(source) => {
+            let purpose = Some("follows its source by itself".to_owned());
+            let request = Request { source, purpose, ..Request::to(environment) };
+            promote(ctx, &held, &request, &mut Silent).await?
+        }
+    };
     let reason = promotion.reason.as_deref().unwrap_or_default();
     tracing::info!(environment, id = %promotion.id, state = %promotion.state, reason, "automatic promotion");
-    Ok(())
+    Ok(Some(promotion))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_next_of_a_line_comes_after_all_that_is_done(length in 0_u8..20, done in proptest::collection::hash_set(0_u8..25, 0..8)) {
+            let id = |byte| ObjectId::from_bytes([byte; 20]);
+            let line: Vec<ObjectId> = (0..length).map(id).collect();
+            let next = after(line, |commit| done.contains(&commit.as_bytes()[0]));
+            let expected = done.iter().filter(|done| **done < length).max().map_or(0, |last| last + 1);
+            prop_assert_eq!(next, (expected < length).then(|| id(expected)));
+        }
+    }
 }

@@ -70,6 +70,22 @@ pub enum Error {
         /// The person.
         person: String,
     },
+    /// A branch cannot be promoted past the environments before.
+    #[error("`{branch}` is no hotfix for {environment}: it is the branch of it, or what feeds it anyway")]
+    NotAHotfix {
+        /// The branch, escaped.
+        branch: String,
+        /// The environment.
+        environment: String,
+    },
+    /// What an environment has cannot be merged into the sandbox's branch.
+    #[error("what {environment} has is not brought back: {why}")]
+    CannotBringBack {
+        /// The environment.
+        environment: String,
+        /// What is in the way, and what to do.
+        why: String,
+    },
     /// The person is not among those who may approve.
     #[error("{person} may not approve promotions to {environment}")]
     NotAnApprover {
@@ -124,11 +140,13 @@ impl Kinded for Error {
             Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::UnknownEnvironment { .. }
+            | Self::NotAHotfix { .. }
             | Self::NotNow { .. }
             | Self::NothingToRollBack { .. }
             | Self::NoRollback { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
             Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } => ErrorKind::Denied,
+            Self::CannotBringBack { .. } => ErrorKind::Conflict,
             Self::Policy { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
             Self::OutOfPhase { .. } => ErrorKind::Internal,
@@ -145,6 +163,9 @@ impl Kinded for Error {
             Self::UnknownEnvironment { known, .. } => Some(format!("the environments are: {}", known.join(", "))),
             Self::Busy { .. } => Some("wait until it is done (`cascade status --watch`), then try again".to_owned()),
             Self::NotNow { hint, .. } => hint.clone(),
+            Self::NotAHotfix { environment, .. } => {
+                Some(format!("`cascade promote {environment}` promotes what feeds it"))
+            }
             Self::NothingToRollBack { environment } | Self::NoRollback { environment, .. } => {
                 Some(format!("see `cascade history {environment}`"))
             }
@@ -159,7 +180,7 @@ impl Kinded for Error {
             Self::Policy { commit, .. } => {
                 Some(format!("mend cascade-sync.yaml as commit {commit} has it, or set the variables it needs"))
             }
-            Self::OutOfPhase { .. } | Self::Directory { .. } => None,
+            Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } => None,
         }
     }
 }

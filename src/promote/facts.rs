@@ -8,7 +8,7 @@ use super::gate::{self, Facts, Gate};
 use super::phase::Event;
 use super::plan::Preview;
 use super::policy::{self, Policy};
-use super::run::{Request, wish};
+use super::run::{Request, proposal};
 use super::verification;
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
@@ -84,6 +84,7 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         promotion: Some(promotion.id.clone()),
         requested_by: promotion.requested_by.clone(),
         source: promotion.source,
+        is_hotfix: promotion.hotfix.is_some(),
         candidate,
         tree,
         hold,
@@ -149,9 +150,8 @@ async fn live_upstream_since(ctx: &Context, environment: &str, source: ObjectId)
 ///
 /// # Errors
 /// Unknown environment; the store or the repository cannot be read.
-pub async fn forecast(ctx: &Context, environment: &str, preview: &Preview) -> Result<Vec<gate::Finding>> {
-    let request = Request { environment: environment.to_owned(), ..Request::default() };
-    let wished = wish(ctx, &request).await?;
+pub async fn forecast(ctx: &Context, request: &Request, preview: &Preview) -> Result<Vec<gate::Finding>> {
+    let wished = proposal(ctx, request, preview.source).await?;
     let tree = preview.source_tree;
     let offered = Promotion { previous: preview.tip, candidate: Some(preview.source), tree: Some(tree), ..wished };
     let facts = facts(ctx, &offered).await?.map(|facts| Facts { promotion: None, ..facts });

@@ -27,6 +27,8 @@ pub struct Facts {
     pub requested_by: String,
     /// The source commit.
     pub source: ObjectId,
+    /// Whether it comes past the environments before.
+    pub is_hotfix: bool,
     /// The candidate commit.
     pub candidate: ObjectId,
     /// The candidate's tree.
@@ -144,7 +146,10 @@ impl Gate {
 /// Asks every gate.
 #[must_use]
 pub fn ask(facts: &Facts) -> Vec<Finding> {
-    let soak = soak(facts.soak, facts.live_upstream_since, facts.now);
+    let soak = match facts.is_hotfix {
+        true => no_soak(facts.soak),
+        false => soak(facts.soak, facts.live_upstream_since, facts.now),
+    };
     let findings = [hold(facts), quarantine(facts), soak, freeze(facts), checks(facts), approval(facts)];
     findings.into_iter().flatten().map(|finding| waived(finding, facts)).collect()
 }
@@ -269,6 +274,12 @@ fn checks(facts: &Facts) -> Option<Finding> {
             Finding::closed(Gate::Checks, told.join("; "), None, format!("`cascade promote {}`", facts.environment))
         }
     })
+}
+
+/// Answers for a hotfix, which does not come from upstream, that it need not soak there; nothing where nothing must.
+fn no_soak(required: Span) -> Option<Finding> {
+    let fact = format!("does not apply: a hotfix does not come from upstream (others soak there for {required})");
+    (required.as_ms() > 0).then(|| Finding::open(Gate::Soak, fact, None))
 }
 
 fn approval(facts: &Facts) -> Option<Finding> {
@@ -427,6 +438,7 @@ mod tests {
             promotion: Some(PromotionId::from_stored("k3f9x2ab")),
             requested_by: "ann".to_owned(),
             source: id(1),
+            is_hotfix: false,
             candidate: id(2),
             tree: id(3),
             hold: None,
@@ -535,6 +547,17 @@ mod tests {
         facts.live_upstream_since = Some(from_ms(900_000));
         assert_eq!(closed_summary(&ask(&facts)).as_deref(), Some("must soak upstream for another 8m20s"));
         facts.live_upstream_since = Some(from_ms(400_000));
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn a_hotfix_need_not_soak_but_needs_its_approval() {
+        let mut facts = facts();
+        (facts.soak, facts.is_hotfix) = (Span::seconds(600), true);
+        let findings = ask(&facts);
+        assert!(findings[0].open && findings[0].fact.starts_with("does not apply"), "{findings:?}");
+        assert!(!is_open(&facts), "nobody approved it");
+        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
         assert!(is_open(&facts));
     }
 

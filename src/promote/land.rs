@@ -1,4 +1,5 @@
-//! Moving branches forward: the remote first, with a lease, then the local one by compare-and-swap.
+//! Moving branches forward: the remote first, with a lease, then the local one by compare-and-swap. Each is read back
+//! and compared with what was checked.
 
 use super::attestation::Moment;
 use super::error::Result;
@@ -18,6 +19,10 @@ struct Landing {
     remote: Option<String>,
     previous: Option<ObjectId>,
     candidate: ObjectId,
+    /// What was checked.
+    tree: ObjectId,
+    /// Whether the candidate is the source itself, which others may have landed too.
+    is_source: bool,
     log_message: String,
     entry: Addition,
 }
@@ -25,11 +30,13 @@ struct Landing {
 async fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
     let (spec, _) = environment_of(ctx, &promotion.environment)?;
     let entry = Addition::of(ctx, promotion, Moment::Landing).await?;
-    Ok(promotion.candidate.map(|candidate| Landing {
+    Ok(promotion.candidate.zip(promotion.tree).map(|(candidate, tree)| Landing {
         branch: spec.branch.clone(),
         remote: promotion.remote.clone(),
         previous: promotion.previous,
         candidate,
+        tree,
+        is_source: candidate == promotion.source,
         log_message: format!("cascade: promotion {}", promotion.id),
         entry,
     }))
@@ -65,6 +72,7 @@ pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Resul
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RefMoved { .. }) if pushed => Ok(Event::LocalMoved(moved.to_string())),
         Err(moved @ git::Error::RefMoved { .. }) => Ok(Event::Superseded(moved.to_string())),
+        Err(other_content @ git::Error::Integrity { .. }) => Ok(Event::Mismatched(other_content.to_string())),
         Err(no @ git::Error::NotSigned { .. }) => Ok(Event::Failed(no.to_string())),
         Err(other) => Err(other.into()),
     }
@@ -82,34 +90,80 @@ impl Landing {
             return Ok((Event::Superseded(self.moved("locally", local)), None));
         }
         let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
-        if theirs == Some(self.candidate) {
-            return Ok((Event::LandedRemote, None));
+        if self.is_landed(repo, remote, theirs)? {
+            // Where others landed the very same, nothing is told of this promotion yet.
+            self.entry.append(repo)?;
+            return Ok((self.compare_remote(repo, remote, theirs)?, None));
         }
         if !self.may_follow(repo, theirs)? {
-            return Ok((Event::Superseded(self.moved(&format!("on {remote}"), theirs)), None));
+            return Ok((self.superseded_on(repo, remote, theirs)?, None));
         }
         self.entry.append(repo)?;
         let push = BranchPush { remote, branch: &self.branch, commit: self.candidate, expected: theirs };
-        let published = self.entry.push(repo, push, ledger)?;
-        match repo.remote_tip(remote, &self.branch)? {
-            Some(tip) if tip == self.candidate => Ok((Event::LandedRemote, published)),
-            other => Ok((Event::Superseded(self.moved(&format!("on {remote}"), other)), published)),
+        match self.entry.push(repo, push, ledger) {
+            Ok(published) => {
+                let found = repo.remote_tip(remote, &self.branch)?;
+                Ok((self.compare_remote(repo, remote, found)?, published))
+            }
+            Err(git::Error::RemoteMoved { .. }) => match repo.remote_tip(remote, &self.branch)? {
+                Some(tip) if tip == self.candidate => Ok((self.compare_remote(repo, remote, Some(tip))?, None)),
+                found => Ok((self.superseded_on(repo, remote, found)?, None)),
+            },
+            Err(other) => Err(other),
         }
+    }
+
+    /// Answers whether an earlier try, cut off before it was journaled, brought the candidate to the remote.
+    fn is_landed(&self, repo: &Repo, remote: &str, theirs: Option<ObjectId>) -> git::Result<bool> {
+        match theirs {
+            Some(tip) if tip == self.candidate => Ok(true),
+            // A source that others built upon may as well have been landed by others.
+            Some(tip) if !self.is_source && Some(tip) != self.previous => self.contains(repo, remote, tip),
+            _ => Ok(false),
+        }
+    }
+
+    /// Answers whether the candidate is in the history of the remote's `tip`.
+    fn contains(&self, repo: &Repo, remote: &str, tip: ObjectId) -> git::Result<bool> {
+        repo.fetch(remote, &self.branch)?;
+        Ok(repo.is_ancestor(self.candidate, tip).unwrap_or(false))
+    }
+
+    /// Compares what the remote's branch has, now that the candidate was pushed there, with what was checked.
+    fn compare_remote(&self, repo: &Repo, remote: &str, found: Option<ObjectId>) -> git::Result<Event> {
+        let has_candidate = match found {
+            Some(tip) if tip == self.candidate => true,
+            Some(tip) => self.contains(repo, remote, tip)?,
+            None => false,
+        };
+        let tree = found.and_then(|tip| repo.tree_of(tip).ok());
+        if has_candidate && tree == Some(self.tree) {
+            return Ok(Event::LandedRemote);
+        }
+        Ok(self.mismatched(&format!(" on {remote}"), found, tree))
     }
 
     fn land_local(&self, repo: &Repo) -> git::Result<Event> {
         let local = repo.branch_tip(&self.branch)?;
-        if local == Some(self.candidate) {
+        if local != Some(self.candidate) {
+            if !self.may_follow(repo, local)? {
+                return Err(git::Error::RefMoved { name: self.branch.clone(), expected: self.previous, found: local });
+            }
+            if self.remote.is_none() {
+                self.entry.append(repo)?;
+            }
+            repo.move_branch(&self.branch, local, self.candidate, &self.log_message)?;
+        }
+        let found = repo.branch_tip(&self.branch)?;
+        let tree = found.map(|tip| repo.tree_of(tip)).transpose()?;
+        if (found, tree) == (Some(self.candidate), Some(self.tree)) {
             return Ok(Event::LandedLocal);
         }
-        if !self.may_follow(repo, local)? {
-            return Err(git::Error::RefMoved { name: self.branch.clone(), expected: self.previous, found: local });
-        }
-        if self.remote.is_none() {
-            self.entry.append(repo)?;
-        }
-        repo.move_branch(&self.branch, local, self.candidate, &self.log_message)?;
-        Ok(Event::LandedLocal)
+        Ok(self.mismatched("", found, tree))
+    }
+
+    fn mismatched(&self, place: &str, found: Option<ObjectId>, tree: Option<ObjectId>) -> Event {
+        mismatched(&format!("`{}`{place}", self.branch), (self.candidate, self.tree), (found, tree))
     }
 
     /// Answers whether the candidate can follow on `tip` without losing anything: it is the planned tip, or behind it.
@@ -122,13 +176,57 @@ impl Landing {
         }
     }
 
+    /// Says who came first, as far as the remote tells.
+    fn superseded_on(&self, repo: &Repo, remote: &str, found: Option<ObjectId>) -> git::Result<Event> {
+        let winner = match found {
+            Some(tip) => {
+                repo.fetch(remote, &self.branch)?;
+                repo.promotion_of(tip).ok().flatten().map(|id| format!(" (promotion {id})"))
+            }
+            None => None,
+        };
+        let moved = self.moved(&format!("on {remote}"), found);
+        Ok(Event::Superseded(format!("{moved}{}", winner.unwrap_or_default())))
+    }
+
     fn moved(&self, place: &str, found: Option<ObjectId>) -> String {
-        let shown = |id: Option<ObjectId>| id.map_or_else(|| "nothing".to_owned(), |id| id.short());
         format!(
             "`{}` moved {place} meanwhile: planned on {}, found {}",
             self.branch,
-            shown(self.previous),
-            shown(found)
+            shown_id(self.previous),
+            shown_id(found)
         )
+    }
+}
+
+fn mismatched(
+    place: &str,
+    (candidate, tree): (ObjectId, ObjectId),
+    (found, found_tree): (Option<ObjectId>, Option<ObjectId>),
+) -> Event {
+    Event::Mismatched(format!(
+        "{place} does not have what was checked: {} (tree {}) landed, and it reads {} (tree {})",
+        candidate.short(),
+        tree.short(),
+        shown_id(found),
+        shown_id(found_tree)
+    ))
+}
+
+fn shown_id(id: Option<ObjectId>) -> String {
+    id.map_or_else(|| "nothing".to_owned(), |id| id.short())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mismatch_names_what_was_checked_and_what_is_there() {
+        let id = |byte| ObjectId::from_bytes([byte; 20]);
+        let event = mismatched("`live` on origin", (id(1), id(2)), (Some(id(1)), Some(id(3))));
+        let why = "`live` on origin does not have what was checked: 0101010101 (tree 0202020202) landed, and it reads \
+                   0101010101 (tree 0303030303)";
+        assert_eq!(event, Event::Mismatched(why.to_owned()));
     }
 }

@@ -1,6 +1,6 @@
 //! Promotions in the ledger: an entry before a branch moves, pushed with it, and one with the verdict.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -224,8 +224,8 @@ pub(super) struct Vouchers {
 enum Vouched {
     /// There is no ledger of the branch that everybody writes to: what commits say must be believed.
     Everything,
-    /// What the ledger knows, and the tip on which its first entry built.
-    Listed { commits: HashSet<ObjectId>, before: Option<ObjectId> },
+    /// What the ledger knows, on whichever branch, and the tips on which the first entries of each branch built.
+    Listed { commits: HashSet<ObjectId>, before: HashSet<ObjectId> },
 }
 
 impl Vouchers {
@@ -234,6 +234,11 @@ impl Vouchers {
     pub fn new(ctx: &Context, branch: &str, asks: bool) -> Self {
         let remote = ctx.config.remote.clone();
         Self { branch: branch.to_owned(), remote, sign: ctx.config.ledger.sign, asks, entries: None }
+    }
+
+    /// Lets the remote be asked.
+    pub fn asking(self) -> Self {
+        Self { asks: true, ..self }
     }
 
     /// Answers whether a commit came through the pipeline, as far as the ledger can tell.
@@ -249,7 +254,7 @@ impl Vouchers {
             Some(Vouched::Listed { commits, .. }) if commits.contains(&commit) => Ok(true),
             Some(Vouched::Listed { before, .. }) => {
                 // A branch that was moved back may not have that tip any more.
-                Ok(before.is_some_and(|before| repo.is_ancestor(commit, before).unwrap_or(false)))
+                Ok(before.iter().any(|before| repo.is_ancestor(commit, *before).unwrap_or(false)))
             }
         }
     }
@@ -274,18 +279,22 @@ impl Vouchers {
     }
 
     fn listed(&self, repo: &Repo, tip: ObjectId) -> git::Result<Vouched> {
-        let (mut commits, mut before, mut is_known) = (HashSet::new(), None, false);
+        let (mut commits, mut before) = (HashSet::new(), HashMap::new());
         repo.walk_ledger(&[tip], &mut |entry| {
             let bytes = repo.statement_of(entry.id)?.unwrap_or_default();
             let Ok(statement) = Statement::parse(&bytes) else { return Ok(ControlFlow::Continue(())) };
             let record = statement.record();
-            if record.branch == self.branch && record.moment != Moment::Settled {
+            // What came from upstream was promoted there: it is on this branch as well.
+            if record.moment != Moment::Settled {
                 let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
                 commits.extend(if record.moment == Moment::Landing { record.candidate } else { back });
-                (before, is_known) = (record.previous, true);
+                commits.insert(record.source);
+                before.insert(record.branch.clone(), record.previous);
             }
             Ok(ControlFlow::Continue(()))
         })?;
+        let is_known = before.contains_key(&self.branch);
+        let before = before.into_values().flatten().collect();
         Ok(if is_known { Vouched::Listed { commits, before } } else { Vouched::Everything })
     }
 }

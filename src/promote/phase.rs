@@ -41,6 +41,8 @@ pub enum Event {
     LandedLocal,
     /// The local branch moved after the remote got the candidate.
     LocalMoved(String),
+    /// What a branch has after the candidate landed there is not what was checked.
+    Mismatched(String),
     /// The live content passed.
     Verified,
     /// The live content did not pass.
@@ -101,6 +103,7 @@ impl Event {
             Self::LandedRemote => "landed_remote",
             Self::LandedLocal => "landed_local",
             Self::LocalMoved(_) => "local_moved",
+            Self::Mismatched(_) => "mismatched",
             Self::Verified => "verified",
             Self::VerificationFailed(_) => "verification_failed",
             Self::Paused(_) => "paused",
@@ -129,6 +132,7 @@ impl Event {
             | Self::Expired(reason)
             | Self::Superseded(reason)
             | Self::LocalMoved(reason)
+            | Self::Mismatched(reason)
             | Self::VerificationFailed(reason)
             | Self::Paused(reason)
             | Self::WatchFailed(reason)
@@ -177,6 +181,7 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
         (State::Landing, Event::LandedRemote) => perform(State::Landing, Step::LandLocal),
         (State::Landing, Event::LandedLocal) => perform(State::Verifying, Step::Verify),
         (State::Landing, Event::LocalMoved(_)) => perform(State::RollingBack, Step::PlanRollback),
+        (State::Landing, Event::Mismatched(_)) => perform(State::RollingBack, Step::Quarantine),
         (State::Verifying, Event::Verified) => rest(State::Promoted),
         (State::Verifying, Event::Paused(_)) => rest(State::Verifying),
         (State::Verifying, Event::Begun) => perform(State::Verifying, Step::Verify),
@@ -226,6 +231,7 @@ fn answers(pending: Option<Step>, event: &Event) -> bool {
         Event::Probed => &[Step::Probe],
         Event::LandedRemote => &[Step::LandRemote],
         Event::LandedLocal | Event::LocalMoved(_) => &[Step::LandLocal],
+        Event::Mismatched(_) => &[Step::LandRemote, Step::LandLocal],
         Event::Verified | Event::VerificationFailed(_) | Event::Paused(_) => &[Step::Verify],
         Event::Quarantined => &[Step::Quarantine],
         Event::RollbackPlanned => &[Step::PlanRollback, Step::RollbackRemote],

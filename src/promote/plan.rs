@@ -1,13 +1,12 @@
 //! Building the candidate: which commit, on which tip, and whether anything stands in the way.
 
+use super::drift::{self, Drift, Past};
 use super::error::{Error, Result};
-use super::ledger::Vouchers;
 use super::phase::Event;
 use super::policy;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::base::units::count;
-use crate::config::Environment;
+use crate::config::{self, Environment, HistoryMode};
 use crate::context::Context;
 use crate::git::{self, CommitSummary, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
 use crate::store::Promotion;
@@ -32,8 +31,8 @@ pub struct Preview {
     pub commit_count: usize,
     /// What changes in the environment.
     pub changes: TreeChanges,
-    /// Commits that somebody else put on the environment's branch.
-    pub foreign: Vec<CommitSummary>,
+    /// What the environment has and the source lacks.
+    pub drift: Option<Drift>,
 }
 
 impl Preview {
@@ -44,26 +43,33 @@ impl Preview {
     }
 }
 
-/// Looks at what a promotion into `environment` would bring, from local references alone.
+/// Looks at what a promotion into `environment` would bring, from its usual source or as a hotfix from another branch,
+/// from local references alone.
 ///
 /// # Errors
 /// Unknown environment, missing source branch, unreadable repository.
-pub async fn preview(ctx: &Context, environment: &str) -> Result<Preview> {
-    let (spec, source_branch) = environment_of(ctx, environment)?;
-    let (branch, vetted) = (spec.branch.clone(), vetted(ctx, environment).await?);
-    let mut vouchers = Vouchers::new(ctx, &branch, false);
+pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> Result<Preview> {
+    let (spec, feeding) = environment_of(ctx, environment)?;
+    let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+    let mut past = Past::of(ctx, environment).await?;
+    let hotfix = hotfix.map(str::to_owned);
     let preview = ctx.git.run(move |repo| {
-        let source = repo.existing_branch_tip(&source_branch)?;
+        let source = match &hotfix {
+            None => repo.existing_branch_tip(&feeding)?,
+            Some(hotfix) => repo.known_branch_tip(&remote, hotfix)?,
+        };
+        let source_branch = hotfix.clone().unwrap_or(feeding);
         let tip = repo.branch_tip(&branch)?;
         let commits = repo.news_between(tip, source, git::history::LISTED_COMMITS_LIMIT)?;
         let commit_count = repo.count_news(tip, source)?;
-        let foreign = match tip {
-            Some(tip) => repo.foreign_commits(tip, source, vetted, &mut |commit| vouchers.vouch_for(repo, commit))?,
-            None => Vec::new(),
+        let drift = match (tip, &hotfix) {
+            (None, _) => None,
+            (Some(tip), Some(hotfix)) => drift::behind(repo, (&branch, tip), (hotfix, source))?,
+            (Some(tip), None) => past.drift(repo, tip, &[source])?,
         };
         let changes = repo.changes_between(tip, source)?;
         let source_tree = repo.tree_of(source)?;
-        Ok(Preview { source_branch, source, source_tree, tip, commits, commit_count, changes, foreign })
+        Ok(Preview { source_branch, source, source_tree, tip, commits, commit_count, changes, drift })
     });
     Ok(preview.await?)
 }
@@ -87,29 +93,17 @@ pub(super) fn unknown(ctx: &Context, name: &str) -> Error {
     }
 }
 
-/// Answers the commit up to which the environment's branch is known to be in order: what cascade last left there.
-pub(super) async fn vetted(ctx: &Context, environment: &str) -> Result<Option<ObjectId>> {
-    let finished = ctx.store.promotions(Some(environment), 50).await?;
-    let left = |promotion: &Promotion| match promotion.state {
-        crate::store::State::Promoted => promotion.candidate,
-        crate::store::State::RolledBack => promotion.rollback_commit,
-        _ => None,
-    };
-    Ok(finished.iter().find_map(left))
-}
-
 /// Performs the step: decides on what the candidate builds, makes it and keeps it alive.
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
     let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
-    let vetted = vetted(ctx, &promotion.environment).await?;
+    let past = Past::of(ctx, &promotion.environment).await?.asking();
     let comes_back = match &promotion.undoes {
         Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
         None => None,
     };
-    let vouchers = Vouchers::new(ctx, &spec.branch, true);
-    let (branch, sandbox) = (spec.branch.clone(), ctx.config.sandbox.branch.clone());
+    let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
     let promotion_now = promotion.clone();
-    let work = Planner { branch, source_branch, sandbox, vetted, vouchers, comes_back, promotion: promotion_now };
+    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, promotion: promotion_now };
     match ctx.git.run(move |repo| work.plan(repo)).await {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
@@ -139,8 +133,9 @@ struct Planner {
     source_branch: String,
     /// The branch that saves go to.
     sandbox: String,
-    vetted: Option<ObjectId>,
-    vouchers: Vouchers,
+    /// How the branch grows where no committed configuration says it.
+    history: HistoryMode,
+    past: Past,
     /// The tree that a rollback took away and this promotion brings back.
     comes_back: Option<ObjectId>,
     promotion: Promotion,
@@ -159,9 +154,9 @@ impl Planner {
                 format!("`{}` is checked out in {place}: switch it to another branch, then promote", self.branch);
             return Ok(Planned::Stopped(Event::Failed(reason)));
         }
-        let tip = match self.environment_tip(repo)? {
+        let tip = match environment_tip(repo, &self.branch, self.promotion.remote.as_deref())? {
             Ok(tip) => tip,
-            Err(event) => return Ok(Planned::Stopped(event)),
+            Err(different_ways) => return Ok(Planned::Stopped(Event::Drifted(different_ways))),
         };
         let source = self.promotion.source;
         let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), Ok)?;
@@ -169,58 +164,27 @@ impl Planner {
         if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
             return Ok(Planned::Stopped(Event::NothingToDo));
         }
-        let vouchers = &mut self.vouchers;
-        let foreign = repo.foreign_commits(tip, source, self.vetted, &mut |commit| vouchers.vouch_for(repo, commit))?;
-        if foreign.is_empty() {
-            return self.finish(repo, Some(tip), source_tree);
-        }
-        if !self.promotion.merge_allowed {
-            return Ok(Planned::Stopped(Event::Drifted(drift_reason(&self.branch, &foreign))));
-        }
-        let merged = repo.merge_past_rollbacks(tip, source)?;
-        self.finish(repo, Some(tip), merged)
-    }
-
-    /// Answers the commit that the environment is at: the remote's branch where it is ahead of the local one.
-    fn environment_tip(&self, repo: &Repo) -> git::Result<Result<Option<ObjectId>, Event>> {
-        let local = repo.branch_tip(&self.branch)?;
-        let Some(remote) = &self.promotion.remote else { return Ok(Ok(local)) };
-        let Some(theirs) = repo.remote_tip(remote, &self.branch)? else { return Ok(Ok(local)) };
-        let Some(ours) = local else {
-            repo.fetch(remote, &self.branch)?;
-            return Ok(Ok(Some(theirs)));
+        let drift = match &self.promotion.hotfix {
+            Some(hotfix) => drift::behind(repo, (&self.branch, tip), (hotfix, source))?,
+            None => self.past.drift(repo, tip, &[source])?,
         };
-        if ours == theirs {
-            return Ok(Ok(Some(ours)));
+        match drift {
+            None => self.finish(repo, Some(tip), source_tree),
+            Some(_) if self.promotion.merge_allowed => {
+                let merged = repo.merge_past_rollbacks(tip, source)?;
+                self.finish(repo, Some(tip), merged)
+            }
+            Some(drift) => Ok(Planned::Stopped(Event::Drifted(drift.reason()))),
         }
-        repo.fetch(remote, &self.branch)?;
-        if repo.is_ancestor(theirs, ours)? {
-            return Ok(Ok(Some(ours)));
-        }
-        if repo.is_ancestor(ours, theirs)? {
-            return Ok(Ok(Some(theirs)));
-        }
-        let reason = format!(
-            "local `{0}` ({1}) and `{0}` on {remote} ({2}) went different ways: bring them together with git first",
-            self.branch,
-            ours.short(),
-            theirs.short()
-        );
-        Ok(Err(Event::Drifted(reason)))
     }
 
     fn finish(&mut self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<Planned> {
-        let source = self.promotion.source;
         // Nothing that is on the disk for good may rest on something that is not.
-        repo.make_durable(&self.sandbox, tip, source)?;
-        let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
-        let candidate = repo.build_commit(&NewCommit {
-            tree,
-            parents: tip.into_iter().chain([source]).collect(),
-            message: self.message(&commits),
-            // The moment of the wish: planning again after a crash gives the very same commit.
-            at: self.promotion.created_at,
-        })?;
+        repo.make_durable(&self.sandbox, tip, self.promotion.source)?;
+        let candidate = match self.is_forward(repo, tip, tree)? {
+            true => self.promotion.source,
+            false => self.build(repo, tip, tree)?,
+        };
         repo.keep(&self.promotion.id, candidate)?;
         let mut planned = self.promotion.clone();
         planned.previous = tip;
@@ -229,9 +193,45 @@ impl Planner {
         Ok(Planned::Candidate(Box::new(planned)))
     }
 
+    /// Answers whether the branch can move on to the source itself.
+    fn is_forward(&self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<bool> {
+        let source = self.promotion.source;
+        let is_exact = repo.tree_of(source)? == tree;
+        let follows = tip.map(|tip| repo.is_ancestor(tip, source)).transpose()?.unwrap_or(true);
+        Ok(is_exact && follows && self.history_on(repo, tip)? == HistoryMode::Linear)
+    }
+
+    /// Answers how the branch grows: as the tip has it or, where that says nothing of the environment, the source.
+    fn history_on(&self, repo: &Repo, tip: Option<ObjectId>) -> git::Result<HistoryMode> {
+        for commit in tip.into_iter().chain([self.promotion.source]) {
+            let Some(bytes) = repo.content_at(commit, config::FILE_NAME.as_bytes())? else { continue };
+            let written = config::parse_written(&String::from_utf8_lossy(&bytes), config::FILE_NAME).ok();
+            let spec =
+                written.and_then(|written| written.environment(&self.promotion.environment).map(|it| it.history));
+            if let Some(history) = spec {
+                return Ok(history);
+            }
+        }
+        Ok(self.history)
+    }
+
+    fn build(&self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<ObjectId> {
+        let source = self.promotion.source;
+        let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
+        repo.build_commit(&NewCommit {
+            tree,
+            parents: tip.into_iter().chain([source]).collect(),
+            message: self.message(&commits),
+            // The moment of the wish: planning again after a crash gives the very same commit.
+            at: self.promotion.created_at,
+        })
+    }
+
     fn message(&self, commits: &[CommitSummary]) -> String {
         let environment = &self.promotion.environment;
-        let mut text = format!("Promote {} to {environment}\n\n", self.source_branch);
+        let hotfix = self.promotion.hotfix.as_deref().map(|branch| shown(branch.as_bytes()));
+        let what = hotfix.as_ref().map_or_else(|| self.source_branch.clone(), |branch| format!("hotfix {branch}"));
+        let mut text = format!("Promote {what} to {environment}\n\n");
         if let Some(purpose) = &self.promotion.purpose {
             text.push_str(&format!("{}\n\n", shown(purpose.as_bytes())));
         }
@@ -243,16 +243,49 @@ impl Planner {
         }
         let (id, source) = (&self.promotion.id, self.promotion.source);
         text.push_str(&format!("\n{PROMOTION_TRAILER}: {id}\nCascade-Source: {source}\n"));
+        hotfix.iter().for_each(|branch| text.push_str(&format!("Cascade-Hotfix: {branch}\n")));
         text
     }
 }
 
-fn drift_reason(branch: &str, foreign: &[CommitSummary]) -> String {
-    let newest =
-        foreign.first().map(|commit| format!("{} \"{}\" by {}", commit.id.short(), commit.subject, commit.author));
-    format!(
-        "{} on `{branch}` did not come through the pipeline, the newest {}: promote with --merge to keep them",
-        count(foreign.len(), "commit"),
-        newest.unwrap_or_default()
-    )
+/// Answers the commit that an environment is at: the remote's branch where that is ahead of the local one. What the two
+/// have become where they went different ways is answered in words.
+///
+/// # Errors
+/// The remote does not answer.
+pub(super) fn environment_tip(
+    repo: &Repo,
+    branch: &str,
+    remote: Option<&str>,
+) -> git::Result<Result<Option<ObjectId>, String>> {
+    let local = repo.branch_tip(branch)?;
+    let Some(remote) = remote else { return Ok(Ok(local)) };
+    let theirs = repo.remote_tip(remote, branch)?;
+    if theirs.is_some() && theirs != local {
+        repo.fetch(remote, branch)?;
+    }
+    further(repo, (branch, local), (remote, theirs))
+}
+
+/// Answers which of a branch here and on the remote has the other; in words where neither does.
+///
+/// # Errors
+/// A commit is missing.
+pub(super) fn further(
+    repo: &Repo,
+    (branch, local): (&str, Option<ObjectId>),
+    (remote, theirs): (&str, Option<ObjectId>),
+) -> git::Result<Result<Option<ObjectId>, String>> {
+    let Some((ours, theirs)) = local.zip(theirs) else { return Ok(Ok(local.or(theirs))) };
+    if repo.is_ancestor(theirs, ours)? {
+        return Ok(Ok(Some(ours)));
+    }
+    if repo.is_ancestor(ours, theirs)? {
+        return Ok(Ok(Some(theirs)));
+    }
+    Ok(Err(format!(
+        "local `{branch}` ({}) and `{branch}` on {remote} ({}) went different ways: bring them together with git first",
+        ours.short(),
+        theirs.short()
+    )))
 }

@@ -147,6 +147,7 @@ fn rebuilt(record: &Record, remote: &str) -> Rebuilt {
         updated_at: ended_at(record),
         finished_at: Some(ended_at(record)),
         watching_until: None,
+        hotfix: record.hotfix.clone(),
         undoes: None,
     };
     let checks = record.checks.iter().map(CheckRecord::from).collect();

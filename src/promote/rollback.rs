@@ -13,7 +13,7 @@ use crate::base::id::ObjectId;
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
-use crate::git::{self, NewCommit, PROMOTION_TRAILER, Published, ROLLBACK_TRAILER, Repo};
+use crate::git::{self, NewCommit, PROMOTION_TRAILER, Published, RESTORES_TRAILER, ROLLBACK_TRAILER, Repo};
 use crate::store::{Hold, HoldCause, Lock, Promotion, Quarantined, State};
 
 /// Most promotions of an environment that are looked through for what landed before.
@@ -168,7 +168,7 @@ fn resets(mode: RollbackMode, pushed: bool) -> bool {
 
 async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId, to: ObjectId) -> Result<Event> {
     let message = format!(
-        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\n{ROLLBACK_TRAILER}: {from}\n",
+        "Roll {} back to {}\n\n{}\n\n{PROMOTION_TRAILER}: {}\n{ROLLBACK_TRAILER}: {from}\n{RESTORES_TRAILER}: {to}\n",
         promotion.environment,
         to.short(),
         promotion.reason.as_deref().unwrap_or("verification failed"),
@@ -185,6 +185,7 @@ async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId,
 struct Return {
     branch: String,
     from: ObjectId,
+    to: Option<ObjectId>,
     commit: ObjectId,
     log_message: String,
     entry: Addition,
@@ -196,6 +197,7 @@ async fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>
     Ok(promotion.rollback_from.zip(promotion.rollback_commit).map(|(from, commit)| Return {
         branch: spec.branch.clone(),
         from,
+        to: promotion.rollback_to,
         commit,
         log_message: format!("cascade: roll back promotion {}", promotion.id),
         entry,
@@ -244,12 +246,21 @@ impl Return {
             self.entry.append(repo)?;
             let push = BranchPush { remote, branch: &self.branch, commit: self.commit, expected: theirs };
             let published = self.entry.push(repo, push, ledger)?;
-            return Ok((Event::RemoteRolledBack, published));
+            let found = repo.remote_tip(remote, &self.branch)?;
+            let event = match found == Some(self.commit) {
+                true => Event::RemoteRolledBack,
+                false => Event::Failed(self.not_ours(remote, found)),
+            };
+            return Ok((event, published));
         }
         if let Some(theirs) = theirs.filter(|theirs| *theirs != self.commit) {
             repo.fetch(remote, &self.branch)?;
             if repo.is_ancestor(self.from, theirs)? {
                 return Ok((Event::Failed(self.built_upon(&format!("on {remote}"), theirs)), None));
+            }
+            let is_back = self.to.map(|to| repo.is_ancestor(theirs, to)).transpose()?.unwrap_or(false);
+            if !is_back {
+                return Ok((Event::Failed(self.not_ours(remote, Some(theirs))), None));
             }
         }
         Ok((Event::RemoteRolledBack, None))
@@ -270,6 +281,17 @@ impl Return {
             }
             _ => Ok(Event::LocalRolledBack),
         }
+    }
+
+    fn not_ours(&self, remote: &str, found: Option<ObjectId>) -> String {
+        let found = found.map_or_else(|| "nothing".to_owned(), |found| found.short());
+        format!(
+            "`{}` on {remote} reads {found}, which is neither what failed ({}) nor what it goes back to ({}): put it \
+             right with git, then `cascade resume`",
+            self.branch,
+            self.from.short(),
+            self.commit.short()
+        )
     }
 
     fn built_upon(&self, place: &str, tip: ObjectId) -> String {

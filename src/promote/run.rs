@@ -8,6 +8,7 @@ use super::plan::environment_of;
 use super::{checks, facts, land, ledger, plan, policy, rollback, verification};
 use crate::alert::Alert;
 use crate::base::Timestamp;
+use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId, entropy};
 use crate::check::Answer;
 use crate::config::{AlertEvent, Waivable};
@@ -43,14 +44,45 @@ impl Observer for Silent {
 /// A wish for a promotion.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The environment that should get what its source has.
+    /// The environment that should get something.
     pub environment: String,
+    /// What it should get.
+    pub source: Source,
     /// Whether drift may be merged three-way.
     pub merge: bool,
     /// Why, in the asker's words.
     pub purpose: Option<String>,
     /// Gates to pass by; the reason is the purpose.
     pub waivers: Vec<Waivable>,
+}
+
+/// What a promotion brings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Source {
+    /// What feeds the environment, as it is now.
+    #[default]
+    Upstream,
+    /// This commit of what feeds the environment.
+    Commit(ObjectId),
+    /// A hotfix: this branch, past the environments before.
+    Hotfix(String),
+}
+
+impl Request {
+    /// Answers the branch of the hotfix that is wished for.
+    #[must_use]
+    pub fn hotfix(&self) -> Option<&str> {
+        match &self.source {
+            Source::Hotfix(branch) => Some(branch),
+            Source::Upstream | Source::Commit(_) => None,
+        }
+    }
+
+    /// Wishes for what feeds an environment, as it is now.
+    #[must_use]
+    pub fn to(environment: &str) -> Self {
+        Self { environment: environment.to_owned(), ..Self::default() }
+    }
 }
 
 /// Pauses between two looks at a held lock.
@@ -73,14 +105,14 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
     }
 }
 
-/// Brings what the environment's source has now into the environment, as far as checks and gates let it.
+/// Brings what is wished for into the environment, as far as checks and gates let it.
 ///
-/// A promotion of the same source that waits already is taken up again, one that rests unverified is verified again; one
-/// of an older source is superseded.
+/// A promotion of the same source that waits already is taken up again, one that rests unverified is verified again; any
+/// other that waits is superseded.
 ///
 /// # Errors
-/// Unknown environment, a failing store or repository, or a remote that stops answering half-way: then the promotion
-/// stays journaled and [`recover`] finishes it.
+/// Unknown environment or branch, a failing store or repository, or a remote that stops answering half-way: then the
+/// promotion stays journaled and [`recover`] finishes it.
 pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
     recover(ctx, lock, observer).await?;
     require_waivable(ctx, request).await?;
@@ -138,10 +170,14 @@ async fn waive(ctx: &Context, promotion: &Promotion, request: &Request) -> Resul
     Ok(())
 }
 
+fn superseded_by(newer: &Promotion) -> String {
+    let hotfix = newer.hotfix.as_deref().map(|branch| format!(", the hotfix `{}`", shown(branch.as_bytes())));
+    format!("superseded by promotion {} of {}{}", newer.id, newer.source.short(), hotfix.unwrap_or_default())
+}
+
 /// Makes the promotion that a request wishes for; records nothing.
 pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> {
-    let (_, source_branch) = environment_of(ctx, &request.environment)?;
-    let source = ctx.git.run(move |repo| repo.existing_branch_tip(&source_branch)).await?;
+    let source = source(ctx, request).await?;
     proposal(ctx, request, source).await
 }
 
@@ -156,6 +192,7 @@ pub(super) async fn proposal(ctx: &Context, request: &Request, source: ObjectId)
         state: State::Proposed,
         step: None,
         source,
+        hotfix: request.hotfix().map(str::to_owned),
         previous: None,
         candidate: None,
         tree: None,
@@ -174,6 +211,29 @@ pub(super) async fn proposal(ctx: &Context, request: &Request, source: ObjectId)
         updated_at: now,
         finished_at: None,
     })
+}
+
+/// Answers the commit that is wished for.
+async fn source(ctx: &Context, request: &Request) -> Result<ObjectId> {
+    let (spec, feeding) = environment_of(ctx, &request.environment)?;
+    if let Source::Hotfix(branch) = &request.source
+        && [&spec.branch, &feeding].contains(&branch)
+    {
+        return Err(Error::NotAHotfix { branch: shown(branch.as_bytes()), environment: request.environment.clone() });
+    }
+    let (remote, wanted) = (ctx.config.remote.clone(), request.source.clone());
+    let found = ctx.git.run(move |repo| match wanted {
+        Source::Upstream => repo.existing_branch_tip(&feeding),
+        Source::Commit(commit) => Ok(commit),
+        Source::Hotfix(branch) => {
+            let may_ask = repo.branch_tip(&branch)?.is_none() && repo.has_remote(&remote);
+            if may_ask && repo.remote_tip(&remote, &branch)?.is_some() {
+                repo.fetch(&remote, &branch)?;
+            }
+            repo.known_branch_tip(&remote, &branch)
+        }
+    });
+    Ok(found.await?)
 }
 
 /// Begins a proposed promotion, or goes on with the one that is open or rests unverified for the same.
@@ -198,8 +258,7 @@ pub(super) async fn begin(
             waive(ctx, &open, request).await?;
             return drive(ctx, open, Event::Begun, observer).await;
         }
-        let reason = format!("superseded by a promotion of {}", proposed.source.short());
-        drive(ctx, open, Event::Superseded(reason), observer).await?;
+        drive(ctx, open, Event::Superseded(superseded_by(&proposed)), observer).await?;
     }
     waive(ctx, &proposed, request).await?;
     drive(ctx, proposed, Event::Begun, observer).await
@@ -209,7 +268,8 @@ pub(super) async fn begin(
 async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Result<bool> {
     // Whoever just asks for the source is content with the one that undoes its rollback.
     let undoes_the_same = wished.undoes.is_none() || open.undoes == wished.undoes;
-    if open.source != wished.source || open.merge_allowed != wished.merge_allowed || !undoes_the_same {
+    let brings_the_same = open.source == wished.source && open.hotfix == wished.hotfix;
+    if !brings_the_same || open.merge_allowed != wished.merge_allowed || !undoes_the_same {
         return Ok(false);
     }
     let (spec, _) = environment_of(ctx, &open.environment)?;

@@ -27,7 +27,7 @@ pub async fn undo_rollback(
     let purpose = reason.map_or_else(|| format!("undoes the rollback of promotion {}", undone.id), ToOwned::to_owned);
     let request = Request { environment: environment.to_owned(), purpose: Some(purpose), ..Request::default() };
     let mut promotion = proposal(ctx, &request, undone.source).await?;
-    promotion.undoes = Some(undone.id);
+    (promotion.hotfix, promotion.undoes) = (undone.hotfix, Some(undone.id));
     begin(ctx, promotion, &request, observer).await
 }
 

@@ -227,7 +227,8 @@ pub(super) fn awaited(promotion: &Promotion) -> Finding {
 
 /// Asks whether the source of a promotion is verified where it comes from; nothing where nothing is known against it.
 pub(super) async fn source_finding(ctx: &Context, promotion: &Promotion) -> Result<Option<Finding>> {
-    let Some(upstream) = ctx.config.upstream(&promotion.environment) else { return Ok(None) };
+    let upstream = ctx.config.upstream(&promotion.environment).filter(|_| promotion.hotfix.is_none());
+    let Some(upstream) = upstream else { return Ok(None) };
     let Some(paused) = paused(ctx, upstream).await? else { return Ok(None) };
     let (unverified, source) = (paused.candidate, promotion.source);
     let contains = move |repo: &crate::git::Repo| unverified.map_or(Ok(false), |id| repo.is_ancestor(id, source));

@@ -106,6 +106,13 @@ pub fn compose_merge(remote: &str, branch: &str, theirs: ObjectId, lost: &[Vec<u
     text
 }
 
+/// Composes the message of a merge that brings what an environment has at `theirs` back into the sandbox's branch.
+#[must_use]
+pub fn compose_back_merge(environment: &str, branch: &str, theirs: ObjectId) -> String {
+    let branch = shown(branch.as_bytes());
+    format!("Bring {environment} at {} back into {branch}\n\n{MERGED_TRAILER}: {theirs}\n", theirs.short())
+}
+
 fn summary_within(facts: &Facts<'_>, summary: Option<&str>, room: usize) -> String {
     let summary = summary.map(|text| shown(text.as_bytes())).filter(|text| !text.trim().is_empty());
     summary.map_or_else(|| subject_within(facts.changes, room), |text| cut(text.trim(), room))

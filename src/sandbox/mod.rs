@@ -4,6 +4,7 @@
 //! and health checks are tasks of their own: saving never waits for a network. What the watcher does is kept in the
 //! store for everybody to read; promotions that follow a save are somebody else's, who is told by a [`Follower`].
 
+mod back_merge;
 mod board;
 mod composer;
 mod flush;
@@ -19,6 +20,7 @@ mod watcher;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use back_merge::back_merge;
 pub use restore::{restore, save_now};
 pub use watcher::{Summary, run};
 
@@ -34,8 +36,17 @@ use crate::git::save::Rebuilt;
 use crate::git::{Hints, SaveAnswer, SaveRequest};
 use crate::{git, store, watch};
 
-/// Is told each tip of the sandbox's branch once it may be promoted: pushed, or saved where nothing is pushed.
-pub type Follower = Arc<dyn Fn(ObjectId) + Send + Sync>;
+/// Is told of each new tip of the sandbox's branch.
+pub type Follower = Arc<dyn Fn(News) + Send + Sync>;
+
+/// What becomes of a tip of the sandbox's branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// It is there: saved, brought in or committed by the user.
+    Saved(ObjectId),
+    /// It may be promoted: it was pushed, or nothing is.
+    Pushed(ObjectId),
+}
 
 /// Lets git decide what of the hinted paths really changed, and save it.
 async fn save(

@@ -10,7 +10,7 @@ use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::git::{PullAnswer, PullRequest, Pulled};
+use crate::git::{Clash, PullAnswer, PullRequest, Pulled};
 use crate::watch::Rules;
 
 /// After so many tries it is told what is in the way: no save has cleared it away.
@@ -81,6 +81,7 @@ impl Puller {
                 branch: &spec.branch,
                 theirs,
                 excluded: &|path, is_dir| super::is_never_saved(&rules, repo, path, is_dir),
+                clash: Clash::OursWin,
                 message: &|lost| message::compose_merge(&config.remote, &spec.branch, theirs, lost),
                 now_seconds: now.as_second(),
             };

@@ -6,8 +6,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
-use super::Follower;
 use super::board::Board;
+use super::{Follower, News};
 use crate::alert::Alert;
 use crate::base::id::ObjectId;
 use crate::base::retry::{Backoff, jitter};
@@ -202,7 +202,7 @@ impl Work {
                 record.push_problem = None;
             })
             .await;
-        (self.follower)(commit);
+        (self.follower)(News::Pushed(commit));
     }
 
     async fn failed(&mut self, commit: ObjectId, error: &Error) {

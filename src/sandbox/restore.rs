@@ -53,7 +53,7 @@ async fn flush(ctx: &Context) -> Result<(), Error> {
     Ok(ctx.git.run(move |repo| repo.flush(&branch)).await?)
 }
 
-async fn load_rules(ctx: &Context) -> Result<Rules, Error> {
+pub(super) async fn load_rules(ctx: &Context) -> Result<Rules, Error> {
     let (common_dir, excludes) = ctx.git.run(|repo| Ok((repo.common_dir().to_owned(), repo.excludes_file()))).await?;
     Ok(Rules::load(ctx.git.root(), &common_dir, &ctx.config.sandbox.exclude, excludes.as_deref())?)
 }

@@ -16,7 +16,7 @@ use super::flush::Flusher;
 use super::inspection::{Found, Inspection};
 use super::pull::Puller;
 use super::push::{Pusher, Theirs, unpushed};
-use super::{Error, Follower, health, memory};
+use super::{Error, Follower, News, health, memory};
 use crate::alert::Alert;
 use crate::base::Kinded as _;
 use crate::base::escape::shown;
@@ -59,6 +59,7 @@ struct Watcher<'a> {
     inspection: Inspection,
     source: Source,
     batcher: Batcher,
+    follower: Follower,
     pusher: Pusher,
     puller: Puller,
     composer: Arc<Composer>,
@@ -154,6 +155,7 @@ impl<'a> Watcher<'a> {
             inspection,
             source,
             batcher: Batcher::new(spec.settle.0, spec.batch_window.0),
+            follower: follower.clone(),
             pusher,
             composer: Arc::new(Composer::new(ctx)),
             flusher: Flusher::start(ctx),
@@ -407,6 +409,7 @@ impl<'a> Watcher<'a> {
                 self.note_everything();
             }
             self.tip = Some(tip);
+            (self.follower)(News::Saved(tip));
             self.pusher.offer(tip);
         }
     }

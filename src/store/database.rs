@@ -146,6 +146,7 @@ fn migrations() -> Vec<Migration> {
         migration(2, "sandbox notices", include_str!("migrations/0002_sandbox_notices.sql")),
         migration(3, "waivers", include_str!("migrations/0003_waivers.sql")),
         migration(4, "after landing", include_str!("migrations/0004_after_landing.sql")),
+        migration(6, "hotfixes and rehearsals", include_str!("migrations/0006_hotfixes_and_rehearsals.sql")),
     ]
 }
 

@@ -12,6 +12,7 @@ pub mod lock;
 mod pipeline;
 mod promotions;
 pub mod records;
+mod rehearsals;
 
 pub use database::Store;
 pub use error::{Error, Result};
@@ -19,5 +20,5 @@ pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
 pub use records::{
     ApprovalRecord, CheckPhase, CheckRecord, HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
-    SandboxRecord, SandboxState, State, Step, Waiver,
+    RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict, Waiver,
 };

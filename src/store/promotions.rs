@@ -27,6 +27,7 @@ fn promotion(row: &AnyRow) -> Result<Promotion> {
         state: columns.parsed("state", "a promotion's state")?,
         step: columns.optional_parsed("step", "a promotion's step")?,
         source: columns.parsed("source", "a git object name")?,
+        hotfix: columns.optional_text("hotfix")?,
         previous: object("previous")?,
         candidate: object("candidate")?,
         tree: object("tree")?,
@@ -80,6 +81,7 @@ impl Store {
             .bind(promotion.finished_at.map(Timestamp::as_millisecond))
             .bind(promotion.watching_until.map(Timestamp::as_millisecond))
             .bind(promotion.undoes.as_ref().map(|id| id.as_str().to_owned()))
+            .bind(promotion.hotfix.clone())
             .execute(&mut *transaction)
             .await
             .map_err(failed("record a promotion"))?;
@@ -158,17 +160,26 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn live(&self, environment: &str) -> Result<Option<Promotion>> {
+        Ok(self.landed(environment, 1).await?.pop())
+    }
+
+    /// Lists the promotions of an environment that were promoted and not rolled back since, the latest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn landed(&self, environment: &str, limit: i64) -> Result<Vec<Promotion>> {
         let rows = sqlx::query(
             "SELECT * FROM promotions WHERE project = $1 AND environment = $2 AND state = $3 \
-             ORDER BY finished_ms DESC, created_ms DESC LIMIT 1",
+             ORDER BY finished_ms DESC, created_ms DESC LIMIT $4",
         )
         .bind(self.project.clone())
         .bind(environment.to_owned())
         .bind(State::Promoted.as_str())
+        .bind(limit)
         .fetch_all(&self.pool)
         .await
         .map_err(failed("find the live promotion"))?;
-        rows.first().map(promotion).transpose()
+        rows.iter().map(promotion).collect()
     }
 
     /// Lists the promotions that are to be verified again and again, oldest first; also those whose time is over.
@@ -433,8 +444,8 @@ fn approval(row: &AnyRow) -> Result<ApprovalRecord> {
 
 const UPSERT_PROMOTION: &str = "INSERT INTO promotions (id, project, environment, state, step, source, previous, \
      candidate, tree, merge_allowed, remote, pushed, rollback_to, rollback_from, rollback_commit, requested_by, purpose, reason, \
-     created_ms, updated_ms, finished_ms, watching_until_ms, undoes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-     $16, $17, $18, $19, $20, $21, $22, $23) ON CONFLICT (id) DO UPDATE SET state = excluded.state, step = excluded.step, \
+     created_ms, updated_ms, finished_ms, watching_until_ms, undoes, hotfix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+     $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24) ON CONFLICT (id) DO UPDATE SET state = excluded.state, step = excluded.step, \
      previous = excluded.previous, candidate = excluded.candidate, tree = excluded.tree, \
      merge_allowed = excluded.merge_allowed, remote = excluded.remote, pushed = excluded.pushed, \
      rollback_to = excluded.rollback_to, rollback_from = excluded.rollback_from, rollback_commit = excluded.rollback_commit, reason = excluded.reason, \

@@ -19,8 +19,10 @@ pub struct Promotion {
     pub state: State,
     /// The step that was begun and whose event is not recorded yet.
     pub step: Option<Step>,
-    /// The commit that is promoted: the tip of `from` when it was proposed.
+    /// The commit that is promoted: the tip of `from` when it was proposed, a save before it, or a hotfix.
     pub source: ObjectId,
+    /// The branch that the source comes from where it passes over the environments before: a hotfix.
+    pub hotfix: Option<String>,
     /// The environment's tip that the candidate builds on, once planned.
     pub previous: Option<ObjectId>,
     /// The exact commit offered, once planned.
@@ -369,6 +371,28 @@ pub struct HealthRecord {
     pub since: Timestamp,
     /// When it was last asked.
     pub at: Timestamp,
+}
+
+stored_words!(
+    /// What a rehearsal found.
+    Verdict, "a rehearsal's verdict", {
+    /// The promotion would get as far as checks and gates.
+    Clean => "clean",
+    /// It would stop: the environment has commits that its source lacks.
+    Drift => "drift",
+    /// It would stop, and merging the two would conflict.
+    Conflict => "conflict",
+});
+
+/// What the next promotion into an environment would meet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RehearsalRecord {
+    /// In a word.
+    pub verdict: Verdict,
+    /// In a sentence; empty where it is clean.
+    pub fact: String,
+    /// Since when it is so.
+    pub since: Timestamp,
 }
 
 /// One line of a promotion's journal.

@@ -95,7 +95,7 @@ fn status_before_the_first_promotion_leads_to_the_watcher() {
       ○ sandbox      develop [COMM.]                     stopped
       │   no save yet · not on a remote
       │
-      ▼ 1 to promote
+      ▼ 1 to promote, clean
       ? staging      staging [COMM.]                     never promoted
       │
       ▼ up to date
@@ -122,7 +122,7 @@ fn status_of_a_waiting_promotion_says_who_and_how() {
       ▼ up to date
       ✓ staging      staging [COMM.]                     promoted [AGE]
       │
-      ▼ 1 to promote
+      ▼ 1 to promote, clean
       ? production   main [COMM.]                        never promoted
           promotion [ID] is waiting, asked for by Ada [AGE]
           needs 1 approval of candidate [COMMIT..]
@@ -168,7 +168,7 @@ fn watcher_that_lives_is_believed_and_one_that_died_is_not() {
       │   not saved: big4.bin (larger than 50MiB)
       │   and 2 more
       │
-      ▼ 1 to promote
+      ▼ 1 to promote, clean
       ? staging      staging [COMM.]                     never promoted
       │
       ▼ up to date
@@ -237,7 +237,7 @@ fn drift_is_planned_as_a_conflict_with_its_way_out() {
     let document = sandbox.cascade(&["plan", "staging", "--json"]).expect_code(5).json();
     assert_eq!(document["drift"][0]["subject"], "Hotfix");
     let why = sandbox.cascade(&["why", "staging", "--json"]).expect_code(0).json();
-    assert_eq!(why["next"], "cascade promote staging --merge");
+    assert_eq!(why["next"], "cascade back-merge staging");
 }
 
 #[test]
@@ -249,6 +249,7 @@ fn why_leads_from_a_failed_check_to_its_log() {
     [COMMIT..] is not live in staging: nobody promoted it yet
       there was no promotion yet
       gate checks is closed: not asked yet: build → `cascade promote staging`
+      develop → staging: clean
     rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
     next: cascade promote staging
     "#)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cascade::config::Durability;
-use cascade::git::{Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
+use cascade::git::{Clash, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
 
 use crate::support::cut_disk::CutDisk;
 use crate::support::{Sandbox, output, skip};
@@ -228,6 +228,7 @@ fn bring_in(root: &Path, theirs: &str) -> String {
     let answer = repo.pull(&PullRequest {
         branch: "develop",
         theirs: theirs.parse().unwrap(),
+        clash: Clash::OursWin,
         excluded: &|_, _| false,
         message: &|_| "Bring in".to_owned(),
         now_seconds: 1_700_000_000,

@@ -71,7 +71,7 @@ fn victim() {
             promote::undo::undo_rollback(&ctx, &lock, "production", None, &mut killer).await.unwrap();
             return;
         }
-        let request = Request { environment: "production".to_owned(), ..Request::default() };
+        let request = Request::to("production");
         promote::promote(&ctx, &lock, &request, &mut killer).await.unwrap();
     });
 }

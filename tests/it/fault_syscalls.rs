@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use cascade::config::Durability;
-use cascade::git::{Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
+use cascade::git::{Clash, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
 
 use crate::support::{Sandbox, skip};
 
@@ -41,6 +41,7 @@ fn pull(root: &Path, theirs: &str) -> cascade::git::Result<PullAnswer> {
         branch: "develop",
         theirs: theirs.parse().unwrap(),
         excluded: &|_, _| false,
+        clash: Clash::OursWin,
         message: &|_| "Bring in".to_owned(),
         now_seconds: 1_800_000_000,
     })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use cascade::git::{ChangeKind, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest, Saved};
+use cascade::git::{ChangeKind, Clash, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest, Saved};
 
 use crate::support::Sandbox;
 use crate::support::folding_disk::folding_checkout;
@@ -145,6 +145,7 @@ fn pull(at: &Sandbox, theirs: &str) -> PullAnswer {
     let request = PullRequest {
         branch: "develop",
         theirs: theirs.parse().unwrap(),
+        clash: Clash::OursWin,
         excluded: &|path, _| path.ends_with(b".log"),
         message: &|_| "Bring in".to_owned(),
         now_seconds: 1_800_000_000,

@@ -9,7 +9,7 @@ use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::git::branch::{full_name, oid};
 use crate::git::error::{Error, Result};
-use crate::git::program::{NETWORK_DEADLINE, Program};
+use crate::git::program::Program;
 use crate::git::remote::{Lease, Sent, is_stale, network_error, push_error, rejection};
 use crate::git::repo::Repo;
 
@@ -198,7 +198,7 @@ impl Repo {
         let refspec = format!("+{LEDGER}:{arrived}");
         let arguments =
             ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", remote, &refspec];
-        let output = Program::new(self, arguments).deadline(NETWORK_DEADLINE).run()?;
+        let output = Program::new(self, arguments).deadline(self.network_deadline()).run()?;
         if !output.status.success() {
             return Err(network_error(remote, &output));
         }

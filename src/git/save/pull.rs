@@ -27,10 +27,21 @@ pub struct PullRequest<'a> {
     pub theirs: ObjectId,
     /// Answers whether a path (and whether it is a directory) is never saved.
     pub excluded: &'a dyn Fn(&[u8], bool) -> bool,
+    /// What becomes of edits that clash.
+    pub clash: Clash,
     /// Answers the message of the merge from the paths of which an edit by others lost.
     pub message: &'a dyn Fn(&[Vec<u8>]) -> String,
     /// The commit's time, seconds since the epoch.
     pub now_seconds: i64,
+}
+
+/// What becomes of edits of others that clash with the sandbox's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clash {
+    /// The sandbox's stay, and are told.
+    OursWin,
+    /// Nothing is brought in.
+    Refuse,
 }
 
 /// What became of the wish.
@@ -81,7 +92,8 @@ impl Repo {
     /// other paths stays staged. What a sparse checkout leaves out reaches branch and index, and stays left out.
     ///
     /// # Errors
-    /// The two have no common commit; what the file system or git refuse. Then neither files nor branch have changed.
+    /// The two have no common commit; [`Error::MergeConflict`] where a clash is refused; what the file system or git
+    /// refuse. Then neither files nor branch have changed.
     pub fn pull(&self, request: &PullRequest<'_>) -> Result<PullAnswer> {
         let ours = match self.stand(request.branch)? {
             Ok(ours) => ours,
@@ -95,7 +107,7 @@ impl Repo {
         let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
         let merged = match is_forward {
             true => Merged { edits: self.edits_between(ours, theirs)?, lost: Vec::new() },
-            false => self.merged(ours, theirs)?,
+            false => self.merged(ours, theirs, request.clash)?,
         };
         odb.refresh().map_err(Error::library("look for new packs"))?;
         let message = (request.message)(&merged.lost);
@@ -144,7 +156,7 @@ impl Repo {
     }
 
     /// Merges two commits: git's way where that is clean, else path by path, ours first.
-    fn merged(&self, ours: Oid, theirs: Oid) -> Result<Merged> {
+    fn merged(&self, ours: Oid, theirs: Oid, clash: Clash) -> Result<Merged> {
         let base = self.inner.merge_base(ours, theirs).map_err(|_| Error::Integrity {
             what: "what others pushed".to_owned(),
             reason: "it has no commit in common with the sandbox: bring the two together with git".to_owned(),
@@ -155,7 +167,7 @@ impl Repo {
                 let own = self.inner.find_tree(self.base_tree(ours)?).map_err(Error::library("read a tree"))?;
                 Ok(Merged { edits: self.tree_edits(&own, &tree)?, lost: Vec::new() })
             }
-            Err(Error::MergeConflict { .. }) => {
+            Err(Error::MergeConflict { .. }) if clash == Clash::OursWin => {
                 let (own, other) = (self.edits_between(base, ours)?, self.edits_between(base, theirs)?);
                 let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
                 let (base, ours) = (self.base_tree(base)?, self.base_tree(ours)?);

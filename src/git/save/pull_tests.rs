@@ -45,6 +45,7 @@ impl Pair {
             branch: "develop",
             theirs,
             excluded: &|path, _| path.ends_with(b".log"),
+            clash: Clash::OursWin,
             message: &|lost| format!("Bring in what others made\n\nlost: {}", lost.len()),
             now_seconds: 1_700_000_000,
         };
@@ -119,6 +120,29 @@ fn of_a_line_that_both_changed_the_sandbox_wins_and_the_rest_is_merged() {
     assert_eq!(pair.read("text"), Some(text("mine", "their end")));
     assert_eq!(names(&pulled.lost), ["text"]);
     assert!(pair.at.git(&["log", "-1", "--format=%B"]).contains("lost: 1"));
+}
+
+#[test]
+fn a_clash_that_is_refused_leaves_everything_as_it_was() {
+    let pair = Pair::new();
+    pair.ours("one", "mine");
+    pair.theirs("one", "theirs");
+    pair.theirs("two", "theirs too");
+    let (theirs, before) = (pair.push(), pair.at.git(&["rev-parse", "HEAD"]));
+    let request = |clash| PullRequest {
+        branch: "develop",
+        theirs,
+        excluded: &|_, _| false,
+        clash,
+        message: &|_| "Bring in".to_owned(),
+        now_seconds: 1_700_000_000,
+    };
+    let refused = pair.at.repo.pull(&request(Clash::Refuse)).unwrap_err();
+    assert!(matches!(&refused, Error::MergeConflict { paths, .. } if paths == &["one"]), "{refused}");
+    assert_eq!(pair.at.git(&["rev-parse", "HEAD"]), before);
+    assert_eq!((pair.read("one").as_deref(), pair.read("two").as_deref()), (Some("mine"), Some("two")));
+    pair.at.check_clean();
+    assert!(matches!(pair.at.repo.pull(&request(Clash::OursWin)).unwrap(), PullAnswer::Pulled(_)));
 }
 
 #[test]
@@ -222,6 +246,7 @@ fn a_file_written_at_the_very_last_moment_is_put_back_with_all_others() {
         branch: "develop",
         theirs,
         excluded: &|_, _| false,
+        clash: Clash::OursWin,
         // The message is composed before the files are looked at, so this comes between nothing and everything.
         message: &|_| {
             pair.at.write("one", "in between");
@@ -282,8 +307,14 @@ fn histories_without_a_common_commit_are_not_mixed() {
     stranger.at.git(&["commit", "-q", "--amend", "-m", "another beginning"]);
     pair.at.git(&["fetch", "-q", stranger.at.dir.path().to_str().unwrap(), "develop"]);
     let theirs: ObjectId = pair.at.git(&["rev-parse", "FETCH_HEAD"]).trim().parse().unwrap();
-    let request =
-        PullRequest { branch: "develop", theirs, excluded: &|_, _| false, message: &|_| String::new(), now_seconds: 0 };
+    let request = PullRequest {
+        branch: "develop",
+        theirs,
+        excluded: &|_, _| false,
+        clash: Clash::OursWin,
+        message: &|_| String::new(),
+        now_seconds: 0,
+    };
     assert!(matches!(pair.at.repo.pull(&request), Err(Error::Integrity { .. })));
 }
 

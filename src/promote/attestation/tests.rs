@@ -30,6 +30,7 @@ pub fn promotion(state: State) -> Promotion {
         updated_at: from_ms(1_060_500),
         finished_at: None,
         watching_until: None,
+        hotfix: None,
         undoes: None,
     }
 }

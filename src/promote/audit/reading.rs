@@ -193,7 +193,7 @@ impl<'a> Branch<'a> {
         let first = first.map(|(_, statement, _)| statement);
         let commits = match first.map(Statement::record) {
             Some(record) => {
-                let known = Some(built_on(record)).filter(|known| repo.has_commit(*known));
+                let known = built_on(record).filter(|known| repo.has_commit(*known));
                 repo.first_parents(&tips, known, usize::MAX)?
             }
             None => {
@@ -214,8 +214,17 @@ impl<'a> Branch<'a> {
     ) -> git::Result<EnvironmentReport> {
         let speaking = Speaking::of(ledger, self.name);
         let (mut releases, mut taken_over_by) = (Vec::new(), None);
+        let mut along = HashSet::new();
         for commit in &self.commits {
+            let id = &commit.summary.id;
+            if along.contains(id) && !speaking.speaks_for(id) {
+                continue;
+            }
             let release = self.release(repo, commit, &speaking, policies, wish)?;
+            if let Some(record) = speaking.moved_forward(id).filter(|_| !release.is_different()) {
+                let came = repo.commits_between(record.previous, record.source, usize::MAX)?;
+                along.extend(came.into_iter().map(|commit| commit.id));
+            }
             let release = taken_over(release, &mut taken_over_by, &speaking);
             releases.push(release);
         }
@@ -243,7 +252,11 @@ impl<'a> Branch<'a> {
         let record = spoken.map(|entry| entry.statement.record());
         let verdict = record.and_then(|record| speaking.verdicts.get(&record.id)).map(|(_, verdict)| verdict.state);
         let back = returning.and_then(|entry| entry.statement.record().rollback.as_ref()?.to);
-        let policy = policies.at(repo, self.name, commit)?;
+        let before = match landing.map(|entry| entry.statement.record()).filter(|record| is_forward(record)) {
+            Some(record) => record.previous.filter(|previous| repo.has_commit(*previous)),
+            None => commit.parents.first().copied(),
+        };
+        let policy = policies.at(repo, self.name, before, id)?;
         let approval = policy.as_ref().and_then(|(_, config)| config.environment(self.name)?.approval.as_ref());
         let wants_others = approval.is_some_and(|approval| !approval.own);
         let authors = match record.filter(|_| wants_others) {
@@ -254,6 +267,7 @@ impl<'a> Branch<'a> {
             commit,
             is_live: self.tips.contains(&id),
             landing,
+            follows: before.map_or(Ok(true), |before| repo.is_ancestor(before, id))?,
             returning,
             returned_tree: back.filter(|back| repo.has_commit(*back)).map(|back| repo.tree_of(back)).transpose()?,
             verdict,
@@ -289,12 +303,18 @@ impl<'a> Branch<'a> {
     }
 }
 
+/// Answers whether the branch was moved on to the source itself.
+fn is_forward(record: &Record) -> bool {
+    record.moment == Moment::Landing && record.candidate == Some(record.source)
+}
+
 /// Answers the commit that was there before what an entry speaks of.
-fn built_on(record: &Record) -> ObjectId {
+fn built_on(record: &Record) -> Option<ObjectId> {
     let undone = record.rollback.as_ref().and_then(|rollback| rollback.from);
     match record.moment {
-        Moment::Returning => undone.unwrap_or(record.source),
-        _ => record.previous.unwrap_or(record.source),
+        Moment::Returning => undone.or(Some(record.source)),
+        // Before a branch that began with the source itself there was nothing.
+        _ => record.previous.or((!is_forward(record)).then_some(record.source)),
     }
 }
 
@@ -321,6 +341,16 @@ struct Speaking<'a> {
 }
 
 impl<'a> Speaking<'a> {
+    fn speaks_for(&self, commit: &ObjectId) -> bool {
+        self.landing.contains_key(commit) || self.returning.contains_key(commit)
+    }
+
+    /// Answers the landing that moved the branch on to a source itself, whose history came along.
+    fn moved_forward(&self, commit: &ObjectId) -> Option<&'a Record> {
+        let record = self.landing.get(commit)?.statement.record();
+        is_forward(record).then_some(record)
+    }
+
     fn of(ledger: &'a Ledger, environment: &str) -> Self {
         let mut speaking = Self::default();
         for (position, (entry, statement, record)) in ledger.of(environment).enumerate() {
@@ -328,6 +358,10 @@ impl<'a> Speaking<'a> {
             // A branch that is moved back gets no new commit: who put the old one there is told elsewhere.
             let made = back.filter(|back| record.rollback.as_ref().and_then(|rollback| rollback.to) != Some(*back));
             match (record.moment, record.candidate, made) {
+                // The same source may land again after it was taken back.
+                (Moment::Landing, Some(candidate), _) if is_forward(record) => {
+                    speaking.landing.insert(candidate, ledger.attested(entry, statement));
+                }
                 (Moment::Landing, Some(candidate), _) => {
                     speaking.landing.entry(candidate).or_insert_with(|| ledger.attested(entry, statement));
                 }
@@ -385,10 +419,11 @@ impl Policies {
         &mut self,
         repo: &Repo,
         environment: &str,
-        commit: &LinedCommit,
+        before: Option<ObjectId>,
+        landed: ObjectId,
     ) -> git::Result<Option<(Digest, Arc<Config>)>> {
-        for place in commit.parents.first().into_iter().chain([&commit.summary.id]) {
-            let Some(bytes) = repo.content_at(*place, config::FILE_NAME.as_bytes())? else { continue };
+        for place in before.into_iter().chain([landed]) {
+            let Some(bytes) = repo.content_at(place, config::FILE_NAME.as_bytes())? else { continue };
             let key = Digest::of(&bytes);
             let known = self.read.entry(key).or_insert_with(|| {
                 let text = String::from_utf8(bytes).ok()?;

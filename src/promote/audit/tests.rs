@@ -106,6 +106,7 @@ fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
         is_live: tampered.live,
         landing: (!tampered.no_entry).then_some(Attested { statement: &landing, signature: &signature }),
         returning: None,
+        follows: true,
         returned_tree: None,
         verdict: tampered.verdict,
         rules: (!tampered.no_rules).then_some(Rules {
@@ -195,6 +196,37 @@ fn a_release_that_was_promoted_by_the_rules_has_no_problem() {
 }
 
 #[test]
+fn a_branch_is_moved_to_its_source_only_by_linear_rules_and_only_forward() {
+    let (mut commit, mut statement) = (commit(), statement(Moment::Landing, &promotion(State::Landing)));
+    let record = &mut statement.predicate.promotion;
+    (commit.summary.id, record.candidate) = (record.source, Some(record.source));
+    let judged = |history: HistoryMode, follows: bool| {
+        let environment = Environment { history, ..environment() };
+        let rules = Rules {
+            digest: Digest::of(b"rules"),
+            environment: &environment,
+            groups: &BTreeMap::new(),
+            authors: &BTreeSet::new(),
+        };
+        let evidence = Evidence {
+            commit: &commit,
+            is_live: true,
+            landing: Some(Attested { statement: &statement, signature: &Signature::NONE }),
+            follows,
+            returning: None,
+            returned_tree: None,
+            verdict: None,
+            rules: Some(rules),
+            requires_signature: false,
+        };
+        judge(&evidence).iter().any(|problem| problem.code() == "different")
+    };
+    assert!(!judged(HistoryMode::Linear, true));
+    assert!(judged(HistoryMode::Linear, false));
+    assert!(judged(HistoryMode::Merge, true));
+}
+
+#[test]
 fn the_same_person_does_not_count_twice() {
     let mut landing = statement(Moment::Landing, &promotion(State::Landing));
     let again = landing.record().approvals[0].clone();
@@ -246,6 +278,7 @@ fn what_comes_back_must_be_the_content_that_was_verified() {
             is_live: true,
             landing: None,
             returning: Some(Attested { statement: &returning, signature: &Signature::NONE }),
+            follows: true,
             returned_tree: Some(object(8)),
             verdict: Some(State::RolledBack),
             rules: None,
@@ -266,6 +299,7 @@ fn a_commit_that_claims_a_promotion_is_told_with_its_claim() {
         is_live: true,
         landing: None,
         returning: None,
+        follows: true,
         returned_tree: None,
         verdict: None,
         rules: None,

@@ -27,6 +27,7 @@ fn every_event() -> Vec<Event> {
         Event::LandedRemote,
         Event::LandedLocal,
         Event::LocalMoved(why()),
+        Event::Mismatched(why()),
         Event::Verified,
         Event::VerificationFailed(why()),
         Event::Paused(why()),
@@ -288,7 +289,10 @@ proptest! {
         for (event, (state, step)) in run(&picks, pushes) {
             if state == State::RollingBack && before != State::RollingBack {
                 went_back += 1;
-                let blames = matches!(event, Event::VerificationFailed(_) | Event::WatchFailed(_) | Event::Failed(_));
+                let blames = matches!(
+                    event,
+                    Event::VerificationFailed(_) | Event::WatchFailed(_) | Event::Failed(_) | Event::Mismatched(_)
+                );
                 let asked = matches!(event, Event::RollbackRequested(_) | Event::LocalMoved(_));
                 prop_assert!(blames || asked, "{event:?}");
             }

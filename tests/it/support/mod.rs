@@ -12,6 +12,7 @@ pub mod service;
 pub mod small_disk;
 pub mod watched;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -164,11 +165,8 @@ impl Sandbox {
     /// Prepares a program in the checkout with nothing of the real environment but PATH, cascade first.
     pub fn command(&self, program: &str, words: &[&str]) -> Command {
         let home = self.base().join("home");
-        let own = Path::new(env!("CARGO_BIN_EXE_cascade")).parent().unwrap().to_owned();
-        let inherited = std::env::var_os("PATH").unwrap_or_default();
-        let path = std::env::join_paths([own].into_iter().chain(std::env::split_paths(&inherited))).unwrap();
         let mut command = Command::new(program);
-        command.args(words).current_dir(self.root()).env_clear().env("PATH", path).env("LC_ALL", "C.UTF-8");
+        command.args(words).current_dir(self.root()).env_clear().env("PATH", program_path()).env("LC_ALL", "C.UTF-8");
         command.env("HOME", &home).env("XDG_CONFIG_HOME", home.join("xdg")).env("USER", "ada");
         command.env("CASCADE_HOME", self.base().join("cascade"));
         command.env("GIT_CONFIG_GLOBAL", home.join(".gitconfig")).env("GIT_CONFIG_NOSYSTEM", "1");
@@ -193,6 +191,13 @@ impl Sandbox {
     }
 }
 
+/// Answers a `PATH` on which cascade comes first.
+fn program_path() -> OsString {
+    let own = Path::new(env!("CARGO_BIN_EXE_cascade")).parent().unwrap().to_owned();
+    let inherited = std::env::var_os("PATH").unwrap_or_default();
+    std::env::join_paths([own].into_iter().chain(std::env::split_paths(&inherited))).unwrap()
+}
+
 /// Opens a checkout as the program does, with a clock of the test's choice and nobody to alert.
 pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context {
     let repo = Repo::open(root).unwrap();
@@ -200,7 +205,10 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
     let home = Home::new(home);
     let project = home.project(repo.common_dir());
     Context {
-        git: Git::open(root, None).unwrap().with_durability(config.sandbox.durability),
+        git: Git::open(root, Some(program_path()))
+            .unwrap()
+            .with_durability(config.sandbox.durability)
+            .with_network_deadline(config.remote_deadline.0),
         store: Store::open(&home, &project).await.unwrap(),
         alerts: Arc::new(Alerts::recording(Arc::clone(&clock)).0),
         config: Arc::new(config),

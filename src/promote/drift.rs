@@ -1,0 +1,191 @@
+//! Drift: what an environment has and the source of its next promotion lacks.
+
+use super::error::Result;
+use super::ledger::Vouchers;
+use crate::base::escape::{shell_word, shown};
+use crate::base::id::{ObjectId, PromotionId};
+use crate::base::units::count;
+use crate::context::Context;
+use crate::git::{self, CommitSummary, Repo};
+use crate::store::Promotion;
+
+/// So many promotions that landed are looked through for the last one that left everything in order.
+const LANDED_LIMIT: i64 = 50;
+
+/// What would be undone if the environment got exactly the source's content.
+#[derive(Debug, Clone)]
+pub struct Drift {
+    /// The commits that would be, newest first; there is one at least.
+    pub commits: Vec<CommitSummary>,
+    /// What is the matter, in a sentence.
+    pub fact: String,
+    /// The command that brings the commits to where the source comes from.
+    pub next: String,
+}
+
+impl Drift {
+    /// Answers what is the matter and the ways out of it.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        format!("{}: bring that over with `{}`, or promote with --merge to keep it here alone", self.fact, self.next)
+    }
+}
+
+/// What is known of an environment's past, and of the way that commits take to it.
+#[derive(Debug)]
+pub(super) struct Past {
+    environment: String,
+    branch: String,
+    /// Candidates, sources and trees that landed from upstream, newest first.
+    landed: Vec<(ObjectId, ObjectId, ObjectId)>,
+    /// The hotfixes that landed.
+    hotfixes: Vec<Hotfix>,
+    /// What feeds the environment, and what feeds that, with their branches; the sandbox comes last.
+    upstream: Vec<(String, String)>,
+    /// What commits that say they are a promotion's are believed by.
+    vouchers: Vouchers,
+}
+
+#[derive(Debug, Clone)]
+struct Hotfix {
+    promotion: PromotionId,
+    branch: String,
+    commit: ObjectId,
+}
+
+impl Past {
+    /// Gathers it; `environment` must be one of the configuration's.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn of(ctx: &Context, environment: &str) -> Result<Self> {
+        let landed = ctx.store.landed(environment, LANDED_LIMIT).await?;
+        let hotfix = |promotion: &Promotion| {
+            let branch = promotion.hotfix.clone()?;
+            Some(Hotfix { promotion: promotion.id.clone(), branch, commit: promotion.source })
+        };
+        let branch = ctx.config.environment(environment).map(|spec| spec.branch.clone()).unwrap_or_default();
+        let from_upstream = landed.iter().filter(|promotion| promotion.hotfix.is_none());
+        Ok(Self {
+            environment: environment.to_owned(),
+            vouchers: Vouchers::new(ctx, &branch, false),
+            branch,
+            hotfixes: landed.iter().filter_map(hotfix).collect(),
+            landed: from_upstream
+                .filter_map(|promotion| Some((promotion.candidate?, promotion.source, promotion.tree?)))
+                .collect(),
+            upstream: upstream(ctx, environment),
+        })
+    }
+
+    /// Lets the remote be asked for what its ledger knows.
+    pub fn asking(self) -> Self {
+        Self { vouchers: self.vouchers.asking(), ..self }
+    }
+
+    /// Answers what a promotion of `sources` (the last ones feed the first) would undo of what is at `tip`.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn drift(&mut self, repo: &Repo, tip: ObjectId, sources: &[ObjectId]) -> git::Result<Option<Drift>> {
+        let (vetted, vouchers) = (self.vetted(repo), &mut self.vouchers);
+        let commits = repo.foreign_commits(tip, sources, vetted, &mut |commit| vouchers.vouch_for(repo, commit))?;
+        let Some(newest) = commits.first() else { return Ok(None) };
+        let fact = self.fact(&commits, newest);
+        let next = self.next(repo, tip)?;
+        Ok(Some(Drift { commits, fact, next }))
+    }
+
+    /// Answers the tips of what feeds the environment, and what feeds that: the sandbox's comes last. Nothing where the
+    /// branch of the nearest or the sandbox's is missing.
+    ///
+    /// # Errors
+    /// A reference cannot be read.
+    pub fn sources(&self, repo: &Repo) -> git::Result<Vec<ObjectId>> {
+        let tips = self.upstream.iter().map(|(_, branch)| repo.branch_tip(branch));
+        let tips = tips.collect::<git::Result<Vec<_>>>()?;
+        let is_whole = tips.first().is_some_and(Option::is_some) && tips.last().is_some_and(Option::is_some);
+        Ok(if is_whole { tips.into_iter().flatten().collect() } else { Vec::new() })
+    }
+
+    /// Answers the newest candidate that left nothing open: it had exactly its source's content, and came from upstream.
+    /// Everything that it rests on was in its source then.
+    fn vetted(&self, repo: &Repo) -> Option<ObjectId> {
+        let is_exact = |source: ObjectId, tree: ObjectId| repo.tree_of(source).is_ok_and(|of_source| of_source == tree);
+        let mut exact = self.landed.iter().filter(|(_, source, tree)| is_exact(*source, *tree));
+        exact.find(|(candidate, ..)| repo.tree_of(*candidate).is_ok()).map(|(candidate, ..)| *candidate)
+    }
+
+    fn fact(&self, commits: &[CommitSummary], newest: &CommitSummary) -> String {
+        let from = self.upstream.first().map(|(name, _)| name.as_str()).unwrap_or_default();
+        let hotfix = self.hotfixes.iter().find(|hotfix| commits.iter().any(|commit| commit.id == hotfix.commit));
+        match hotfix {
+            Some(Hotfix { promotion, branch, commit }) => {
+                let subject = commits.iter().find(|found| found.id == *commit).map(|found| found.subject.as_str());
+                let id = commit.short();
+                let (subject, branch) = (subject.unwrap_or_default(), shown(branch.as_bytes()));
+                format!("the hotfix {id} \"{subject}\" (promotion {promotion}, from `{branch}`) is not in {from}")
+            }
+            None => format!(
+                "{} on `{}` did not come through the pipeline, the newest {} \"{}\" by {}",
+                count(commits.len(), "commit"),
+                self.branch,
+                newest.id.short(),
+                newest.subject,
+                newest.author
+            ),
+        }
+    }
+
+    /// Answers the command that brings what is at `tip` one step nearer to the source: a promotion where it is upstream
+    /// already, else the way back into the sandbox.
+    fn next(&mut self, repo: &Repo, tip: ObjectId) -> git::Result<String> {
+        let (vetted, vouchers) = (self.vetted(repo), &mut self.vouchers);
+        let mut is_vouched = |commit| vouchers.vouch_for(repo, commit);
+        for (below, (_, branch)) in self.upstream.iter().zip(self.upstream.iter().skip(1)) {
+            let Some(above) = repo.branch_tip(branch)? else { continue };
+            if repo.foreign_commits(tip, &[above], vetted, &mut is_vouched)?.is_empty() {
+                return Ok(format!("cascade promote {}", below.0));
+            }
+        }
+        Ok(format!("cascade back-merge {}", self.environment))
+    }
+}
+
+/// Answers what a hotfix lacks of what is live in an environment; nothing where it was made from that.
+///
+/// # Errors
+/// A commit is missing.
+pub(super) fn behind(
+    repo: &Repo,
+    (branch, tip): (&str, ObjectId),
+    (hotfix, source): (&str, ObjectId),
+) -> git::Result<Option<Drift>> {
+    // What was rolled back is not live, and a hotfix that did not pass can be mended on its branch.
+    let live = repo.stands_for(tip)?;
+    if repo.is_ancestor(live, source)? {
+        return Ok(None);
+    }
+    let commits = repo.commits_between(Some(source), live, git::history::LISTED_COMMITS_LIMIT)?;
+    let newest = commits.first().map(|newest| format!("{} \"{}\"", newest.id.short(), newest.subject));
+    let fact = format!(
+        "`{}` lacks {} of `{branch}`, the newest {}",
+        shown(hotfix.as_bytes()),
+        count(commits.len(), "commit"),
+        newest.unwrap_or_default()
+    );
+    let next = format!("git switch {} && git merge {}", shell_word(hotfix), shell_word(branch));
+    Ok(Some(Drift { commits, fact, next }))
+}
+
+fn upstream(ctx: &Context, environment: &str) -> Vec<(String, String)> {
+    let (mut chain, mut at) = (Vec::new(), environment);
+    while let Some(above) = ctx.config.upstream(at) {
+        let branch = ctx.config.environment(above).map(|spec| spec.branch.clone()).unwrap_or_default();
+        chain.push((above.to_owned(), branch));
+        at = above;
+    }
+    let sandbox = &ctx.config.sandbox.branch;
+    chain.push((sandbox.clone(), sandbox.clone()));
+    chain
+}
