@@ -200,7 +200,7 @@ pub enum HistoryMode {
     /// A commit whose parents are the branch's tip and the source: first parents are the list of releases.
     #[default]
     Merge,
-    /// The source itself, by a fast-forward; after a `restore` a joining commit all the same.
+    /// The source itself, by a fast-forward; after a `restore` a joining commit, until `cascade back-merge`.
     Linear,
 }
 

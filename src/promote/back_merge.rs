@@ -4,6 +4,7 @@ use super::drift::Past;
 use super::error::{Error, Result};
 use super::plan::{environment_of, environment_tip};
 use crate::base::id::ObjectId;
+use crate::config::HistoryMode;
 use crate::context::Context;
 use crate::git::{self, CommitSummary};
 
@@ -12,11 +13,14 @@ use crate::git::{self, CommitSummary};
 pub struct BackMerge {
     /// The environment's tip.
     pub tip: ObjectId,
-    /// The commits that the sandbox lacks, newest first.
+    /// The commits that the sandbox lacks, newest first; none where only the line of a linear history is made straight.
     pub commits: Vec<CommitSummary>,
 }
 
 /// Looks what an environment, here or on the remote, has and the sandbox's branch lacks; nothing where it lacks nothing.
+///
+/// Of an environment with a linear history it may lack the joining commit that followed a `restore`: with that, which
+/// brings no content, the branch can move forward again.
 ///
 /// # Errors
 /// Unknown environment, a remote that does not answer, branches that went different ways, or commits that cannot be
@@ -24,7 +28,7 @@ pub struct BackMerge {
 pub async fn back_merge(ctx: &Context, environment: &str) -> Result<Option<BackMerge>> {
     let (spec, _) = environment_of(ctx, environment)?;
     let (branch, sandbox, remote) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
-    let mut past = Past::of(ctx, environment).await?;
+    let (mut past, is_linear) = (Past::of(ctx, environment).await?, spec.history == HistoryMode::Linear);
     let found = ctx.git.run(move |repo| {
         let remote = repo.has_remote(&remote).then_some(remote);
         let tip = match environment_tip(repo, &branch, remote.as_deref())? {
@@ -33,11 +37,13 @@ pub async fn back_merge(ctx: &Context, environment: &str) -> Result<Option<BackM
             Err(different_ways) => return Ok(Err(different_ways)),
         };
         let ours = repo.existing_branch_tip(&sandbox)?;
-        let Some(drift) = past.drift(repo, tip, &[ours])? else { return Ok(Ok(None)) };
-        if repo.is_undone_on_the_way(ours, tip)? {
-            return Ok(Err(on_a_rollback(&branch, &drift.commits)));
+        let commits = past.drift(repo, tip, &[ours])?.map(|drift| drift.commits).unwrap_or_default();
+        let is_crooked = is_linear && !repo.is_ancestor(tip, ours)?;
+        match (commits.is_empty(), repo.is_undone_on_the_way(ours, tip)?) {
+            (true, is_undone) if is_undone || !is_crooked => Ok(Ok(None)),
+            (false, true) => Ok(Err(on_a_rollback(&branch, &commits))),
+            _ => Ok(Ok(Some(BackMerge { tip, commits }))),
         }
-        Ok(Ok(Some(BackMerge { tip, commits: drift.commits })))
     });
     let found: git::Result<Result<Option<BackMerge>, String>> = found.await;
     found?.map_err(|why| Error::CannotBringBack { environment: environment.to_owned(), why })

@@ -141,7 +141,7 @@ pub async fn rehearse(ctx: &Context, coming: Option<ObjectId>) -> Result<()> {
 
 fn tell(ctx: &Context, found: &Rehearsal) {
     let Rehearsal { environment, from, fact, next, .. } = found;
-    let title = format!("{}: {from} → {environment} would stop", ctx.config.project);
+    let title = format!("{from} → {environment} would stop");
     let next = next.as_deref().unwrap_or_default();
     let body = format!("{}\n{next}", fact.as_deref().unwrap_or_default());
     tracing::warn!(environment, fact, next, "a promotion would stop");

@@ -1,5 +1,6 @@
 //! Promotions beside a remote to which others push between any two steps, that refuses, lies, hangs or dies.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
@@ -117,7 +118,19 @@ impl Scene {
     }
 
     fn remote_has(&self, commit: &str) -> bool {
-        self.pipeline.try_git(&["-C", "../origin.git", "merge-base", "--is-ancestor", commit, "staging"]).code == 0
+        self.pipeline.git(&["-C", "../origin.git", "rev-list", "staging"]).lines().any(|found| found == commit)
+    }
+
+    /// Every push that the remote acknowledged is in its history.
+    #[track_caller]
+    fn nothing_is_lost(&self, pushed: &[String], when: &str) {
+        let history = self.pipeline.git(&["-C", "../origin.git", "rev-list", "staging"]);
+        let history: HashSet<&str> = history.lines().collect();
+        let lost: Vec<&String> = pushed.iter().filter(|commit| !history.contains(commit.as_str())).collect();
+        if !lost.is_empty() {
+            let reflog = self.pipeline.git(&["-C", "../origin.git", "log", "--oneline", "--graph", "-20", "staging"]);
+            panic!("{when}: lost {lost:?} of {} pushes\n{reflog}", pushed.len());
+        }
     }
 
     /// Everything that a promotion put on the remote's branch was checked, and is exactly what was checked.
@@ -391,7 +404,7 @@ fn beside_somebody_who_keeps_pushing_nothing_is_lost_and_nothing_lands_unchecked
     });
     let promoted = states.iter().filter(|state| **state == State::Promoted).count();
     assert!(promoted > 0 && promoted < rounds, "both win now and then: {states:?}");
-    assert!(pushed.lock().unwrap().iter().all(|commit| scene.remote_has(commit)), "a push is lost");
+    scene.nothing_is_lost(&pushed.lock().unwrap(), "at the end");
     scene.nothing_is_unchecked(&ctx);
     scene.promote(&ctx, true, &mut Silent);
     assert_eq!(scene.pipeline.git(&["show", "staging:round"]), (rounds - 1).to_string());
@@ -424,6 +437,6 @@ fn race(
         other => panic!("round {round}: {other} ({:?})", promotion.reason),
     }
     let known = pushed.lock().unwrap().clone();
-    assert!(known.iter().all(|commit| scene.remote_has(commit)), "round {round}: a push is lost");
+    scene.nothing_is_lost(&known, &format!("round {round}, {} ({:?})", promotion.state, promotion.reason));
     promotion.state
 }

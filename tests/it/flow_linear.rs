@@ -82,6 +82,14 @@ fn after_a_restore_the_fix_joins_and_bringing_that_back_makes_the_line_straight(
     assert_eq!(pipeline.remote_tip("main"), pipeline.tip("main"));
     let next = release(&pipeline, "three", 0);
     assert_eq!(pipeline.tree("main"), pipeline.tree(&next));
+    assert_ne!(pipeline.tip("main"), next);
+    let files = pipeline.git(&["ls-tree", "-r", "develop"]);
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    assert_eq!(pipeline.git(&["ls-tree", "-r", "develop"]), files, "it brings no content");
+    let straight = release(&pipeline, "four", 0);
+    assert_eq!(pipeline.tip("main"), straight);
+    let again = pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    assert!(again.stdout.contains("nothing was brought back"), "{again:?}");
 }
 
 #[test]
