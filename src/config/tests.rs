@@ -483,3 +483,12 @@ fn variables_that_are_empty_switch_a_channel_off() {
     assert_eq!(notify.webhook.unwrap().target(), Ok(None));
     assert_eq!(notify.email.unwrap().server(), Ok(None));
 }
+
+#[test]
+fn separators_of_lines_inside_of_values_survive_being_shown() {
+    let text = "version: 1\nproject: p\nsandbox: { exclude: [\"*.pid\\u2028    \", \"a\\u0085 b\", \"c\\u2029\"] }\n";
+    let config = parse(text, "test", &Variables::default()).unwrap();
+    assert_eq!(config.sandbox.exclude[0], "*.pid\u{2028}    ");
+    let shown = to_yaml(&config);
+    assert_eq!(parse(&shown, "test", &Variables::default()).unwrap(), config, "{shown}");
+}

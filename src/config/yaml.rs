@@ -38,8 +38,17 @@ pub(super) struct Document {
 #[must_use]
 pub fn to_yaml(config: &Config) -> String {
     // Only text, numbers, lists and maps with text keys: nothing that the writer refuses.
-    serde_yaml::to_string(config).unwrap_or_else(|error| format!("# {error}\n"))
+    let text = serde_yaml::to_string(config).unwrap_or_else(|error| format!("# {error}\n"));
+    if !text.contains(LINE_SEPARATORS) {
+        return text;
+    }
+    // The writer takes these for text and readers take them for ends of lines. JSON is YAML, and can escape them.
+    let json = serde_json::to_string_pretty(config).unwrap_or_else(|_| text);
+    LINE_SEPARATORS.iter().fold(json, |json, c| json.replace(*c, &format!("\\u{:04x}", u32::from(*c))))
 }
+
+/// What some versions of YAML end lines with.
+const LINE_SEPARATORS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
 /// Reads one YAML document.
 pub(super) fn read(text: &str) -> Document {

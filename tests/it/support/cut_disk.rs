@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::skip;
+use super::skip_unsupported;
 
 /// `EXT4_IOC_SHUTDOWN`, and not even the journal is written out any more.
 const SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
@@ -31,7 +31,7 @@ impl CutDisk {
         let device = run("mkfs.ext4", &["-q"]).and_then(|_| run("losetup", &["--find", "--show"]));
         let disk = device.map(|device| Self { device, place: place.to_owned() }).filter(Self::attach);
         if disk.is_none() {
-            skip("making and mounting an ext4 is not allowed here");
+            skip_unsupported("making and mounting an ext4 is not allowed here");
         }
         disk
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Sandbox, skip};
+use super::{Sandbox, skip_unsupported};
 
 /// Room for a small repository.
 const SIZE_BYTES: u64 = 64 << 20;
@@ -21,7 +21,9 @@ impl FoldingDisk {
     pub fn mount(place: &Path, image: &Path) -> Option<Self> {
         let mounted = Self::ext4(place, image).or_else(|| Self::exfat(place, image));
         if mounted.is_none() {
-            skip("no file system that folds case can be mounted here (ext4 with CONFIG_UNICODE, or exfat-fuse)");
+            skip_unsupported(
+                "no file system that folds case can be mounted here (ext4 with CONFIG_UNICODE, or exfat-fuse)",
+            );
         }
         mounted
     }
