@@ -43,7 +43,7 @@ pub fn to_yaml(config: &Config) -> String {
         return text;
     }
     // The writer takes these for text and readers take them for ends of lines. JSON is YAML, and can escape them.
-    let json = serde_json::to_string_pretty(config).unwrap_or_else(|_| text);
+    let json = serde_json::to_string_pretty(config).unwrap_or(text);
     LINE_SEPARATORS.iter().fold(json, |json, c| json.replace(*c, &format!("\\u{:04x}", u32::from(*c))))
 }
 
