@@ -8,7 +8,7 @@ use super::policy::{self, Policy};
 use super::run::Observer;
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
-use crate::check::{self, Answer, Outcome, Place};
+use crate::check::{self, Answer, Mark, Outcome, Place};
 use crate::config::{CheckSpec, Question, Waivable};
 use crate::context::Context;
 use crate::store::{CheckPhase, CheckRecord, Promotion};
@@ -112,6 +112,7 @@ fn scratch_name(environment: &str, phase: CheckPhase) -> String {
 /// Where one check is asked: a scratch checkout where it needs files, a log, and what it may know.
 pub(super) struct Room {
     directory: Option<PathBuf>,
+    mark: Option<Mark>,
     log: PathBuf,
     variables: Vec<(String, String)>,
 }
@@ -134,6 +135,8 @@ impl Room {
             true => {
                 let scratch = ctx.home.scratch(&scratch_name(&promotion.environment, phase));
                 let target = scratch.clone();
+                // What a cascade that was killed left running here would disturb this check.
+                check::end_leftovers(Mark::of_place(scratch.as_os_str().as_encoded_bytes()));
                 ctx.git.run(move |repo| repo.check_out_scratch(&target, commit)).await?;
                 Some(scratch)
             }
@@ -148,11 +151,18 @@ impl Room {
             ("CASCADE_CANDIDATE".to_owned(), commit.to_string()),
             ("CASCADE_PHASE".to_owned(), phase.to_string()),
         ];
-        Ok(Self { directory, log, variables })
+        let mark = directory.as_ref().map(|place| Mark::of_place(place.as_os_str().as_encoded_bytes()));
+        Ok(Self { directory, mark, log, variables })
     }
 
     /// Answers it as checks want it.
     pub(super) fn place(&self) -> Place<'_> {
-        Place { directory: self.directory.as_deref(), log: Some(&self.log), variables: &self.variables }
+        Place {
+            directory: self.directory.as_deref(),
+            log: Some(&self.log),
+            variables: &self.variables,
+            mark: self.mark,
+            ..Place::default()
+        }
     }
 }
