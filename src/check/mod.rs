@@ -123,7 +123,7 @@ pub struct Place<'a> {
     pub mark: Option<Mark>,
     /// Asks for the end of the check: its answer is unknown then, with that reason.
     pub stop: Option<&'a Stop>,
-    /// Hears what a command prints.
+    /// Hears what a command prints last.
     pub listener: Option<Listener<'a>>,
 }
 

@@ -23,9 +23,9 @@ const READ_BUFFER_BYTES: usize = 64 << 10;
 /// Each end of the output that a log keeps.
 const END_LIMIT_BYTES: usize = LOG_LIMIT_BYTES as usize / 2;
 
-/// Hears what a command prints, as it comes.
+/// Hears what a command prints, as it comes: each time its last line that is not empty, escaped.
 #[derive(Clone, Copy)]
-pub struct Listener<'a>(pub &'a (dyn Fn(&[u8]) + Send + Sync));
+pub struct Listener<'a>(pub &'a (dyn Fn(&str) + Send + Sync));
 
 impl fmt::Debug for Listener<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,8 +67,8 @@ impl<'a> Output<'a> {
         let mut buffer = vec![0; READ_BUFFER_BYTES];
         while let Ok(count @ 1..) = source.read(&mut buffer).await {
             self.tail.push(&buffer[..count]);
-            if let Some(Listener(heard)) = self.listener {
-                heard(&buffer[..count]);
+            if let Some(Listener(hear)) = self.listener {
+                hear(&self.tail.last_line());
             }
             let Some(log) = &mut self.log else { continue };
             if let Err(error) = log.write(&buffer[..count]).await {
@@ -154,6 +154,13 @@ impl Tail {
         self.lines.push_back(std::mem::take(&mut self.current));
     }
 
+    /// Answers the last line that is not empty, whether it has ended or not; what was overwritten is left out.
+    fn last_line(&self) -> String {
+        let lines = self.lines.iter().chain([&self.current]).rev();
+        let mut pieces = lines.flat_map(|line| line.split(|byte| *byte == b'\r').rev());
+        pieces.find(|piece| !piece.trim_ascii().is_empty()).map(shown_line).unwrap_or_default()
+    }
+
     fn into_lines(mut self) -> Vec<String> {
         if !self.current.is_empty() {
             self.end_line();
@@ -235,13 +242,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_is_heard_as_it_comes() {
+    async fn last_line_is_heard_as_it_comes() {
         let heard = std::sync::Mutex::new(Vec::new());
-        let listen = |bytes: &[u8]| heard.lock().unwrap().extend_from_slice(bytes);
-        let mut output = Output::open(None, Some(Listener(&listen))).await;
+        let hear = |line: &str| heard.lock().unwrap().push(line.to_owned());
+        let mut output = Output::open(None, Some(Listener(&hear))).await;
         output.drain(&b"one\ntw"[..]).await;
-        output.drain(&b"o\n"[..]).await;
-        assert_eq!(*heard.lock().unwrap(), b"one\ntwo\n");
+        output.drain(&b"o\n\n \n"[..]).await;
+        output.drain(&b"1%\r2% \x1b[2J\r"[..]).await;
+        assert_eq!(*heard.lock().unwrap(), ["tw", "two", "2% \\x1b[2J"]);
     }
 
     proptest! {

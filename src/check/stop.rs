@@ -28,6 +28,12 @@ impl Stop {
         self.0.borrow().clone()
     }
 
+    /// Answers whether a check is under way that would end.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.0.receiver_count() > 0
+    }
+
     /// Waits until somebody asks; for ever where nobody can.
     pub(super) async fn awaited(stop: Option<&Self>) -> String {
         let Some(Self(sender)) = stop else { return std::future::pending().await };
@@ -45,9 +51,11 @@ mod tests {
     #[tokio::test]
     async fn first_reason_reaches_everybody_however_late() {
         let stop = Stop::default();
-        assert_eq!(stop.reason(), None);
+        assert_eq!((stop.reason(), stop.is_awaited()), (None, false));
+        let mut waiting = Box::pin(Stop::awaited(Some(&stop)));
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut waiting).await.is_err() && stop.is_awaited());
         stop.ask("one");
         stop.ask("two");
-        assert_eq!(Stop::awaited(Some(&stop)).await, "one");
+        assert_eq!((waiting.await.as_str(), Stop::awaited(Some(&stop)).await.as_str()), ("one", "one"));
     }
 }

@@ -9,7 +9,7 @@ use super::{Failure, Outcome, Shell, standing, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
-use crate::store::{CheckPhase, CheckRecord, Promotion, State, Waiver};
+use crate::store::{CheckPhase, CheckRecord, EarlierAttempt, Promotion, State, Waiver};
 
 /// Characters of a reason in the table; `cascade show` has all of it.
 const REASON_CHARS: usize = 60;
@@ -71,13 +71,40 @@ pub struct CheckEntry {
     pub cached: bool,
     /// The kept output.
     pub log: Option<String>,
+    /// How it failed first, where it was asked once more because it is known to fail now and then.
+    pub earlier: Option<AttemptEntry>,
+}
+
+/// The first of two attempts at a check as programs read it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptEntry {
+    /// `fail`.
+    pub outcome: String,
+    /// One line on why.
+    pub detail: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// The kept output.
+    pub log: Option<String>,
 }
 
 impl From<CheckRecord> for CheckEntry {
     fn from(check: CheckRecord) -> Self {
-        let CheckRecord { phase, name, outcome, detail, log, cached, took_ms, .. } = check;
-        Self { name, phase, outcome, detail, seconds: took_ms as f64 / 1_000.0, cached, log }
+        let CheckRecord { phase, name, outcome, detail, log, cached, took_ms, earlier, .. } = check;
+        let earlier = earlier.map(AttemptEntry::from);
+        Self { name, phase, outcome, detail, seconds: seconds(took_ms), cached, log, earlier }
     }
+}
+
+impl From<EarlierAttempt> for AttemptEntry {
+    fn from(attempt: EarlierAttempt) -> Self {
+        let EarlierAttempt { outcome, detail, log, took_ms } = attempt;
+        Self { outcome, detail, seconds: seconds(took_ms), log }
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1_000.0
 }
 
 /// Lists promotions, the newest first.

@@ -1,9 +1,9 @@
 //! A promotion as people follow it: a line per step and check, on stderr.
 
-use super::Ui;
+use super::{Ui, words};
 use crate::base::units::Span;
 use crate::check::{Answer, Outcome};
-use crate::promote::{Event, Observer};
+use crate::promote::{Event, Observer, Running};
 use crate::store::{CheckPhase, Promotion, Step};
 
 /// Says what a promotion does while it does it.
@@ -59,6 +59,9 @@ impl Observer for Progress<'_> {
     }
 
     fn asking(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str) {
+        if phase == CheckPhase::Check && self.ui.can_picture() {
+            return;
+        }
         let verb = match phase {
             CheckPhase::Check => "checking",
             CheckPhase::Verify => "verifying",
@@ -66,6 +69,18 @@ impl Observer for Progress<'_> {
             CheckPhase::Rollback => "verifying what is back:",
         };
         self.ui.note(&format!("{}: {verb} {name} …", promotion.environment));
+    }
+
+    fn asking_again(&mut self, promotion: &Promotion, name: &str) {
+        self.ui.note(&format!("{}: {name} is known to fail now and then: asking once more …", promotion.environment));
+    }
+
+    fn running(&mut self, promotion: &Promotion, running: &[Running]) {
+        let lines = running.iter().map(|check| {
+            let ms = i64::try_from(check.elapsed.as_millis()).unwrap_or(i64::MAX);
+            format!("{}: … {} {}  {}", promotion.environment, check.name, words::duration(ms), check.line)
+        });
+        self.ui.picture(&lines.collect::<Vec<_>>());
     }
 
     fn answered(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str, answer: &Answer) {

@@ -95,8 +95,11 @@ async fn ask_in_place(shell: &Shell, ctx: &Context, promotion: Promotion) -> Out
     }
     show_coverage(shell, ctx, &promotion).await?;
     let question = format!("Approve this candidate for {}?", promotion.environment);
-    let consents =
-        shell.ui.confirm(&question).map_err(|source| Failure::unavailable("the terminal cannot be read", &source))?;
+    let consents = shell
+        .ui
+        .confirm(&question)
+        .await
+        .map_err(|source| Failure::unavailable("the terminal cannot be read", &source))?;
     if !consents {
         return Ok(promotion);
     }

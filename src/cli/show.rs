@@ -198,7 +198,14 @@ fn print_checks(ui: &Ui, checks: &[CheckEntry]) {
         let text = format!(" {} {} ({took})", words::phase(check.phase), check.name);
         let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
         ui.pieces(&["  ".into(), Cell::new(mark, tone), text.into(), detail.into()]);
-        check.log.iter().for_each(|log| ui.pieces(&[Cell::new(format!("    log {log}"), Tone::Dim)]));
+        let log = |log: &String| ui.pieces(&[Cell::new(format!("    log {log}"), Tone::Dim)]);
+        check.log.iter().for_each(log);
+        if let Some(first) = &check.earlier {
+            let (mark, tone) = words::mark(&first.outcome);
+            let text = format!(" at first ({:.1}s): {}", first.seconds, first.detail);
+            ui.pieces(&["    ".into(), Cell::new(mark, tone), text.into()]);
+            first.log.iter().for_each(log);
+        }
     }
 }
 

@@ -34,6 +34,12 @@ pub enum Error {
         /// Its process id, where it is known.
         pid: Option<u32>,
     },
+    /// Somebody ended the checks that were under way, and wants nothing else to begin.
+    #[error("{reason}")]
+    Stopped {
+        /// Who did.
+        reason: String,
+    },
     /// A promotion cannot be approved, rejected or rolled back as it stands.
     #[error("promotion {id} {why}")]
     NotNow {
@@ -145,7 +151,9 @@ impl Kinded for Error {
             | Self::NothingToRollBack { .. }
             | Self::NoRollback { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
-            Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } => ErrorKind::Denied,
+            Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } | Self::Stopped { .. } => {
+                ErrorKind::Denied
+            }
             Self::CannotBringBack { .. } => ErrorKind::Conflict,
             Self::Policy { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
@@ -180,7 +188,9 @@ impl Kinded for Error {
             Self::Policy { commit, .. } => {
                 Some(format!("mend cascade-sync.yaml as commit {commit} has it, or set the variables it needs"))
             }
-            Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } => None,
+            Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } | Self::Stopped { .. } => {
+                None
+            }
         }
     }
 }

@@ -27,13 +27,14 @@ pub mod policy;
 pub mod rebuild;
 pub mod rehearse;
 pub mod rollback;
+mod room;
 pub mod run;
 pub mod undo;
 mod verification;
 pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
-pub use checks::check_forecast;
+pub use checks::{Running, check_forecast};
 pub use drift::Drift;
 pub use error::{Error, Result};
 pub use facts::{findings, forecast};

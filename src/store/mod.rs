@@ -19,6 +19,6 @@ pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
 pub use records::{
-    ApprovalRecord, CheckPhase, CheckRecord, HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
-    RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict, Waiver,
+    ApprovalRecord, CheckPhase, CheckRecord, EarlierAttempt, HealthRecord, Hold, HoldCause, JournalEntry, Promotion,
+    Quarantined, RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict, Waiver,
 };

@@ -278,6 +278,23 @@ pub struct CheckRecord {
     pub took_ms: i64,
     /// When it was answered.
     pub at: Timestamp,
+    /// Its place among the checks that the environment asks before landing; 0 in other phases.
+    pub position: i64,
+    /// How it failed first, where it was asked once more because it is known to fail now and then.
+    pub earlier: Option<EarlierAttempt>,
+}
+
+/// The first of two attempts at a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierAttempt {
+    /// `fail`: nothing else is asked once more.
+    pub outcome: String,
+    /// One line on why.
+    pub detail: String,
+    /// The kept output.
+    pub log: Option<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: i64,
 }
 
 /// A stop on an environment.
