@@ -6,6 +6,12 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub struct Stop(watch::Sender<Option<String>>);
 
+/// That somebody heeds a wish to end.
+#[derive(Debug)]
+pub struct Heeding {
+    _wishes: watch::Receiver<Option<String>>,
+}
+
 impl Default for Stop {
     fn default() -> Self {
         Self(watch::Sender::new(None))
@@ -28,9 +34,15 @@ impl Stop {
         self.0.borrow().clone()
     }
 
-    /// Answers whether a check is under way that would end.
+    /// Says that a wish is heeded until what is answered goes out of scope.
     #[must_use]
-    pub fn is_awaited(&self) -> bool {
+    pub fn heed(&self) -> Heeding {
+        Heeding { _wishes: self.0.subscribe() }
+    }
+
+    /// Answers whether somebody heeds a wish now.
+    #[must_use]
+    pub fn is_heeded(&self) -> bool {
         self.0.receiver_count() > 0
     }
 
@@ -51,11 +63,19 @@ mod tests {
     #[tokio::test]
     async fn first_reason_reaches_everybody_however_late() {
         let stop = Stop::default();
-        assert_eq!((stop.reason(), stop.is_awaited()), (None, false));
-        let mut waiting = Box::pin(Stop::awaited(Some(&stop)));
-        assert!(tokio::time::timeout(std::time::Duration::ZERO, &mut waiting).await.is_err() && stop.is_awaited());
+        assert_eq!(stop.reason(), None);
         stop.ask("one");
         stop.ask("two");
-        assert_eq!((waiting.await.as_str(), Stop::awaited(Some(&stop)).await.as_str()), ("one", "one"));
+        assert_eq!(Stop::awaited(Some(&stop)).await, "one");
+    }
+
+    #[test]
+    fn a_wish_is_heeded_as_long_as_somebody_says_so() {
+        let stop = Stop::default();
+        assert!(!stop.is_heeded());
+        let heeding = stop.heed();
+        assert!(stop.is_heeded());
+        drop(heeding);
+        assert!(!stop.is_heeded());
     }
 }

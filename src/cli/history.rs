@@ -9,6 +9,7 @@ use super::{Failure, Outcome, Shell, standing, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
+use crate::promote::culprit::{self, Culprit};
 use crate::store::{CheckPhase, CheckRecord, EarlierAttempt, Promotion, State, Waiver};
 
 /// Characters of a reason in the table; `cascade show` has all of it.
@@ -42,6 +43,8 @@ pub struct Entry {
     pub waivers: Vec<Waiver>,
     /// What the checks answered.
     pub checks: Vec<CheckEntry>,
+    /// Which save is to blame for a failed check, where that was found out.
+    pub culprit: Option<Culprit>,
     /// When it was proposed.
     pub created_at: Timestamp,
     /// When it ended.
@@ -158,6 +161,7 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
         approved_by: approved.map(|word| word.person).collect(),
         waivers: ctx.store.waivers(&id).await?,
         checks: checks.into_iter().map(CheckEntry::from).collect(),
+        culprit: culprit::of(ctx, promotion).await?,
         requested_by: promotion.requested_by.clone(),
         created_at: promotion.created_at,
         finished_at: promotion.finished_at,

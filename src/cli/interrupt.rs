@@ -24,7 +24,7 @@ pub async fn interruptible(shell: &Shell, work: impl Future<Output = Outcome>) -
             done = &mut work => return done,
             name = signals.next() => name,
         };
-        if !shell.stop.is_awaited() || shell.stop.reason().is_some() {
+        if !shell.stop.is_heeded() || shell.stop.reason().is_some() {
             let failure = Failure::denied(format!("stopped by {name}"));
             return Err(failure.with_hint("what was begun is journaled: the next promotion takes it up"));
         }

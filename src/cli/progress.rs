@@ -1,10 +1,11 @@
 //! A promotion as people follow it: a line per step and check, on stderr.
 
 use super::{Ui, words};
-use crate::base::units::Span;
+use crate::base::id::ObjectId;
+use crate::base::units::{Span, count};
 use crate::check::{Answer, Outcome};
 use crate::promote::{Event, Observer, Running};
-use crate::store::{CheckPhase, Promotion, Step};
+use crate::store::{CheckPhase, CheckRecord, Promotion, Step};
 
 /// Says what a promotion does while it does it.
 #[derive(Debug)]
@@ -81,6 +82,21 @@ impl Observer for Progress<'_> {
             format!("{}: … {} {}  {}", promotion.environment, check.name, words::duration(ms), check.line)
         });
         self.ui.picture(&lines.collect::<Vec<_>>());
+    }
+
+    fn searching(&mut self, promotion: &Promotion, name: &str, saves: usize, runs_limit: u32) {
+        let runs = count(usize::try_from(runs_limit).unwrap_or(usize::MAX), "run");
+        self.ui.note(&format!(
+            "{}: check {name} failed: looking for the first bad of {saves} saves, with at most {runs} of it (Ctrl-C \
+             leaves that)",
+            promotion.environment
+        ));
+    }
+
+    fn tried(&mut self, promotion: &Promotion, save: ObjectId, answer: &CheckRecord) {
+        let (mark, _) = words::mark(&answer.outcome);
+        let (environment, took) = (&promotion.environment, words::duration(answer.took_ms));
+        self.ui.note(&format!("{environment}: {mark} {} at {} ({took}) {}", answer.name, save.short(), answer.detail));
     }
 
     fn answered(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str, answer: &Answer) {

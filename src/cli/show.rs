@@ -127,6 +127,9 @@ fn print(ui: &Ui, document: &Document, now: Timestamp) {
     print_objects(ui, document);
     print_commits(ui, document);
     print_checks(ui, &document.entry.checks);
+    if let Some(culprit) = &document.entry.culprit {
+        ui.line(&format!("  {}", culprit.fact()));
+    }
     print_people(ui, document);
     print_journal(ui, &document.journal);
 }

@@ -164,6 +164,9 @@ pub struct Environment {
     /// Checks that the candidate must pass before anything moves. Default none.
     #[serde(default)]
     pub checks: Vec<String>,
+    /// Whether, when a check fails on several saves at once, the first bad one is looked for by halves, with at most ⌈log2 n⌉ + 1 runs of that check. Default `true`.
+    #[serde(default = "yes")]
+    pub bisect: bool,
     /// Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. Default none.
     #[serde(default)]
     pub verify: Vec<String>,
@@ -692,6 +695,10 @@ impl Default for Notify {
     fn default() -> Self {
         Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_waive() -> Vec<Waivable> {

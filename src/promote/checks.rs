@@ -112,24 +112,12 @@ impl<'a> Round<'a> {
     }
 
     async fn ask_all(mut self, observer: &mut dyn Observer) -> Result<Event> {
-        let mut beat = interval(TELL_EVERY);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let _heeding = self.ctx.stop.heed();
         loop {
             self.begin(observer);
-            if self.under_way.is_empty() {
-                break;
-            }
-            let answered = tokio::select! {
-                answered = first_of(&mut self.under_way) => answered,
-                _ = beat.tick() => {
-                    observer.running(self.promotion, &self.running());
-                    continue;
-                }
-            };
-            let (done, answer) = answered;
+            let Some((done, answer)) = first_answer(&mut self.under_way, self.promotion, observer).await else { break };
             self.take(done, &answer?, observer).await?;
         }
-        observer.running(self.promotion, &[]);
         Ok(match self.ctx.stop.reason() {
             Some(stopped) if self.failures.is_empty() => Event::CheckFailed(stopped),
             _ if self.failures.is_empty() => Event::ChecksPassed,
@@ -148,10 +136,8 @@ impl<'a> Round<'a> {
     }
 
     fn begin_one(&mut self, wanted: Wanted<'a>, slot: usize) {
-        let line = Arc::new(Mutex::new(String::new()));
-        let subject = Subject { slot, attempt: usize::from(wanted.earlier.is_some()), ..self.subject };
-        let answer = Box::pin(ask(self.ctx, subject, (wanted.name, wanted.check), Arc::clone(&line)));
-        self.under_way.push(UnderWay { wanted, slot, since: Instant::now(), line, answer });
+        let subject = Subject { slot, ..self.subject };
+        self.under_way.push(UnderWay::begin(self.ctx, subject, wanted));
     }
 
     /// Takes an answer; what is known to fail now and then is asked once more.
@@ -180,13 +166,16 @@ impl<'a> Round<'a> {
         }
         Ok(())
     }
-
-    fn running(&self) -> Vec<Running> {
-        self.under_way.iter().map(UnderWay::running).collect()
-    }
 }
 
-impl UnderWay<'_> {
+impl<'a> UnderWay<'a> {
+    fn begin(ctx: &'a Context, subject: Subject<'a>, wanted: Wanted<'a>) -> Self {
+        let line = Arc::new(Mutex::new(String::new()));
+        let subject = Subject { attempt: usize::from(wanted.earlier.is_some()), ..subject };
+        let answer = Box::pin(ask(ctx, subject, (wanted.name, wanted.check), Arc::clone(&line)));
+        Self { wanted, slot: subject.slot, since: Instant::now(), line, answer }
+    }
+
     fn running(&self) -> Running {
         let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Running { name: self.wanted.name.to_owned(), elapsed: self.since.elapsed(), line }
@@ -206,8 +195,55 @@ async fn first_of<'a>(under_way: &mut Vec<UnderWay<'a>>) -> (UnderWay<'a>, Resul
     .await
 }
 
+/// Waits like [`first_of`] while the observer is told what is under way; answers nothing where nothing is.
+async fn first_answer<'a>(
+    under_way: &mut Vec<UnderWay<'a>>,
+    promotion: &Promotion,
+    observer: &mut dyn Observer,
+) -> Option<(UnderWay<'a>, Result<Answer>)> {
+    let mut beat = interval(TELL_EVERY);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while !under_way.is_empty() {
+        tokio::select! {
+            answered = first_of(under_way) => {
+                observer.running(promotion, &[]);
+                return Some(answered);
+            }
+            _ = beat.tick() => {
+                let running: Vec<Running> = under_way.iter().map(UnderWay::running).collect();
+                observer.running(promotion, &running);
+            }
+        }
+    }
+    None
+}
+
+/// Asks one check; where it fails and is known to do so now and then, once more. Answers the record of both.
+///
+/// # Errors
+/// As [`Room::prepare`].
+pub(super) async fn ask_definitely(
+    ctx: &Context,
+    subject: Subject<'_>,
+    (name, check): (&str, &CheckSpec),
+    observer: &mut dyn Observer,
+) -> Result<CheckRecord> {
+    let mut earlier = None;
+    loop {
+        let wanted = Wanted { position: 0, name, check, earlier: earlier.clone() };
+        let mut under_way = vec![UnderWay::begin(ctx, subject, wanted)];
+        let Some((_, answer)) = first_answer(&mut under_way, subject.promotion, observer).await else { continue };
+        let answer = answer?;
+        if answer.outcome == Outcome::Fail && check.flaky && earlier.is_none() {
+            earlier = Some(attempt(&answer));
+            continue;
+        }
+        return Ok(with_earlier(record(ctx, subject.phase, name, &answer), earlier));
+    }
+}
+
 /// Asks a check once, and keeps what it printed last in `line`.
-pub(super) async fn ask(
+async fn ask(
     ctx: &Context,
     subject: Subject<'_>,
     (name, check): (&str, &CheckSpec),
@@ -258,7 +294,7 @@ fn attempt(answer: &Answer) -> EarlierAttempt {
 }
 
 /// Adds how a check failed before it was asked once more. Where that could not answer, the failure stands.
-pub(super) fn with_earlier(again: CheckRecord, earlier: Option<EarlierAttempt>) -> CheckRecord {
+fn with_earlier(again: CheckRecord, earlier: Option<EarlierAttempt>) -> CheckRecord {
     let Some(earlier) = earlier else { return again };
     let is_definite = again.outcome != Outcome::Unknown.as_str();
     let (outcome, detail) = match is_definite {
@@ -272,7 +308,7 @@ pub(super) fn with_earlier(again: CheckRecord, earlier: Option<EarlierAttempt>) 
 }
 
 /// Names a check by what it asks, so that a changed check is asked again; how often it is asked is nothing to it.
-fn definition(check: &CheckSpec) -> String {
+pub(super) fn definition(check: &CheckSpec) -> String {
     let asked = CheckSpec { flaky: false, ..check.clone() };
     // A check's fields always serialise.
     Digest::of(&serde_json::to_vec(&asked).unwrap_or_default()).to_string()

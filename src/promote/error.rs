@@ -34,6 +34,14 @@ pub enum Error {
         /// Its process id, where it is known.
         pid: Option<u32>,
     },
+    /// Nothing before a bad save can be promoted.
+    #[error("there is no healthy prefix for {environment}: {why}")]
+    NoHealthyPrefix {
+        /// The environment.
+        environment: String,
+        /// Why not.
+        why: String,
+    },
     /// Somebody ended the checks that were under way, and wants nothing else to begin.
     #[error("{reason}")]
     Stopped {
@@ -150,6 +158,7 @@ impl Kinded for Error {
             | Self::NotNow { .. }
             | Self::NothingToRollBack { .. }
             | Self::NoRollback { .. }
+            | Self::NoHealthyPrefix { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
             Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } | Self::Stopped { .. } => {
                 ErrorKind::Denied
@@ -177,6 +186,7 @@ impl Kinded for Error {
             Self::NothingToRollBack { environment } | Self::NoRollback { environment, .. } => {
                 Some(format!("see `cascade history {environment}`"))
             }
+            Self::NoHealthyPrefix { environment, .. } => Some(format!("look at `cascade why {environment}`")),
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
             Self::NotAnApprover { from, .. } => Some(format!("these may: {}", from.join(", "))),

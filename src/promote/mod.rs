@@ -5,6 +5,8 @@
 //! begins by comparing references instead of guessing. What a release is blamed for is decided by how things were before
 //! it; [`watch`] verifies on what was promoted, and [`undo`] takes a rollback back.
 //!
+//! Where a check fails, [`bisect`] says which save to ask about next and [`culprit`] asks.
+//!
 //! What happened is stated in the repository itself ([`ledger`], [`attestation`]), where anybody can look whether it was
 //! by the rules ([`audit`]) and from where the database can be made again ([`rebuild`]).
 
@@ -13,7 +15,9 @@ pub mod attestation;
 pub mod audit;
 pub mod auto;
 mod back_merge;
+pub mod bisect;
 mod checks;
+pub mod culprit;
 mod drift;
 pub mod error;
 mod facts;

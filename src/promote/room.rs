@@ -46,10 +46,11 @@ impl<'a> Subject<'a> {
 
     fn log_name(&self, check: &str) -> String {
         let (phase, digest) = (self.phase, Digest::of(check.as_bytes()).short(6));
-        match self.attempt {
-            0 => format!("{phase}-{digest}.log"),
-            attempt => format!("{phase}-{digest}.{attempt}.log"),
-        }
+        // Before landing, nothing but the candidate is asked about unless somebody looks for who is to blame.
+        let is_search = phase == CheckPhase::Check && Some(self.commit) != self.promotion.candidate;
+        let commit = if is_search { format!("-{}", self.commit.short()) } else { String::new() };
+        let attempt = if self.attempt == 0 { String::new() } else { format!(".{}", self.attempt) };
+        format!("{phase}-{digest}{commit}{attempt}.log")
     }
 }
 

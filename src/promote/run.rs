@@ -14,7 +14,7 @@ use crate::base::id::{ObjectId, PromotionId, entropy};
 use crate::check::Answer;
 use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
-use crate::store::{CheckPhase, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
+use crate::store::{CheckPhase, CheckRecord, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -33,6 +33,10 @@ pub trait Observer: Send {
     /// These checks are under way, in the order in which they began; told several times in a second, and nothing is under
     /// way any more in the end.
     fn running(&mut self, _promotion: &Promotion, _running: &[Running]) {}
+    /// The first bad one of so many saves is about to be looked for, with at most so many runs of the check that failed.
+    fn searching(&mut self, _promotion: &Promotion, _name: &str, _saves: usize, _runs_limit: u32) {}
+    /// In that search, the check has answered on a save.
+    fn tried(&mut self, _promotion: &Promotion, _save: ObjectId, _answer: &CheckRecord) {}
 }
 
 /// Sees everything and says nothing.
