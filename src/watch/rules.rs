@@ -272,7 +272,7 @@ mod tests {
                 .current_dir(self.dir.path())
                 .env_clear()
                 .env("PATH", std::env::var_os("PATH").unwrap())
-                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_CONFIG_GLOBAL", "")
                 .env("GIT_CONFIG_NOSYSTEM", "1")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
