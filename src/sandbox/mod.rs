@@ -96,7 +96,7 @@ where
 /// Answers whether a path is not the sandbox's business: what is tracked stays so, whatever the .gitignore files say;
 /// the configured excludes are final.
 fn is_never_saved(rules: &watch::Rules, repo: &git::Repo, path: &[u8], is_dir: bool) -> bool {
-    rules.configured(path, is_dir) || rules.is_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(true)
+    rules.configured(path, is_dir) || rules.may_be_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(false)
 }
 
 /// Why the watcher ended or did not begin.

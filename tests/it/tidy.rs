@@ -195,7 +195,8 @@ fn no_program_is_given_the_null_device_as_a_file() {
     let all: Vec<Source> = ["src", "tests", "benches"].into_iter().flat_map(sources).collect();
     let name = concat!("\"/dev", "/null\"");
     let wrong = |source: &Source| {
-        let lines = source.text.lines().enumerate().filter(|(_, line)| line.replace(&format!("b{name}"), "").contains(name));
+        let lines =
+            source.text.lines().enumerate().filter(|(_, line)| line.replace(&format!("b{name}"), "").contains(name));
         lines.map(|(index, line)| format!("{}:{}: {}", source.path, index + 1, line.trim())).collect::<Vec<_>>()
     };
     check("the null device is named as a file", all.iter().flat_map(wrong).collect());
