@@ -237,6 +237,56 @@ fn killed_at_every_step_without_a_remote_it_is_still_rolled_back() {
 }
 
 #[test]
+fn killed_at_every_step_of_an_approval_it_can_be_asked_for_again() {
+    let environments = ENVIRONMENTS.replace("checks: [build]", "approval: { required: 1 }");
+    for moment in 0..MOMENTS_LIMIT {
+        let pipeline = Pipeline::new(true, &environments, CHECKS);
+        pipeline.promote("staging", 0);
+        pipeline.promote("production", 3);
+        if !kill_wish_at(&pipeline, moment, "approve") {
+            assert!(moment >= 8, "only {moment} moments");
+            return;
+        }
+        let again = pipeline.cascade(&["approve", "production"]);
+        assert_eq!(again.code, 0, "killed at {moment}: {again:?}");
+        let found = end_state(&pipeline, true);
+        assert_eq!((found.state.as_str(), found.unfinished, found.remote_is_local), ("promoted", 0, true));
+        assert_eq!(found.main_tree, pipeline.tree("staging"), "killed at {moment}");
+        let approvals = pipeline.newest("production")["approved_by"].as_array().unwrap().len();
+        assert_eq!(approvals, 1, "killed at {moment}");
+    }
+    panic!("an approval has more than {MOMENTS_LIMIT} moments");
+}
+
+#[test]
+fn killed_at_every_step_of_a_rollback_it_can_be_asked_for_again_and_goes_back_once() {
+    for (moment, has_remote) in (0..MOMENTS_LIMIT).flat_map(|moment| [(moment, true), (moment, false)]) {
+        let pipeline = ready(has_remote, false);
+        let before = pipeline.tree("main");
+        pipeline.promote("production", 0);
+        pipeline.save_file("finer", "");
+        pipeline.promote("staging", 0);
+        let expected = pipeline.tree("main");
+        pipeline.promote("production", 0);
+        if !kill_wish_at(&pipeline, moment, "roll back") {
+            assert!(moment >= 8, "only {moment} moments");
+            return;
+        }
+        pipeline.cascade(&["rollback", "production"]).expect_code(0);
+        assert_ne!(expected, before);
+        assert_eq!(pipeline.tree("main"), expected, "killed at {moment}");
+        let found = end_state(&pipeline, has_remote);
+        assert_eq!(
+            (found.state.as_str(), found.held, found.unfinished),
+            ("rolled_back", true, 0),
+            "killed at {moment}"
+        );
+        assert!(found.remote_is_local, "killed at {moment}");
+    }
+    panic!("a rollback has more than {MOMENTS_LIMIT} moments");
+}
+
+#[test]
 fn a_lock_that_a_killed_promotion_left_on_its_branch_stops_nobody_and_one_of_others_is_left_alone() {
     let lock_of = |pipeline: &Pipeline| pipeline.root().join(".git/refs/heads/main.lock");
     for is_empty in [false, true] {
