@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cascade::config::Durability;
+use cascade::git::save::PACKS_KEPT;
 use cascade::git::{Clash, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
 
 use crate::support::cut_disk::CutDisk;
@@ -12,6 +13,8 @@ use crate::support::{Sandbox, output, skip};
 
 /// Calls that wait for the disk, and the one that shows a change.
 const CALLS: &str = "fsync,fdatasync,sync,syncfs,sync_file_range,msync,rename,renameat,renameat2";
+/// References of which git makes one file when it tidies up.
+const MANY_REFERENCES: usize = 40;
 const PIPELINE: &str = "version: 1\nproject: shop\nsandbox: { durability: DURABILITY }\nnotify: { desktop: false }\n\
                         environments: { staging: { from: develop, branch: staging } }\n";
 
@@ -168,7 +171,7 @@ impl Cuttable {
         set_up(&sandbox, durability);
         disk.write_journal();
         std::fs::write(sandbox.root().join(".git/info/exclude"), "others\nlost+found\n").unwrap();
-        rustix::fs::sync();
+        disk.sync();
         Some(Self { disk, sandbox })
     }
 
@@ -264,7 +267,7 @@ fn a_merged_promotion_survives_the_power_cut_that_follows_it() {
     git(&["-C", "../hotfix", "add", "fix"]);
     git(&["-C", "../hotfix", "commit", "--quiet", "-m", "Fix"]);
     git(&["worktree", "remove", "../hotfix"]);
-    rustix::fs::sync();
+    at.disk.sync();
     at.sandbox.cascade(&["promote", "staging", "--merge"]).expect_code(0);
     let staging = git(&["rev-parse", "staging"]);
     at.disk.cut();
@@ -312,6 +315,49 @@ fn check_way_back(sandbox: &Sandbox, whole: &str) {
     assert_eq!(sandbox.git(&["show", "develop:page"]), "again");
     assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
     sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+}
+
+#[test]
+fn branches_survive_the_power_cut_that_follows_the_joining_of_packs() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let repo = Repo::open(&at.root()).unwrap();
+    while repo.save_packs() <= PACKS_KEPT {
+        at.save(&format!("{}\n", repo.save_packs()), Durability::Full);
+    }
+    let tip = at.sandbox.git(&["rev-parse", "develop"]);
+    let tag = |number| at.sandbox.git(&["tag", &format!("tag-{number}")]);
+    (0..MANY_REFERENCES).for_each(|number| drop(tag(number)));
+    at.disk.sync();
+    repo.consolidate().unwrap();
+    assert!(repo.save_packs() < PACKS_KEPT && !at.root().join(".git/refs/heads/develop").exists());
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_eq!(at.sandbox.git(&["rev-parse", "develop"]), tip);
+    at.check_whole();
+}
+
+#[test]
+fn a_ledger_that_was_fetched_survives_the_power_cut_that_follows_the_promotion_upon_it() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let git = |words: &[&str]| at.sandbox.git(words);
+    git(&["init", "--quiet", "--bare", "../origin.git"]);
+    git(&["remote", "add", "origin", "../origin.git"]);
+    git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    at.sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    // As in a clone that has not seen it yet.
+    for name in git(&["for-each-ref", "--format=%(refname)", "refs/cascade"]).lines() {
+        git(&["update-ref", "-d", name]);
+    }
+    git(&["reflog", "expire", "--expire=now", "--all"]);
+    git(&["prune", "--expire=now"]);
+    at.disk.sync();
+    at.save("second\n", Durability::Full);
+    at.sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    let entries = git(&["rev-list", "--count", "refs/cascade/ledger"]);
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_eq!(git(&["rev-list", "--count", "refs/cascade/ledger"]), entries);
+    at.check_whole();
 }
 
 #[test]
