@@ -159,12 +159,14 @@ impl Repo {
         self.note_durable(object_id(parent)?)
     }
 
-    /// Brings what saves left for later to the disk, before one that waits for it is built upon them.
-    pub(super) fn settle_undurable(&self, parent: Oid) -> Result<()> {
-        match self.durable_tip()? {
-            Some(durable) if oid(durable)? != parent => self.sync_file_system(),
-            _ => Ok(()),
-        }
+    /// Brings what saves left for later, or git itself committed, to the disk, before a save that waits for it is built
+    /// upon `parent`.
+    pub(super) fn settle_undurable(&self, branch: &str, parent: Oid) -> Result<()> {
+        let is_settled = match self.durable_tip()? {
+            Some(durable) => oid(durable)? == parent,
+            None => self.is_own_move(branch, parent)?,
+        };
+        if is_settled { Ok(()) } else { self.sync_file_system() }
     }
 
     /// Notes that everything is on the disk.

@@ -16,6 +16,7 @@ pub mod leftover;
 mod lineage;
 pub mod locks;
 pub mod merge;
+mod moves;
 mod names;
 pub mod outgoing;
 mod pack;

@@ -318,6 +318,20 @@ fn check_way_back(sandbox: &Sandbox, whole: &str) {
 }
 
 #[test]
+fn a_save_upon_a_commit_of_gits_survives_the_power_cut_that_follows_its_acknowledgement() {
+    let Some(at) = Cuttable::new("full") else { return };
+    at.save("ours\n", Durability::Full);
+    at.sandbox.write("page", "by hand\n");
+    at.sandbox.commit("By hand");
+    let committed = at.sandbox.git(&["rev-parse", "develop"]);
+    let saved = at.save("ours again\n", Durability::Full);
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_eq!(at.sandbox.git(&["rev-parse", "develop", "develop~1"]), [saved, committed].join("\n"));
+    at.check_whole();
+}
+
+#[test]
 fn branches_survive_the_power_cut_that_follows_the_joining_of_packs() {
     let Some(at) = Cuttable::new("full") else { return };
     let repo = Repo::open(&at.root()).unwrap();
