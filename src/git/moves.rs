@@ -1,13 +1,13 @@
 //! Where a branch went and who moved it, by its log: what a power cut has torn of it is passed over.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
 use super::branch::full_name;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::repo::Repo;
 
 /// What the log of a branch says wherever cascade moved it. What it moved it to was on the disk by then, or there is a
@@ -32,6 +32,15 @@ impl Repo {
     pub(super) fn is_own_move(&self, branch: &str, tip: Oid) -> Result<bool> {
         let log = self.log_of(branch)?;
         Ok(end_of(&log).is_ok_and(|end| moves(&end).any(|made| made.is_own && made.to == tip)))
+    }
+
+    /// Lists where a branch went, from the last move to the first; nothing where it has no log.
+    pub(super) fn moves_of(&self, branch: &str) -> Result<Vec<Move>> {
+        let log = self.log_of(branch)?;
+        match fs::read(&log) {
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            bytes => Ok(moves(&bytes.map_err(Error::io("read", log))?).collect()),
+        }
     }
 
     fn log_of(&self, branch: &str) -> Result<PathBuf> {

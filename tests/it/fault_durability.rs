@@ -295,10 +295,7 @@ fn a_power_cut_after_fast_saves_is_told_and_doctor_goes_back_to_the_newest_save_
 /// Expects a checkout whose newest saves were lost to say so, and doctor to bring it back to `whole`.
 #[track_caller]
 fn check_way_back(sandbox: &Sandbox, whole: &str) {
-    let started = sandbox.cascade(&["start", "--json"]).expect_code(0).json();
-    let (status, stopped) = (sandbox.cascade(&["status"]), sandbox.cascade(&["stop"]));
-    assert_eq!(started["state"], "paused", "{started:#}");
-    assert!(started["reason"].as_str().unwrap().contains("`cascade doctor`"), "{started:#} {stopped:#?}");
+    let status = sandbox.cascade(&["status"]);
     let hint = "hint: `cascade doctor` goes back to the newest save that is whole";
     assert!(status.code == 1 && status.stderr.contains(hint), "{status:#?}");
     sandbox.cascade(&["promote", "staging"]).expect_code(1);
@@ -317,6 +314,76 @@ fn check_way_back(sandbox: &Sandbox, whole: &str) {
     sandbox.git(&["fsck", "--strict", "--no-dangling"]);
 }
 
+/// Expects a watcher to bring a broken branch back to `whole` when it starts, and to save what is in the working tree.
+#[track_caller]
+fn check_start(sandbox: &Sandbox, whole: &str) {
+    let started = sandbox.cascade(&["start", "--json"]).expect_code(0).json();
+    let (log, stopped) = (sandbox.cascade(&["logs"]), sandbox.cascade(&["stop"]));
+    assert_eq!(started["state"], "watching", "{started:#} {log:#?} {stopped:#?}");
+    assert!(log.stdout.contains("saves were lost") && log.stdout.contains(&whole[..10]), "{log:#?}");
+    let tips = sandbox.git(&["log", "--first-parent", "--format=%H", "develop"]);
+    assert!(tips.lines().take(2).any(|tip| tip == whole), "{whole} is not in {tips}");
+    assert_eq!(sandbox.git(&["show", "develop:page"]), sandbox.read("page").trim_end());
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+    sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+    let told = sandbox.cascade(&["doctor"]);
+    assert!(told.stdout.contains("HEAD is on develop"), "{told:#?}");
+}
+
+/// Empties the file of an object, as a power cut does.
+fn empty(sandbox: &Sandbox, object: &str) {
+    let id = sandbox.git(&["rev-parse", object]);
+    overwrite(&sandbox.root().join(format!(".git/objects/{}/{}", &id[..2], &id[2..])), b"");
+}
+
+#[test]
+fn what_a_power_cut_left_broken_of_a_commit_of_gits_is_mended_by_the_next_start() {
+    let develop = |sandbox: &Sandbox| sandbox.root().join(".git/refs/heads/develop");
+    // What happens, and whether the user's commit is whole all the same.
+    let damages: [(&str, bool, &dyn Fn(&Sandbox)); 7] = [
+        ("the branch is empty", true, &|sandbox| overwrite(&develop(sandbox), b"")),
+        ("the branch is zeros", true, &|sandbox| overwrite(&develop(sandbox), &[0; 41])),
+        ("the branch is gone", true, &|sandbox| std::fs::remove_file(develop(sandbox)).unwrap()),
+        ("the commit is empty", false, &|sandbox| empty(sandbox, "develop")),
+        ("its tree is empty", false, &|sandbox| empty(sandbox, "develop^{tree}")),
+        ("its file is empty", false, &|sandbox| empty(sandbox, "develop:page")),
+        ("its file is gone", false, &|sandbox| {
+            let id = sandbox.git(&["rev-parse", "develop:page"]);
+            let path = format!(".git/objects/{}/{}", &id[..2], &id[2..]);
+            std::fs::remove_file(sandbox.root().join(path)).unwrap();
+        }),
+    ];
+    for (what, is_whole, damage) in damages {
+        // Shown where it fails.
+        println!("{what}");
+        let sandbox = Sandbox::empty();
+        set_up(&sandbox, "full");
+        sandbox.write("page", "saved\n");
+        let saved = save(&sandbox.root(), Durability::Full);
+        sandbox.write("page", "committed\n");
+        sandbox.commit("By hand");
+        let committed = sandbox.git(&["rev-parse", "develop"]);
+        damage(&sandbox);
+        check_start(&sandbox, if is_whole { &committed } else { &saved });
+    }
+}
+
+#[test]
+fn commits_that_a_user_took_back_stay_so_when_the_branch_is_mended() {
+    let sandbox = Sandbox::empty();
+    set_up(&sandbox, "full");
+    let save = |content: &str| {
+        sandbox.write("page", content);
+        save(&sandbox.root(), Durability::Full)
+    };
+    let (first, _) = (save("kept\n"), save("taken back\n"));
+    sandbox.git(&["reset", "--quiet", "--hard", &first]);
+    sandbox.write("page", "committed\n");
+    sandbox.commit("By hand");
+    empty(&sandbox, "develop");
+    check_start(&sandbox, &first);
+}
+
 #[test]
 fn a_save_upon_a_commit_of_gits_survives_the_power_cut_that_follows_its_acknowledgement() {
     let Some(at) = Cuttable::new("full") else { return };
@@ -328,6 +395,19 @@ fn a_save_upon_a_commit_of_gits_survives_the_power_cut_that_follows_its_acknowle
     at.disk.write_journal();
     at.disk.cut();
     assert_eq!(at.sandbox.git(&["rev-parse", "develop", "develop~1"]), [saved, committed].join("\n"));
+    at.check_whole();
+}
+
+#[test]
+fn a_power_cut_after_a_commit_of_gits_loses_no_save_and_the_next_start_goes_on() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let saved = at.save("ours\n", Durability::Full);
+    at.sandbox.write("page", "by hand\n");
+    at.sandbox.commit("By hand");
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_ne!(at.sandbox.try_git(&["log", "-1"]).code, 0, "nothing was lost: the test shows nothing");
+    check_start(&at.sandbox, &saved);
     at.check_whole();
 }
 
@@ -443,11 +523,19 @@ fn whatever_of_a_fast_save_was_lost_there_is_a_way_back() {
     }
 }
 
-/// Expects a way back after damage to each file of the newest pack, and to one more file.
+/// Expects a way back after damage to each file of the newest pack, and to one more file, by the doctor and by a start.
 #[track_caller]
 fn check_damage(what: &str, damage: Damage<'_>, also: Option<&str>) {
-    // Shown where it fails.
-    println!("{what}");
+    for check in [check_way_back, check_start] {
+        // Shown where it fails.
+        println!("{what}");
+        let (sandbox, durable) = damaged(damage, also);
+        check(&sandbox, &durable);
+    }
+}
+
+/// Makes a checkout whose last save is damaged; answers the last one that was on the disk.
+fn damaged(damage: Damage<'_>, also: Option<&str>) -> (Sandbox, String) {
     let sandbox = Sandbox::empty();
     set_up(&sandbox, "fast");
     sandbox.write("page", "durable\n");
@@ -458,7 +546,7 @@ fn check_damage(what: &str, damage: Damage<'_>, also: Option<&str>) {
     save(&sandbox.root(), Durability::Fast);
     packs(&sandbox).iter().filter(|path| !before.contains(path)).for_each(|path| damage(path));
     also.into_iter().for_each(|also| overwrite(&sandbox.root().join(also), &[0; 64]));
-    check_way_back(&sandbox, &durable);
+    (sandbox, durable)
 }
 
 #[test]
