@@ -171,3 +171,11 @@ impl Kinded for Error {
         }
     }
 }
+
+/// Reads what is never saved, as it is configured and as git has it.
+async fn load_rules(ctx: &Context) -> Result<watch::Rules, Error> {
+    let read = |repo: &git::Repo| Ok((repo.common_dir().to_owned(), repo.excludes_file(), repo.ignores_case()?));
+    let (common_dir, excludes, folds) = ctx.git.run(read).await?;
+    let rules = watch::Rules::load(ctx.git.root(), &common_dir, &ctx.config.sandbox.exclude, excludes.as_deref())?;
+    Ok(rules.folding_case(folds))
+}

@@ -141,11 +141,10 @@ impl<'a> Watcher<'a> {
         let is_settled = super::settle(ctx).await.is_ok();
         let prepared = ctx.git.run(|repo| {
             repo.recover_save()?;
-            Ok((repo.git_dir().to_owned(), repo.common_dir().to_owned(), repo.excludes_file()))
+            Ok(repo.git_dir().to_owned())
         });
-        let (git_dir, common_dir, excludes_file) = prepared.await?;
-        let spec = &ctx.config.sandbox;
-        let rules = Arc::new(Rules::load(ctx.git.root(), &common_dir, &spec.exclude, excludes_file.as_deref())?);
+        let (git_dir, spec) = (prepared.await?, &ctx.config.sandbox);
+        let rules = Arc::new(super::load_rules(ctx).await?);
         let inspection = Inspection::new(ctx)?;
         let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules), spec.settle.0)?;
         tracing::info!(directories = source.watched_directories(), branch = spec.branch, "watching");

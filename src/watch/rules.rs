@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Error;
-use super::glob::{Patterns, Verdict};
+use super::glob::{Case, Patterns, Verdict};
 use crate::base::escape;
 
 /// The verdicts of at most this many directories are kept; then the cache starts afresh.
@@ -31,6 +31,7 @@ pub struct Rules {
     info_exclude: PathBuf,
     excludes_file: Option<PathBuf>,
     configured: Patterns,
+    case: Case,
     cache: Mutex<Cache>,
 }
 
@@ -89,8 +90,15 @@ impl Rules {
             info_exclude: git_common_dir.join("info/exclude"),
             excludes_file: excludes_file.map(Path::to_owned),
             configured,
+            case: Case::Exact,
             cache: Mutex::default(),
         })
+    }
+
+    /// Takes letters that differ only by case for one, in every pattern, as git does where `core.ignoreCase` is set.
+    #[must_use]
+    pub fn folding_case(self, folds: bool) -> Self {
+        Self { case: if folds { Case::Folded } else { Case::Exact }, ..self }
     }
 
     /// Answers whether a path of the checkout is excluded; `path` is relative, with `/` between
@@ -187,7 +195,7 @@ impl Rules {
         }
         let mut next = levels;
         while let Some(level) = next {
-            match level.file.patterns.matched(&path[level.prefix..], is_dir) {
+            match level.file.patterns.matched(&path[level.prefix..], is_dir, self.case) {
                 Some(verdict) => return verdict == Verdict::Ignored,
                 None => next = level.above.as_ref(),
             }
@@ -196,11 +204,11 @@ impl Rules {
             Some(shared) => Arc::clone(shared),
             None => self.shared(cache),
         };
-        shared.iter().find_map(|file| file.patterns.matched(path, is_dir)) == Some(Verdict::Ignored)
+        shared.iter().find_map(|file| file.patterns.matched(path, is_dir, self.case)) == Some(Verdict::Ignored)
     }
 
     fn configured_here(&self, path: &[u8], is_dir: bool) -> bool {
-        self.configured.matched(path, is_dir) == Some(Verdict::Ignored)
+        self.configured.matched(path, is_dir, self.case) == Some(Verdict::Ignored)
     }
 
     fn shared(&self, cache: &mut Cache) -> Arc<[IgnoreFile]> {
@@ -437,6 +445,16 @@ mod tests {
             "#a",
             "[^b]?",
             "[a-b]",
+            "A",
+            "B*",
+            "*.O",
+            "*A*b",
+            "**B",
+            "[A]",
+            "[A-B]*",
+            "[[:upper:]]",
+            "[[:lower:]]",
+            "\\A",
         ]);
         let ends = (prop::sample::select(vec!["", "!", "/", "!/"]), prop::sample::select(vec!["", "/", "  ", "\r"]));
         (ends, prop::collection::vec(part, 1..4))
@@ -448,8 +466,9 @@ mod tests {
     }
 
     fn path() -> impl Strategy<Value = String> {
-        let part =
-            prop::sample::select(vec!["a", "b", "ab", "bb", "x.o", "{a,b}", "a ", "!a", "a b", "]", "*", "[a", "#a"]);
+        let part = prop::sample::select(vec![
+            "a", "b", "ab", "bb", "x.o", "{a,b}", "a ", "!a", "a b", "]", "*", "[a", "#a", "A", "aB", "X.O",
+        ]);
         prop::collection::vec(part, 1..5).prop_map(|parts| parts.join("/"))
     }
 
@@ -460,9 +479,11 @@ mod tests {
         #[test]
         fn answers_as_git_check_ignore(
             top in file(), nested in file(), info in file(), paths in prop::collection::vec(path(), 1..24),
+            folds in any::<bool>(),
         ) {
             let checkout = Checkout::with(&[]);
             checkout.git(&["init", "-q"], b"");
+            checkout.git(&["config", "core.ignoreCase", if folds { "true" } else { "false" }], b"");
             for (name, content) in [(".gitignore", &top), ("a/.gitignore", &nested), (".git/info/exclude", &info)] {
                 let file = checkout.dir.path().join(name);
                 fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -477,7 +498,7 @@ mod tests {
             let input: Vec<u8> = asked.iter().flat_map(|path| path.bytes().chain([0])).collect();
             let answer = checkout.git(&["check-ignore", "-z", "--no-index", "--stdin"], &input);
             let ignored: Vec<&[u8]> = answer.split(|byte| *byte == 0).collect();
-            let rules = checkout.rules(&[]);
+            let rules = checkout.rules(&[]).folding_case(folds);
             for path in asked {
                 let is_dir = checkout.dir.path().join(path).is_dir();
                 prop_assert_eq!(
