@@ -17,6 +17,7 @@ pub mod leftover;
 mod lineage;
 pub mod locks;
 pub mod merge;
+mod moves;
 mod names;
 pub mod outgoing;
 mod pack;

@@ -14,6 +14,7 @@ use crate::git::{Hints, Restore, RestoreAnswer, RestoreRequest, SaveAnswer};
 /// # Errors
 /// As [`crate::git::Repo::save`].
 pub async fn save_now(ctx: &Context) -> Result<SaveAnswer, Error> {
+    super::settle(ctx).await?;
     let (rules, composer) = (Arc::new(super::load_rules(ctx).await?), Arc::new(Composer::new(ctx)));
     let looker = Inspection::new(ctx)?.looker();
     let saved = super::save(ctx, &rules, &composer, looker, Hints::Everything).await?;

@@ -137,6 +137,8 @@ fn everything() -> Batch {
 impl<'a> Watcher<'a> {
     async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, mpsc::Receiver<Told>, Theirs), Error> {
         let board = Board::new(ctx).await?;
+        // Nothing below can be asked of a branch that nobody can read; what is wrong is told by the first save.
+        let is_settled = super::settle(ctx).await.is_ok();
         let prepared = ctx.git.run(|repo| {
             repo.recover_save()?;
             Ok(repo.git_dir().to_owned())
@@ -158,7 +160,7 @@ impl<'a> Watcher<'a> {
             pusher,
             composer: Arc::new(Composer::new(ctx)),
             flusher: Flusher::start(ctx),
-            is_settled: false,
+            is_settled,
             board,
             stopped_by: None,
             owed: 0,
@@ -293,8 +295,7 @@ impl<'a> Watcher<'a> {
         if self.is_settled {
             return None;
         }
-        let branch = self.ctx.config.sandbox.branch.clone();
-        match self.ctx.git.run(move |repo| repo.flush(&branch)).await {
+        match super::settle(self.ctx).await {
             Err(lost @ GitError::SavesLost { .. }) => {
                 return Some(format!("{lost}; {}", lost.hint().unwrap_or_default()));
             }
