@@ -279,6 +279,9 @@ pub struct PromoteFlags {
     /// Promote the branch BRANCH as a hotfix, past the environments before; checks and approvals hold, `--reason` is required
     #[arg(long, value_name = "BRANCH", requires = "reason")]
     pub from: Option<String>,
+    /// Promote what comes before the first bad save, after a check has failed on several saves at once
+    #[arg(long, conflicts_with_all = ["from", "merge"])]
+    pub healthy_prefix: bool,
     /// Why, for the history
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: Option<String>,

@@ -12,7 +12,7 @@ use crate::base::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::store::{ApprovalRecord, CheckPhase, CheckRecord, Promotion, State, Waiver};
+use crate::store::{ApprovalRecord, CheckPhase, CheckRecord, EarlierAttempt, Promotion, State, Waiver};
 
 /// The form of the statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -165,6 +165,18 @@ pub struct Check {
     pub cached: bool,
     /// When it was given.
     pub at: Timestamp,
+    /// The attempt before, where it was asked once more because it is known to fail now and then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<Attempt>,
+}
+
+/// The first of two attempts at a check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// `fail`.
+    pub outcome: String,
+    /// How long it took.
+    pub seconds: f64,
 }
 
 /// One person's word.
@@ -423,7 +435,14 @@ impl From<&(CheckRecord, Option<Digest>)> for Check {
             seconds: check.took_ms as f64 / 1_000.0,
             cached: check.cached,
             at: check.at,
+            earlier: check.earlier.as_ref().map(Attempt::from),
         }
+    }
+}
+
+impl From<&EarlierAttempt> for Attempt {
+    fn from(earlier: &EarlierAttempt) -> Self {
+        Self { outcome: earlier.outcome.clone(), seconds: earlier.took_ms as f64 / 1_000.0 }
     }
 }
 

@@ -10,9 +10,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::approve::proceed;
-use super::checks::{Room, depends_on_content_only, failure, record};
+use super::checks::{depends_on_content_only, failure, record};
 use super::error::{Error, Result};
 use super::phase::Event;
+use super::room::{Room, Subject};
 use super::run::{Observer, Silent, drive, lock, note, recover};
 use super::verification::{ask_together, failing};
 use crate::base::id::{ObjectId, PromotionId};
@@ -257,8 +258,8 @@ impl Asker {
     async fn ask(&self) -> Result<Option<Answer>> {
         let Some(check) = self.ctx.config.checks.get(&self.name) else { return Ok(None) };
         let _files = if depends_on_content_only(check) { Some(self.files.lock().await) } else { None };
-        let (promotion, phase) = (&self.promotion, CheckPhase::Watch);
-        let room = Room::prepare(&self.ctx, promotion, self.candidate, phase, &self.name, check).await?;
+        let subject = Subject::new(&self.promotion, self.candidate, CheckPhase::Watch);
+        let room = Room::prepare(&self.ctx, subject, &self.name, check).await?;
         Ok(Some(check::ask(&self.name, check, &room.place()).await))
     }
 }
