@@ -1,12 +1,15 @@
-//! A promotion of a save, without checks (plan → landed, journaled), against checkout + merge in a worktree, 10 files
-//! changed; and the rehearsal that follows a save.
+//! Promotions without checks (plan → landed, journaled), 10 files changed, each beside what git does of the kind in a
+//! worktree: of a save, against checkout + merge; going back, against `git reset --hard`; past somebody's hotfix, with
+//! `--merge`, against `git merge`. Also the rehearsal that follows a save, and how many saves are promoted in a minute.
 //!
 //! Under `cargo test` only a tiny size runs; `CASCADE_BENCH_FILES` asks for one size of repository;
 //! `CASCADE_BENCH_DIR` says where the repositories are made.
 
 mod support;
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +20,7 @@ use cascade::context::Context;
 use cascade::git::{Git, Hints, Repo};
 use cascade::promote::{self, Request, Silent};
 use cascade::store::{Home, State, Store, Verdict};
-use support::{Sample, git, median, ms, save};
+use support::{Sample, command, git, median, ms, save};
 
 const CONFIGURATION: &str = "\
 version: 1
@@ -38,43 +41,131 @@ fn main() {
     let dir = tempfile::tempdir_in(place).expect("a directory can be made");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("the runtime starts");
-    println!("{:>8} {:>12} {:>12} {:>7} {:>13}", "files", "cascade ms", "worktree ms", "ratio", "rehearsal ms");
+    println!("{:>8} {:>10} {:>11} {:>11} {:>7}", "files", "what", "cascade ms", "git ms", "ratio");
     for files in repositories {
         let base = dir.path().join(files.to_string());
         let sample = Sample::make(&base.join("repo"), files);
-        let (ours, gits, rehearsals) = runtime.block_on(compare(&sample, &base, rounds));
-        let ratio = ms(gits) / ms(ours);
-        println!("{files:>8} {:>12.1} {:>12.1} {ratio:>6.1}x {:>13.2}", ms(ours), ms(gits), ms(rehearsals));
+        runtime.block_on(measure(&sample, &base, rounds, if tiny { 2 } else { 200 }));
     }
 }
 
-/// Promotes in turn by cascade into `staging` and by git into `release`; answers the medians, and that of rehearsing
-/// cascade's promotion before.
-async fn compare(sample: &Sample, base: &Path, rounds: usize) -> (Duration, Duration, Duration) {
+/// What the same took here and there, round by round.
+#[derive(Default)]
+struct Times {
+    ours: Vec<Duration>,
+    gits: Vec<Duration>,
+}
+
+impl Times {
+    fn print(self, sample: &Sample, what: &str) {
+        let (ours, gits) = (ms(median(self.ours)), ms(median(self.gits)));
+        println!("{:>8} {what:>10} {ours:>11.1} {gits:>11.1} {:>6.1}x", sample.files, gits / ours);
+    }
+}
+
+/// Does the same in turn by cascade with `staging` and by git with `release`, in a worktree of its own.
+async fn measure(sample: &Sample, base: &Path, rounds: usize, in_a_row: usize) {
     let ctx = context(sample, &base.join("home")).await;
     let worktree = base.join("worktree");
     git(&sample.root, &["branch", "staging"]);
     git(&sample.root, &["branch", "release"]);
     git(&sample.root, &["worktree", "add", "-q", &worktree.to_string_lossy(), "release"]);
-    let (mut ours, mut gits, mut rehearsals) = (Vec::new(), Vec::new(), Vec::new());
+    there_and_back(&ctx, sample, &worktree, rounds).await;
+    let took = promote_in_a_row(&ctx, sample, in_a_row).await;
+    println!("{:>8} {:>10} {:.0} a minute", sample.files, "in a row", 60.0 * in_a_row as f64 / took.as_secs_f64());
+    past_hotfixes(&ctx, sample, &worktree, rounds).await.print(sample, "merge");
+}
+
+async fn there_and_back(ctx: &Context, sample: &Sample, worktree: &Path, rounds: usize) {
+    let [mut rehearsed, mut promoted, mut rolled_back]: [Times; 3] = Default::default();
     for round in 0..rounds {
-        let paths = sample.change(CHANGED_FILES, round);
-        ctx.git.run(|repo| Ok(save(repo, Hints::Paths(paths.into_iter().collect())))).await.expect("git runs");
-        let start = Instant::now();
-        let rehearsal = promote::rehearsal(&ctx, "staging").await.expect("it runs").expect("both branches are there");
-        rehearsals.push(start.elapsed());
-        assert_eq!(rehearsal.verdict, Verdict::Clean);
-        let start = Instant::now();
-        let lock = promote::lock(&ctx, false).await.expect("the lock is free");
-        let request = Request::to("staging");
-        let promotion = promote::promote(&ctx, &lock, &request, &mut Silent).await.expect("it runs");
-        ours.push(start.elapsed());
-        assert_eq!(promotion.state, State::Promoted, "{:?}", promotion.reason);
-        let start = Instant::now();
-        git(&worktree, &["merge", "-q", "--no-ff", "-m", "Promote", "develop"]);
-        gits.push(start.elapsed());
+        change(ctx, sample, round).await;
+        rehearsed.ours.push(rehearse(ctx).await);
+        rehearsed.gits.push(timed(|| git(&sample.root, &["merge-tree", "--write-tree", "release", "develop"])));
+        promoted.ours.push(promote(ctx, false).await);
+        promoted.gits.push(merge(worktree));
+        rolled_back.ours.push(roll_back(ctx).await);
+        rolled_back.gits.push(timed(|| git(worktree, &["reset", "-q", "--hard", "HEAD~1"])));
     }
-    (median(ours), median(gits), median(rehearsals))
+    rehearsed.print(sample, "rehearsal");
+    promoted.print(sample, "promotion");
+    rolled_back.print(sample, "rollback");
+}
+
+/// Promotes past a commit that somebody else put on the environment's branch.
+async fn past_hotfixes(ctx: &Context, sample: &Sample, worktree: &Path, rounds: usize) -> Times {
+    let mut merged = Times::default();
+    for round in 0..rounds {
+        change(ctx, sample, 500 + round).await;
+        commit_on(&sample.root, "staging", round);
+        commit_on(&sample.root, "release", round);
+        git(worktree, &["reset", "-q", "--hard"]);
+        merged.ours.push(promote(ctx, true).await);
+        merged.gits.push(merge(worktree));
+    }
+    merged
+}
+
+fn merge(worktree: &Path) -> Duration {
+    timed(|| git(worktree, &["merge", "-q", "--no-ff", "-m", "Promote", "develop"]))
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+async fn change(ctx: &Context, sample: &Sample, round: usize) {
+    let paths = sample.change(CHANGED_FILES, round);
+    ctx.git.run(|repo| Ok(save(repo, Hints::Paths(paths.into_iter().collect())))).await.expect("git runs");
+}
+
+/// Commits a new file on a branch that no checkout of cascade's has, as somebody else would.
+fn commit_on(root: &Path, branch: &str, round: usize) {
+    let stream = format!(
+        "commit refs/heads/{branch}\ncommitter Else <else@localhost> 1700000000 +0000\ndata 7\nHotfix\n\
+         from refs/heads/{branch}^0\nM 100644 inline hotfix-{round}.txt\ndata 4\nfix\n\n"
+    );
+    let mut import = command(root, &["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().expect("git starts");
+    import.stdin.take().expect("stdin is piped").write_all(stream.as_bytes()).expect("pipe");
+    assert!(import.wait().expect("git ends").success());
+}
+
+async fn rehearse(ctx: &Context) -> Duration {
+    let start = Instant::now();
+    let rehearsal = promote::rehearsal(ctx, "staging").await.expect("it runs").expect("both branches are there");
+    let took = start.elapsed();
+    assert_eq!(rehearsal.verdict, Verdict::Clean);
+    took
+}
+
+async fn promote(ctx: &Context, merge: bool) -> Duration {
+    let start = Instant::now();
+    let lock = promote::lock(ctx, false).await.expect("the lock is free");
+    let request = Request { merge, ..Request::to("staging") };
+    let promotion = promote::promote(ctx, &lock, &request, &mut Silent).await.expect("it runs");
+    let took = start.elapsed();
+    assert_eq!(promotion.state, State::Promoted, "{:?}", promotion.reason);
+    took
+}
+
+async fn roll_back(ctx: &Context) -> Duration {
+    let start = Instant::now();
+    let lock = promote::lock(ctx, false).await.expect("the lock is free");
+    let undone = promote::rollback::roll_back(ctx, &lock, "staging", None, None, &mut Silent).await.expect("it runs");
+    let took = start.elapsed();
+    assert_eq!(undone.state, State::RolledBack, "{:?}", undone.reason);
+    took
+}
+
+async fn promote_in_a_row(ctx: &Context, sample: &Sample, count: usize) -> Duration {
+    let start = Instant::now();
+    for round in 0..count {
+        change(ctx, sample, 1_000 + round).await;
+        promote(ctx, false).await;
+    }
+    start.elapsed()
 }
 
 async fn context(sample: &Sample, home: &Path) -> Context {

@@ -60,6 +60,9 @@ fn compare(sample: &Sample, deed: Deed, changed: usize, rounds: usize) -> (Cost,
     let repo = Repo::open(&sample.root).expect("the repository opens");
     let (mut ours, mut gits) = (Vec::new(), Vec::new());
     for round in 0..rounds {
+        // Measured are saves upon saves: before one upon a commit of git's, that is brought to the disk.
+        let change = sample.change(1, changed * 1_000 + 700 + round);
+        save(&repo, Hints::Paths(change.into_iter().collect()));
         let paths = deed(sample, changed, changed * 1_000 + round * 2);
         let hints = Hints::Paths(paths.into_iter().collect());
         let (answer, took) = cost(|| save(&repo, hints));

@@ -161,7 +161,7 @@ pub fn git(root: &Path, args: &[&str]) {
 /// Prepares git without the user's configuration.
 pub fn command(root: &Path, args: &[&str]) -> Command {
     let mut command = Command::new("git");
-    command.args(args).current_dir(root).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    command.args(args).current_dir(root).env("GIT_CONFIG_GLOBAL", "").env("GIT_CONFIG_NOSYSTEM", "1");
     command
 }
 

@@ -4,18 +4,24 @@ use super::args::Decision;
 use super::progress::Progress;
 use super::{Outcome, Shell, promote as promotions};
 use crate::promote;
+use crate::promote::approve::Found;
 use crate::store::State;
 
-/// Records a consent and goes on with the promotion, unless it is only planned.
+/// Records a consent and goes on with the promotion, unless it is only planned. One that a crash interrupted after the
+/// consent is brought to its end instead.
 ///
 /// # Errors
 /// Nothing waits, the person may not approve, or the promotion does not end as promoted.
 pub async fn approve(shell: &Shell, decision: &Decision) -> Outcome {
     let ctx = shell.context().await?;
     let lock = promote::lock(&ctx, true).await?;
-    let waiting = promote::approve::find_waiting(&ctx, decision.promotion.as_deref()).await?;
     let mut progress = Progress::new(&shell.ui);
-    let promotion = promote::approve::approve(&ctx, &lock, waiting, decision.reason.clone(), &mut progress).await?;
+    let promotion = match promote::approve::find(&ctx, &lock, decision.promotion.as_deref(), &mut progress).await? {
+        Found::Waiting(waiting) => {
+            promote::approve::approve(&ctx, &lock, waiting, decision.reason.clone(), &mut progress).await?
+        }
+        Found::TakenUp(promotion) => promotion,
+    };
     if promotion.state != State::Planned {
         return promotions::conclude(shell, &ctx, &promotion).await;
     }

@@ -70,6 +70,7 @@ fn list(shell: &Shell, repo: &Repo, config: &Config, scanner: &Scanner, named: &
 /// Looks at what the changed files have that the last commit has not.
 fn in_changed(shell: &Shell, repo: &Repo, config: &Config, scanner: &Scanner) -> Outcome<(usize, Vec<InFile>)> {
     let rules = Rules::load(repo.root(), repo.common_dir(), &config.sandbox.exclude, None)?;
+    let rules = rules.folding_case(repo.ignores_case()?);
     let mut paths = repo.changed_files()?;
     paths.retain(|path| !rules.configured(path, false));
     look(shell, repo, paths, |path, name, content| {

@@ -79,7 +79,7 @@ pub struct Sandbox {
     pub pull_every: Span,
     /// What becomes of a file to which a save would add what looks like a secret: it is kept out of the commit (`block`), saved with an alert (`warn`), or not looked at (`off`). Files over 4 MiB are looked at when they are pushed; pushes always are. Default `block`.
     pub secrets: SecretsMode,
-    /// Whether a save waits for the disk (`full`), or is acknowledged at once and brought to the disk seconds later (`fast`; Linux only, elsewhere as `full`). With `fast` a power cut may take the saves of the last seconds with it, never a promotion: the next start says so, and `cascade doctor` goes back to the newest save that is whole. Default `full`.
+    /// Whether a save waits for the disk (`full`), or is acknowledged at once and brought to the disk seconds later (`fast`; Linux only, elsewhere as `full`). With `fast` a power cut may take the saves of the last seconds with it, never a promotion: the next start, or `cascade doctor`, goes back to the newest save that is whole, and says so. Default `full`.
     pub durability: Durability,
     /// What the commit messages of saves say.
     pub message: MessageSpec,

@@ -53,6 +53,8 @@ impl Repo {
 
     /// Moves a branch from `expected` (none: it does not exist) to `target`, and reads it back.
     ///
+    /// A lock that was left by a move to `target` is cleared away, so nobody else may be making that very move.
+    ///
     /// # Errors
     /// [`Error::RefMoved`] when the branch is elsewhere; then nothing changed.
     pub fn move_branch(
@@ -71,10 +73,7 @@ impl Repo {
     /// The reference cannot be written.
     pub fn keep(&self, promotion: &PromotionId, commit: ObjectId) -> Result<()> {
         let name = format!("{KEEP_PREFIX}{promotion}");
-        self.inner
-            .reference(&name, oid(commit)?, true, "cascade: keep candidate")
-            .map(drop)
-            .map_err(Error::library(format!("write {name}")))
+        self.move_reference(&name, self.reference_target(&name)?, commit, "cascade: keep candidate")
     }
 
     /// Answers the worktree that has a branch checked out, if any.
@@ -113,6 +112,22 @@ impl Repo {
 
     /// Moves a reference from `expected` (none: it does not exist) to `target`, and reads it back.
     pub(super) fn move_reference(
+        &self,
+        full: &str,
+        expected: Option<ObjectId>,
+        target: ObjectId,
+        log_message: &str,
+    ) -> Result<()> {
+        match self.try_move_reference(full, expected, target, log_message) {
+            Err(Error::Locked { path }) if self.is_dead_lock(&path, oid(target)?) => {
+                std::fs::remove_file(&path).map_err(Error::io("clear away", path))?;
+                self.try_move_reference(full, expected, target, log_message)
+            }
+            answer => answer,
+        }
+    }
+
+    fn try_move_reference(
         &self,
         full: &str,
         expected: Option<ObjectId>,

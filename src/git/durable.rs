@@ -1,6 +1,7 @@
-//! Saves that are acknowledged before they are on the disk: how far they are there for certain, and the way back to that.
+//! What is not on the disk yet: up to where everything is there for certain, and the way back to that after a power cut.
 //!
-//! One reference says up to which commit everything is on the disk. While there is none, everything is.
+//! Saves that do not wait leave one reference that says up to which commit everything is on the disk. While there is none,
+//! everything is that cascade moved the branch to, by its log; what git itself commits is not, by default.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd as _;
@@ -11,8 +12,9 @@ use git2::{ErrorCode, Oid};
 
 use super::branch::{full_name, object_id, oid};
 use super::error::{Error, Result};
+use super::moves::LOG_PREFIX;
 use super::program::Program;
-use super::repo::Repo;
+use super::repo::{Head, Repo};
 use super::save::Tip;
 use super::unreadable;
 use crate::base::Timestamp;
@@ -48,8 +50,8 @@ pub struct WentBack {
     pub to: ObjectId,
     /// Where the index is now that knew the lost saves; nothing where it stays.
     pub index: Option<PathBuf>,
-    /// Packs that nobody can read, under their new names.
-    pub packs: Vec<PathBuf>,
+    /// Packs and objects that nobody can read, under their new names.
+    pub unreadable: Vec<PathBuf>,
 }
 
 impl LostSaves {
@@ -103,19 +105,29 @@ impl Repo {
         if self.has_loose_commits(base, commit)? { self.sync_file_system() } else { Ok(()) }
     }
 
-    /// Finds out whether everything is there that was saved to `branch` and was not on the disk for certain; changes
-    /// nothing.
+    /// Finds out whether everything is there that was saved or committed to `branch` and was not on the disk for certain;
+    /// changes nothing.
+    ///
+    /// Only what the files themselves prove counts: what cannot be read at the moment is an error.
     ///
     /// # Errors
     /// The repository cannot be read.
     pub fn lost_saves(&self, branch: &str) -> Result<Option<LostSaves>> {
-        let Some(durable) = self.durable_tip()? else { return Ok(None) };
-        let (tip, reason) = match self.branch_tip(branch) {
+        let tip = self.branch_tip(branch);
+        let durable = match (self.durable_tip()?, &tip) {
+            (Some(durable), _) => durable,
+            (None, Ok(Some(tip))) if self.is_own_move(branch, oid(*tip)?)? => return Ok(None),
+            (None, _) => match self.last_own_move(branch)? {
+                Some(own) => own,
+                None => return Ok(None),
+            },
+        };
+        let (tip, reason) = match tip {
+            Ok(None) if self.is_gone(branch)? => (None, "the branch is gone, and its log is still there".to_owned()),
             Ok(None) => return Ok(None),
-            Ok(Some(tip)) => match self.require_whole(durable, tip) {
-                Ok(()) => return Ok(None),
-                Err(Error::Integrity { reason, .. }) => (Some(tip), reason),
-                Err(other) => return Err(other),
+            Ok(Some(tip)) => match self.missing_part(durable, tip)? {
+                Some(reason) => (Some(tip), reason),
+                None => return Ok(None),
             },
             Err(_) if self.is_torn(branch)? => (None, "where the branch was is not readable".to_owned()),
             Err(other) => return Err(other),
@@ -123,15 +135,30 @@ impl Repo {
         Ok(Some(LostSaves { branch: branch.to_owned(), tip, reason, durable }))
     }
 
+    /// Puts a branch whose newest saves are not whole back, as [`Repo::go_back`] does; answers nothing where they are.
+    ///
+    /// # Errors
+    /// As [`Repo::lost_saves`]; [`Error::SavesLost`] where it cannot go back now.
+    pub fn mend_saves(&self, branch: &str, now: Timestamp) -> Result<Option<(LostSaves, WentBack)>> {
+        let Some(lost) = self.lost_saves(branch)? else { return Ok(None) };
+        match self.go_back(&lost, now) {
+            Ok(went) => Ok(Some((lost, went))),
+            Err(problem) => {
+                tracing::warn!(%problem, "the branch is not put back");
+                Err(lost.into_error())
+            }
+        }
+    }
+
     /// Puts a branch back to its newest save that is whole. No file of the working tree changes, so what is there is
-    /// saved again; the index is made again (the old one is kept), and packs that nobody can read get other names.
+    /// saved again; the index is made again (the old one is kept), and what nobody can read gets another name.
     ///
     /// # Errors
     /// [`Error::RefMoved`] when the branch moved meanwhile; not even the last durable save is whole; the disk refuses.
     pub fn go_back(&self, lost: &LostSaves, now: Timestamp) -> Result<WentBack> {
         // Git works, and there is something to go back to.
         self.require_complete(&[lost.durable])?;
-        let packs = unreadable::set_aside(&self.common_dir().join("objects/pack"))?;
+        let unreadable = unreadable::set_aside(&self.common_dir().join("objects"))?;
         let to = self.newest_whole(lost)?;
         let full = full_name(&lost.branch)?;
         for name in [&full, "HEAD"] {
@@ -139,15 +166,20 @@ impl Repo {
         }
         let who = self.identity(now)?;
         let who = format!("{} <{}> {} +0000", shown(who.name_bytes()), shown(who.email_bytes()), now.as_second());
-        let message = "cascade: back to the newest save that is whole";
-        let tip = Tip { repo: self, name: &full, who: &who, message };
+        let message = format!("{LOG_PREFIX}back to the newest save that is whole");
+        let tip = Tip { repo: self, name: &full, who: &who, message: &message };
+        self.sync_file_system()?;
         if !tip.put_back(lost.tip.map(oid).transpose()?, oid(to)?)? {
             let found = self.branch_tip(&lost.branch).ok().flatten();
             return Err(Error::RefMoved { name: full, expected: lost.tip, found });
         }
-        self.note_durable(to)?;
+        if self.durable_tip()?.is_some() {
+            self.note_durable(to)?;
+        }
+        // A killed save may have left its lock on the index.
+        self.recover_save()?;
         let index = self.replace_index(oid(to)?)?;
-        Ok(WentBack { to, index, packs })
+        Ok(WentBack { to, index, unreadable })
     }
 
     /// Notes, before the first save that does not wait for the disk, from where on that is so.
@@ -159,12 +191,14 @@ impl Repo {
         self.note_durable(object_id(parent)?)
     }
 
-    /// Brings what saves left for later to the disk, before one that waits for it is built upon them.
-    pub(super) fn settle_undurable(&self, parent: Oid) -> Result<()> {
-        match self.durable_tip()? {
-            Some(durable) if oid(durable)? != parent => self.sync_file_system(),
-            _ => Ok(()),
-        }
+    /// Brings what saves left for later, or git itself committed, to the disk, before a save that waits for it is built
+    /// upon `parent`.
+    pub(super) fn settle_undurable(&self, branch: &str, parent: Oid) -> Result<()> {
+        let is_settled = match self.durable_tip()? {
+            Some(durable) => oid(durable)? == parent,
+            None => self.is_own_move(branch, parent)?,
+        };
+        if is_settled { Ok(()) } else { self.sync_file_system() }
     }
 
     /// Notes that everything is on the disk.
@@ -209,6 +243,22 @@ impl Repo {
         Ok(false)
     }
 
+    /// Answers what is wrong with what `tip` has and `durable` has not, where that is proved.
+    fn missing_part(&self, durable: ObjectId, tip: ObjectId) -> Result<Option<String>> {
+        match self.require_whole(durable, tip) {
+            Err(Error::Integrity { .. }) => {}
+            known => return known.map(|()| None),
+        }
+        // What is passed over because it cannot be opened looks as if it were not there.
+        let objects = self.common_dir().join("objects");
+        unreadable::require_readable(&objects).map_err(Error::io("read", objects))?;
+        match self.require_whole(durable, tip) {
+            Ok(()) => Ok(None),
+            Err(Error::Integrity { reason, .. }) => Ok(Some(reason)),
+            Err(other) => Err(other),
+        }
+    }
+
     /// Reads what `tip` has and `durable` has not.
     fn require_whole(&self, durable: ObjectId, tip: ObjectId) -> Result<()> {
         let damaged = |reason| Error::Integrity { what: format!("commit {}", tip.short()), reason };
@@ -232,14 +282,13 @@ impl Repo {
 
     /// Finds the newest tip that the branch had since the last durable one and that is whole, by its log.
     fn newest_whole(&self, lost: &LostSaves) -> Result<ObjectId> {
-        // A log that the power cut has torn knows nothing.
-        let log = self.inner.reflog(&full_name(&lost.branch)?).ok();
-        let tips = log.iter().flat_map(|log| log.iter()).filter_map(|entry| object_id(entry.id_new()).ok());
-        let tips = tips.take(TIPS_LIMIT).take_while(|tip| *tip != lost.durable);
-        let is_whole = |tip: &ObjectId| {
-            self.require_whole(lost.durable, *tip).is_ok() && self.is_ancestor(lost.durable, *tip).unwrap_or(false)
-        };
-        Ok(tips.into_iter().find(is_whole).unwrap_or(lost.durable))
+        let moves = self.moves_of(&lost.branch)?;
+        let tips = moves.iter().filter_map(|made| object_id(made.to).ok());
+        let tips: Vec<ObjectId> = tips.take_while(|tip| *tip != lost.durable).collect();
+        // Where the log has lost its end, what it has left may be older.
+        let is_later = |tip: ObjectId| tips.len() < moves.len() || self.is_ancestor(lost.durable, tip).unwrap_or(false);
+        let is_whole = |tip: &&ObjectId| is_later(**tip) && self.require_whole(lost.durable, **tip).is_ok();
+        Ok(tips.iter().take(TIPS_LIMIT).find(is_whole).copied().unwrap_or(lost.durable))
     }
 
     /// Takes out of a reference's log what names commits that are not there: `git fsck` would complain of it for months.
@@ -258,10 +307,26 @@ impl Repo {
     /// Answers whether what says where a branch is was never written.
     fn is_torn(&self, branch: &str) -> Result<bool> {
         let path = self.common_dir().join(full_name(branch)?);
-        let text = fs::read(&path).unwrap_or_default();
+        if !path.is_file() {
+            return Ok(false);
+        }
+        let text = fs::read(&path).map_err(Error::io("read", path))?;
         let is_readable = text.starts_with(b"ref:")
             || std::str::from_utf8(text.trim_ascii_end()).is_ok_and(|text| text.parse::<ObjectId>().is_ok());
-        Ok(path.is_file() && !is_readable)
+        Ok(!is_readable)
+    }
+
+    /// Answers where cascade moved a branch last, of what is still there: the user may have rewritten the branch since.
+    fn last_own_move(&self, branch: &str) -> Result<Option<ObjectId>> {
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let moves = self.moves_of(branch)?;
+        moves.iter().find(|made| made.is_own && odb.exists(made.to)).map(|made| object_id(made.to)).transpose()
+    }
+
+    /// Answers whether the branch that is checked out is nowhere any more: who deletes a branch deletes its log as well.
+    fn is_gone(&self, branch: &str) -> Result<bool> {
+        let is_checked_out = matches!(self.head()?, Head::Unborn { name } if name == branch);
+        Ok(is_checked_out && self.moves_of(branch)?.iter().any(|made| made.is_own))
     }
 }
 

@@ -5,6 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use git2::Oid;
+
 use super::error::{Error, Result};
 use super::repo::Repo;
 use crate::base::escape::{shell_word, shown};
@@ -15,6 +17,8 @@ use crate::base::{Diagnosis, Timestamp, Verdict};
 const YOUNG_LIMIT: Duration = Duration::from_secs(60);
 /// Who holds a lock for longer hangs, or waits for a person.
 const HELD_LIMIT: Duration = Duration::from_secs(600);
+/// How long a lock on a reference stays empty before it is taken for a dead process's.
+const EMPTY_LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// Directories of references are not searched deeper than this.
 const DEPTH_LIMIT: usize = 32;
 
@@ -58,6 +62,18 @@ impl Repo {
         }
         let processes = processes(self.root());
         Ok(found.into_iter().map(|(path, age)| GitLock { users: users(&processes, &path), path, age }).collect())
+    }
+
+    /// Answers whether a lock on a reference was left by somebody who was to move it to `commit` and died: it names that
+    /// commit, or nothing was written into it yet. One that somebody living has just made does not stay empty, except
+    /// where git locks many references at once.
+    pub(super) fn is_dead_lock(&self, lock: &Path, commit: Oid) -> bool {
+        let is_empty = || fs::read(lock).is_ok_and(|bytes| bytes.is_empty());
+        if is_empty() {
+            std::thread::sleep(EMPTY_LOCK_PATIENCE);
+            return is_empty() && users(&processes(self.root()), lock).is_none_or(|users| users.is_empty());
+        }
+        fs::read(lock).is_ok_and(|bytes| bytes.trim_ascii() == commit.to_string().as_bytes())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Everything here is synchronous; async callers go through [`Git::run`], the one bridge onto a
 //! bounded pool of blocking threads.
 
+mod apart;
 mod beneath;
 mod branch;
 pub mod candidate;
@@ -17,6 +18,7 @@ mod lineage;
 pub mod locks;
 mod lookup;
 pub mod merge;
+mod moves;
 mod names;
 pub mod outgoing;
 mod pack;

@@ -64,7 +64,7 @@ impl Program {
         program
     }
 
-    /// The same, with every object that it writes made durable.
+    /// The same, with every object and reference that it writes made durable.
     pub fn new_durable<S: AsRef<OsStr>>(repo: &Repo, arguments: impl IntoIterator<Item = S>) -> Self {
         Self::new(repo, synced(arguments))
     }
@@ -89,7 +89,7 @@ impl Program {
         }
     }
 
-    /// Prepares `git <arguments>` in the checkout `root`, with every object that it writes made durable.
+    /// Prepares `git <arguments>` in the checkout `root`, with every object and reference that it writes made durable.
     pub fn durable<S: AsRef<OsStr>>(root: &Path, arguments: impl IntoIterator<Item = S>) -> Self {
         Self::at(root, synced(arguments)).env("GIT_OPTIONAL_LOCKS", "0")
     }
@@ -151,7 +151,8 @@ impl Program {
 /// Puts settings before a command by which it waits until the disk has what it writes; by default git does so for some
 /// of it only.
 fn synced<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> impl Iterator<Item = OsString> {
-    let settings = ["-c", "core.fsync=objects,derived-metadata", "-c", "core.fsyncMethod=fsync"].map(OsString::from);
+    let settings =
+        ["-c", "core.fsync=objects,derived-metadata,reference", "-c", "core.fsyncMethod=fsync"].map(OsString::from);
     settings.into_iter().chain(arguments.into_iter().map(|argument| argument.as_ref().to_owned()))
 }
 

@@ -178,7 +178,8 @@ impl Repo {
         }
         arguments.extend(["--end-of-options".to_owned(), remote.to_owned()]);
         arguments.extend(sent.iter().map(|Sent { full, commit, .. }| format!("{commit}:{full}")));
-        Program::new(self, &arguments).deadline(self.network_deadline()).run()
+        // Where the remote is now is noted here.
+        Program::new_durable(self, &arguments).deadline(self.network_deadline()).run()
     }
 }
 

@@ -1,9 +1,11 @@
-//! Packs that nobody can read: recognising them, and getting them out of git's way.
+//! Packs and objects that nobody can read: recognising them, and getting them out of git's way.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use flate2::read::ZlibDecoder;
+use git2::Oid;
 use sha1::{Digest as _, Sha1};
 
 use super::error::{Error, Result};
@@ -14,20 +16,33 @@ const CHECKSUM_BYTES: usize = 20;
 const CHUNK_BYTES: usize = 1 << 20;
 /// What is added to the names of a pack that nobody can read: git passes it over then.
 const BROKEN_SUFFIX: &str = "broken";
+/// What the names of files begin with that git has not finished: it passes them over, and removes them one day.
+const TEMPORARY_PREFIX: &str = "tmp_obj_";
 
-/// Renames the packs of a directory of which content or index provably is not what was written; answers their new names.
+/// Renames what in an object database provably is not what was written: packs by content or index, and objects in files of
+/// their own; answers the new names.
 ///
 /// With them in place every git command complains, and an object that is stored anew stays hidden behind the damaged one.
-/// All packs are read.
-pub(super) fn set_aside(packs: &Path) -> Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(packs) {
-        Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::io("list", packs))?,
-    };
-    let indexes =
-        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "idx"));
+/// Everything is read.
+pub(super) fn set_aside(objects: &Path) -> Result<Vec<PathBuf>> {
+    let mut aside = set_packs_aside(&objects.join("pack"))?;
+    for directory in list(objects)?.iter().filter(|directory| name_of(directory).len() == 2) {
+        for file in list(directory)? {
+            let Ok(id) = Oid::from_str(&(name_of(directory) + &name_of(&file))) else { continue };
+            let bytes = fs::read(&file).map_err(Error::io("read", &file))?;
+            if !is_object(&bytes, id) {
+                let name = directory.join(format!("{TEMPORARY_PREFIX}{}", name_of(&file)));
+                fs::rename(&file, &name).map_err(Error::io("rename", file))?;
+                aside.push(name);
+            }
+        }
+    }
+    Ok(aside)
+}
+
+fn set_packs_aside(packs: &Path) -> Result<Vec<PathBuf>> {
     let mut aside = Vec::new();
-    for index in indexes {
+    for index in list(packs)?.into_iter().filter(|path| path.extension().is_some_and(|end| end == "idx")) {
         let pack = index.with_extension("pack");
         if !pack.exists() || is_whole(&pack, &index).map_err(Error::io("read", &pack))? {
             continue;
@@ -41,6 +56,47 @@ pub(super) fn set_aside(packs: &Path) -> Result<Vec<PathBuf>> {
         aside.push(pack.with_extension(format!("pack.{BROKEN_SUFFIX}")));
     }
     Ok(aside)
+}
+
+/// Lists a directory that need not be there.
+fn list(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(directory) {
+        Err(missing) if matches!(missing.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        entries => entries.and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect()),
+    };
+    entries.map_err(Error::io("list", directory))
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// Answers whether these are the bytes of the file of an object.
+fn is_object(bytes: &[u8], id: Oid) -> bool {
+    let mut hasher = Sha1::new();
+    io::copy(&mut ZlibDecoder::new(bytes), &mut hasher).is_ok() && hasher.finalize()[..] == *id.as_bytes()
+}
+
+/// Sees that every file of an object database can be opened and read now.
+///
+/// # Errors
+/// The first that cannot.
+pub(super) fn require_readable(objects: &Path) -> io::Result<()> {
+    let mut directories = vec![objects.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            match (entry.file_type()?.is_dir(), File::open(entry.path())) {
+                (true, _) => directories.push(entry.path()),
+                // Git removes what it has joined.
+                (false, Err(gone)) if gone.kind() == io::ErrorKind::NotFound => {}
+                (false, file) => drop(file?.read(&mut [0])?),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Answers whether pack and index are as they were written, and belong together.
@@ -93,8 +149,7 @@ mod tests {
     fn only_packs_that_are_not_as_they_were_written_get_another_name() {
         let dir = tempfile::tempdir().unwrap();
         let [index, pack] = written(dir.path(), &[7; 3_000]);
-        let packs = dir.path().join("pack");
-        assert_eq!(set_aside(&packs).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(set_aside(dir.path()).unwrap(), Vec::<PathBuf>::new());
         let whole = [&index, &pack].map(|path| fs::read(path).unwrap());
         let damage: [fn(&mut Vec<u8>); 4] =
             [Vec::clear, |bytes| bytes[20] ^= 1, |bytes| bytes.truncate(30), |bytes| bytes.fill(0)];
@@ -105,10 +160,31 @@ mod tests {
                 fs::write(path.with_extension("new"), bytes).unwrap();
                 fs::rename(path.with_extension("new"), path).unwrap();
             }
-            let aside = set_aside(&packs).unwrap();
+            let aside = set_aside(dir.path()).unwrap();
             assert_eq!(aside, [pack.with_extension("pack.broken")]);
             assert!(aside[0].exists() && !index.exists() && !pack.exists());
         }
         assert!(set_aside(&dir.path().join("none")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_objects_that_are_not_what_they_are_called_get_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let repository = git2::Repository::init(dir.path()).unwrap();
+        let objects = dir.path().join(".git/objects");
+        let place = |id: Oid| objects.join(&id.to_string()[..2]).join(&id.to_string()[2..]);
+        let whole = repository.blob(b"whole").unwrap();
+        let damage: [fn(&mut Vec<u8>); 4] =
+            [Vec::clear, |bytes| bytes.truncate(9), |bytes| bytes.fill(0), |bytes| bytes[12] ^= 1];
+        for (number, damage) in damage.into_iter().enumerate() {
+            let id = repository.blob(number.to_string().repeat(50).as_bytes()).unwrap();
+            let mut bytes = fs::read(place(id)).unwrap();
+            damage(&mut bytes);
+            fs::remove_file(place(id)).unwrap();
+            fs::write(place(id), bytes).unwrap();
+            let name = place(id).with_file_name(format!("tmp_obj_{}", &id.to_string()[2..]));
+            assert_eq!(set_aside(&objects).unwrap(), [name]);
+        }
+        assert!(place(whole).exists() && set_aside(&objects).unwrap().is_empty());
     }
 }

@@ -1,15 +1,41 @@
 //! A person's word on a candidate, and holds.
 
 use super::error::{Error, Result};
-use super::facts::facts;
+use super::facts::{facts, gates};
 use super::gate::{Facts, Refusal, same_person};
 use super::phase::Event;
 use super::plan::environment_of;
-use super::run::{Observer, drive};
+use super::run::{Observer, drive, recover};
 use crate::base::clock::from_ms;
 use crate::config::Approval;
 use crate::context::Context;
 use crate::store::{ApprovalRecord, Hold, HoldCause, Lock, Promotion, State};
+
+/// What a person means who says yes.
+#[derive(Debug, Clone)]
+pub enum Found {
+    /// A promotion that waits for an answer.
+    Waiting(Promotion),
+    /// One that a crash interrupted when it waited no longer, now at rest.
+    TakenUp(Promotion),
+}
+
+/// Takes up what a crash interrupted, then finds the promotion that a person means, as [`find_waiting`].
+///
+/// # Errors
+/// As [`find_waiting`] and [`recover`].
+pub async fn find(ctx: &Context, lock: &Lock, target: Option<&str>, observer: &mut dyn Observer) -> Result<Found> {
+    let recovered = recover(ctx, lock, observer).await?;
+    let is_meant = |promotion: &Promotion| {
+        target.is_none_or(|target| promotion.environment == target || promotion.id.as_str().starts_with(target))
+    };
+    let taken_up = recovered.into_iter().rfind(is_meant).filter(|promotion| !can_be_judged(promotion));
+    match (find_waiting(ctx, target).await, taken_up) {
+        (Err(Error::NothingWaits { .. }), Some(taken_up)) => Ok(Found::TakenUp(taken_up)),
+        (Ok(named), Some(taken_up)) if named.id == taken_up.id => Ok(Found::TakenUp(taken_up)),
+        (found, _) => found.map(Found::Waiting),
+    }
+}
 
 /// Finds the promotion that a person means: by id, by environment, or the only one that waits.
 ///
@@ -43,10 +69,11 @@ fn can_be_judged(promotion: &Promotion) -> bool {
     matches!((promotion.state, promotion.step), (State::Waiting, _) | (State::Planned, None))
 }
 
-/// Records a person's consent to the candidate and goes on with the promotion, unless it is only offered.
+/// Records a person's consent to the candidate and goes on with the promotion, unless it is only offered. Where a crash
+/// came between the two, asking again goes on.
 ///
 /// # Errors
-/// The promotion does not wait (any more), or the person may not approve it.
+/// The promotion does not wait (any more), or the person may not approve it, or has done so and it waits for others.
 pub async fn approve(
     ctx: &Context,
     _lock: &Lock,
@@ -100,8 +127,11 @@ async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason
     let candidate = promotion.candidate.filter(|_| can_be_judged(promotion)).ok_or_else(not_waiting)?;
     let facts = facts(ctx, promotion).await?.ok_or_else(not_waiting)?;
     let policy = facts.approval.clone().unwrap_or_default();
-    if consent {
-        require_approver(ctx, promotion, &policy, &facts)?;
+    if consent && is_approved_by_asker(ctx, promotion, &policy, &facts)? {
+        return match gates(ctx, promotion).await? {
+            Event::Opened if promotion.state == State::Waiting => Ok(()),
+            _ => Err(approved_already(promotion)),
+        };
     }
     let at = ctx.now();
     let expires_at = from_ms(at.as_millisecond().saturating_add(policy.expires.as_ms()));
@@ -109,26 +139,25 @@ async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason
     Ok(ctx.store.record_approval(&promotion.id, &word).await?)
 }
 
-/// Refuses an approval that would not count.
-fn require_approver(ctx: &Context, promotion: &Promotion, policy: &Approval, facts: &Facts) -> Result<()> {
+/// Answers whether the person who asks has approved it; refuses an approval that would not count.
+fn is_approved_by_asker(ctx: &Context, promotion: &Promotion, policy: &Approval, facts: &Facts) -> Result<bool> {
     let person = ctx.person.clone();
     let electorate = facts.electorate(policy);
-    let has_approved = electorate.valid(&facts.approvals).iter().any(|word| same_person(&word.person, &person));
     match electorate.refusal(&person) {
         Some(Refusal::Own) => Err(Error::OwnApproval { person }),
         Some(Refusal::Stranger) => {
             let environment = promotion.environment.clone();
             Err(Error::NotAnApprover { person, environment, from: policy.from.clone() })
         }
-        None if has_approved => Err(Error::NotNow {
-            id: promotion.id.to_string(),
-            why: format!(
-                "is approved by you already: {}",
-                promotion.reason.as_deref().unwrap_or("it waits for others")
-            ),
-            hint: Some(format!("see `cascade why {}`", promotion.environment)),
-        }),
-        None => Ok(()),
+        None => Ok(electorate.valid(&facts.approvals).iter().any(|word| same_person(&word.person, &person))),
+    }
+}
+
+fn approved_already(promotion: &Promotion) -> Error {
+    Error::NotNow {
+        id: promotion.id.to_string(),
+        why: format!("is approved by you already: {}", promotion.reason.as_deref().unwrap_or("it waits for others")),
+        hint: Some(format!("see `cascade why {}`", promotion.environment)),
     }
 }
 

@@ -20,20 +20,25 @@ use crate::store::{Hold, HoldCause, Lock, Promotion, Quarantined, State};
 pub(super) const LOOKED_THROUGH_LIMIT: i64 = 500;
 
 /// Undoes what is live in an environment, verified or not, back to what was verified before it or to the promotion `to`;
-/// what landed in between is undone with it.
+/// what landed in between is undone with it. A rollback that a crash interrupted is brought to its end instead: asking for
+/// it again does not go back twice.
 ///
 /// # Errors
 /// Unknown environment, nothing live, or `to` is not an earlier promotion of the environment.
 pub async fn roll_back(
     ctx: &Context,
-    _lock: &Lock,
+    lock: &Lock,
     environment: &str,
     to: Option<&str>,
     reason: Option<&str>,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
     let (spec, _) = environment_of(ctx, environment)?;
-    super::run::recover(ctx, _lock, observer).await?;
+    for recovered in super::run::recover(ctx, lock, observer).await? {
+        if recovered.environment == environment && is_done(ctx, &recovered, to).await? {
+            return Ok(recovered);
+        }
+    }
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
         Some(paused) => paused,
@@ -49,6 +54,15 @@ pub async fn roll_back(
     (live.rollback_from, live.rollback_to) = (Some(tip), Some(to));
     let words = reason.map_or_else(|| format!("rolled back by {}", ctx.person), ToOwned::to_owned);
     drive(ctx, live, Event::RollbackRequested(words), observer).await
+}
+
+/// Answers whether a promotion is rolled back to where a person wants it.
+async fn is_done(ctx: &Context, promotion: &Promotion, to: Option<&str>) -> Result<bool> {
+    let wanted = match to {
+        Some(id) => ctx.store.promotion(id).await?.candidate,
+        None => promotion.rollback_to,
+    };
+    Ok(promotion.state == State::RolledBack && promotion.rollback_to == wanted)
 }
 
 async fn earlier_candidate(ctx: &Context, live: &Promotion, id: &str) -> Result<ObjectId> {

@@ -24,6 +24,8 @@ use crate::store::{CheckPhase, Lock, LockError, Promotion, State};
 
 /// Pause between two looks for what is to be verified on, and at whether a watch is over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many looks in a row may find the database's files as they were before it is asked all the same.
+const LOOKS_PASSED_OVER: u32 = 30;
 /// A check is not asked more often than this.
 const SHORTEST_PACE: Duration = Duration::from_secs(1);
 /// Pause after something could not be verified on.
@@ -41,10 +43,18 @@ pub async fn keep_verifying(ctx: Context) {
     let mut tasks = JoinSet::new();
     let mut attended: HashMap<PromotionId, AbortHandle> = HashMap::new();
     let mut looks = every(LOOK_EVERY);
+    let (mut stamp, mut passed_over) = (None, 0);
     loop {
         looks.tick().await;
+        let has_ended = tasks.try_join_next().is_some();
         while tasks.try_join_next().is_some() {}
         attended.retain(|_, task| !task.is_finished());
+        let now = Some(ctx.store.stamp());
+        if stamp == now && !has_ended && passed_over < LOOKS_PASSED_OVER {
+            passed_over += 1;
+            continue;
+        }
+        (stamp, passed_over) = (now, 0);
         match wanted(&ctx).await {
             Ok(promotions) => {
                 for promotion in promotions {

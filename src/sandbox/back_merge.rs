@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::restore::load_rules;
+use super::load_rules;
 use super::{Error, message};
 use crate::base::id::ObjectId;
 use crate::context::Context;

@@ -27,6 +27,7 @@ pub use watcher::{Summary, run};
 use self::composer::Composer;
 use self::inspection::Looker;
 use crate::alert::Alert;
+use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 use crate::check::secrets;
@@ -93,10 +94,37 @@ where
     Ok(done)
 }
 
+/// Sees that what was saved before is whole and on the disk, before anything is built upon it: a branch that a power cut
+/// left broken goes back to its newest save that is whole, and people are told.
+///
+/// # Errors
+/// [`git::Error::SavesLost`] where it cannot go back; the disk refuses.
+async fn settle(ctx: &Context) -> Result<(), git::Error> {
+    let (branch, now) = (ctx.config.sandbox.branch.clone(), ctx.now());
+    let mended = ctx.git.run(move |repo| {
+        let mended = repo.mend_saves(&branch, now)?;
+        repo.flush(&branch)?;
+        Ok(mended)
+    });
+    if let Some((lost, went)) = mended.await? {
+        let title = format!("{}: saves were lost", ctx.config.project);
+        let body = format!(
+            "{}; `{}` is back at {}, and what is in the working tree is saved again{}",
+            lost.reason,
+            shown(lost.branch.as_bytes()),
+            went.to.short(),
+            went.index.map_or_else(String::new, |_| "; what was staged is not staged any more".to_owned())
+        );
+        tracing::warn!("{title}: {body}");
+        ctx.tell(Alert::new(AlertEvent::Paused, title, &body));
+    }
+    Ok(())
+}
+
 /// Answers whether a path is not the sandbox's business: what is tracked stays so, whatever the .gitignore files say;
 /// the configured excludes are final.
 fn is_never_saved(rules: &watch::Rules, repo: &git::Repo, path: &[u8], is_dir: bool) -> bool {
-    rules.configured(path, is_dir) || rules.is_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(true)
+    rules.configured(path, is_dir) || rules.may_be_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(false)
 }
 
 /// Why the watcher ended or did not begin.
@@ -142,4 +170,12 @@ impl Kinded for Error {
             Self::RootGone { .. } => Some("run `cascade start` where it is now".to_owned()),
         }
     }
+}
+
+/// Reads what is never saved, as it is configured and as git has it.
+async fn load_rules(ctx: &Context) -> Result<watch::Rules, Error> {
+    let read = |repo: &git::Repo| Ok((repo.common_dir().to_owned(), repo.excludes_file(), repo.ignores_case()?));
+    let (common_dir, excludes, folds) = ctx.git.run(read).await?;
+    let rules = watch::Rules::load(ctx.git.root(), &common_dir, &ctx.config.sandbox.exclude, excludes.as_deref())?;
+    Ok(rules.folding_case(folds))
 }

@@ -8,14 +8,14 @@ use super::message::Facts;
 use super::{Error, message};
 use crate::context::Context;
 use crate::git::{Hints, Restore, RestoreAnswer, RestoreRequest, SaveAnswer};
-use crate::watch::Rules;
 
 /// Saves whatever changed, as the watcher does, whether one runs or not.
 ///
 /// # Errors
 /// As [`crate::git::Repo::save`].
 pub async fn save_now(ctx: &Context) -> Result<SaveAnswer, Error> {
-    let (rules, composer) = (Arc::new(load_rules(ctx).await?), Arc::new(Composer::new(ctx)));
+    super::settle(ctx).await?;
+    let (rules, composer) = (Arc::new(super::load_rules(ctx).await?), Arc::new(Composer::new(ctx)));
     let looker = Inspection::new(ctx)?.looker();
     let saved = super::save(ctx, &rules, &composer, looker, Hints::Everything).await?;
     flush(ctx).await?;
@@ -28,7 +28,7 @@ pub async fn save_now(ctx: &Context) -> Result<SaveAnswer, Error> {
 /// As [`crate::git::Repo::restore`].
 pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<RestoreAnswer, Error> {
     let (config, now) = (Arc::clone(&ctx.config), ctx.now());
-    let rules = load_rules(ctx).await?;
+    let rules = super::load_rules(ctx).await?;
     let restore = move |repo: &crate::git::Repo| {
         let request = RestoreRequest {
             branch: &config.sandbox.branch,
@@ -51,9 +51,4 @@ pub async fn restore(ctx: &Context, what: Restore, subject: String) -> Result<Re
 async fn flush(ctx: &Context) -> Result<(), Error> {
     let branch = ctx.config.sandbox.branch.clone();
     Ok(ctx.git.run(move |repo| repo.flush(&branch)).await?)
-}
-
-pub(super) async fn load_rules(ctx: &Context) -> Result<Rules, Error> {
-    let (common_dir, excludes) = ctx.git.run(|repo| Ok((repo.common_dir().to_owned(), repo.excludes_file()))).await?;
-    Ok(Rules::load(ctx.git.root(), &common_dir, &ctx.config.sandbox.exclude, excludes.as_deref())?)
 }

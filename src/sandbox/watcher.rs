@@ -137,13 +137,14 @@ fn everything() -> Batch {
 impl<'a> Watcher<'a> {
     async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, mpsc::Receiver<Told>, Theirs), Error> {
         let board = Board::new(ctx).await?;
+        // Nothing below can be asked of a branch that nobody can read; what is wrong is told by the first save.
+        let is_settled = super::settle(ctx).await.is_ok();
         let prepared = ctx.git.run(|repo| {
             repo.recover_save()?;
-            Ok((repo.git_dir().to_owned(), repo.common_dir().to_owned(), repo.excludes_file()))
+            Ok(repo.git_dir().to_owned())
         });
-        let (git_dir, common_dir, excludes_file) = prepared.await?;
-        let spec = &ctx.config.sandbox;
-        let rules = Arc::new(Rules::load(ctx.git.root(), &common_dir, &spec.exclude, excludes_file.as_deref())?);
+        let (git_dir, spec) = (prepared.await?, &ctx.config.sandbox);
+        let rules = Arc::new(super::load_rules(ctx).await?);
         let inspection = Inspection::new(ctx)?;
         let (source, hints) = Source::start(ctx.git.root(), &git_dir, Arc::clone(&rules), spec.settle.0)?;
         tracing::info!(directories = source.watched_directories(), branch = spec.branch, "watching");
@@ -159,7 +160,7 @@ impl<'a> Watcher<'a> {
             pusher,
             composer: Arc::new(Composer::new(ctx)),
             flusher: Flusher::start(ctx),
-            is_settled: false,
+            is_settled,
             board,
             stopped_by: None,
             owed: 0,
@@ -294,8 +295,7 @@ impl<'a> Watcher<'a> {
         if self.is_settled {
             return None;
         }
-        let branch = self.ctx.config.sandbox.branch.clone();
-        match self.ctx.git.run(move |repo| repo.flush(&branch)).await {
+        match super::settle(self.ctx).await {
             Err(lost @ GitError::SavesLost { .. }) => {
                 return Some(format!("{lost}; {}", lost.hint().unwrap_or_default()));
             }

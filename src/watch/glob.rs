@@ -12,6 +12,14 @@ const COMPARISON_LIMIT_STEPS: u32 = 200_000;
 #[derive(Debug, Default)]
 pub(super) struct Patterns(Vec<Pattern>);
 
+/// Whether letters that differ only by case are one, as `core.ignoreCase` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Case {
+    #[default]
+    Exact,
+    Folded,
+}
+
 /// What a line says of the paths that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -52,11 +60,11 @@ impl Patterns {
     }
 
     /// Answers what the last line that matches says of `path`, which is relative to the directory of the file.
-    pub fn matched(&self, path: &[u8], is_dir: bool) -> Option<Verdict> {
+    pub fn matched(&self, path: &[u8], is_dir: bool, case: Case) -> Option<Verdict> {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         let is_match = |pattern: &&Pattern| {
             (is_dir || !pattern.directories_only)
-                && if pattern.is_name { pattern.matches_name(name) } else { pattern.matches_path(path) }
+                && if pattern.is_name { pattern.matches_name(name, case) } else { pattern.matches_path(path, case) }
         };
         self.0.iter().rev().find(is_match).map(|pattern| pattern.verdict)
     }
@@ -86,19 +94,22 @@ impl Pattern {
         Some(Self { text: text.to_vec(), verdict, directories_only, is_name, plain_bytes })
     }
 
-    fn matches_name(&self, name: &[u8]) -> bool {
+    fn matches_name(&self, name: &[u8], case: Case) -> bool {
         match self.text.strip_prefix(b"*") {
-            _ if self.plain_bytes == self.text.len() => self.text == name,
-            Some(end) if !end.iter().any(|byte| is_special(*byte)) => name.ends_with(end),
-            _ => Wild::new(false).matches(&self.text, name),
+            _ if self.plain_bytes == self.text.len() => case.equal(&self.text, name),
+            Some(end) if !end.iter().any(|byte| is_special(*byte)) => {
+                name.len() >= end.len() && case.equal(end, &name[name.len() - end.len()..])
+            }
+            _ => Wild::new(false, case).matches(&self.text, name),
         }
     }
 
     /// What stands before the first special character is compared apart, as git does: `**` behind it counts as at the
     /// start.
-    fn matches_path(&self, path: &[u8]) -> bool {
+    fn matches_path(&self, path: &[u8], case: Case) -> bool {
         let (plain, rest) = self.text.split_at(self.plain_bytes);
-        path.strip_prefix(plain).is_some_and(|path| Wild::new(true).matches(rest, path))
+        path.split_at_checked(plain.len())
+            .is_some_and(|(start, path)| case.equal(plain, start) && Wild::new(true, case).matches(rest, path))
     }
 
     /// Answers whether it can match anything: its classes are closed, and nothing is missing behind a `\`.
@@ -108,7 +119,7 @@ impl Pattern {
             at = match byte {
                 b'\\' if at + 1 == self.text.len() => return false,
                 b'\\' => at + 2,
-                b'[' => match class(&self.text, at + 1, 0) {
+                b'[' => match class(&self.text, at + 1, 0, Case::Exact) {
                     Some((_, end)) => end + 1,
                     None => return false,
                 },
@@ -116,6 +127,22 @@ impl Pattern {
             };
         }
         true
+    }
+}
+
+impl Case {
+    fn equal(self, one: &[u8], other: &[u8]) -> bool {
+        match self {
+            Self::Exact => one == other,
+            Self::Folded => one.eq_ignore_ascii_case(other),
+        }
+    }
+
+    fn fold(self, byte: u8) -> u8 {
+        match self {
+            Self::Exact => byte,
+            Self::Folded => byte.to_ascii_lowercase(),
+        }
     }
 }
 
@@ -154,12 +181,13 @@ enum Found {
 struct Wild {
     /// Whether `*`, `?` and classes stop at slashes.
     is_path: bool,
+    case: Case,
     steps_left: u32,
 }
 
 impl Wild {
-    fn new(is_path: bool) -> Self {
-        Self { is_path, steps_left: COMPARISON_LIMIT_STEPS }
+    fn new(is_path: bool, case: Case) -> Self {
+        Self { is_path, case, steps_left: COMPARISON_LIMIT_STEPS }
     }
 
     fn matches(mut self, pattern: &[u8], text: &[u8]) -> bool {
@@ -178,7 +206,9 @@ impl Wild {
                 }
             } else {
                 let Some(next) = text.get(here).copied() else { return Found::NoFurther };
-                let Some((matches, end)) = one(pattern, at, next) else { return Found::NoFurther };
+                let Some((matches, end)) = one(pattern, at, self.case.fold(next), self.case) else {
+                    return Found::NoFurther;
+                };
                 let is_barred = self.is_path && next == b'/' && matches!(byte, b'?' | b'[');
                 if !matches || is_barred {
                     return Found::No;
@@ -219,9 +249,10 @@ impl Wild {
         let mut here = 0;
         while here < text.len() {
             if !is_special(first) {
-                let stops = |byte: &u8| *byte == first || (!crosses && *byte == b'/');
+                let is_first = |byte: &u8| self.case.fold(*byte) == self.case.fold(first);
+                let stops = |byte: &u8| is_first(byte) || (!crosses && *byte == b'/');
                 here += text[here..].iter().position(stops).unwrap_or(text.len() - here);
-                if text.get(here) != Some(&first) {
+                if !text.get(here).is_some_and(is_first) {
                     return if crosses { Found::NoFurther } else { Found::NoBeforeSlash };
                 }
             }
@@ -237,19 +268,23 @@ impl Wild {
     }
 }
 
-/// Compares one byte with the `?`, class or character at `at`; answers whether it matches and where that ends. Nothing
-/// where the pattern is malformed.
-fn one(pattern: &[u8], at: usize, next: u8) -> Option<(bool, usize)> {
+/// Compares one byte, folded, with the `?`, class or character at `at`; answers whether it matches and where that ends.
+/// Nothing where the pattern is malformed.
+///
+/// Git folds plain characters of the pattern, and takes ranges and `[:upper:]` for both cases; behind a `\` and alone in
+/// a class an upper-case letter stays one, and matches nothing.
+fn one(pattern: &[u8], at: usize, next: u8, case: Case) -> Option<(bool, usize)> {
     match pattern[at] {
         b'?' => Some((true, at)),
-        b'[' => class(pattern, at + 1, next),
+        b'[' => class(pattern, at + 1, next, case),
         b'\\' => Some((pattern.get(at + 1) == Some(&next), at + 1)),
-        byte => Some((byte == next, at)),
+        byte => Some((case.fold(byte) == next, at)),
     }
 }
 
 /// Answers whether `next` is in the class whose first member is at `at`, and where its bracket closes.
-fn class(pattern: &[u8], mut at: usize, next: u8) -> Option<(bool, usize)> {
+fn class(pattern: &[u8], mut at: usize, next: u8, case: Case) -> Option<(bool, usize)> {
+    let other = if case == Case::Folded { next.to_ascii_uppercase() } else { next };
     let is_negated = matches!(pattern.get(at)?, b'!' | b'^');
     at += usize::from(is_negated);
     let (mut is_in, mut previous) = (false, None);
@@ -261,7 +296,8 @@ fn class(pattern: &[u8], mut at: usize, next: u8) -> Option<(bool, usize)> {
             }
             (b'-', Some(start)) if pattern.get(at + 1).is_some_and(|end| *end != b']') => {
                 at += if pattern[at + 1] == b'\\' { 2 } else { 1 };
-                is_in |= (start..=*pattern.get(at)?).contains(&next);
+                let range = start..=*pattern.get(at)?;
+                is_in |= range.contains(&next) || range.contains(&other);
                 None
             }
             (b'[', _) if pattern.get(at + 1) == Some(&b':') => {
@@ -269,7 +305,7 @@ fn class(pattern: &[u8], mut at: usize, next: u8) -> Option<(bool, usize)> {
                 let end = start + pattern[start..].iter().position(|byte| *byte == b']')?;
                 match pattern[start..end].strip_suffix(b":") {
                     Some(name) => {
-                        is_in |= is_of_kind(name, next)?;
+                        is_in |= is_of_kind(name, next)? || (name == b"upper" && is_of_kind(name, other)?);
                         at = end;
                         None
                     }
@@ -314,7 +350,7 @@ mod tests {
     #[track_caller]
     fn check(pattern: &str, good: &[&str], bad: &[&str]) {
         let patterns = Patterns::read(pattern.as_bytes());
-        let is_ignored = |path: &str| patterns.matched(path.as_bytes(), false) == Some(Verdict::Ignored);
+        let is_ignored = |path: &str| patterns.matched(path.as_bytes(), false, Case::Exact) == Some(Verdict::Ignored);
         good.iter().for_each(|path| assert!(is_ignored(path), "{pattern:?} {path}"));
         bad.iter().for_each(|path| assert!(!is_ignored(path), "{pattern:?} {path}"));
     }

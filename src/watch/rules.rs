@@ -1,6 +1,6 @@
 //! What is nobody's business: configured excludes and git's ignore rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::ops::Bound;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Error;
-use super::glob::{Patterns, Verdict};
+use super::glob::{Case, Patterns, Verdict};
 use crate::base::escape;
 
 /// The verdicts of at most this many directories are kept; then the cache starts afresh.
@@ -31,14 +31,25 @@ pub struct Rules {
     info_exclude: PathBuf,
     excludes_file: Option<PathBuf>,
     configured: Patterns,
+    case: Case,
     cache: Mutex<Cache>,
 }
 
 #[derive(Debug, Default)]
 struct Cache {
     /// Patterns of `.git/info/exclude` and of core.excludesFile, the stronger first; read when first asked.
-    shared: Option<Arc<[Patterns]>>,
+    shared: Option<Arc<[IgnoreFile]>>,
     directories: BTreeMap<Vec<u8>, Directory>,
+    /// Files that could not be read: each is told once.
+    told: BTreeSet<PathBuf>,
+}
+
+/// What an ignore file says.
+#[derive(Debug, Default)]
+struct IgnoreFile {
+    patterns: Patterns,
+    /// Whether it is there and could not be read, so that what it says is not known.
+    is_unread: bool,
 }
 
 /// What is known about the entries of one directory.
@@ -48,10 +59,10 @@ enum Directory {
     Open(Option<Arc<Level>>),
 }
 
-/// One non-empty `.gitignore` and those above it.
+/// One `.gitignore` that says something, or may do so, and those above it.
 #[derive(Debug)]
 struct Level {
-    patterns: Patterns,
+    file: IgnoreFile,
     /// How many bytes of a path (with the slash) lead to the directory of this file.
     prefix: usize,
     above: Option<Arc<Level>>,
@@ -61,8 +72,8 @@ impl Rules {
     /// Reads the rules of the checkout at `root`.
     ///
     /// `git_common_dir` holds `info/exclude`; `excludes_file` is core.excludesFile, if any. Files that
-    /// are missing or unreadable count as empty, and lines that git would not understand are passed
-    /// over, as git does. A configured exclude that is no pattern is [`Error::Pattern`].
+    /// are missing or unreadable count as empty (but see [`Rules::may_be_excluded`]), and lines that git would not
+    /// understand are passed over, as git does. A configured exclude that is no pattern is [`Error::Pattern`].
     pub fn load(
         root: &Path,
         git_common_dir: &Path,
@@ -79,22 +90,45 @@ impl Rules {
             info_exclude: git_common_dir.join("info/exclude"),
             excludes_file: excludes_file.map(Path::to_owned),
             configured,
+            case: Case::Exact,
             cache: Mutex::default(),
         })
+    }
+
+    /// Takes letters that differ only by case for one, in every pattern, as git does where `core.ignoreCase` is set.
+    #[must_use]
+    pub fn folding_case(self, folds: bool) -> Self {
+        Self { case: if folds { Case::Folded } else { Case::Exact }, ..self }
     }
 
     /// Answers whether a path of the checkout is excluded; `path` is relative, with `/` between
     /// components. The root itself (the empty path) never is.
     #[must_use]
     pub fn is_excluded(&self, path: &[u8], is_dir: bool) -> bool {
+        self.known(&mut self.cache(), path, is_dir).unwrap_or(false)
+    }
+
+    /// Answers the same, and yes as well where an ignore file says so perhaps, which cannot be read now.
+    #[must_use]
+    pub fn may_be_excluded(&self, path: &[u8], is_dir: bool) -> bool {
         let mut cache = self.cache();
-        match parent(path) {
-            None => false,
-            Some(parent) => match self.directory(&mut cache, parent) {
-                Directory::Excluded => true,
-                Directory::Open(levels) => self.matches_here(&mut cache, levels.as_ref(), path, is_dir),
-            },
-        }
+        self.known(&mut cache, path, is_dir).unwrap_or_else(|| {
+            // What was unread may be readable by now.
+            cache.directories.clear();
+            cache.shared = None;
+            self.known(&mut cache, path, is_dir).unwrap_or(true)
+        })
+    }
+
+    /// Answers whether a path is excluded; nothing where a file that decides on it is unread.
+    fn known(&self, cache: &mut Cache, path: &[u8], is_dir: bool) -> Option<bool> {
+        let Some(parent) = parent(path) else { return Some(false) };
+        let Directory::Open(levels) = self.directory(cache, parent) else { return Some(true) };
+        let is_excluded = self.matches_here(cache, levels.as_ref(), path, is_dir);
+        let above = std::iter::successors(levels.as_deref(), |level| level.above.as_deref());
+        let shared = cache.shared.iter().flat_map(|files| files.iter());
+        let is_unread = above.map(|level| &level.file).chain(shared).any(|file| file.is_unread);
+        (is_excluded || !is_unread).then_some(is_excluded)
     }
 
     /// Answers whether the configured excludes alone match a path or a directory above it.
@@ -146,10 +180,10 @@ impl Rules {
             return known.clone();
         }
         let file = self.root.join(Path::new(std::ffi::OsStr::from_bytes(path))).join(".gitignore");
-        let patterns = patterns_of(&file, libc::O_NOFOLLOW);
-        let levels = match patterns.is_empty() {
+        let file = cache.read(&file, libc::O_NOFOLLOW, says_nothing);
+        let levels = match file.patterns.is_empty() && !file.is_unread {
             true => above,
-            false => Some(Arc::new(Level { patterns, prefix: path.len() + usize::from(!path.is_empty()), above })),
+            false => Some(Arc::new(Level { file, prefix: path.len() + usize::from(!path.is_empty()), above })),
         };
         remember(cache, path, Directory::Open(levels))
     }
@@ -161,28 +195,62 @@ impl Rules {
         }
         let mut next = levels;
         while let Some(level) = next {
-            match level.patterns.matched(&path[level.prefix..], is_dir) {
+            match level.file.patterns.matched(&path[level.prefix..], is_dir, self.case) {
                 Some(verdict) => return verdict == Verdict::Ignored,
                 None => next = level.above.as_ref(),
             }
         }
-        let shared = cache.shared.get_or_insert_with(|| self.shared());
-        shared.iter().find_map(|patterns| patterns.matched(path, is_dir)) == Some(Verdict::Ignored)
+        let shared = match &cache.shared {
+            Some(shared) => Arc::clone(shared),
+            None => self.shared(cache),
+        };
+        shared.iter().find_map(|file| file.patterns.matched(path, is_dir, self.case)) == Some(Verdict::Ignored)
     }
 
     fn configured_here(&self, path: &[u8], is_dir: bool) -> bool {
-        self.configured.matched(path, is_dir) == Some(Verdict::Ignored)
+        self.configured.matched(path, is_dir, self.case) == Some(Verdict::Ignored)
     }
 
-    fn shared(&self) -> Arc<[Patterns]> {
+    fn shared(&self, cache: &mut Cache) -> Arc<[IgnoreFile]> {
         let files = [Some(&self.info_exclude), self.excludes_file.as_ref()];
-        files.into_iter().flatten().map(|file| patterns_of(file, 0)).collect()
+        let shared: Arc<[IgnoreFile]> =
+            files.into_iter().flatten().map(|file| cache.read(file, 0, is_private)).collect();
+        cache.shared = Some(Arc::clone(&shared));
+        shared
     }
 
     fn cache(&self) -> MutexGuard<'_, Cache> {
         // Nothing is left half-changed by a panic: the cache can be used on.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Cache {
+    /// Reads an ignore file; one that cannot be read for a reason that is in order says nothing.
+    fn read(&mut self, file: &Path, flags: i32, is_in_order: fn(&io::Error) -> bool) -> IgnoreFile {
+        match read_regular(file, flags) {
+            Ok(content) => IgnoreFile { patterns: Patterns::read(&content), is_unread: false },
+            Err(problem) if is_in_order(&problem) => IgnoreFile::default(),
+            Err(problem) => {
+                if self.told.insert(file.to_owned()) {
+                    let file = file.display();
+                    tracing::warn!(%file, %problem, "cannot be read: new files that it may ignore are not saved");
+                }
+                IgnoreFile { patterns: Patterns::default(), is_unread: true }
+            }
+        }
+    }
+}
+
+/// Answers whether a file is not there, or is a link where none is followed.
+fn says_nothing(problem: &io::Error) -> bool {
+    let is_link = problem.raw_os_error() == Some(libc::ELOOP);
+    is_link || matches!(problem.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// The same for a file outside of the checkout, which may be somebody else's: git too makes nothing of that.
+fn is_private(problem: &io::Error) -> bool {
+    says_nothing(problem) || problem.kind() == io::ErrorKind::PermissionDenied
 }
 
 fn remember(cache: &mut Cache, path: &[u8], known: Directory) -> Directory {
@@ -218,11 +286,6 @@ fn is_git_dir(path: &[u8]) -> bool {
 
 pub(super) fn as_path(path: &[u8]) -> &Path {
     Path::new(std::ffi::OsStr::from_bytes(path))
-}
-
-/// Reads an ignore file; one that is not there or not readable has no patterns.
-fn patterns_of(file: &Path, flags: i32) -> Patterns {
-    read_regular(file, flags).map(|content| Patterns::read(&content)).unwrap_or_default()
 }
 
 /// Git does not follow a `.gitignore` that is a symbolic link; a FIFO must not hang us.
@@ -272,7 +335,7 @@ mod tests {
                 .current_dir(self.dir.path())
                 .env_clear()
                 .env("PATH", std::env::var_os("PATH").unwrap())
-                .env("GIT_CONFIG_GLOBAL", "/dev/null")
+                .env("GIT_CONFIG_GLOBAL", "")
                 .env("GIT_CONFIG_NOSYSTEM", "1")
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
@@ -337,6 +400,20 @@ mod tests {
     }
 
     #[test]
+    fn what_an_unreadable_file_may_ignore_may_be_excluded_until_it_can_be_read() {
+        let checkout = Checkout::with(&[("a/x", ""), ("b/x", "")]);
+        // A socket cannot be opened, whoever asks.
+        let unreadable = checkout.dir.path().join("a/.gitignore");
+        let _socket = std::os::unix::net::UnixListener::bind(&unreadable).unwrap();
+        let rules = checkout.rules(&[]);
+        assert!(rules.may_be_excluded(b"a/x", false) && rules.may_be_excluded(b"a/new/x", false));
+        assert!(!rules.is_excluded(b"a/x", false) && !rules.may_be_excluded(b"b/x", false));
+        fs::remove_file(&unreadable).unwrap();
+        fs::write(&unreadable, "/y\n").unwrap();
+        assert!(!rules.may_be_excluded(b"a/x", false) && rules.may_be_excluded(b"a/y", false));
+    }
+
+    #[test]
     fn a_configured_exclude_must_be_a_pattern() {
         let refused = Rules::load(Path::new("/"), Path::new("/"), &["[a".to_owned()], None).unwrap_err();
         assert_eq!(refused.to_string(), "`[a` in sandbox.exclude is not a .gitignore pattern: it can match nothing");
@@ -368,6 +445,16 @@ mod tests {
             "#a",
             "[^b]?",
             "[a-b]",
+            "A",
+            "B*",
+            "*.O",
+            "*A*b",
+            "**B",
+            "[A]",
+            "[A-B]*",
+            "[[:upper:]]",
+            "[[:lower:]]",
+            "\\A",
         ]);
         let ends = (prop::sample::select(vec!["", "!", "/", "!/"]), prop::sample::select(vec!["", "/", "  ", "\r"]));
         (ends, prop::collection::vec(part, 1..4))
@@ -379,8 +466,9 @@ mod tests {
     }
 
     fn path() -> impl Strategy<Value = String> {
-        let part =
-            prop::sample::select(vec!["a", "b", "ab", "bb", "x.o", "{a,b}", "a ", "!a", "a b", "]", "*", "[a", "#a"]);
+        let part = prop::sample::select(vec![
+            "a", "b", "ab", "bb", "x.o", "{a,b}", "a ", "!a", "a b", "]", "*", "[a", "#a", "A", "aB", "X.O",
+        ]);
         prop::collection::vec(part, 1..5).prop_map(|parts| parts.join("/"))
     }
 
@@ -391,9 +479,11 @@ mod tests {
         #[test]
         fn answers_as_git_check_ignore(
             top in file(), nested in file(), info in file(), paths in prop::collection::vec(path(), 1..24),
+            folds in any::<bool>(),
         ) {
             let checkout = Checkout::with(&[]);
             checkout.git(&["init", "-q"], b"");
+            checkout.git(&["config", "core.ignoreCase", if folds { "true" } else { "false" }], b"");
             for (name, content) in [(".gitignore", &top), ("a/.gitignore", &nested), (".git/info/exclude", &info)] {
                 let file = checkout.dir.path().join(name);
                 fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -408,7 +498,7 @@ mod tests {
             let input: Vec<u8> = asked.iter().flat_map(|path| path.bytes().chain([0])).collect();
             let answer = checkout.git(&["check-ignore", "-z", "--no-index", "--stdin"], &input);
             let ignored: Vec<&[u8]> = answer.split(|byte| *byte == 0).collect();
-            let rules = checkout.rules(&[]);
+            let rules = checkout.rules(&[]).folding_case(folds);
             for path in asked {
                 let is_dir = checkout.dir.path().join(path).is_dir();
                 prop_assert_eq!(

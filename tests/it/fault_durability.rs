@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use cascade::config::Durability;
+use cascade::git::save::PACKS_KEPT;
 use cascade::git::{Clash, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
 
 use crate::support::cut_disk::CutDisk;
@@ -12,6 +13,8 @@ use crate::support::{Sandbox, output, skip};
 
 /// Calls that wait for the disk, and the one that shows a change.
 const CALLS: &str = "fsync,fdatasync,sync,syncfs,sync_file_range,msync,rename,renameat,renameat2";
+/// References of which git makes one file when it tidies up.
+const MANY_REFERENCES: usize = 40;
 const PIPELINE: &str = "version: 1\nproject: shop\nsandbox: { durability: DURABILITY }\nnotify: { desktop: false }\n\
                         environments: { staging: { from: develop, branch: staging } }\n";
 
@@ -168,7 +171,7 @@ impl Cuttable {
         set_up(&sandbox, durability);
         disk.write_journal();
         std::fs::write(sandbox.root().join(".git/info/exclude"), "others\nlost+found\n").unwrap();
-        rustix::fs::sync();
+        disk.sync();
         Some(Self { disk, sandbox })
     }
 
@@ -264,7 +267,7 @@ fn a_merged_promotion_survives_the_power_cut_that_follows_it() {
     git(&["-C", "../hotfix", "add", "fix"]);
     git(&["-C", "../hotfix", "commit", "--quiet", "-m", "Fix"]);
     git(&["worktree", "remove", "../hotfix"]);
-    rustix::fs::sync();
+    at.disk.sync();
     at.sandbox.cascade(&["promote", "staging", "--merge"]).expect_code(0);
     let staging = git(&["rev-parse", "staging"]);
     at.disk.cut();
@@ -292,10 +295,7 @@ fn a_power_cut_after_fast_saves_is_told_and_doctor_goes_back_to_the_newest_save_
 /// Expects a checkout whose newest saves were lost to say so, and doctor to bring it back to `whole`.
 #[track_caller]
 fn check_way_back(sandbox: &Sandbox, whole: &str) {
-    let started = sandbox.cascade(&["start", "--json"]).expect_code(0).json();
-    let (status, stopped) = (sandbox.cascade(&["status"]), sandbox.cascade(&["stop"]));
-    assert_eq!(started["state"], "paused", "{started:#}");
-    assert!(started["reason"].as_str().unwrap().contains("`cascade doctor`"), "{started:#} {stopped:#?}");
+    let status = sandbox.cascade(&["status"]);
     let hint = "hint: `cascade doctor` goes back to the newest save that is whole";
     assert!(status.code == 1 && status.stderr.contains(hint), "{status:#?}");
     sandbox.cascade(&["promote", "staging"]).expect_code(1);
@@ -312,6 +312,146 @@ fn check_way_back(sandbox: &Sandbox, whole: &str) {
     assert_eq!(sandbox.git(&["show", "develop:page"]), "again");
     assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
     sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+}
+
+/// Expects a watcher to bring a broken branch back to `whole` when it starts, and to save what is in the working tree.
+#[track_caller]
+fn check_start(sandbox: &Sandbox, whole: &str) {
+    let started = sandbox.cascade(&["start", "--json"]).expect_code(0).json();
+    let (log, stopped) = (sandbox.cascade(&["logs"]), sandbox.cascade(&["stop"]));
+    assert_eq!(started["state"], "watching", "{started:#} {log:#?} {stopped:#?}");
+    assert!(log.stdout.contains("saves were lost") && log.stdout.contains(&whole[..10]), "{log:#?}");
+    let tips = sandbox.git(&["log", "--first-parent", "--format=%H", "develop"]);
+    assert!(tips.lines().take(2).any(|tip| tip == whole), "{whole} is not in {tips}");
+    assert_eq!(sandbox.git(&["show", "develop:page"]), sandbox.read("page").trim_end());
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "");
+    sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+    let told = sandbox.cascade(&["doctor"]);
+    assert!(told.stdout.contains("HEAD is on develop"), "{told:#?}");
+}
+
+/// Empties the file of an object, as a power cut does.
+fn empty(sandbox: &Sandbox, object: &str) {
+    let id = sandbox.git(&["rev-parse", object]);
+    overwrite(&sandbox.root().join(format!(".git/objects/{}/{}", &id[..2], &id[2..])), b"");
+}
+
+#[test]
+fn what_a_power_cut_left_broken_of_a_commit_of_gits_is_mended_by_the_next_start() {
+    let develop = |sandbox: &Sandbox| sandbox.root().join(".git/refs/heads/develop");
+    // What happens, and whether the user's commit is whole all the same.
+    let damages: [(&str, bool, &dyn Fn(&Sandbox)); 7] = [
+        ("the branch is empty", true, &|sandbox| overwrite(&develop(sandbox), b"")),
+        ("the branch is zeros", true, &|sandbox| overwrite(&develop(sandbox), &[0; 41])),
+        ("the branch is gone", true, &|sandbox| std::fs::remove_file(develop(sandbox)).unwrap()),
+        ("the commit is empty", false, &|sandbox| empty(sandbox, "develop")),
+        ("its tree is empty", false, &|sandbox| empty(sandbox, "develop^{tree}")),
+        ("its file is empty", false, &|sandbox| empty(sandbox, "develop:page")),
+        ("its file is gone", false, &|sandbox| {
+            let id = sandbox.git(&["rev-parse", "develop:page"]);
+            let path = format!(".git/objects/{}/{}", &id[..2], &id[2..]);
+            std::fs::remove_file(sandbox.root().join(path)).unwrap();
+        }),
+    ];
+    for (what, is_whole, damage) in damages {
+        // Shown where it fails.
+        println!("{what}");
+        let sandbox = Sandbox::empty();
+        set_up(&sandbox, "full");
+        sandbox.write("page", "saved\n");
+        let saved = save(&sandbox.root(), Durability::Full);
+        sandbox.write("page", "committed\n");
+        sandbox.commit("By hand");
+        let committed = sandbox.git(&["rev-parse", "develop"]);
+        damage(&sandbox);
+        check_start(&sandbox, if is_whole { &committed } else { &saved });
+    }
+}
+
+#[test]
+fn commits_that_a_user_took_back_stay_so_when_the_branch_is_mended() {
+    let sandbox = Sandbox::empty();
+    set_up(&sandbox, "full");
+    let save = |content: &str| {
+        sandbox.write("page", content);
+        save(&sandbox.root(), Durability::Full)
+    };
+    let (first, _) = (save("kept\n"), save("taken back\n"));
+    sandbox.git(&["reset", "--quiet", "--hard", &first]);
+    sandbox.write("page", "committed\n");
+    sandbox.commit("By hand");
+    empty(&sandbox, "develop");
+    check_start(&sandbox, &first);
+}
+
+#[test]
+fn a_save_upon_a_commit_of_gits_survives_the_power_cut_that_follows_its_acknowledgement() {
+    let Some(at) = Cuttable::new("full") else { return };
+    at.save("ours\n", Durability::Full);
+    at.sandbox.write("page", "by hand\n");
+    at.sandbox.commit("By hand");
+    let committed = at.sandbox.git(&["rev-parse", "develop"]);
+    let saved = at.save("ours again\n", Durability::Full);
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_eq!(at.sandbox.git(&["rev-parse", "develop", "develop~1"]), [saved, committed].join("\n"));
+    at.check_whole();
+}
+
+#[test]
+fn a_power_cut_after_a_commit_of_gits_loses_no_save_and_the_next_start_goes_on() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let saved = at.save("ours\n", Durability::Full);
+    at.sandbox.write("page", "by hand\n");
+    at.sandbox.commit("By hand");
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_ne!(at.sandbox.try_git(&["log", "-1"]).code, 0, "nothing was lost: the test shows nothing");
+    check_start(&at.sandbox, &saved);
+    at.check_whole();
+}
+
+#[test]
+fn branches_survive_the_power_cut_that_follows_the_joining_of_packs() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let repo = Repo::open(&at.root()).unwrap();
+    while repo.save_packs() <= PACKS_KEPT {
+        at.save(&format!("{}\n", repo.save_packs()), Durability::Full);
+    }
+    let tip = at.sandbox.git(&["rev-parse", "develop"]);
+    let tag = |number| at.sandbox.git(&["tag", &format!("tag-{number}")]);
+    (0..MANY_REFERENCES).for_each(|number| drop(tag(number)));
+    at.disk.sync();
+    repo.consolidate().unwrap();
+    assert!(repo.save_packs() < PACKS_KEPT && !at.root().join(".git/refs/heads/develop").exists());
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_eq!(at.sandbox.git(&["rev-parse", "develop"]), tip);
+    at.check_whole();
+}
+
+#[test]
+fn a_ledger_that_was_fetched_survives_the_power_cut_that_follows_the_promotion_upon_it() {
+    let Some(at) = Cuttable::new("full") else { return };
+    let git = |words: &[&str]| at.sandbox.git(words);
+    git(&["init", "--quiet", "--bare", "../origin.git"]);
+    git(&["remote", "add", "origin", "../origin.git"]);
+    git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    at.sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    // As in a clone that has not seen it yet.
+    for name in git(&["for-each-ref", "--format=%(refname)", "refs/cascade"]).lines() {
+        git(&["update-ref", "-d", name]);
+    }
+    git(&["reflog", "expire", "--expire=now", "--all"]);
+    git(&["prune", "--expire=now"]);
+    at.disk.sync();
+    at.save("second\n", Durability::Full);
+    at.sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    let entries = git(&["rev-list", "--count", "refs/cascade/ledger"]);
+    at.disk.write_journal();
+    at.disk.cut();
+    assert_eq!(git(&["rev-list", "--count", "refs/cascade/ledger"]), entries);
+    at.check_whole();
 }
 
 #[test]
@@ -383,11 +523,19 @@ fn whatever_of_a_fast_save_was_lost_there_is_a_way_back() {
     }
 }
 
-/// Expects a way back after damage to each file of the newest pack, and to one more file.
+/// Expects a way back after damage to each file of the newest pack, and to one more file, by the doctor and by a start.
 #[track_caller]
 fn check_damage(what: &str, damage: Damage<'_>, also: Option<&str>) {
-    // Shown where it fails.
-    println!("{what}");
+    for check in [check_way_back, check_start] {
+        // Shown where it fails.
+        println!("{what}");
+        let (sandbox, durable) = damaged(damage, also);
+        check(&sandbox, &durable);
+    }
+}
+
+/// Makes a checkout whose last save is damaged; answers the last one that was on the disk.
+fn damaged(damage: Damage<'_>, also: Option<&str>) -> (Sandbox, String) {
     let sandbox = Sandbox::empty();
     set_up(&sandbox, "fast");
     sandbox.write("page", "durable\n");
@@ -398,7 +546,7 @@ fn check_damage(what: &str, damage: Damage<'_>, also: Option<&str>) {
     save(&sandbox.root(), Durability::Fast);
     packs(&sandbox).iter().filter(|path| !before.contains(path)).for_each(|path| damage(path));
     also.into_iter().for_each(|also| overwrite(&sandbox.root().join(also), &[0; 64]));
-    check_way_back(&sandbox, &durable);
+    (sandbox, durable)
 }
 
 #[test]

@@ -65,28 +65,34 @@ fn victim() {
     let mut killer = Killer { moments_left: moment.parse().unwrap() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let ctx = context(root.as_ref(), home.as_ref(), Arc::new(SystemClock)).await;
+        let mut ctx = context(root.as_ref(), home.as_ref(), Arc::new(SystemClock)).await;
+        // Whoever asks again is the same.
+        ctx.person = "Ada <ada@example.test>".to_owned();
         let lock = promote::lock(&ctx, false).await.unwrap();
-        if variable("FAULT_UNDO").is_some() {
-            promote::undo::undo_rollback(&ctx, &lock, "production", None, &mut killer).await.unwrap();
-            return;
+        match variable("FAULT_WISH").as_deref() {
+            Some("undo") => promote::undo::undo_rollback(&ctx, &lock, "production", None, &mut killer).await,
+            Some("roll back") => promote::rollback::roll_back(&ctx, &lock, "production", None, None, &mut killer).await,
+            Some("approve") => {
+                let waiting = promote::approve::find_waiting(&ctx, None).await.unwrap();
+                promote::approve::approve(&ctx, &lock, waiting, None, &mut killer).await
+            }
+            _ => promote::promote(&ctx, &lock, &Request::to("production"), &mut killer).await,
         }
-        let request = Request::to("production");
-        promote::promote(&ctx, &lock, &request, &mut killer).await.unwrap();
+        .unwrap();
     });
 }
 
 /// Answers whether a promotion to production was killed (and not done before the moment came).
 pub fn kill_at(pipeline: &Pipeline, moment: usize) -> bool {
-    kill_wish_at(pipeline, moment, &[])
+    kill_wish_at(pipeline, moment, "promote")
 }
 
 /// Answers whether the undoing of a rollback of production was killed.
 pub fn kill_undo_at(pipeline: &Pipeline, moment: usize) -> bool {
-    kill_wish_at(pipeline, moment, &[("FAULT_UNDO", "1")])
+    kill_wish_at(pipeline, moment, "undo")
 }
 
-fn kill_wish_at(pipeline: &Pipeline, moment: usize, wish: &[(&str, &str)]) -> bool {
+fn kill_wish_at(pipeline: &Pipeline, moment: usize, wish: &str) -> bool {
     let inherited = pipeline.command("true", &[]);
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "fault_promote::victim"]).env_clear();
@@ -94,7 +100,7 @@ fn kill_wish_at(pipeline: &Pipeline, moment: usize, wish: &[(&str, &str)]) -> bo
         value.map(|value| command.env(name, value));
     }
     command.env("FAULT_ROOT", pipeline.root()).env("FAULT_HOME", pipeline.base().join("cascade"));
-    command.env("FAULT_MOMENT", moment.to_string()).envs(wish.iter().copied());
+    command.env("FAULT_MOMENT", moment.to_string()).env("FAULT_WISH", wish);
     let output = command.output().unwrap();
     match output.status.signal() {
         Some(9) => true,
@@ -228,4 +234,78 @@ fn killed_at_every_step_of_a_bad_promotion_it_is_still_rolled_back() {
 #[test]
 fn killed_at_every_step_without_a_remote_it_is_still_rolled_back() {
     kill_everywhere(false, true);
+}
+
+#[test]
+fn killed_at_every_step_of_an_approval_it_can_be_asked_for_again() {
+    let environments = ENVIRONMENTS.replace("checks: [build]", "approval: { required: 1 }");
+    for moment in 0..MOMENTS_LIMIT {
+        let pipeline = Pipeline::new(true, &environments, CHECKS);
+        pipeline.promote("staging", 0);
+        pipeline.promote("production", 3);
+        if !kill_wish_at(&pipeline, moment, "approve") {
+            assert!(moment >= 8, "only {moment} moments");
+            return;
+        }
+        let again = pipeline.cascade(&["approve", "production"]);
+        assert_eq!(again.code, 0, "killed at {moment}: {again:?}");
+        let found = end_state(&pipeline, true);
+        assert_eq!((found.state.as_str(), found.unfinished, found.remote_is_local), ("promoted", 0, true));
+        assert_eq!(found.main_tree, pipeline.tree("staging"), "killed at {moment}");
+        let approvals = pipeline.newest("production")["approved_by"].as_array().unwrap().len();
+        assert_eq!(approvals, 1, "killed at {moment}");
+    }
+    panic!("an approval has more than {MOMENTS_LIMIT} moments");
+}
+
+#[test]
+fn killed_at_every_step_of_a_rollback_it_can_be_asked_for_again_and_goes_back_once() {
+    for (moment, has_remote) in (0..MOMENTS_LIMIT).flat_map(|moment| [(moment, true), (moment, false)]) {
+        let pipeline = ready(has_remote, false);
+        let before = pipeline.tree("main");
+        pipeline.promote("production", 0);
+        pipeline.save_file("finer", "");
+        pipeline.promote("staging", 0);
+        let expected = pipeline.tree("main");
+        pipeline.promote("production", 0);
+        if !kill_wish_at(&pipeline, moment, "roll back") {
+            assert!(moment >= 8, "only {moment} moments");
+            return;
+        }
+        pipeline.cascade(&["rollback", "production"]).expect_code(0);
+        assert_ne!(expected, before);
+        assert_eq!(pipeline.tree("main"), expected, "killed at {moment}");
+        let found = end_state(&pipeline, has_remote);
+        assert_eq!(
+            (found.state.as_str(), found.held, found.unfinished),
+            ("rolled_back", true, 0),
+            "killed at {moment}"
+        );
+        assert!(found.remote_is_local, "killed at {moment}");
+    }
+    panic!("a rollback has more than {MOMENTS_LIMIT} moments");
+}
+
+#[test]
+fn a_lock_that_a_killed_promotion_left_on_its_branch_stops_nobody_and_one_of_others_is_left_alone() {
+    let lock_of = |pipeline: &Pipeline| pipeline.root().join(".git/refs/heads/main.lock");
+    for is_empty in [false, true] {
+        let pipeline = ready(false, false);
+        // The sixth moment is the beginning of the check: there is a candidate.
+        assert!(kill_at(&pipeline, 5));
+        let candidate = pipeline.newest("production")["candidate"].as_str().unwrap().to_owned();
+        let content = if is_empty { String::new() } else { format!("{candidate}\n") };
+        std::fs::write(lock_of(&pipeline), content).unwrap();
+        pipeline.promote("production", 0);
+        assert_eq!(pipeline.tip("main"), candidate);
+        assert!(!lock_of(&pipeline).exists());
+    }
+    let pipeline = ready(false, false);
+    let others = format!("{}\n", pipeline.tip("develop"));
+    std::fs::write(lock_of(&pipeline), &others).unwrap();
+    let refused = pipeline.cascade(&["promote", "production"]);
+    assert!(refused.code != 0 && refused.stderr.contains("main.lock"), "{refused:?}");
+    assert_eq!(std::fs::read_to_string(lock_of(&pipeline)).unwrap(), others);
+    std::fs::remove_file(lock_of(&pipeline)).unwrap();
+    pipeline.promote("production", 0);
 }

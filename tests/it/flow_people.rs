@@ -47,8 +47,9 @@ struct Terminal {
 impl Terminal {
     fn run(sandbox: &Sandbox, words: &str) -> Self {
         let line = format!("{} {words}", env!("CARGO_BIN_EXE_cascade"));
-        let mut command =
-            sandbox.command("script", &["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
+        let log = sandbox.base().join("typescript");
+        let mut command = sandbox.command("script", &["--quiet", "--flush", "--return", "--command", &line]);
+        command.arg(log);
         command.env("TERM", "xterm").env("SHELL", "/bin/sh");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();

@@ -337,7 +337,7 @@ fn name(dice: &mut Dice) -> Vec<u8> {
 fn git(root: &Path, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("git");
     command.args(arguments).current_dir(root).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
-    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    command.env("GIT_CONFIG_GLOBAL", "").env("GIT_CONFIG_NOSYSTEM", "1");
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap().stdout

@@ -188,6 +188,20 @@ fn nothing_is_unwrapped_outside_tests() {
     check("unwrap or expect without a comment that says why it cannot fail", lines_where(&sources, wrong));
 }
 
+/// Programs write files anew and rename them over the old ones (git its configuration and its bundles): run as root, a
+/// test would replace the device for everybody. An empty name stands for no file as well.
+#[test]
+fn no_program_is_given_the_null_device_as_a_file() {
+    let all: Vec<Source> = ["src", "tests", "benches"].into_iter().flat_map(sources).collect();
+    let name = concat!("\"/dev", "/null\"");
+    let wrong = |source: &Source| {
+        let lines =
+            source.text.lines().enumerate().filter(|(_, line)| line.replace(&format!("b{name}"), "").contains(name));
+        lines.map(|(index, line)| format!("{}:{}: {}", source.path, index + 1, line.trim())).collect::<Vec<_>>()
+    };
+    check("the null device is named as a file", all.iter().flat_map(wrong).collect());
+}
+
 /// Answers whether the comment above a line says that it cannot fail.
 fn is_excused(text: &str, number: usize) -> bool {
     let lines: Vec<&str> = text.lines().take(number - 1).collect();

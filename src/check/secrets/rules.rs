@@ -1,4 +1,5 @@
-//! What credentials look like: rules in the format of gitleaks, and how they are asked.
+//! What credentials look like: rules in the format of gitleaks, cascade's own and those of Betterleaks, and how they are
+//! asked.
 //!
 //! Keywords come first: one pass over a text says which rules have any of theirs in it, and a rule is asked only around
 //! them. A pattern is compiled when it is needed for the first time.
@@ -11,10 +12,13 @@ use aho_corasick::AhoCorasick;
 use regex::bytes::{Captures, Regex, RegexBuilder};
 use serde::Deserialize;
 
+use super::GUESSED;
 use super::dialect::in_our_dialect;
 
 /// What cascade knows by itself.
 const OWN: &str = include_str!("rules.toml");
+/// What others maintain; their exceptions are for their rules alone.
+const ADOPTED: &str = include_str!("betterleaks.toml");
 
 /// So much before a keyword is looked at, or from the beginning of its line.
 const BEFORE_BYTES: usize = 1_000;
@@ -27,7 +31,7 @@ pub(super) const MATCHES_LIMIT: usize = 1_000;
 
 static BUILT_IN: LazyLock<Arc<RuleSet>> = LazyLock::new(|| {
     // The text is part of the program, and a test reads it.
-    Arc::new(parse(OWN).and_then(|file| RuleSet::new(vec![file])).unwrap_or_default())
+    Arc::new(built_in_files().and_then(RuleSet::new).unwrap_or_default())
 });
 
 /// What a file of rules says, as gitleaks reads it; other keys are passed over.
@@ -76,6 +80,18 @@ pub(super) fn parse(text: &str) -> Result<RuleFile, String> {
         let before = problem.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         format!("line {}: {}", before.matches('\n').count() + 1, problem.message())
     })
+}
+
+fn built_in_files() -> Result<Vec<RuleFile>, String> {
+    let mut adopted = parse(ADOPTED)?;
+    let ids: Vec<String> = adopted.rules.iter().map(|rule| rule.id.clone()).collect();
+    adopted.allowlists.iter_mut().for_each(|general| general.target_rules.clone_from(&ids));
+    Ok(vec![parse(OWN)?, adopted])
+}
+
+#[cfg(test)]
+pub(super) fn own_ids() -> Vec<String> {
+    parse(OWN).unwrap().rules.into_iter().map(|rule| rule.id).collect()
 }
 
 /// Rules that are asked together.
@@ -148,7 +164,7 @@ impl RuleSet {
     /// # Errors
     /// A pattern is none, with the name of its rule.
     pub fn extended(further: Vec<RuleFile>) -> Result<Self, String> {
-        let mut files = vec![parse(OWN)?];
+        let mut files = built_in_files()?;
         files.extend(further);
         let set = Self::new(files)?;
         set.patterns()
@@ -165,6 +181,8 @@ impl RuleSet {
         }
         let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         let mut rules = Vec::new();
+        // Of two rules for one value the first counts: who guesses comes last.
+        specs.sort_by_key(|spec| spec.id == GUESSED);
         // A rule about paths alone says nothing about text.
         for spec in specs.into_iter().filter(|spec| spec.regex.is_some()) {
             for keyword in spec.keywords.iter().filter(|keyword| !keyword.is_empty()) {
@@ -455,8 +473,10 @@ mod tests {
 
     #[test]
     fn further_rules_come_on_top_and_replace_those_of_the_same_name() {
-        let further = "[[rules]]\nid = 'npm-token'\nregex = 'never'\n[[rules]]\nid = 'mine'\nregex = 'mine-[0-9]{4}'\n";
-        let set = RuleSet::extended(vec![parse(further).unwrap()]).unwrap();
+        let rule = |id: &str, regex: &str| format!("[[rules]]\nid = '{id}'\nregex = '{regex}'\n");
+        let further = [("npm-token", "never"), ("npm-access-token", "never"), ("mine", "mine-[0-9]{4}")];
+        let further = further.map(|(id, regex)| rule(id, regex)).concat();
+        let set = RuleSet::extended(vec![parse(&further).unwrap()]).unwrap();
         assert_eq!(set.rules.len(), RuleSet::built_in().rules.len() + 1);
         let text = format!("{} mine-1234", ["np", "m_q7Rf2LxVb9KdTz4MnWc8HpYs3GjEa6UvQr5X"].concat());
         assert_eq!(set.matches("f", text.as_bytes()).iter().map(|one| one.rule).collect::<Vec<_>>(), ["mine"]);

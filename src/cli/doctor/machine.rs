@@ -209,12 +209,16 @@ fn remove(path: &Path) -> std::io::Result<()> {
 async fn watching(git: &Git, config: &Config, project: &ProjectHome, common_dir: PathBuf) -> Vec<Diagnosis> {
     let watcher = Lock::holder(&project.sandbox_lock()).ok().flatten();
     let (root, exclude) = (git.root().to_owned(), config.sandbox.exclude.clone());
-    let excludes_file = git.run(|repo| Ok(repo.excludes_file())).await.ok().flatten();
+    let read = git.run(|repo| Ok((repo.excludes_file(), repo.ignores_case()?))).await;
+    let (excludes_file, folds) = read.unwrap_or_default();
     let asked = tokio::task::spawn_blocking(move || {
         let mut all = vec![limits::file_system(&root)];
         let Some(allowed) = limits::allowed() else { return all };
         all.push(match Rules::load(&root, &common_dir, &exclude, excludes_file.as_deref()) {
-            Ok(rules) => limits::judged(allowed, limits::needed(&root, &rules), limits::used_by_others(watcher)),
+            Ok(rules) => {
+                let needed = limits::needed(&root, &rules.folding_case(folds));
+                limits::judged(allowed, needed, limits::used_by_others(watcher))
+            }
             Err(problem) => Diagnosis::of_error(WATCHES, &problem),
         });
         all

@@ -127,9 +127,9 @@ fn gone_back(went: &WentBack) -> String {
     told.extend(
         went.index.iter().map(|kept| format!("the index was made again, the old one is kept as {}", display(kept))),
     );
-    let packs: Vec<&Path> = went.packs.iter().map(std::path::PathBuf::as_path).collect();
-    if !packs.is_empty() {
-        told.push(format!("what nobody can read got another name: {}", named(&packs)));
+    let unreadable: Vec<&Path> = went.unreadable.iter().map(std::path::PathBuf::as_path).collect();
+    if !unreadable.is_empty() {
+        told.push(format!("what nobody can read got another name: {}", named(&unreadable)));
     }
     told.join("; ")
 }

@@ -196,9 +196,9 @@ impl Repo {
     fn fetch_ledger(&self, remote: &str) -> Result<ObjectId> {
         let arrived = format!("refs/cascade/remotes/{remote}/arrived");
         let refspec = format!("+{LEDGER}:{arrived}");
-        let arguments =
-            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--end-of-options", remote, &refspec];
-        let output = Program::new(self, arguments).deadline(self.network_deadline()).run()?;
+        let arguments = ["-c", "fetch.unpackLimit=1", "fetch", "--quiet", "--no-tags", "--no-write-fetch-head"];
+        let arguments = arguments.into_iter().chain(["--end-of-options", remote, &refspec]);
+        let output = Program::new_durable(self, arguments).deadline(self.network_deadline()).run()?;
         if !output.status.success() {
             return Err(network_error(remote, &output));
         }

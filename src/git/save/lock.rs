@@ -21,8 +21,6 @@ const LOCK_WAITS_MS: [u64; 10] = [2, 5, 10, 25, 60, 120, 250, 400, 500, 628];
 
 /// Bytes of an index that are gathered before they go to the file.
 const WRITE_BUFFER_BYTES: usize = 256 * 1024;
-/// How long a lock on a branch stays empty before it is taken for a dead save's.
-const EMPTY_LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The new index of a commit: written beside the old one, then locked, then moved into its place.
 ///
@@ -209,7 +207,7 @@ fn examine(repo: &Repo, own: PathBuf, commit: Oid) -> Result<Option<DeadSave>> {
     }
     if let Head::Branch { name, .. } = &head {
         let lock = repo.common_dir().join(format!("refs/heads/{name}.lock"));
-        if is_of_dead_save(&lock, commit) {
+        if repo.is_dead_lock(&lock, commit) {
             files.push(lock);
         }
     }
@@ -230,20 +228,6 @@ impl DeadSave {
             }
         }
         Ok(())
-    }
-}
-
-/// Answers whether the branch was locked by the dead save of `commit`: it wrote that name into the lock, or died
-/// before it wrote anything. A lock that somebody living has just made does not stay empty.
-fn is_of_dead_save(lock: &Path, commit: Oid) -> bool {
-    let content = || std::fs::read(lock).ok();
-    match content() {
-        Some(bytes) if bytes.is_empty() => {
-            std::thread::sleep(EMPTY_LOCK_PATIENCE);
-            content().is_some_and(|bytes| bytes.is_empty())
-        }
-        Some(bytes) => bytes.trim_ascii() == commit.to_string().as_bytes(),
-        None => false,
     }
 }
 

@@ -52,6 +52,16 @@ fn bit_rot_in_the_index_is_not_signed() {
 }
 
 #[test]
+fn nothing_is_deleted_by_a_rotten_index() {
+    let at = Checkout::new();
+    let (tip, rotten) = (at.git(&["rev-parse", "HEAD"]), rot(&at));
+    fs::remove_file(at.path("two")).unwrap();
+    assert!(matches!(at.try_save(hints(&["two"])), Err(Error::IndexDamaged { .. })));
+    assert_eq!((at.git(&["rev-parse", "HEAD"]), index(&at)), (tip, rotten));
+    assert_eq!(kinds(&saved(at.save_mending(hints(&["two"])).unwrap().0)), [("two".to_owned(), ChangeKind::Deleted)]);
+}
+
+#[test]
 fn rot_under_the_own_index_is_noticed_by_the_next_save() {
     let at = Checkout::new();
     at.write("one", "first");

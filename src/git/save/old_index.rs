@@ -55,13 +55,24 @@ impl Repo {
     /// [`Error::IndexDamaged`], also where it is missing from a sparse checkout: nothing else says there what is left out
     /// on purpose.
     pub(super) fn whole_index(&self) -> Result<Option<OldIndex>> {
-        let Some(old) = OldIndex::read(self.git_dir())? else {
+        let old = self.present_index()?;
+        if let Some(old) = &old {
+            self.proved_index.set(Some(old.prove(self.proved_index.get())?));
+        }
+        Ok(old)
+    }
+
+    /// Reads the index as it is, whole or not; nothing where there is none.
+    ///
+    /// # Errors
+    /// [`Error::IndexDamaged`] where it is missing from a sparse checkout.
+    pub(super) fn present_index(&self) -> Result<Option<OldIndex>> {
+        let old = OldIndex::read(self.git_dir())?;
+        if old.is_none() && self.is_sparse()? {
             let path = self.git_dir().join("index");
-            let damage = || Error::IndexDamaged { path, reason: MISSING.to_owned() };
-            return if self.is_sparse()? { Err(damage()) } else { Ok(None) };
-        };
-        self.proved_index.set(Some(old.prove(self.proved_index.get())?));
-        Ok(Some(old))
+            return Err(Error::IndexDamaged { path, reason: MISSING.to_owned() });
+        }
+        Ok(old)
     }
 
     /// Moves a new index into its place, and notes that this process did: it need not be proved to be whole.

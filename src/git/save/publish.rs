@@ -17,6 +17,7 @@ use super::tip::Tip;
 use crate::git::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Op, Patch, Proved};
+use crate::git::moves::LOG_PREFIX;
 use crate::git::pack::PackWriter;
 use crate::git::program::Program;
 use crate::git::repo::{Head, Repo};
@@ -132,12 +133,12 @@ impl<'a> Publication<'a> {
         Ok(Moved::To { commit, keeps_staged })
     }
 
-    /// Sees that a save that waits for the disk does not rest on one that has not, and that it is known where the latter
-    /// begin.
+    /// Sees that a save that waits for the disk does not rest on a commit that has not, and that it is known where saves
+    /// that do not wait begin.
     fn settle(&self) -> Result<()> {
         match self.repo.is_fast() {
             true => self.repo.begin_undurable(self.draft.parent),
-            false => self.repo.settle_undurable(self.draft.parent),
+            false => self.repo.settle_undurable(self.draft.branch, self.draft.parent),
         }
     }
 
@@ -165,7 +166,7 @@ impl<'a> Publication<'a> {
     /// Moves the branch by compare-and-swap and reads it back; false when somebody else moved it.
     fn move_reference(&self, commit: Oid) -> Result<bool> {
         let who = self.draft.committer(self.repo);
-        let message = format!("cascade: {}", self.draft.subject());
+        let message = format!("{LOG_PREFIX}{}", self.draft.subject());
         let tip = Tip { repo: self.repo, name: &self.reference, who: &who, message: &message };
         tip.advance(self.draft.parent, commit)
     }

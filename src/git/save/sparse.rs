@@ -62,12 +62,20 @@ impl Repo {
     }
 
     /// Answers the paths in the index that are left out on purpose.
+    ///
+    /// One that leaves nothing out is not proved to be whole here: whoever deletes by it builds a new one on it, and
+    /// proves it then.
     pub(super) fn skip_worktree(&self) -> Result<Skipped> {
-        let Some(old) = self.whole_index()? else { return Ok(Skipped::default()) };
+        let Some(old) = self.present_index()? else { return Ok(Skipped::default()) };
         let index = Some(old.stat);
         if let Some(parsed) = Index::parse(&old.bytes) {
-            return Ok(Skipped { paths: parsed.skip_worktree(), index });
+            let paths = parsed.skip_worktree();
+            if !paths.is_empty() {
+                old.prove(self.proved_index.get())?;
+            }
+            return Ok(Skipped { paths, index });
         }
+        old.prove(self.proved_index.get())?;
         let listed = Program::durable(self.root(), ["ls-files", "-t", "-z"]).keep_all().succeed()?;
         let paths = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
         Ok(Skipped { paths: paths.map(<[u8]>::to_vec).collect(), index })

@@ -13,7 +13,10 @@ use crate::git::tree::{BaseTree, split};
 
 impl Repo {
     /// Answers whether git was told that the file system takes names that differ only by case for one.
-    pub(super) fn ignores_case(&self) -> Result<bool> {
+    ///
+    /// # Errors
+    /// The configuration is unreadable.
+    pub fn ignores_case(&self) -> Result<bool> {
         let config = self.inner.config().map_err(Error::library("read the configuration"))?;
         Ok(config.get_bool("core.ignoreCase").unwrap_or(false))
     }

@@ -100,7 +100,7 @@ fn refuse_hush(path: &[u8], content: &[u8], committed: &dyn Fn() -> Option<Vec<u
 
 pub(super) fn command(root: &Path, args: &[&str]) -> Command {
     let mut command = Command::new("git");
-    command.args(args).current_dir(root).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+    command.args(args).current_dir(root).env("GIT_CONFIG_GLOBAL", "").env("GIT_CONFIG_NOSYSTEM", "1");
     command
 }
 

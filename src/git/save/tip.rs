@@ -59,12 +59,15 @@ impl Tip<'_> {
         Ok(moved)
     }
 
-    /// Puts the branch from `expected` (none: nobody can read where it is) to `commit`, durably; false when it is
+    /// Puts the branch from `expected` (none: nobody can read where it is, or it is nowhere) to `commit`, durably; false when it is
     /// elsewhere.
     pub fn put_back(&self, expected: Option<Oid>, commit: Oid) -> Result<bool> {
         let is_expected = || {
             Ok(match (self.content()?, expected) {
                 (Content::Torn, None) => true,
+                (Content::Other, None) => {
+                    self.repo.inner.refname_to_id(self.name).is_err_and(|none| none.code() == ErrorCode::NotFound)
+                }
                 (Content::Other, Some(expected)) => {
                     self.repo.inner.refname_to_id(self.name).is_ok_and(|at| at == expected)
                 }
@@ -104,11 +107,13 @@ impl Tip<'_> {
 
     /// Replaces the branch's file under git's lock where `is_expected` says so.
     fn replace(&self, (from, to): (Oid, Oid), sync: Sync, is_expected: &dyn Fn() -> Result<bool>) -> Result<bool> {
+        let path = self.path();
+        // Git removes directories of references that are empty.
+        path.parent().map_or(Ok(()), fs::create_dir_all).map_err(Error::io("make the directory of", &path))?;
         let mut lock = Lock::take(self.lock_path())?;
         if !is_expected()? {
             return Ok(false);
         }
-        let path = self.path();
         let written = writeln!(lock.file, "{to}").and_then(|()| match sync {
             Sync::Now => lock.file.sync_all(),
             Sync::Later => Ok(()),

@@ -81,6 +81,10 @@ impl Transfer<'_> {
         let mut pack = self.repo.pack_writer();
         let written = base.write(edits, &mut pack)?;
         self.draft.tree = written.root;
+        if !self.repo.is_fast() {
+            // Other programs may have written what comes in.
+            self.repo.sync_file_system()?;
+        }
         let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {
             Ok(replaced) => replaced,
             Err(Refusal::Changed(path)) => return Ok(Transferred::Busy { paths: vec![path] }),

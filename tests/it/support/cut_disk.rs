@@ -36,6 +36,11 @@ impl CutDisk {
         disk
     }
 
+    /// Makes everything durable; on this disk alone, for other tests are about what is not.
+    pub fn sync(&self) {
+        rustix::fs::syncfs(File::open(&self.place).unwrap()).unwrap();
+    }
+
     /// Makes what is known of the files durable, as any other program's `fsync` does, but not what is in them.
     pub fn write_journal(&self) {
         let mut file = OpenOptions::new().create(true).append(true).open(self.place.join("others")).unwrap();
