@@ -309,3 +309,22 @@ fn a_lock_that_a_killed_promotion_left_on_its_branch_stops_nobody_and_one_of_oth
     std::fs::remove_file(lock_of(&pipeline)).unwrap();
     pipeline.promote("production", 0);
 }
+
+#[test]
+fn locks_that_killed_processes_left_on_references_of_cascades_own_stop_nobody() {
+    let pipeline = ready(true, false);
+    let git_dir = pipeline.root().join(".git");
+    let locks = ["ledger.lock", "remotes/origin/ledger.lock", "remotes/origin/arrived.lock"]
+        .map(|lock| git_dir.join("refs/cascade").join(lock));
+    for lock in &locks {
+        std::fs::write(lock, format!("{}\n", pipeline.tip("develop"))).unwrap();
+    }
+    pipeline.promote("production", 0);
+    assert!(locks.iter().all(|lock| !lock.exists()));
+    assert_eq!(pipeline.remote_tip("main"), pipeline.tip("main"));
+    assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", "refs/cascade/ledger"]));
+    // The doctor clears them away as well, and says so.
+    std::fs::write(&locks[0], "").unwrap();
+    let told = pipeline.cascade(&["doctor"]);
+    assert!(told.stdout.contains("left by a killed process") && !locks[0].exists(), "{told:?}");
+}
