@@ -10,6 +10,7 @@ mod cli_views;
 mod fault_disk;
 mod fault_durability;
 mod fault_promote;
+mod fault_promote_calls;
 mod fault_races;
 mod fault_remote;
 mod fault_save;
