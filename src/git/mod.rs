@@ -38,7 +38,7 @@ pub use handle::Git;
 pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use lineage::RESTORES_TRAILER;
-pub use merge::ROLLBACK_TRAILER;
+pub use merge::{HOTFIX_TRAILER, ROLLBACK_TRAILER};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{

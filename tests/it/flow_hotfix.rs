@@ -123,6 +123,25 @@ fn brought_back(pipeline: &Pipeline) {
 }
 
 #[test]
+fn a_hotfix_that_was_rolled_back_comes_with_the_next_merge_whatever_was_fixed_since() {
+    for has_remote in [true, false] {
+        let pipeline = released(has_remote, UNAPPROVED);
+        branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+        hotfix(&pipeline, "fix/login", 0);
+        pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+        pipeline.cascade(&["rollback", "production"]).expect_code(0);
+        pipeline.cascade(&["resume", "production"]).expect_code(0);
+        branch_with(&pipeline, "fix/logout", "main", "logout", "works\n");
+        hotfix(&pipeline, "fix/logout", 0);
+        pipeline.promote("staging", 0);
+        pipeline.promote("production", 5);
+        pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+        let has = |path: &str| pipeline.try_git(&["show", &format!("main:{path}")]).code == 0;
+        assert_eq!(["login", "logout", "page"].map(has), [true; 3], "{has_remote}");
+    }
+}
+
+#[test]
 fn a_hotfix_from_an_older_release_stops_and_can_be_merged() {
     let pipeline = released(true, UNAPPROVED);
     let fix = branch_with(&pipeline, "fix", "main", "login", "works\n");
