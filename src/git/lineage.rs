@@ -82,10 +82,40 @@ impl Repo {
         }
         for id in below.difference(&lacking) {
             if self.is_ancestor(object_id(base)?, object_id(*id)?)? {
-                return Ok(false);
+                return self.came_in_undone(ours, tip, &lacking);
             }
         }
         Ok(true)
+    }
+
+    /// Answers whether a rollback of something that `ours` has, made in another environment, came to `tip` by a merge.
+    fn came_in_undone(&self, ours: ObjectId, tip: ObjectId, lacking: &HashSet<Oid>) -> Result<bool> {
+        let (mut seen, mut pending) = (HashSet::new(), vec![oid(tip)?]);
+        while let Some(id) = pending.pop() {
+            if !lacking.contains(&id) || !seen.insert(id) {
+                continue;
+            }
+            let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+            if let Some(restored) = self.restored(id)? {
+                let ours = oid(ours)?;
+                let shared = commit.parent_id(0).and_then(|undone| self.inner.merge_base(undone, ours)).ok();
+                // Ours has something that was undone.
+                if let Some(shared) = shared
+                    && !self.is_ancestor(object_id(shared)?, object_id(restored)?)?
+                {
+                    return Ok(true);
+                }
+                pending.push(restored);
+                continue;
+            }
+            // Content that is exactly the source's comes from there alone.
+            let source = commit.parent(1).ok().filter(|source| source.tree_id() == commit.tree_id());
+            match source.filter(|_| trailer(commit.message_bytes(), PROMOTION_TRAILER).is_some()) {
+                Some(source) => pending.push(source.id()),
+                None => pending.extend(commit.parent_ids()),
+            }
+        }
+        Ok(false)
     }
 
     /// Answers what the content of a commit comes from: its parents, or what a rollback restored.

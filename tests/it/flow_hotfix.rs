@@ -142,6 +142,23 @@ fn a_hotfix_that_was_rolled_back_comes_with_the_next_merge_whatever_was_fixed_si
 }
 
 #[test]
+fn a_rollback_of_staging_that_a_merge_brought_to_production_does_not_come_back_into_the_sandbox() {
+    let pipeline = released(true, UNAPPROVED);
+    pipeline.save_file("feature", "good\n");
+    release(&pipeline);
+    branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+    hotfix(&pipeline, "fix/login", 0);
+    pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+    pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+    assert_ne!(pipeline.try_git(&["show", "main:feature"]).code, 0, "as in staging");
+    let tip = pipeline.tip("develop");
+    let refused = pipeline.cascade(&["back-merge", "production"]);
+    assert!(refused.code != 0 && refused.stderr.contains("git cherry-pick"), "{refused:?}");
+    assert_eq!(pipeline.tip("develop"), tip);
+    assert_eq!(pipeline.read("feature"), "good\n");
+}
+
+#[test]
 fn a_hotfix_from_an_older_release_stops_and_can_be_merged() {
     let pipeline = released(true, UNAPPROVED);
     let fix = branch_with(&pipeline, "fix", "main", "login", "works\n");
