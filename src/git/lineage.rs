@@ -137,7 +137,7 @@ impl Repo {
     }
 
     /// Answers what a commit of cascade's restored, by its trailer; nothing for any other.
-    fn restored(&self, id: Oid) -> Result<Option<Oid>> {
+    pub(super) fn restored(&self, id: Oid) -> Result<Option<Oid>> {
         if !self.is_promotion(id)? {
             return Ok(None);
         }
@@ -255,19 +255,24 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn foreign_is_what_the_content_rests_on_and_the_source_lacks(
-            steps in proptest::collection::vec((0_u8..5, any::<prop::sample::Index>()), 1..25),
+            steps in proptest::collection::vec((0_u8..7, any::<prop::sample::Index>()), 1..25),
         ) {
             let mut world = World::new();
             let first = world.commit(&[], "");
             let (mut source, mut tip, mut tips) = (first, first, vec![first]);
+            let mut sources = vec![first];
             for (kind, pick) in steps {
                 match kind {
                     0 | 1 => source = world.commit(&[source], ""),
                     2 => tip = world.promote(tip, source),
                     3 => tip = world.commit(&[tip], ""),
+                    // The way back, and a rollback in the environment that feeds this one.
+                    4 => source = world.commit(&[source, tip], ""),
+                    5 => source = world.restore(source, sources[pick.index(sources.len())]),
                     _ => tip = world.restore(tip, tips[pick.index(tips.len())]),
                 }
                 tips.push(tip);
+                sources.push(source);
                 let in_source = &world.rests_on[&source];
                 let expected: BTreeSet<ObjectId> = world.rests_on[&tip].difference(in_source).copied().collect();
                 prop_assert_eq!(world.foreign(tip, &[source]), expected);

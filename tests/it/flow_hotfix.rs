@@ -142,6 +142,23 @@ fn a_hotfix_that_was_rolled_back_comes_with_the_next_merge_whatever_was_fixed_si
 }
 
 #[test]
+fn a_hotfix_that_a_rollback_took_out_of_staging_again_is_not_lost_in_production() {
+    let pipeline = released(true, UNAPPROVED);
+    branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+    hotfix(&pipeline, "fix/login", 0);
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+    let stopped = pipeline.promote("production", 5);
+    assert!(stopped.stderr.contains("is not in staging"), "{stopped:?}");
+    assert_eq!(pipeline.git(&["show", "main:login"]), "works");
+    // With it back in staging it goes on.
+    pipeline.cascade(&["rollback", "staging", "--undo"]).expect_code(0);
+    pipeline.promote("production", 0);
+    assert_eq!(pipeline.git(&["show", "main:login"]), "works");
+}
+
+#[test]
 fn a_rollback_of_staging_that_a_merge_brought_to_production_does_not_come_back_into_the_sandbox() {
     let pipeline = released(true, UNAPPROVED);
     pipeline.save_file("feature", "good\n");
