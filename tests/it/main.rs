@@ -31,6 +31,7 @@ mod flow_sandbox;
 mod flow_verification;
 mod fuzz;
 mod licences;
+mod prop_histories;
 mod readme;
 mod support;
 mod tidy;
