@@ -143,7 +143,7 @@ pub enum Command {
     ///
     /// What is not saved yet is saved first, so every state can be brought back again. Nothing is rewritten.
     Rewind(Rewind),
-    /// Show the log of this checkout's watcher
+    /// Show the log of this checkout's watcher, or what the checks of a promotion printed
     Logs(Logs),
     /// List what looks like a secret in the files that changed, or at PATH
     ///
@@ -398,8 +398,11 @@ pub struct Diff {
 /// Options of `logs`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Logs {
+    /// A promotion: what its checks printed
+    #[arg(value_name = "ID")]
+    pub promotion: Option<String>,
     /// Keep showing what is added, until Ctrl-C
-    #[arg(short, long, conflicts_with = "json")]
+    #[arg(short, long, conflicts_with_all = ["json", "promotion"])]
     pub follow: bool,
     /// Begin with the last N lines
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]

@@ -272,6 +272,10 @@ fn a_check_known_to_be_flaky_is_asked_once_more_and_both_answers_are_kept() {
     assert_eq!((log(&check["earlier"]), log(check)), ("attempt 1\n".to_owned(), "attempt 2\n".to_owned()));
     let show = pipeline.cascade(&["show", newest["id"].as_str().unwrap()]).expect_code(0);
     assert!(show.stdout.contains("✗ at first (") && show.stdout.contains("): exit code 1"), "{show:#?}");
+    let id = newest["id"].as_str().unwrap();
+    let logs = pipeline.cascade(&["logs", id]).expect_code(0).stdout;
+    assert!(logs.contains("check flaky: fail (") && logs.contains(")\nattempt 1\ncheck flaky: pass ("), "{logs}");
+    assert_eq!(pipeline.cascade(&["logs", id, "--json"]).expect_code(0).json()[1]["lines"], json!(["attempt 2"]));
     let entries = pipeline.git(&["log", "-p", "refs/cascade/ledger"]);
     let statement = entries.split("\"earlier\": {").nth(1).unwrap_or_else(|| panic!("{entries}"));
     assert!(statement.lines().take(2).any(|line| line.contains("\"outcome\": \"fail\"")), "{statement}");
