@@ -181,6 +181,7 @@ async fn context(sample: &Sample, home: &Path) -> Context {
         clock: Arc::new(SystemClock),
         variables: Arc::default(),
         home: project,
+        stop: Arc::default(),
         person: "bench".to_owned(),
     }
 }

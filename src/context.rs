@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::alert::{Alert, Alerts};
 use crate::base::{Clock, Timestamp};
+use crate::check::Stop;
 use crate::config::{Config, Variables};
 use crate::git::Git;
 use crate::store::{ProjectHome, Store};
@@ -25,6 +26,8 @@ pub struct Context {
     pub home: ProjectHome,
     /// Messages to people.
     pub alerts: Arc<Alerts>,
+    /// Ends the checks of candidates that are under way.
+    pub stop: Arc<Stop>,
     /// Who acts: `name <email>` from git's configuration, else the login name.
     pub person: String,
 }

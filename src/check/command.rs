@@ -14,8 +14,9 @@ use tokio::time::{sleep, timeout};
 
 use super::output::Output;
 use super::shell::{self, Group, signal_name};
-use super::{Answer, Place};
+use super::{Answer, Mark, Place, Stop};
 use crate::base::units::Span;
+use crate::config::Surroundings;
 
 /// How long a group that was asked to end may take before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(2);
@@ -24,32 +25,49 @@ const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 /// How often a group is looked for while it ends; nothing announces that a whole group is gone.
 const GROUP_POLL: Duration = Duration::from_millis(20);
 
-/// Runs `script` with `sh`: exit code 0 passes, what cannot start or takes longer than `limit` is unknown,
+/// A command to run.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    /// Name of the check.
+    pub name: &'a str,
+    /// What `sh` is given.
+    pub script: &'a str,
+    /// How long it may take.
+    pub limit: Span,
+    /// What it gets to see of the environment.
+    pub surroundings: &'a Surroundings,
+}
+
+/// Runs a command: exit code 0 passes, what cannot start, takes longer than its limit or is stopped is unknown,
 /// everything else fails.
 ///
-/// The command inherits the environment without the variables of cascade itself and without those that point
-/// git at a repository; it gets `CASCADE_CHECK` (its name) and the variables of `place`.
-pub(super) async fn run(name: &str, script: &str, limit: Span, place: &Place<'_>) -> Answer {
-    let (mut child, source) = match start(name, script, place) {
+/// The command inherits the environment without the variables of cascade itself, those that are withheld and those that
+/// point git at a repository; it gets `CASCADE_CHECK` (its name) and the variables of `place`.
+pub(super) async fn run(call: Call<'_>, place: &Place<'_>) -> Answer {
+    let mark = place.mark.unwrap_or_else(Mark::unique);
+    let (mut child, source) = match start(call, mark, place) {
         Ok(started) => started,
         Err(error) => return Answer::unknown(cannot_start(&error, place)),
     };
-    let mut group = Group::led_by(child.id());
-    let mut output = Output::open(place.log).await;
-    let ending = supervise(&mut child, &mut group, source, &mut output, limit).await;
+    let mut group = Group::led_by(child.id(), mark);
+    let mut output = Output::open(place.log, place.listener).await;
+    let ending = {
+        let bounds = Bounds { limit: call.limit, stop: place.stop };
+        supervise(&mut child, &mut group, source, &mut output, bounds).await
+    };
     let (log, tail) = output.finish().await;
-    Answer { log, tail, ..judged(&ending, limit) }
+    Answer { log, tail, ..judged(&ending, call.limit) }
 }
 
-fn start(name: &str, script: &str, place: &Place<'_>) -> io::Result<(Child, pipe::Receiver)> {
+fn start(call: Call<'_>, mark: Mark, place: &Place<'_>) -> io::Result<(Child, pipe::Receiver)> {
     let (reader, writer) = io::pipe()?;
     let source = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
-    let mut command = Command::from(shell::command(script));
+    let mut command = Command::from(shell::command(call.script, call.surroundings, mark));
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
     if let Some(directory) = place.directory {
         command.current_dir(directory);
     }
-    command.env("CASCADE_CHECK", name);
+    command.env("CASCADE_CHECK", call.name);
     command.envs(place.variables.iter().map(|(variable, value)| (variable, value)));
     Ok((command.spawn()?, source))
 }
@@ -62,10 +80,18 @@ fn cannot_start(error: &io::Error, place: &Place<'_>) -> String {
     }
 }
 
+/// What ends a command that does not end by itself.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    limit: Span,
+    stop: Option<&'a Stop>,
+}
+
 /// How a command ended.
 enum Ending {
     Exited(ExitStatus),
     TimedOut,
+    Stopped(String),
     Lost(io::Error),
 }
 
@@ -74,13 +100,13 @@ async fn supervise(
     child: &mut Child,
     group: &mut Group,
     source: pipe::Receiver,
-    output: &mut Output,
-    limit: Span,
+    output: &mut Output<'_>,
+    bounds: Bounds<'_>,
 ) -> Ending {
     let mut drain = pin!(output.drain(source));
     let mut drained = false;
     let ending = {
-        let mut ending = pin!(wait(child, group, limit));
+        let mut ending = pin!(wait(child, group, bounds));
         loop {
             tokio::select! {
                 ending = &mut ending => break ending,
@@ -95,15 +121,17 @@ async fn supervise(
     ending
 }
 
-async fn wait(child: &mut Child, group: &Group, limit: Span) -> Ending {
-    match timeout(limit.0, child.wait()).await {
-        Ok(Ok(status)) => Ending::Exited(status),
-        Ok(Err(error)) => Ending::Lost(error),
-        Err(_) => {
-            stop(child, group).await;
-            Ending::TimedOut
-        }
-    }
+async fn wait(child: &mut Child, group: &Group, bounds: Bounds<'_>) -> Ending {
+    let ending = tokio::select! {
+        waited = timeout(bounds.limit.0, child.wait()) => match waited {
+            Ok(Ok(status)) => return Ending::Exited(status),
+            Ok(Err(error)) => return Ending::Lost(error),
+            Err(_) => Ending::TimedOut,
+        },
+        reason = Stop::awaited(bounds.stop) => Ending::Stopped(reason),
+    };
+    stop(child, group).await;
+    ending
 }
 
 /// Asks the group to end; whatever remains of it after the grace is killed.
@@ -127,6 +155,7 @@ fn judged(ending: &Ending, limit: Span) -> Answer {
     let status = match ending {
         Ending::Exited(status) => status,
         Ending::TimedOut => return Answer::unknown(format!("took longer than {limit} and was stopped")),
+        Ending::Stopped(reason) => return Answer::unknown(reason),
         Ending::Lost(error) => return Answer::unknown(format!("lost sight of the command: {error}")),
     };
     match (status.code(), status.signal()) {

@@ -7,7 +7,21 @@ use tokio::fs;
 use tokio::time::timeout;
 
 use super::Answer;
+use crate::base::id::ObjectId;
 use crate::base::units::Span;
+use crate::git::{Git, LookedUp};
+
+/// Asks whether `path` in a tree is a regular file, without checking it out.
+pub(super) async fn in_tree(path: &str, git: &Git, tree: ObjectId) -> Answer {
+    let wanted = path.as_bytes().to_vec();
+    match git.run(move |repo| repo.look_up(tree, &wanted)).await {
+        Ok(LookedUp::File) => Answer::pass(format!("`{path}` is a file")),
+        Ok(LookedUp::NoFile) => Answer::fail(format!("`{path}` is not a regular file")),
+        Ok(LookedUp::Missing) => Answer::fail(format!("`{path}` is missing")),
+        Ok(LookedUp::Outside) => Answer::fail(format!("`{path}` leads out of the candidate")),
+        Err(error) => Answer::unknown(format!("cannot look at `{path}`: {error}")),
+    }
+}
 
 /// Asks whether `path` inside `directory` is a regular file, reached without leaving the directory.
 pub(super) async fn exists(path: &str, limit: Span, directory: Option<&Path>) -> Answer {
@@ -77,6 +91,44 @@ mod tests {
         check(&inside, "escape", Outcome::Fail, "`escape` leads out of the candidate").await;
         check(&inside, "../secret", Outcome::Fail, "`../secret` leads out of the candidate").await;
         check(&inside, "/etc/passwd", Outcome::Fail, "`/etc/passwd` leads out of the candidate").await;
+    }
+
+    #[tokio::test]
+    async fn a_tree_answers_like_its_checkout() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("a/b/file"), "").unwrap();
+        let links = [("a/up", "../a/b/file"), ("chain", "a/up"), ("dir", "a/b"), ("out", "../x"), ("loop", "loop")];
+        for (name, target) in links.into_iter().chain([("gone", "a/none"), ("root", "/etc/passwd"), ("far", "a/../..")])
+        {
+            symlink(target, root.join(name)).unwrap();
+        }
+        for words in
+            [&["init", "-q"][..], &["add", "-A"], &["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x"]]
+        {
+            let mut git = std::process::Command::new("git");
+            assert!(git.args(words).current_dir(root).status().unwrap().success());
+        }
+        let git = Git::open(root, None).unwrap();
+        let tree = git.run(|repo| repo.tree_of(head(repo).unwrap())).await.unwrap();
+        let inside = ["a/b/file", "./a//b/file", "chain", "dir/file", "dir", "a", "gone", "loop", "a/b/file/x", "no"];
+        for path in inside.into_iter().chain(["out", "root", "far", "../x", "/etc/passwd"]) {
+            let (seen, looked) = (exists(path, Span::seconds(10), Some(root)).await, in_tree(path, &git, tree).await);
+            // The file system says that what is outside is missing when it is; a tree cannot know.
+            if looked.detail.contains("leads out") {
+                assert_eq!(seen.outcome, Outcome::Fail, "{path}: {}", seen.detail);
+            } else {
+                assert_eq!(looked, seen, "{path}");
+            }
+        }
+    }
+
+    fn head(repo: &crate::git::Repo) -> Option<ObjectId> {
+        match repo.head().ok()? {
+            crate::git::repo::Head::Branch { commit, .. } => commit.to_string().parse().ok(),
+            _ => None,
+        }
     }
 
     #[tokio::test]

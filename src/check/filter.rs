@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
+use super::descendants::Mark;
 use super::shell::{self, Group, signal_name};
 use crate::base::escape::shown;
 use crate::base::units::Span;
+use crate::config::Surroundings;
 
 /// Most bytes that are kept of what a filter prints; the rest is read and dropped.
 pub const OUTPUT_LIMIT_BYTES: usize = 64 << 10;
@@ -53,11 +55,12 @@ type Kept = Arc<Mutex<Vec<u8>>>;
 /// # Errors
 /// It cannot start, takes longer than `limit` or does not exit 0.
 pub fn run(script: &str, directory: &Path, input: Vec<u8>, limit: Span) -> Result<Vec<u8>, Failure> {
-    let mut command = shell::command(script);
+    let mark = Mark::unique();
+    let mut command = shell::command(script, &Surroundings::default(), mark);
     command.current_dir(directory).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ends_at = Instant::now() + limit.0;
     let mut child = command.spawn().map_err(|error| Failure::new(format!("cannot start: {error}")))?;
-    let mut group = Group::led_by(Some(child.id()));
+    let mut group = Group::led_by(Some(child.id()), mark);
     let (tell, events) = mpsc::channel();
     feed(&mut child, input);
     let printed = drain(child.stdout.take(), tell.clone());

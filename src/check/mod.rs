@@ -5,6 +5,7 @@
 //! command that answers with text.
 
 mod command;
+mod descendants;
 mod file;
 pub mod filter;
 mod network;
@@ -12,6 +13,7 @@ mod output;
 pub mod secrets;
 mod shell;
 pub mod space;
+mod stop;
 pub mod verification;
 
 use std::fmt;
@@ -22,9 +24,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::base::escape::shown;
+use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, Question};
+use crate::git::Git;
 
-pub use output::{LOG_LIMIT_BYTES, TAIL_LIMIT_LINES};
+pub use descendants::Mark;
+pub use output::{LOG_LIMIT_BYTES, Listener, TAIL_LIMIT_LINES};
+pub use stop::Stop;
 pub use verification::verify;
 
 /// What a check said.
@@ -107,30 +113,55 @@ impl Answer {
 pub struct Place<'a> {
     /// Scratch checkout of the candidate. Without one, commands run in the current directory and files are unknown.
     pub directory: Option<&'a Path>,
+    /// Tree in which files are looked for, instead of the directory.
+    pub tree: Option<(&'a Git, ObjectId)>,
     /// File that a command's output is streamed to, replaced by each attempt; its directory must exist.
     pub log: Option<&'a Path>,
     /// Variables that commands get, such as `CASCADE_ENVIRONMENT`.
     pub variables: &'a [(String, String)],
+    /// What the processes of a command are known by; without one, each command has its own.
+    pub mark: Option<Mark>,
+    /// Asks for the end of the check: its answer is unknown then, with that reason.
+    pub stop: Option<&'a Stop>,
+    /// Hears what a command prints last.
+    pub listener: Option<Listener<'a>>,
 }
 
 /// Asks the check `name` once, for at most [`CheckSpec::attempt_timeout`] (and a grace of a few seconds to
 /// stop what takes longer).
 ///
-/// Never fails: what cannot be asked is [`Outcome::Unknown`] and says why. A command leaves no process of its
-/// group behind, not even when the returned future is dropped; a process that made a session of its own is
-/// beyond reach and is not waited for.
+/// Never fails: what cannot be asked is [`Outcome::Unknown`] and says why. A command leaves no process behind, not even
+/// one in a session of its own (on Linux), and not even when the returned future is dropped.
 pub async fn ask(name: &str, spec: &CheckSpec, place: &Place<'_>) -> Answer {
     let started = Instant::now();
-    let limit = spec.attempt_timeout();
-    let mut answer = match spec.question() {
-        Some(Question::Run(script)) => command::run(name, script, limit, place).await,
-        Some(Question::Http { url, status, contains }) => network::http(url, status, contains, limit).await,
-        Some(Question::Tcp(address)) => network::tcp(address, limit).await,
-        Some(Question::File(path)) => file::exists(path, limit, place.directory).await,
-        None => Answer::unknown(format!("the check `{name}` asks nothing")),
+    let answer = match spec.question() {
+        // A command is given time to end by itself.
+        Some(Question::Run(script)) => {
+            let (limit, surroundings) = (spec.attempt_timeout(), &spec.surroundings);
+            command::run(command::Call { name, script, limit, surroundings }, place).await
+        }
+        _ => tokio::select! {
+            answer = quick(name, spec, place) => answer,
+            reason = Stop::awaited(place.stop) => Answer::unknown(reason),
+        },
     };
-    answer.duration = started.elapsed();
-    answer
+    Answer { duration: started.elapsed(), ..answer }
+}
+
+async fn quick(name: &str, spec: &CheckSpec, place: &Place<'_>) -> Answer {
+    let limit = spec.attempt_timeout();
+    match (spec.question(), place.tree) {
+        (Some(Question::Http { url, status, contains }), _) => network::http(url, status, contains, limit).await,
+        (Some(Question::Tcp(address)), _) => network::tcp(address, limit).await,
+        (Some(Question::File(path)), Some((git, tree))) => file::in_tree(path, git, tree).await,
+        (Some(Question::File(path)), None) => file::exists(path, limit, place.directory).await,
+        _ => Answer::unknown(format!("the check `{name}` asks nothing")),
+    }
+}
+
+/// Ends what an earlier command left running under a mark, because cascade itself was killed.
+pub fn end_leftovers(mark: Mark) {
+    shell::Group::left_with(mark).kill();
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ pub enum Command {
     ///
     /// What is not saved yet is saved first, so every state can be brought back again. Nothing is rewritten.
     Rewind(Rewind),
-    /// Show the log of this checkout's watcher
+    /// Show the log of this checkout's watcher, or what the checks of a promotion printed
     Logs(Logs),
     /// List what looks like a secret in the files that changed, or at PATH
     ///
@@ -279,6 +279,9 @@ pub struct PromoteFlags {
     /// Promote the branch BRANCH as a hotfix, past the environments before; checks and approvals hold, `--reason` is required
     #[arg(long, value_name = "BRANCH", requires = "reason")]
     pub from: Option<String>,
+    /// Promote what comes before the first bad save, after a check has failed on several saves at once
+    #[arg(long, conflicts_with_all = ["from", "merge"])]
+    pub healthy_prefix: bool,
     /// Why, for the history
     #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: Option<String>,
@@ -395,8 +398,11 @@ pub struct Diff {
 /// Options of `logs`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Logs {
+    /// A promotion: what its checks printed
+    #[arg(value_name = "ID")]
+    pub promotion: Option<String>,
     /// Keep showing what is added, until Ctrl-C
-    #[arg(short, long, conflicts_with = "json")]
+    #[arg(short, long, conflicts_with_all = ["json", "promotion"])]
     pub follow: bool,
     /// Begin with the last N lines
     #[arg(short = 'n', long, value_name = "N", default_value_t = 50)]

@@ -9,7 +9,8 @@ use super::{Failure, Outcome, Shell, standing, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
-use crate::store::{CheckPhase, CheckRecord, Promotion, State, Waiver};
+use crate::promote::culprit::{self, Culprit};
+use crate::store::{CheckPhase, CheckRecord, EarlierAttempt, Promotion, State, Waiver};
 
 /// Characters of a reason in the table; `cascade show` has all of it.
 const REASON_CHARS: usize = 60;
@@ -42,6 +43,8 @@ pub struct Entry {
     pub waivers: Vec<Waiver>,
     /// What the checks answered.
     pub checks: Vec<CheckEntry>,
+    /// Which save is to blame for a failed check, where that was found out.
+    pub culprit: Option<Culprit>,
     /// When it was proposed.
     pub created_at: Timestamp,
     /// When it ended.
@@ -71,13 +74,40 @@ pub struct CheckEntry {
     pub cached: bool,
     /// The kept output.
     pub log: Option<String>,
+    /// How it failed first, where it was asked once more because it is known to fail now and then.
+    pub earlier: Option<AttemptEntry>,
+}
+
+/// The first of two attempts at a check as programs read it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptEntry {
+    /// `fail`.
+    pub outcome: String,
+    /// One line on why.
+    pub detail: String,
+    /// How long it took.
+    pub seconds: f64,
+    /// The kept output.
+    pub log: Option<String>,
 }
 
 impl From<CheckRecord> for CheckEntry {
     fn from(check: CheckRecord) -> Self {
-        let CheckRecord { phase, name, outcome, detail, log, cached, took_ms, .. } = check;
-        Self { name, phase, outcome, detail, seconds: took_ms as f64 / 1_000.0, cached, log }
+        let CheckRecord { phase, name, outcome, detail, log, cached, took_ms, earlier, .. } = check;
+        let earlier = earlier.map(AttemptEntry::from);
+        Self { name, phase, outcome, detail, seconds: seconds(took_ms), cached, log, earlier }
     }
+}
+
+impl From<EarlierAttempt> for AttemptEntry {
+    fn from(attempt: EarlierAttempt) -> Self {
+        let EarlierAttempt { outcome, detail, log, took_ms } = attempt;
+        Self { outcome, detail, seconds: seconds(took_ms), log }
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    ms as f64 / 1_000.0
 }
 
 /// Lists promotions, the newest first.
@@ -131,6 +161,7 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
         approved_by: approved.map(|word| word.person).collect(),
         waivers: ctx.store.waivers(&id).await?,
         checks: checks.into_iter().map(CheckEntry::from).collect(),
+        culprit: culprit::of(ctx, promotion).await?,
         requested_by: promotion.requested_by.clone(),
         created_at: promotion.created_at,
         finished_at: promotion.finished_at,

@@ -1,4 +1,4 @@
-//! `cascade logs [-n N] [-f]`.
+//! `cascade logs [ID] [-n N] [-f]`.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -6,27 +6,81 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::json;
 
 use super::args::Logs;
-use super::{Failure, Outcome, Shell};
+use super::{Failure, Outcome, Shell, words};
+use crate::store::{CheckPhase, CheckRecord};
 
 /// Pause between two looks at a log that is followed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Most bytes that are read at once.
 const PORTION_BYTES: u64 = 64 << 10;
 
-/// Prints the end of the watcher's log, and with `--follow` whatever is added to it.
+/// What a check of a promotion printed.
+#[derive(Debug, Serialize)]
+struct CheckLog {
+    check: String,
+    phase: CheckPhase,
+    outcome: String,
+    path: String,
+    /// The last of them; nothing where the log is gone.
+    lines: Option<Vec<String>>,
+}
+
+/// Prints the end of the watcher's log, and with `--follow` whatever is added to it; or the ends of what the checks of a
+/// promotion printed.
 ///
 /// # Errors
-/// The watcher has not run here, or its log cannot be read.
+/// The watcher has not run here, or its log cannot be read; there is no such promotion.
 pub async fn run(shell: &Shell, args: &Logs) -> Outcome {
+    match &args.promotion {
+        Some(id) => of_promotion(shell, id, args.lines).await,
+        None => of_watcher(shell, args).await,
+    }
+}
+
+async fn of_promotion(shell: &Shell, id: &str, count: usize) -> Outcome {
+    let ctx = shell.context().await?;
+    let promotion = ctx.store.promotion(id).await?;
+    let checks = ctx.store.checks(&promotion.id).await?;
+    let logs: Vec<CheckLog> = checks.into_iter().flat_map(|check| of_check(check, count)).collect();
+    if shell.ui.is_json() {
+        return shell.ui.json(&logs);
+    }
+    if logs.is_empty() {
+        shell.ui.line(&format!("no check of promotion {} printed anything that was kept", promotion.id));
+    }
+    for log in logs {
+        let CheckLog { check, phase, outcome, path, lines } = log;
+        shell.ui.heading(&format!("{} {check}: {outcome} ({path})", words::phase(phase)));
+        match lines {
+            Some(lines) => lines.iter().for_each(|line| shell.ui.line(line)),
+            None => shell.ui.note("the log is not there any more"),
+        }
+    }
+    Ok(())
+}
+
+/// Answers the kept output of both attempts, where there were two.
+fn of_check(check: CheckRecord, count: usize) -> impl Iterator<Item = CheckLog> {
+    let CheckRecord { name, phase, outcome, log, earlier, .. } = check;
+    let attempts = earlier.map(|earlier| (earlier.outcome, earlier.log)).into_iter().chain([(outcome, log)]);
+    attempts.filter_map(move |(outcome, path)| {
+        let path = path?;
+        let text = Log::open(Path::new(&path)).and_then(|mut log| log.last_lines(count)).ok();
+        let lines = text.map(|text| lines_of(&text));
+        Some(CheckLog { check: name.clone(), phase, outcome, path, lines })
+    })
+}
+
+async fn of_watcher(shell: &Shell, args: &Logs) -> Outcome {
     let path = shell.project_home(&shell.repo()?)?.log();
     let mut log = Log::open(&path).map_err(|source| open_failure(&path, &source))?;
     let text = log.last_lines(args.lines).map_err(|source| read_failure(&path, &source))?;
     if shell.ui.is_json() {
-        let lines: Vec<_> = text.split_inclusive(|byte| *byte == b'\n').map(without_break).collect();
-        return shell.ui.json(&json!({ "path": path.to_string_lossy(), "lines": lines }));
+        return shell.ui.json(&json!({ "path": path.to_string_lossy(), "lines": lines_of(&text) }));
     }
     print(shell, &text);
     if args.follow { follow(shell, log).await } else { Ok(()) }
@@ -53,6 +107,10 @@ fn print(shell: &Shell, text: &[u8]) {
     for line in text.split_inclusive(|byte| *byte == b'\n') {
         shell.ui.line(&without_break(line));
     }
+}
+
+fn lines_of(text: &[u8]) -> Vec<String> {
+    text.split_inclusive(|byte| *byte == b'\n').map(without_break).collect()
 }
 
 fn without_break(line: &[u8]) -> String {

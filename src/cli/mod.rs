@@ -16,6 +16,7 @@ mod history;
 mod hold;
 mod hook;
 mod init;
+mod interrupt;
 mod logs;
 mod man;
 mod moment;
@@ -59,6 +60,7 @@ pub use ui::Ui;
 use crate::alert::Alerts;
 use crate::base::Clock as _;
 use crate::base::clock::SystemClock;
+use crate::check::Stop;
 use crate::config::Config;
 use crate::context::Context;
 use crate::git::{Git, Repo};
@@ -76,6 +78,8 @@ pub struct Shell {
     pub edge: Edge,
     /// `--project`, else the current directory.
     pub directory: PathBuf,
+    /// Ends the checks that are under way.
+    stop: Arc<Stop>,
     /// What may still be on its way to people when the command ends.
     told: Mutex<Vec<Arc<Alerts>>>,
 }
@@ -119,6 +123,7 @@ impl Shell {
             clock: Arc::new(clock),
             store,
             home,
+            stop: Arc::clone(&self.stop),
         })
     }
 
@@ -222,7 +227,7 @@ fn enter(ui: Ui, args: &Args) -> Result<Shell, (Ui, Failure)> {
         let failure = Failure::usage(format!("{} is not a directory", directory.display()));
         return Err((ui, failure.with_hint("give --project a checkout")));
     }
-    Ok(Shell { ui, edge, directory, told: Mutex::default() })
+    Ok(Shell { ui, edge, directory, stop: Arc::default(), told: Mutex::default() })
 }
 
 async fn dispatch(shell: &Shell, command: Command) -> Outcome {
@@ -241,15 +246,19 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Health(args) => health::run(shell, &args).await,
         Command::Notify(args) => notify::run(shell, args).await,
         Command::Doctor(args) => doctor::run(shell, args).await,
-        Command::DeployStaging(flags) => promote::run(shell, "staging", &flags).await,
-        Command::DeployProduction(flags) => promote::run(shell, "production", &flags).await,
-        Command::Promote(args) => promote::run(shell, &args.environment, &args.flags).await,
+        Command::DeployStaging(flags) => interrupt::interruptible(shell, promote::run(shell, "staging", &flags)).await,
+        Command::DeployProduction(flags) => {
+            interrupt::interruptible(shell, promote::run(shell, "production", &flags)).await
+        }
+        Command::Promote(args) => {
+            interrupt::interruptible(shell, promote::run(shell, &args.environment, &args.flags)).await
+        }
         Command::Plan(args) => plan::run(shell, &args).await,
-        Command::Approve(decision) => approve::approve(shell, &decision).await,
+        Command::Approve(decision) => interrupt::interruptible(shell, approve::approve(shell, &decision)).await,
         Command::Reject(decision) => approve::reject(shell, &decision).await,
-        Command::Rollback(args) => rollback::run(shell, &args).await,
+        Command::Rollback(args) => interrupt::interruptible(shell, rollback::run(shell, &args)).await,
         Command::Hold(args) => hold::hold(shell, &args).await,
-        Command::Resume(args) => hold::resume(shell, &args).await,
+        Command::Resume(args) => interrupt::interruptible(shell, hold::resume(shell, &args)).await,
         Command::BackMerge(args) => back_merge::run(shell, &args).await,
         Command::Why(args) => why::run(shell, &args).await,
         Command::History(args) => history::run(shell, &args).await,

@@ -1,10 +1,11 @@
 //! A promotion as people follow it: a line per step and check, on stderr.
 
-use super::Ui;
-use crate::base::units::Span;
+use super::{Ui, words};
+use crate::base::id::ObjectId;
+use crate::base::units::{Span, count};
 use crate::check::{Answer, Outcome};
-use crate::promote::{Event, Observer};
-use crate::store::{CheckPhase, Promotion, Step};
+use crate::promote::{Event, Observer, Running};
+use crate::store::{CheckPhase, CheckRecord, Promotion, Step};
 
 /// Says what a promotion does while it does it.
 #[derive(Debug)]
@@ -59,6 +60,9 @@ impl Observer for Progress<'_> {
     }
 
     fn asking(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str) {
+        if phase == CheckPhase::Check && self.ui.can_picture() {
+            return;
+        }
         let verb = match phase {
             CheckPhase::Check => "checking",
             CheckPhase::Verify => "verifying",
@@ -66,6 +70,33 @@ impl Observer for Progress<'_> {
             CheckPhase::Rollback => "verifying what is back:",
         };
         self.ui.note(&format!("{}: {verb} {name} …", promotion.environment));
+    }
+
+    fn asking_again(&mut self, promotion: &Promotion, name: &str) {
+        self.ui.note(&format!("{}: {name} is known to fail now and then: asking once more …", promotion.environment));
+    }
+
+    fn running(&mut self, promotion: &Promotion, running: &[Running]) {
+        let lines = running.iter().map(|check| {
+            let ms = i64::try_from(check.elapsed.as_millis()).unwrap_or(i64::MAX);
+            format!("{}: … {} {}  {}", promotion.environment, check.name, words::duration(ms), check.line)
+        });
+        self.ui.picture(&lines.collect::<Vec<_>>());
+    }
+
+    fn searching(&mut self, promotion: &Promotion, name: &str, saves: usize, runs_limit: u32) {
+        let runs = count(usize::try_from(runs_limit).unwrap_or(usize::MAX), "run");
+        self.ui.note(&format!(
+            "{}: check {name} failed: looking for the first bad of {saves} saves, with at most {runs} of it (Ctrl-C \
+             leaves that)",
+            promotion.environment
+        ));
+    }
+
+    fn tried(&mut self, promotion: &Promotion, save: ObjectId, answer: &CheckRecord) {
+        let (mark, _) = words::mark(&answer.outcome);
+        let (environment, took) = (&promotion.environment, words::duration(answer.took_ms));
+        self.ui.note(&format!("{environment}: {mark} {} at {} ({took}) {}", answer.name, save.short(), answer.detail));
     }
 
     fn answered(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str, answer: &Answer) {

@@ -6,8 +6,8 @@ use super::{Failure, Outcome, Shell, plan, service, standing, words};
 use crate::base::ErrorKind;
 use crate::base::units::count;
 use crate::context::Context;
-use crate::promote::{self, Gate, Request, Source, watch};
-use crate::store::{CheckPhase, Promotion, State};
+use crate::promote::{self, Gate, Request, Source, culprit, watch};
+use crate::store::{CheckPhase, Lock, Promotion, State};
 
 /// Pause between two looks at closed gates with `--wait`.
 const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -20,7 +20,7 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     let ctx = shell.context().await?;
     let request = Request {
         environment: environment.to_owned(),
-        source: flags.from.clone().map_or(Source::Upstream, Source::Hotfix),
+        source: source(shell, &ctx, environment, flags).await?,
         merge: flags.merge,
         purpose: flags.reason.clone(),
         waivers: flags.waive.clone(),
@@ -30,6 +30,7 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     }
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
+    find_culprit(shell, &ctx, &lock, &promotion).await;
     // Others need not wait for a person to make up their mind.
     drop(lock);
     if promotion.state == State::Waiting && !flags.wait {
@@ -39,6 +40,26 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
         promotion = stay(shell, &ctx, promotion).await?;
     }
     conclude(shell, &ctx, &promotion).await
+}
+
+async fn source(shell: &Shell, ctx: &Context, environment: &str, flags: &PromoteFlags) -> Outcome<Source> {
+    if !flags.healthy_prefix {
+        return Ok(flags.from.clone().map_or(Source::Upstream, Source::Hotfix));
+    }
+    let lock = promote::lock(ctx, flags.wait).await?;
+    let mut progress = Progress::new(&shell.ui);
+    Ok(Source::Commit(culprit::healthy_prefix(ctx, &lock, environment, &mut progress).await?))
+}
+
+/// Looks for the save that is to blame where a check failed. That it failed is told first, and stands whatever comes of
+/// the search.
+async fn find_culprit(shell: &Shell, ctx: &Context, lock: &Lock, promotion: &Promotion) {
+    if promotion.state != State::Failed {
+        return;
+    }
+    if let Err(problem) = culprit::find(ctx, lock, promotion, &mut Progress::new(&shell.ui)).await {
+        shell.ui.warning(&format!("the first bad save could not be looked for: {problem}"));
+    }
 }
 
 /// Waits at closed gates and for what fails that is not the promotion's fault, and watches what was promoted to the end.
@@ -95,8 +116,11 @@ async fn ask_in_place(shell: &Shell, ctx: &Context, promotion: Promotion) -> Out
     }
     show_coverage(shell, ctx, &promotion).await?;
     let question = format!("Approve this candidate for {}?", promotion.environment);
-    let consents =
-        shell.ui.confirm(&question).map_err(|source| Failure::unavailable("the terminal cannot be read", &source))?;
+    let consents = shell
+        .ui
+        .confirm(&question)
+        .await
+        .map_err(|source| Failure::unavailable("the terminal cannot be read", &source))?;
     if !consents {
         return Ok(promotion);
     }
@@ -240,6 +264,12 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
             format!("promote and approve again: `cascade promote {environment}`; details: `cascade show {id}`")
         }
         State::Superseded => format!("look at `cascade plan {environment}`, then promote again"),
-        _ => format!("details: `cascade show {id}`"),
+        _ => {
+            let found = culprit::of(ctx, promotion).await?;
+            let way_out = found.as_ref().and_then(|found| found.way_out(environment));
+            let way_out = way_out.map(|command| format!("what comes before it: `{command}`"));
+            let facts = found.as_ref().map(culprit::Culprit::fact).into_iter().chain(way_out);
+            facts.chain([format!("details: `cascade show {id}`")]).collect::<Vec<_>>().join("; ")
+        }
     })
 }

@@ -127,6 +127,9 @@ fn print(ui: &Ui, document: &Document, now: Timestamp) {
     print_objects(ui, document);
     print_commits(ui, document);
     print_checks(ui, &document.entry.checks);
+    if let Some(culprit) = &document.entry.culprit {
+        ui.line(&format!("  {}", culprit.fact()));
+    }
     print_people(ui, document);
     print_journal(ui, &document.journal);
 }
@@ -198,7 +201,14 @@ fn print_checks(ui: &Ui, checks: &[CheckEntry]) {
         let text = format!(" {} {} ({took})", words::phase(check.phase), check.name);
         let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
         ui.pieces(&["  ".into(), Cell::new(mark, tone), text.into(), detail.into()]);
-        check.log.iter().for_each(|log| ui.pieces(&[Cell::new(format!("    log {log}"), Tone::Dim)]));
+        let log = |log: &String| ui.pieces(&[Cell::new(format!("    log {log}"), Tone::Dim)]);
+        check.log.iter().for_each(log);
+        if let Some(first) = &check.earlier {
+            let (mark, tone) = words::mark(&first.outcome);
+            let text = format!(" at first ({:.1}s): {}", first.seconds, first.detail);
+            ui.pieces(&["    ".into(), Cell::new(mark, tone), text.into()]);
+            first.log.iter().for_each(log);
+        }
     }
 }
 

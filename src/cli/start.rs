@@ -72,9 +72,11 @@ async fn foreground(shell: &Shell) -> Outcome {
     let verifying = tokio::spawn(watch_promoted::keep_verifying(ctx.clone()));
     let ended = sandbox::run(&ctx, stop, follower).await;
     // A promotion that is cut here is journaled: the next command takes it up.
-    promotions.abort();
-    rehearsals.abort();
-    verifying.abort();
+    for task in [promotions, rehearsals, verifying] {
+        task.abort();
+        // The commands of its checks end with it.
+        let _ = task.await;
+    }
     if ended.is_err() {
         report_end(&ctx).await;
     }

@@ -5,8 +5,9 @@
 //! A reader that went away is no failure: what is left is not printed, and the command ends as it would have.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write};
+use std::os::fd::AsFd;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use owo_colors::{OwoColorize as _, Style};
 use serde::Serialize;
@@ -18,6 +19,8 @@ use crate::base::escape::{shown, shown_lines};
 const GAP: usize = 2;
 /// A column is not made narrower than this many characters.
 const COLUMN_MIN: usize = 8;
+/// Columns of a terminal that does not say how many it has.
+const DEFAULT_WIDTH: usize = 80;
 
 /// Prints for people or for programs.
 #[derive(Debug, Default)]
@@ -28,6 +31,8 @@ pub struct Ui {
     closed: AtomicBool,
     answered: AtomicBool,
     lost: Mutex<Option<io::Error>>,
+    /// Lines of the picture of what is under way, below everything that was said.
+    pictured: AtomicUsize,
 }
 
 /// What a piece of text means; becomes its colour.
@@ -149,9 +154,35 @@ impl Ui {
         self.pieces(&[Cell::new(text, Tone::Strong)]);
     }
 
+    /// Answers whether a picture of what is under way can be shown: stderr is a terminal that can move its cursor.
+    #[must_use]
+    pub fn can_picture(&self) -> bool {
+        let choice = anstream::AutoStream::choice(&io::stderr());
+        !self.quiet && !self.json && io::stderr().is_terminal() && choice != anstream::ColorChoice::Never
+    }
+
+    /// Shows on stderr what is under way, in place of what was shown so before; no lines end it. Whatever else is said
+    /// takes its place until it is shown again.
+    pub fn picture(&self, lines: &[String]) {
+        if !self.can_picture() {
+            return;
+        }
+        let width = width_of(&io::stderr()).unwrap_or(DEFAULT_WIDTH);
+        let shown = lines.iter().map(|line| cut(&shown(line.as_bytes()), width.saturating_sub(1)));
+        let text: String = shown.map(|line| format!("{}\n", paint(Tone::Dim, &line))).collect();
+        let before = self.pictured.swap(lines.len(), Ordering::Relaxed);
+        err_raw(&format!("{}{text}", wiping(before)));
+    }
+
+    /// Takes the picture of what is under way off the terminal.
+    fn wipe(&self) {
+        err_raw(&wiping(self.pictured.swap(0, Ordering::Relaxed)));
+    }
+
     /// Says on stderr what is being done.
     pub fn note(&self, text: &str) {
         if !self.quiet && !self.json {
+            self.wipe();
             err(&format!("{}\n", shown_lines(text.as_bytes())));
         }
     }
@@ -166,6 +197,7 @@ impl Ui {
     /// Says on stderr what deserves attention; programs that read stdout are not disturbed by it.
     pub fn warning(&self, text: &str) {
         if !self.quiet {
+            self.wipe();
             err(&format!("{} {}\n", paint(Tone::Warn, "warning:"), shown_lines(text.as_bytes())));
         }
     }
@@ -199,13 +231,18 @@ impl Ui {
     ///
     /// # Errors
     /// The terminal cannot be read.
-    pub fn confirm(&self, question: &str) -> io::Result<bool> {
+    pub async fn confirm(&self, question: &str) -> io::Result<bool> {
         if !self.is_interactive() {
             return Ok(false);
         }
+        self.wipe();
         err(&format!("{} [y/N] ", shown_lines(question.as_bytes())));
-        let mut answer = String::new();
-        io::stdin().lock().read_line(&mut answer)?;
+        // A thread of its own, so that signals are heard meanwhile.
+        let read = tokio::task::spawn_blocking(|| {
+            let mut answer = String::new();
+            io::stdin().lock().read_line(&mut answer).map(|_| answer)
+        });
+        let answer = read.await.map_err(io::Error::other)??;
         Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
     }
 
@@ -221,6 +258,7 @@ impl Ui {
             let _ = self.json(&failure.document());
             return;
         }
+        self.wipe();
         err(&rendered(failure));
     }
 
@@ -234,6 +272,7 @@ impl Ui {
 
     fn out(&self, text: &str) {
         if !self.is_closed() {
+            self.wipe();
             let mut stdout = anstream::stdout().lock();
             self.keep(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
         }
@@ -274,6 +313,16 @@ fn err(text: &str) {
     let _ = anstream::stderr().lock().write_all(text.as_bytes());
 }
 
+/// Writes what moves the cursor.
+fn err_raw(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Answers what takes so many lines above the cursor off a terminal.
+fn wiping(lines: usize) -> String {
+    if lines == 0 { String::new() } else { format!("\x1b[{lines}A\r\x1b[J") }
+}
+
 fn paint(tone: Tone, text: &str) -> String {
     let style = match tone {
         Tone::Plain => return text.to_owned(),
@@ -287,8 +336,11 @@ fn paint(tone: Tone, text: &str) -> String {
 }
 
 fn terminal_width() -> Option<usize> {
-    let stdout = io::stdout();
-    let size = stdout.is_terminal().then(|| rustix::termios::tcgetwinsize(&stdout).ok()).flatten()?;
+    width_of(&io::stdout())
+}
+
+fn width_of(stream: &(impl io::IsTerminal + AsFd)) -> Option<usize> {
+    let size = stream.is_terminal().then(|| rustix::termios::tcgetwinsize(stream).ok()).flatten()?;
     Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
 }
 

@@ -10,7 +10,7 @@ use crate::base::Timestamp;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::context::Context;
-use crate::promote::{self, Finding, Preview};
+use crate::promote::{self, Finding, Preview, culprit};
 use crate::store::{CheckRecord, Promotion, State, Verdict};
 
 /// Why the newest commit of the source is not live, or that it is.
@@ -61,6 +61,7 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     let with_reason = check_facts.is_empty() && !standing.is_told_by_rehearsal();
     facts.extend(last_fact(&standing, with_reason, now));
     facts.extend(check_facts);
+    facts.extend(culprit_facts(ctx, &standing).await?);
     facts.extend(standing.watch());
     facts.extend(hold_fact(&standing, now));
     let gates = gates(ctx, &standing, preview).await?;
@@ -83,6 +84,14 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         waiting_for: gates.into_iter().filter(|finding| !finding.open).collect(),
         rules: words::origin(policy.origin, &standing.branch),
     })
+}
+
+/// Answers which save is to blame for a failed check, and how to promote what comes before it.
+async fn culprit_facts(ctx: &Context, standing: &Standing) -> Outcome<Vec<String>> {
+    let Some(failed) = standing.failure() else { return Ok(Vec::new()) };
+    let Some(found) = culprit::of(ctx, failed).await? else { return Ok(Vec::new()) };
+    let way_out = found.way_out(&standing.name).map(|command| format!("what comes before it: `{command}`"));
+    Ok(std::iter::once(found.fact()).chain(way_out).collect())
 }
 
 /// Answers the gates of the open promotion, else those that the newest commit would meet.

@@ -15,6 +15,7 @@ mod pipeline;
 mod problem;
 mod reference;
 mod refname;
+pub mod surroundings;
 mod template;
 mod validate;
 mod variables;
@@ -35,6 +36,7 @@ pub use model::{
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
 pub use refname::branch_problem;
+pub use surroundings::Surroundings;
 pub use template::{TEMPLATE, template};
 pub use variables::Variables;
 pub use yaml::to_yaml;
@@ -80,6 +82,7 @@ pub fn parse(text: &str, source_name: &str, variables: &Variables) -> Result<Con
     let Some((root, decoded)) = read(text, &mut report) else { return Err(report.into_problems()) };
     let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
     validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
+    surroundings::surround(&mut config, variables);
     report.finish(config)
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::freeze::FreezeWindow;
 use super::message::MessageTemplate;
+use super::surroundings::Surroundings;
 use crate::base::units::{ByteSize, Span};
 
 /// The pipeline of one project.
@@ -36,6 +37,9 @@ pub struct Config {
     /// Named questions that environments ask in `checks` and `verify`.
     #[serde(default)]
     pub checks: BTreeMap<String, CheckSpec>,
+    /// Most checks of one promotion that run at the same time; each command has a scratch checkout of its own, and `1` makes them share one, in order. Default: the number of processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parallel_checks: Option<u32>,
     /// Named groups of people, each by the e-mail address of their git configuration. Default none.
     #[serde(default)]
     pub groups: BTreeMap<String, Vec<String>>,
@@ -160,6 +164,9 @@ pub struct Environment {
     /// Checks that the candidate must pass before anything moves. Default none.
     #[serde(default)]
     pub checks: Vec<String>,
+    /// Whether, when a check fails on several saves at once, the first bad one is looked for by halves, with at most ⌈log2 n⌉ + 1 runs of that check. Default `true`.
+    #[serde(default = "yes")]
+    pub bisect: bool,
     /// Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. Default none.
     #[serde(default)]
     pub verify: Vec<String>,
@@ -303,6 +310,14 @@ pub struct CheckSpec {
     pub failures: u32,
     /// A verification without a verdict by then has failed. Default `1m`.
     pub deadline: Span,
+    /// Known to fail now and then: before landing, a failure is asked once more, and both answers are recorded. Default `false`.
+    pub flaky: bool,
+    /// Variables that `run` gets although they are withheld, from the environment or `.env`. Default none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// What `run` gets to see of the environment; known once the file is loaded.
+    #[serde(skip)]
+    pub surroundings: Surroundings,
 }
 
 /// What a check asks, once it is known to be well-formed.
@@ -431,6 +446,8 @@ pub struct Secrets {
     pub rules: Vec<String>,
     /// What looks like a secret and is none; `cascade secrets allow` adds entries. Default none.
     pub allow: Vec<AllowedSecret>,
+    /// Environment variables that checks do not get to see, as names in which `*` stands for anything, besides those of cascade (`CASCADE_*`) and those whose value is from `.env`. Default none.
+    pub variables: Vec<String>,
 }
 
 /// What looks like a secret and is none. At least one of `path`, `rule` and `fingerprint` is set; all that are must fit.
@@ -631,6 +648,9 @@ impl Default for CheckSpec {
             successes: 1,
             failures: 3,
             deadline: Span::seconds(60),
+            flaky: false,
+            env: Vec::new(),
+            surroundings: Surroundings::default(),
         }
     }
 }
@@ -675,6 +695,10 @@ impl Default for Notify {
     fn default() -> Self {
         Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None }
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn default_waive() -> Vec<Waivable> {

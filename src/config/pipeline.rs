@@ -48,6 +48,13 @@ impl Config {
         std::iter::once(self.sandbox.branch.as_str()).chain(environments).collect()
     }
 
+    /// Answers how many checks of one promotion may run at the same time; at least one.
+    #[must_use]
+    pub fn checks_at_once(&self) -> usize {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.parallel_checks.and_then(|limit| usize::try_from(limit).ok()).unwrap_or_else(processors).max(1)
+    }
+
     /// Answers the environment whose name looks most like `name`, if any is close enough to be meant.
     #[must_use]
     pub fn nearest_environment(&self, name: &str) -> Option<&str> {

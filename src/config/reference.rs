@@ -173,9 +173,13 @@ mod tests {
         line.starts_with("| `notify")
     }
 
+    fn is_of_checks(line: &str) -> bool {
+        line.starts_with("| `checks") || line.starts_with("| `parallel_checks")
+    }
+
     #[test]
     fn reference_lists_every_key() {
-        insta::assert_snapshot!(lines_where(|line| !is_of_alerts(line)), @"
+        insta::assert_snapshot!(lines_where(|line| !is_of_alerts(line) && !is_of_checks(line)), @"
         | key | value | default | meaning |
         |---|---|---|---|
         | `version` | number | required | Version of this file's format. Always `1`. |
@@ -213,21 +217,10 @@ mod tests {
         | `environments.<name>.freeze` | list of text | none | Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. |
         | `environments.<name>.waive` | list of `soak`, `freeze`, `checks`, `approval` | `soak` and `freeze` | Gates that `promote --waive` may pass by, with a reason that is recorded: `soak`, `freeze`, `checks`, `approval`. |
         | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
+        | `environments.<name>.bisect` | true, false | `true` | Whether, when a check fails on several saves at once, the first bad one is looked for by halves, with at most ⌈log2 n⌉ + 1 runs of that check. |
         | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. |
         | `environments.<name>.watch_for` | duration | `0s` | How long what was promoted is verified again and again, while the watcher or `promote --wait` runs; as many failures in a row as `failures` of the check says roll it back. |
         | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
-        | `checks` | names with keys | none | Named questions that environments ask in `checks` and `verify`. |
-        | `checks.<name>.run` | text | none | Shell command, run in a scratch checkout of the candidate; passes when it exits 0. |
-        | `checks.<name>.http` | text | none | URL to request with GET; passes when the answer is as `status` and `contains` say. |
-        | `checks.<name>.tcp` | text | none | `host:port` that must accept a connection. |
-        | `checks.<name>.file` | text | none | Path inside the candidate that must be a file. |
-        | `checks.<name>.status` | number | any of 200 to 299 | HTTP status that `http` expects. |
-        | `checks.<name>.contains` | text | anything | Text that the answer to `http` must contain. |
-        | `checks.<name>.timeout` | duration | `5m` for `run`, `10s` for others | How long one attempt may take; an attempt that takes longer is ended and counts as unknown. |
-        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`; `1s` at least while `watch_for` lasts. |
-        | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
-        | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
-        | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |
         | `groups` | names with keys | none | Named groups of people, each by the e-mail address of their git configuration. |
         | `ledger` | keys | see below | What every promotion leaves in the repository, at `refs/cascade/ledger`, for `cascade verify`. |
         | `ledger.push` | true, false | `true` | Push the ledger together with the branch of an environment, so that every clone can verify it. |
@@ -242,6 +235,28 @@ mod tests {
         | `secrets.allow[].rule` | text | any | Rule that finds it, as `cascade secrets` names it. |
         | `secrets.allow[].fingerprint` | text | any | First 8 to 64 digits of the value's SHA-256, as `cascade secrets` shows them; never the value. |
         | `secrets.allow[].reason` | text | required | Why it may be there. |
+        | `secrets.variables` | list of text | none | Environment variables that checks do not get to see, as names in which `*` stands for anything, besides those of cascade (`CASCADE_*`) and those whose value is from `.env`. |
+        ");
+    }
+
+    #[test]
+    fn reference_lists_the_keys_of_checks() {
+        insta::assert_snapshot!(lines_where(is_of_checks), @"
+        | `checks` | names with keys | none | Named questions that environments ask in `checks` and `verify`. |
+        | `checks.<name>.run` | text | none | Shell command, run in a scratch checkout of the candidate; passes when it exits 0. |
+        | `checks.<name>.http` | text | none | URL to request with GET; passes when the answer is as `status` and `contains` say. |
+        | `checks.<name>.tcp` | text | none | `host:port` that must accept a connection. |
+        | `checks.<name>.file` | text | none | Path inside the candidate that must be a file. |
+        | `checks.<name>.status` | number | any of 200 to 299 | HTTP status that `http` expects. |
+        | `checks.<name>.contains` | text | anything | Text that the answer to `http` must contain. |
+        | `checks.<name>.timeout` | duration | `5m` for `run`, `10s` for others | How long one attempt may take; an attempt that takes longer is ended and counts as unknown. |
+        | `checks.<name>.every` | duration | `2s` | Pause between attempts when used in `verify`; `1s` at least while `watch_for` lasts. |
+        | `checks.<name>.successes` | number | `1` | Passes in a row that make a verification pass. |
+        | `checks.<name>.failures` | number | `3` | Failures in a row that make a verification fail. |
+        | `checks.<name>.deadline` | duration | `1m` | A verification without a verdict by then has failed. |
+        | `checks.<name>.flaky` | true, false | `false` | Known to fail now and then: before landing, a failure is asked once more, and both answers are recorded. |
+        | `checks.<name>.env` | list of text | none | Variables that `run` gets although they are withheld, from the environment or `.env`. |
+        | `parallel_checks` | number | the number of processors | Most checks of one promotion that run at the same time; each command has a scratch checkout of its own, and `1` makes them share one, in order. |
         ");
     }
 

@@ -86,14 +86,14 @@ notify:
 health: 3
 "#;
     insta::assert_snapshot!(problems(text), @"
-    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, notify, secrets)
     cascade-sync.yaml:2:1: version: this key is required
     cascade-sync.yaml:3:10: project: expected text, found a list
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
     cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, durability, message)
-    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, auto, history, approval, soak, freeze, waive, checks, verify, watch_for, rollback)
+    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, auto, history, approval, soak, freeze, waive, checks, bisect, verify, watch_for, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
     cascade-sync.yaml:16:3: environments.production.from: this key is required
@@ -102,7 +102,7 @@ health: 3
     cascade-sync.yaml:17:45: environments.production.approval.until: unknown key (allowed: required, expires, self, from, each)
     cascade-sync.yaml:18:15: environments.production.rollback: a list is not one of the choices (allowed: auto, reset, restore)
     cascade-sync.yaml:20:34: checks.build.timeout: `5x` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
-    cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline)
+    cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline, flaky, env)
     cascade-sync.yaml:21:37: checks.site.status: expected a whole number up to 65535, found the number `70000`
     cascade-sync.yaml:21:55: checks.site.successes: expected a whole number, 0 or more, found the number `-1`
     cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
@@ -253,8 +253,8 @@ fn hostile_text_is_shown_harmless_and_short() {
         "k".repeat(500)
     );
     insta::assert_snapshot!(after_head(&text), @r#"
-    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
-    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, notify, secrets)
     cascade-sync.yaml:7:9: remote: this is not the name of a git remote
     cascade-sync.yaml:8:20: sandbox.settle: `\x1b[31m` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     "#);
@@ -491,4 +491,21 @@ fn separators_of_lines_inside_of_values_survive_being_shown() {
     assert_eq!(config.sandbox.exclude[0], "*.pid\u{2028}    ");
     let shown = to_yaml(&config);
     assert_eq!(parse(&shown, "test", &Variables::default()).unwrap(), config, "{shown}");
+}
+
+#[test]
+fn what_checks_may_see_and_how_many_run_is_well_formed() {
+    let text = "parallel_checks: 0
+checks:
+  a: { run: x, env: [PATH, \"A B\"] }
+  b: { tcp: \"x:1\", env: [PATH] }
+secrets: { variables: [\"*_TOKEN\", \"1*\", \"A-B\"] }
+";
+    insta::assert_snapshot!(after_head(text), @"
+    cascade-sync.yaml:5:18: parallel_checks: must be at least 1
+    cascade-sync.yaml:7:28: checks.a.env[1]: a variable's name is made of letters, digits and `_`
+    cascade-sync.yaml:8:20: checks.b.env: only has a meaning beside `run`
+    cascade-sync.yaml:9:35: secrets.variables[1]: a variable's name is made of letters, digits and `_`; `*` stands for any
+    cascade-sync.yaml:9:41: secrets.variables[2]: a variable's name is made of letters, digits and `_`; `*` stands for any
+    ");
 }

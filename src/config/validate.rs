@@ -12,7 +12,7 @@ use super::model::{Approval, AutoMode, Config, Expanded, MessageSpec, PromoteMod
 use super::node::{Kind, Node, NodeId, Place, dotted};
 use super::problem::{Position, Report, brief, nearest, quoted_message};
 use super::refname::branch_problem;
-use super::variables::Variables;
+use super::variables::{Variables, is_name};
 use crate::base::units::{Span, count};
 
 /// The keys of a check of which exactly one is set.
@@ -101,6 +101,9 @@ impl Checker<'_> {
         if config.remote_deadline.0.is_zero() {
             self.report_value(&["remote_deadline"], NOT_ZERO);
         }
+        if config.parallel_checks == Some(0) {
+            self.report_value(&["parallel_checks"], AT_LEAST_ONE);
+        }
     }
 
     fn check_sandbox(&mut self, config: &Config) {
@@ -126,6 +129,15 @@ impl Checker<'_> {
         for (place, file) in self.texts(&["secrets", "rules"]) {
             if !is_inside(&file) {
                 self.report.add(place.at, place.key, "must be a relative path that stays inside (no `..`)");
+            }
+        }
+        for (place, name) in self.texts(&["secrets", "variables"]) {
+            if !is_name(&name.replace('*', "_")) {
+                self.report.add(
+                    place.at,
+                    place.key,
+                    "a variable's name is made of letters, digits and `_`; `*` stands for any",
+                );
             }
         }
         if config.secrets.allow.len() > MAX_ALLOWED_SECRETS {
@@ -315,6 +327,7 @@ impl Checker<'_> {
             }
             self.check_one_question(name);
             self.check_answers(name);
+            self.check_variables(name);
             if check.http.as_ref().is_some_and(|url| !is_http_url(url.value())) {
                 self.report_value(&path("http"), "the URL must begin with http:// or https:// and name a host");
             }
@@ -359,6 +372,18 @@ impl Checker<'_> {
         for key in ["status", "contains"] {
             if self.is_set(&["checks", name, key]) {
                 self.report_key(&["checks", name, key], "only has a meaning beside `http`");
+            }
+        }
+    }
+
+    fn check_variables(&mut self, name: &str) {
+        let path = ["checks", name, "env"];
+        if self.is_set(&path) && !self.is_set(&["checks", name, "run"]) {
+            self.report_key(&path, "only has a meaning beside `run`");
+        }
+        for (place, variable) in self.texts(&path) {
+            if !is_name(&variable) {
+                self.report.add(place.at, place.key, "a variable's name is made of letters, digits and `_`");
             }
         }
     }

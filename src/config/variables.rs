@@ -1,25 +1,33 @@
 //! `${VAR}`: variables from the environment and `.env`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::problem::brief;
 
 /// Environment variables, captured at the edge. Their values are never shown.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Variables(BTreeMap<String, String>);
+pub struct Variables {
+    values: BTreeMap<String, String>,
+    from_dotenv: BTreeSet<String>,
+}
 
 impl Variables {
     /// Captures variables; of two with one name the later wins.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(variables.into_iter().collect())
+        Self { values: variables.into_iter().collect(), from_dotenv: BTreeSet::new() }
     }
 
     /// Answers the value of a variable. It may be a secret: never show it.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.values.get(name).map(String::as_str)
+    }
+
+    /// Lists the variables that have their value from `.env`, be it that a shell read it before.
+    pub(super) fn of_dotenv(&self) -> impl Iterator<Item = &str> {
+        self.from_dotenv.iter().map(String::as_str)
     }
 
     /// Adds what a `.env` file says; variables that are there already win.
@@ -30,8 +38,10 @@ impl Variables {
     pub fn with_dotenv(mut self, text: &str) -> Self {
         let mut file = BTreeMap::new();
         file.extend(text.trim_start_matches('\u{feff}').lines().filter_map(dotenv_line));
-        file.append(&mut self.0);
-        Self(file)
+        let is_from_file = |(name, value): &(&String, &String)| self.get(name).is_none_or(|found| found == *value);
+        let from_dotenv = file.iter().filter(is_from_file).map(|(name, _)| name.clone()).collect();
+        file.append(&mut self.values);
+        Self { values: file, from_dotenv }
     }
 
     /// Replaces `${VAR}` and `${VAR:-default}`; `$${` stands for `${`.
@@ -82,11 +92,11 @@ impl Variables {
 
 impl fmt::Debug for Variables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Variables({} not shown)", self.0.len())
+        write!(f, "Variables({} not shown)", self.values.len())
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

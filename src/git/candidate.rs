@@ -82,11 +82,29 @@ impl Repo {
         id.map_err(|reason| Error::Integrity { what: "the signed commit".to_owned(), reason })
     }
 
-    /// Merges two commits three-way with git's own algorithm, in memory; answers the merged tree, which is durable.
+    /// Merges two commits three-way as git does, in memory; answers the merged tree, which is durable.
     ///
     /// # Errors
     /// [`Error::MergeConflict`] with the paths, or git is older than 2.38.
     pub fn merge_trees(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
+        match self.apart(ours, theirs)? {
+            Some(apart) => self.write_apart(&apart),
+            None => self.merge_by_git(ours, theirs),
+        }
+    }
+
+    /// Finds out whether two commits can be merged, without writing anything where that is plain.
+    ///
+    /// # Errors
+    /// As [`Repo::merge_trees`].
+    pub fn rehearse_merge(&self, ours: ObjectId, theirs: ObjectId) -> Result<()> {
+        match self.apart(ours, theirs)? {
+            Some(_) => Ok(()),
+            None => self.merge_by_git(ours, theirs).map(drop),
+        }
+    }
+
+    fn merge_by_git(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
         let (ours_text, theirs_text) = (ours.to_string(), theirs.to_string());
         let arguments = ["merge-tree", "--write-tree", "--name-only", "--no-messages", "-z", &ours_text, &theirs_text];
         let output = Program::new_durable(self, arguments).run()?;

@@ -52,6 +52,37 @@ impl Repo {
         Ok(line)
     }
 
+    /// Lists the saves that a branch brings, oldest first: as [`Repo::line_between`], with each promotion that has exactly
+    /// its source's content replaced by what it brought.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn saves_between(&self, known: &[ObjectId], tip: ObjectId) -> Result<Vec<ObjectId>> {
+        let (mut saves, mut before) = (Vec::new(), None);
+        for commit in self.line_between(known, tip)? {
+            let known: Vec<ObjectId> = known.iter().copied().chain(before).collect();
+            let brought = match self.carried(commit)? {
+                Some(source) => self.saves_between(&known, source)?,
+                None => Vec::new(),
+            };
+            if brought.is_empty() {
+                saves.push(commit);
+            }
+            saves.extend(brought);
+            before = Some(commit);
+        }
+        Ok(saves)
+    }
+
+    /// Answers the source of a promotion that has exactly its content.
+    fn carried(&self, commit: ObjectId) -> Result<Option<ObjectId>> {
+        let id = oid(commit)?;
+        let found = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+        let Ok(source) = found.parent(1) else { return Ok(None) };
+        let is_carried = source.tree_id() == found.tree_id() && self.is_promotion(id)?;
+        if is_carried { object_id(source.id()).map(Some) } else { Ok(None) }
+    }
+
     /// Answers the commit whose content a branch at `tip` has: `tip` itself, or what a rollback restored there.
     ///
     /// # Errors
@@ -223,6 +254,25 @@ mod tests {
         assert_eq!(world.repo.line_between(&[first], again).unwrap(), [good, again]);
         assert_eq!(world.repo.promotion_of(again).unwrap().as_deref(), Some("id"));
         assert_eq!(world.repo.promotion_of(first).unwrap(), None);
+    }
+
+    #[test]
+    fn saves_are_found_through_every_promotion_that_carried_them() {
+        let mut world = World::new();
+        let first = world.commit(&[], "");
+        let mut saves = vec![first];
+        for _ in 0..5 {
+            saves.push(world.commit(&[saves[saves.len() - 1]], ""));
+        }
+        let one = world.promote(first, saves[2]);
+        let two = world.promote(one, saves[5]);
+        assert_eq!(world.repo.saves_between(&[first], saves[5]).unwrap(), saves[1..]);
+        assert_eq!(world.repo.saves_between(&[first], two).unwrap(), saves[1..]);
+        assert_eq!(world.repo.saves_between(&[one], two).unwrap(), saves[3..]);
+        let main = world.promote(first, one);
+        assert_eq!(world.repo.saves_between(&[main], two).unwrap(), saves[3..]);
+        let again = world.promote(two, saves[5]);
+        assert_eq!(world.repo.saves_between(&[two], again).unwrap(), [again], "what brings nothing stands for itself");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Everything here is synchronous; async callers go through [`Git::run`], the one bridge onto a
 //! bounded pool of blocking threads.
 
+mod apart;
 mod beneath;
 mod branch;
 pub mod candidate;
@@ -15,6 +16,7 @@ pub mod ledger;
 pub mod leftover;
 mod lineage;
 pub mod locks;
+mod lookup;
 pub mod merge;
 mod moves;
 mod names;
@@ -38,6 +40,7 @@ pub use handle::Git;
 pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
 pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use lineage::RESTORES_TRAILER;
+pub use lookup::LookedUp;
 pub use merge::{HOTFIX_TRAILER, ROLLBACK_TRAILER};
 pub use remote::Lease;
 pub use repo::{Head, Repo};

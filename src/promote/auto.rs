@@ -6,14 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::approve::proceed;
+use super::culprit::{self, Culprit};
 use super::drift::Past;
 use super::error::Result;
 use super::facts::findings;
 use super::gate::{Finding, Gate};
 use super::plan::environment_of;
 use super::run::{Request, Silent, Source, lock, promote, recover};
+use crate::alert::Alert;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::config::{AutoMode, PromoteMode};
+use crate::config::{AlertEvent, AutoMode, PromoteMode};
 use crate::context::Context;
 use crate::store::{Promotion, State};
 
@@ -51,10 +53,48 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
         if cause == Cause::Pushed {
             tips.mark_unchanged();
         }
+        let mut newer = tips.clone();
         if let Err(problem) = follow_once(&ctx, cause).await {
             tracing::warn!(%problem, "an automatic promotion did not work");
         }
+        // Whoever is to blame can wait: something newer may be good.
+        tokio::select! {
+            () = find_culprits(&ctx) => {}
+            _ = newer.changed() => {}
+        }
     }
+}
+
+/// Looks for the saves that are to blame where automatic promotions failed by a check, and tells people.
+async fn find_culprits(ctx: &Context) {
+    for (environment, _) in ctx.config.environments.iter().filter(|(_, spec)| spec.promote == PromoteMode::Auto) {
+        match find_culprit(ctx, environment).await {
+            Ok(Some(found)) => {
+                let title = format!("who broke {environment}");
+                let way_out = found.way_out(environment).map(|command| format!("\n{command}"));
+                let body = format!("{}{}", found.fact(), way_out.unwrap_or_default());
+                tracing::info!(environment, found = body, "the first bad save");
+                let alert = Alert::new(AlertEvent::Failed, title, body);
+                ctx.tell(Alert { environment: Some(environment.clone()), ..alert });
+            }
+            Ok(None) => {}
+            Err(problem) => tracing::warn!(%problem, environment, "the first bad save could not be looked for"),
+        }
+    }
+}
+
+/// Answers what was found out now; a promotion that somebody makes meanwhile comes first.
+async fn find_culprit(ctx: &Context, environment: &str) -> Result<Option<Culprit>> {
+    let newest = ctx.store.promotions(Some(environment), 1).await?.pop();
+    let Some(failed) = newest.filter(|newest| newest.state == State::Failed) else { return Ok(None) };
+    if ctx.store.culprit(&failed.id).await?.is_some() {
+        return Ok(None);
+    }
+    let Ok(held) = lock(ctx, false).await else { return Ok(None) };
+    if culprit::find(ctx, &held, &failed, &mut Silent).await?.is_none() {
+        return Ok(None);
+    }
+    culprit::of(ctx, &failed).await
 }
 
 async fn take_up_interrupted(ctx: &Context) -> Result<()> {

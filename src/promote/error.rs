@@ -34,6 +34,20 @@ pub enum Error {
         /// Its process id, where it is known.
         pid: Option<u32>,
     },
+    /// Nothing before a bad save can be promoted.
+    #[error("there is no healthy prefix for {environment}: {why}")]
+    NoHealthyPrefix {
+        /// The environment.
+        environment: String,
+        /// Why not.
+        why: String,
+    },
+    /// Somebody ended the checks that were under way, and wants nothing else to begin.
+    #[error("{reason}")]
+    Stopped {
+        /// Who did.
+        reason: String,
+    },
     /// A promotion cannot be approved, rejected or rolled back as it stands.
     #[error("promotion {id} {why}")]
     NotNow {
@@ -144,8 +158,11 @@ impl Kinded for Error {
             | Self::NotNow { .. }
             | Self::NothingToRollBack { .. }
             | Self::NoRollback { .. }
+            | Self::NoHealthyPrefix { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
-            Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } => ErrorKind::Denied,
+            Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } | Self::Stopped { .. } => {
+                ErrorKind::Denied
+            }
             Self::CannotBringBack { .. } => ErrorKind::Conflict,
             Self::Policy { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
@@ -169,6 +186,7 @@ impl Kinded for Error {
             Self::NothingToRollBack { environment } | Self::NoRollback { environment, .. } => {
                 Some(format!("see `cascade history {environment}`"))
             }
+            Self::NoHealthyPrefix { environment, .. } => Some(format!("look at `cascade why {environment}`")),
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
             Self::NotAnApprover { from, .. } => Some(format!("these may: {}", from.join(", "))),
@@ -180,7 +198,9 @@ impl Kinded for Error {
             Self::Policy { commit, .. } => {
                 Some(format!("mend cascade-sync.yaml as commit {commit} has it, or set the variables it needs"))
             }
-            Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } => None,
+            Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } | Self::Stopped { .. } => {
+                None
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attestation::{Known, Moment, Statement, landing_key};
 use super::error::{Error, Result};
-use super::policy;
+use super::{facts, policy};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, SignMode};
@@ -64,6 +64,15 @@ impl Addition {
                 (check, definition)
             })
             .collect();
+        let must_soak = policy.as_ref().is_some_and(|policy| policy.environment.soak.as_ms() > 0);
+        let (live_upstream_since, utc_offset_seconds) = match moment {
+            Moment::Landing => {
+                let since = facts::live_upstream_since(ctx, &promotion.environment, promotion.source).await?;
+                let offset = ctx.clock.zone().to_offset(promotion.updated_at).seconds();
+                (since.filter(|_| must_soak), Some(offset))
+            }
+            Moment::Returning | Moment::Settled => (None, None),
+        };
         let known = Known {
             project: &ctx.config.project,
             branch: &spec.branch,
@@ -72,6 +81,8 @@ impl Addition {
             checks: &checks,
             approvals: &ctx.store.approvals(&promotion.id).await?,
             waivers: &ctx.store.waivers(&promotion.id).await?,
+            live_upstream_since,
+            utc_offset_seconds,
         };
         Ok(Self {
             statement: Statement::new(moment, &known),
@@ -224,8 +235,49 @@ pub(super) struct Vouchers {
 enum Vouched {
     /// There is no ledger of the branch that everybody writes to: what commits say must be believed.
     Everything,
-    /// What the ledger knows, on whichever branch, and the tips on which the first entries of each branch built.
-    Listed { commits: HashSet<ObjectId>, before: HashSet<ObjectId> },
+    /// What the ledger knows, on whichever branch.
+    Listed(Listed),
+}
+
+/// What was read of a ledger so far, the newest first: what is asked about has mostly happened lately.
+#[derive(Debug, Default)]
+struct Listed {
+    commits: HashSet<ObjectId>,
+    /// The tips on which the oldest entries of each branch built.
+    before: HashMap<String, Option<ObjectId>>,
+    /// The newest entry that is not read yet.
+    next: Option<ObjectId>,
+}
+
+impl Listed {
+    /// Reads on until the commit is found or nothing is left; answers whether it was found.
+    fn find(&mut self, repo: &Repo, commit: ObjectId) -> git::Result<bool> {
+        let Some(next) = self.next.filter(|_| !self.commits.contains(&commit)) else {
+            return Ok(self.commits.contains(&commit));
+        };
+        self.next = None;
+        repo.walk_ledger(&[next], &mut |entry| {
+            self.note(&repo.statement_of(entry.id)?.unwrap_or_default());
+            if self.commits.contains(&commit) {
+                self.next = entry.parents.first().copied();
+                return Ok(ControlFlow::Break(()));
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(self.commits.contains(&commit))
+    }
+
+    fn note(&mut self, statement: &[u8]) {
+        let Ok(statement) = Statement::parse(statement) else { return };
+        let record = statement.record();
+        // What came from upstream was promoted there: it is on this branch as well.
+        if record.moment != Moment::Settled {
+            let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
+            self.commits.extend(if record.moment == Moment::Landing { record.candidate } else { back });
+            self.commits.insert(record.source);
+            self.before.insert(record.branch.clone(), record.previous);
+        }
+    }
 }
 
 impl Vouchers {
@@ -249,14 +301,13 @@ impl Vouchers {
         if self.entries.is_none() {
             self.entries = Some(self.load(repo)?);
         }
-        match &self.entries {
-            None | Some(Vouched::Everything) => Ok(true),
-            Some(Vouched::Listed { commits, .. }) if commits.contains(&commit) => Ok(true),
-            Some(Vouched::Listed { before, .. }) => {
-                // A branch that was moved back may not have that tip any more.
-                Ok(before.iter().any(|before| repo.is_ancestor(commit, *before).unwrap_or(false)))
-            }
+        let Some(Vouched::Listed(listed)) = &mut self.entries else { return Ok(true) };
+        if listed.find(repo, commit)? || !listed.before.contains_key(&self.branch) {
+            return Ok(true);
         }
+        // A branch that was moved back may not have that tip any more.
+        let mut before = listed.before.values().flatten();
+        Ok(before.any(|before| repo.is_ancestor(commit, *before).unwrap_or(false)))
     }
 
     fn load(&self, repo: &Repo) -> git::Result<Vouched> {
@@ -274,27 +325,7 @@ impl Vouchers {
                 repo.bring_in(remote, theirs, signed_again(repo, self.sign))?;
             }
         }
-        let Some(tip) = repo.ledger_tip()? else { return Ok(Vouched::Everything) };
-        self.listed(repo, tip)
-    }
-
-    fn listed(&self, repo: &Repo, tip: ObjectId) -> git::Result<Vouched> {
-        let (mut commits, mut before) = (HashSet::new(), HashMap::new());
-        repo.walk_ledger(&[tip], &mut |entry| {
-            let bytes = repo.statement_of(entry.id)?.unwrap_or_default();
-            let Ok(statement) = Statement::parse(&bytes) else { return Ok(ControlFlow::Continue(())) };
-            let record = statement.record();
-            // What came from upstream was promoted there: it is on this branch as well.
-            if record.moment != Moment::Settled {
-                let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
-                commits.extend(if record.moment == Moment::Landing { record.candidate } else { back });
-                commits.insert(record.source);
-                before.insert(record.branch.clone(), record.previous);
-            }
-            Ok(ControlFlow::Continue(()))
-        })?;
-        let is_known = before.contains_key(&self.branch);
-        let before = before.into_values().flatten().collect();
-        Ok(if is_known { Vouched::Listed { commits, before } } else { Vouched::Everything })
+        let next = repo.ledger_tip()?;
+        Ok(if next.is_some() { Vouched::Listed(Listed { next, ..Listed::default() }) } else { Vouched::Everything })
     }
 }

@@ -5,6 +5,8 @@
 //! begins by comparing references instead of guessing. What a release is blamed for is decided by how things were before
 //! it; [`watch`] verifies on what was promoted, and [`undo`] takes a rollback back.
 //!
+//! Where a check fails, [`bisect`] says which save to ask about next and [`culprit`] asks.
+//!
 //! What happened is stated in the repository itself ([`ledger`], [`attestation`]), where anybody can look whether it was
 //! by the rules ([`audit`]) and from where the database can be made again ([`rebuild`]).
 
@@ -13,7 +15,9 @@ pub mod attestation;
 pub mod audit;
 pub mod auto;
 mod back_merge;
+pub mod bisect;
 mod checks;
+pub mod culprit;
 mod drift;
 pub mod error;
 mod facts;
@@ -27,13 +31,14 @@ pub mod policy;
 pub mod rebuild;
 pub mod rehearse;
 pub mod rollback;
+mod room;
 pub mod run;
 pub mod undo;
 mod verification;
 pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
-pub use checks::check_forecast;
+pub use checks::{Running, check_forecast};
 pub use drift::Drift;
 pub use error::{Error, Result};
 pub use facts::{findings, forecast};

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 
-use super::attestation::{Check, Moment, Record, Statement};
+use super::attestation::{Attempt, Check, Moment, Record, Statement};
 use super::error::Result;
 use crate::base::Timestamp;
 use crate::base::id::PromotionId;
 use crate::git::{self, Repo};
-use crate::store::{ApprovalRecord, CheckRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined, State, Store};
+use crate::store::{
+    ApprovalRecord, CheckRecord, EarlierAttempt, Hold, HoldCause, JournalEntry, Promotion, Quarantined, State, Store,
+};
 
 /// What the ledger knows and the database does not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -148,10 +150,25 @@ fn rebuilt(record: &Record, remote: &str) -> Rebuilt {
         finished_at: Some(ended_at(record)),
         watching_until: None,
         hotfix: record.hotfix.clone(),
-        undoes: None,
+        undoes: record.undoes.clone(),
     };
-    let checks = record.checks.iter().map(CheckRecord::from).collect();
+    let place = |(position, check): (usize, &Check)| CheckRecord {
+        position: i64::try_from(position).unwrap_or(i64::MAX),
+        ..CheckRecord::from(check)
+    };
+    let checks = record.checks.iter().enumerate().map(place).collect();
     Rebuilt { promotion, checks, approvals: record.approvals.iter().map(ApprovalRecord::from).collect() }
+}
+
+fn in_ms(seconds: f64) -> i64 {
+    (seconds * 1_000.0).round() as i64
+}
+
+impl From<&Attempt> for EarlierAttempt {
+    fn from(attempt: &Attempt) -> Self {
+        let outcome = attempt.outcome.clone();
+        Self { outcome, detail: String::new(), log: None, took_ms: in_ms(attempt.seconds) }
+    }
 }
 
 impl From<&Check> for CheckRecord {
@@ -163,8 +180,10 @@ impl From<&Check> for CheckRecord {
             detail: String::new(),
             log: None,
             cached: check.cached,
-            took_ms: (check.seconds * 1_000.0).round() as i64,
+            took_ms: in_ms(check.seconds),
             at: check.at,
+            position: 0,
+            earlier: check.earlier.as_ref().map(EarlierAttempt::from),
         }
     }
 }

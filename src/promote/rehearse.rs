@@ -189,7 +189,7 @@ impl Found {
     }
 
     fn stopped(repo: &Repo, drift: Drift, tip: ObjectId, sandbox: ObjectId) -> git::Result<Self> {
-        let (verdict, fact) = match repo.merge_trees(sandbox, tip) {
+        let (verdict, fact) = match repo.rehearse_merge(sandbox, tip) {
             Ok(_) => (Verdict::Drift, drift.fact),
             Err(git::Error::MergeConflict { paths, .. }) => (Verdict::Conflict, conflicting(&drift.fact, &paths)),
             Err(other) => return Err(other),

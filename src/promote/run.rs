@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::checks::{self, Running};
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{checks, facts, land, ledger, plan, policy, rollback, verification};
+use super::{facts, land, ledger, plan, policy, rollback, verification};
 use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::escape::shown;
@@ -14,7 +15,7 @@ use crate::check::Answer;
 use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
 use crate::git::Repo;
-use crate::store::{CheckPhase, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
+use crate::store::{CheckPhase, CheckRecord, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -28,6 +29,15 @@ pub trait Observer: Send {
     fn asking(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str);
     /// A check has answered.
     fn answered(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str, answer: &Answer);
+    /// A check that failed is known to do so now and then, and is asked once more.
+    fn asking_again(&mut self, _promotion: &Promotion, _name: &str) {}
+    /// These checks are under way, in the order in which they began; told several times in a second, and nothing is under
+    /// way any more in the end.
+    fn running(&mut self, _promotion: &Promotion, _running: &[Running]) {}
+    /// The first bad one of so many saves is about to be looked for, with at most so many runs of the check that failed.
+    fn searching(&mut self, _promotion: &Promotion, _name: &str, _saves: usize, _runs_limit: u32) {}
+    /// In that search, the check has answered on a save.
+    fn tried(&mut self, _promotion: &Promotion, _save: ObjectId, _answer: &CheckRecord) {}
 }
 
 /// Sees everything and says nothing.
@@ -116,6 +126,9 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 /// promotion stays journaled and [`recover`] finishes it.
 pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
     recover(ctx, lock, observer).await?;
+    if let Some(reason) = ctx.stop.reason() {
+        return Err(Error::Stopped { reason });
+    }
     require_waivable(ctx, request).await?;
     begin(ctx, wish(ctx, request).await?, request, observer).await
 }

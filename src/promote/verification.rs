@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use tokio::task::JoinSet;
 
-use super::checks::{Room, failure, record};
+use super::checks::{failure, record};
 use super::error::Result;
 use super::facts;
 use super::gate::{Finding, Gate};
 use super::phase::Event;
 use super::policy;
 use super::rollback;
+use super::room::{Room, Subject};
 use super::run::{self, Observer};
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
@@ -137,7 +138,7 @@ impl Asked<'_> {
         let Self { ctx, promotion, checks } = self;
         let Some(check) = checks.get(name) else { return Ok(None) };
         observer.asking(promotion, phase, name);
-        let room = Room::prepare(ctx, promotion, commit, phase, name, check).await?;
+        let room = Room::prepare(ctx, Subject::new(promotion, commit, phase), name, check).await?;
         let answer = check::verification::verify(name, check, &room.place(), &mut |_, _| {}).await;
         observer.answered(promotion, phase, name, &answer);
         let record = record(ctx, phase, name, &answer);

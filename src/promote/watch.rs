@@ -10,9 +10,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::approve::proceed;
-use super::checks::{Room, depends_on_content_only, failure, record};
+use super::checks::{depends_on_content_only, failure, record};
 use super::error::{Error, Result};
 use super::phase::Event;
+use super::room::{Room, Subject};
 use super::run::{Observer, Silent, drive, lock, note, recover};
 use super::verification::{ask_together, failing};
 use crate::base::id::{ObjectId, PromotionId};
@@ -23,6 +24,8 @@ use crate::store::{CheckPhase, Lock, LockError, Promotion, State};
 
 /// Pause between two looks for what is to be verified on, and at whether a watch is over.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many looks in a row may find the database's files as they were before it is asked all the same.
+const LOOKS_PASSED_OVER: u32 = 30;
 /// A check is not asked more often than this.
 const SHORTEST_PACE: Duration = Duration::from_secs(1);
 /// Pause after something could not be verified on.
@@ -40,10 +43,18 @@ pub async fn keep_verifying(ctx: Context) {
     let mut tasks = JoinSet::new();
     let mut attended: HashMap<PromotionId, AbortHandle> = HashMap::new();
     let mut looks = every(LOOK_EVERY);
+    let (mut stamp, mut passed_over) = (None, 0);
     loop {
         looks.tick().await;
+        let has_ended = tasks.try_join_next().is_some();
         while tasks.try_join_next().is_some() {}
         attended.retain(|_, task| !task.is_finished());
+        let now = Some(ctx.store.stamp());
+        if stamp == now && !has_ended && passed_over < LOOKS_PASSED_OVER {
+            passed_over += 1;
+            continue;
+        }
+        (stamp, passed_over) = (now, 0);
         match wanted(&ctx).await {
             Ok(promotions) => {
                 for promotion in promotions {
@@ -247,8 +258,8 @@ impl Asker {
     async fn ask(&self) -> Result<Option<Answer>> {
         let Some(check) = self.ctx.config.checks.get(&self.name) else { return Ok(None) };
         let _files = if depends_on_content_only(check) { Some(self.files.lock().await) } else { None };
-        let (promotion, phase) = (&self.promotion, CheckPhase::Watch);
-        let room = Room::prepare(&self.ctx, promotion, self.candidate, phase, &self.name, check).await?;
+        let subject = Subject::new(&self.promotion, self.candidate, CheckPhase::Watch);
+        let room = Room::prepare(&self.ctx, subject, &self.name, check).await?;
         Ok(Some(check::ask(&self.name, check, &room.place()).await))
     }
 }

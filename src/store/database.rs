@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
@@ -20,7 +21,11 @@ use crate::base::clock::from_ms;
 pub struct Store {
     pub(super) pool: AnyPool,
     pub(super) project: String,
+    file: PathBuf,
 }
+
+/// How the database's files stand: size and time of the database and of its log.
+pub type Stamp = [Option<(u64, i64, i64)>; 2];
 
 /// Settings of every SQLite connection: durable, readers beside a writer, a write-ahead log that shrinks again.
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -43,7 +48,19 @@ impl Store {
         require_database(&path).map_err(open_error(&path))?;
         let pool = connect(&path).await.map_err(open_error(&path))?;
         migrate(&pool, &path).await?;
-        Ok(Self { pool, project: project.key().to_owned() })
+        Ok(Self { pool, project: project.key().to_owned(), file: path })
+    }
+
+    /// Answers what changes with nearly every write to the database, by whichever process, without asking it.
+    ///
+    /// A write right after this was asked may go unnoticed: whoever waits for one looks now and then all the same.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        let log = with_suffix(&self.file, "-wal");
+        [self.file.as_path(), &log].map(|file| {
+            let found = std::fs::metadata(file).ok()?;
+            Some((found.len(), found.mtime(), found.mtime_nsec()))
+        })
     }
 
     /// Records the project's name and place.
@@ -69,6 +86,12 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 /// Refuses a file that is something else, before anything is tried with it.
@@ -147,6 +170,7 @@ fn migrations() -> Vec<Migration> {
         migration(3, "waivers", include_str!("migrations/0003_waivers.sql")),
         migration(4, "after landing", include_str!("migrations/0004_after_landing.sql")),
         migration(6, "hotfixes and rehearsals", include_str!("migrations/0006_hotfixes_and_rehearsals.sql")),
+        migration(7, "attempts and culprits", include_str!("migrations/0007_attempts_and_culprits.sql")),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! SQLite and PostgreSQL: integers, text, times as milliseconds, flags as 0 and 1.
 
 mod condition;
+mod culprits;
 pub mod database;
 pub mod error;
 pub mod home;
@@ -19,6 +20,6 @@ pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
 pub use records::{
-    ApprovalRecord, CheckPhase, CheckRecord, HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
-    RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict, Waiver,
+    ApprovalRecord, Blame, CheckPhase, CheckRecord, CulpritRecord, EarlierAttempt, HealthRecord, Hold, HoldCause,
+    JournalEntry, Promotion, Quarantined, RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict, Waiver,
 };

@@ -4,6 +4,7 @@ use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
 use super::error::Result;
+use super::promotions::{earlier, earlier_text};
 use super::records::{CheckRecord, HealthRecord, Hold, Quarantined, SandboxRecord};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
@@ -16,10 +17,10 @@ impl Store {
     /// The database cannot be written.
     pub async fn remember_outcome(&self, definition: &str, tree: ObjectId, check: &CheckRecord) -> Result<()> {
         sqlx::query(
-            "INSERT INTO outcomes (project, definition, tree, outcome, detail, log, took_ms, at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (project, definition, tree) DO UPDATE SET \
+            "INSERT INTO outcomes (project, definition, tree, outcome, detail, log, took_ms, at_ms, earlier) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (project, definition, tree) DO UPDATE SET \
              outcome = excluded.outcome, detail = excluded.detail, log = excluded.log, took_ms = excluded.took_ms, \
-             at_ms = excluded.at_ms",
+             at_ms = excluded.at_ms, earlier = excluded.earlier",
         )
         .bind(self.project.clone())
         .bind(definition.to_owned())
@@ -29,6 +30,7 @@ impl Store {
         .bind(check.log.clone())
         .bind(check.took_ms)
         .bind(check.at.as_millisecond())
+        .bind(earlier_text(check))
         .execute(&self.pool)
         .await
         .map(drop)
@@ -58,6 +60,8 @@ impl Store {
                 cached: true,
                 took_ms: columns.integer("took_ms")?,
                 at: columns.time("at_ms")?,
+                position: 0,
+                earlier: earlier(&columns)?,
             })
         };
         rows.first().map(known).transpose()

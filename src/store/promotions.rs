@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
 use super::error::{Error, Result};
-use super::records::{ApprovalRecord, CheckRecord, JournalEntry, Promotion, State, Waiver};
+use super::records::{ApprovalRecord, CheckRecord, EarlierAttempt, JournalEntry, Promotion, State, Waiver};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 
@@ -248,10 +248,12 @@ impl Store {
     /// The database cannot be written.
     pub async fn record_check(&self, id: &PromotionId, check: &CheckRecord) -> Result<()> {
         sqlx::query(
-            "INSERT INTO checks (promotion, phase, name, outcome, detail, log, cached, took_ms, at_ms) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (promotion, phase, name) DO UPDATE SET \
+            "INSERT INTO checks (promotion, phase, name, outcome, detail, log, cached, took_ms, at_ms, position, \
+             earlier) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+             ON CONFLICT (promotion, phase, name) DO UPDATE SET \
              outcome = excluded.outcome, detail = excluded.detail, log = excluded.log, cached = excluded.cached, \
-             took_ms = excluded.took_ms, at_ms = excluded.at_ms",
+             took_ms = excluded.took_ms, at_ms = excluded.at_ms, position = excluded.position, \
+             earlier = excluded.earlier",
         )
         .bind(id.as_str().to_owned())
         .bind(check.phase.as_str())
@@ -262,22 +264,28 @@ impl Store {
         .bind(i32::from(check.cached))
         .bind(check.took_ms)
         .bind(check.at.as_millisecond())
+        .bind(check.position)
+        .bind(earlier_text(check))
         .execute(&self.pool)
         .await
         .map(drop)
         .map_err(failed("record a check"))
     }
 
-    /// Lists the answers of a promotion's checks, in the order they were given.
+    /// Lists the answers of a promotion's checks: those from before landing in the order of the configuration, then the
+    /// others in the order they were given.
     ///
     /// # Errors
     /// The database cannot be read.
     pub async fn checks(&self, id: &PromotionId) -> Result<Vec<CheckRecord>> {
-        let rows = sqlx::query("SELECT * FROM checks WHERE promotion = $1 ORDER BY at_ms, name")
-            .bind(id.as_str().to_owned())
-            .fetch_all(&self.pool)
-            .await
-            .map_err(failed("list checks"))?;
+        let rows = sqlx::query(
+            "SELECT * FROM checks WHERE promotion = $1 \
+             ORDER BY CASE WHEN phase = 'check' THEN 0 ELSE 1 END, position, at_ms, name",
+        )
+        .bind(id.as_str().to_owned())
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed("list checks"))?;
         rows.iter().map(check).collect()
     }
 
@@ -427,7 +435,21 @@ fn check(row: &AnyRow) -> Result<CheckRecord> {
         cached: columns.flag("cached")?,
         took_ms: columns.integer("took_ms")?,
         at: columns.time("at_ms")?,
+        position: columns.integer("position")?,
+        earlier: earlier(&columns)?,
     })
+}
+
+/// Answers the first attempt as it is stored.
+pub(super) fn earlier_text(check: &CheckRecord) -> Option<String> {
+    // Text and numbers always serialise.
+    check.earlier.as_ref().and_then(|earlier| serde_json::to_string(earlier).ok())
+}
+
+/// Reads the first attempt back.
+pub(super) fn earlier(columns: &Columns<'_>) -> Result<Option<EarlierAttempt>> {
+    let stored = columns.optional_text("earlier")?;
+    Ok(stored.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 fn approval(row: &AnyRow) -> Result<ApprovalRecord> {

@@ -278,6 +278,56 @@ pub struct CheckRecord {
     pub took_ms: i64,
     /// When it was answered.
     pub at: Timestamp,
+    /// Its place among the checks that the environment asks before landing; 0 in other phases.
+    pub position: i64,
+    /// How it failed first, where it was asked once more because it is known to fail now and then.
+    pub earlier: Option<EarlierAttempt>,
+}
+
+/// The first of two attempts at a check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarlierAttempt {
+    /// `fail`: nothing else is asked once more.
+    pub outcome: String,
+    /// One line on why.
+    pub detail: String,
+    /// The kept output.
+    pub log: Option<String>,
+    /// How long it took, in milliseconds.
+    pub took_ms: i64,
+}
+
+stored_words!(
+    /// Who is to blame for a failed check.
+    Blame, "who is to blame", {
+    /// One save: what comes before it is good.
+    First => "first",
+    /// One of some saves: the check could not answer on all of them.
+    Among => "among",
+    /// No save: it failed before them already.
+    Older => "older",
+});
+
+/// What is to blame for the failed check of a promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CulpritRecord {
+    /// The check.
+    #[serde(rename = "check")]
+    pub name: String,
+    /// Who is to blame.
+    pub blame: Blame,
+    /// The first bad save; where that is not certain, the newest that can be it.
+    pub first_bad: Option<ObjectId>,
+    /// The last commit before it that can be promoted.
+    pub healthy: Option<ObjectId>,
+    /// How many saves were searched.
+    pub saves: i64,
+    /// How many of them can be the first bad one.
+    pub suspects: i64,
+    /// How often the check was run to find it.
+    pub runs: i64,
+    /// When it was found.
+    pub at: Timestamp,
 }
 
 /// A stop on an environment.

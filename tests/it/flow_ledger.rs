@@ -616,3 +616,29 @@ fn a_new_machine_learns_from_the_ledger_what_happened_before() {
     assert_eq!(pipeline.remote_tip("main"), pipeline.git(&["-C", "../second", "rev-parse", "main"]));
     in_a_clone(&pipeline, &["verify"]).expect_code(0);
 }
+
+#[test]
+fn hotfixes_and_branches_without_merges_are_audited_too() {
+    // A line without merges leads past the hotfix, which joined it from the side.
+    for (history, spelled, releases) in [("exact", "verify:", 3), ("linear", "history: linear, verify:", 2)] {
+        let pipeline = Pipeline::new(true, &CHECKED.replace("verify:", spelled), CHECKS);
+        pipeline.save_file("site", "one");
+        release(&pipeline);
+        let tree = pipeline.tree("main");
+        let fix = pipeline.git(&["commit-tree", "-m", "Fix", "-p", "main", &tree]);
+        pipeline.git(&["update-ref", "refs/heads/fix", &fix]);
+        pipeline.cascade(&["promote", "production", "--from", "fix", "--reason", "login is down"]).expect_code(3);
+        pipeline.cascade(&["approve"]).expect_code(0);
+        pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+        pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+        pipeline.save_file("site", "two");
+        release(&pipeline);
+        let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+        let expected = vec![Vec::<String>::new(); 1 + releases];
+        assert_eq!(problems(&report, "production"), expected, "{history}");
+        // The same content, put there by hand.
+        let forged = pipeline.git(&["commit-tree", "-m", "Fix", "-p", "main", &tree]);
+        pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!("{forged}:main")]);
+        in_a_clone(&pipeline, &["verify", "production"]).expect_code(1);
+    }
+}

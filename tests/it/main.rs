@@ -18,6 +18,8 @@ mod fault_syscalls;
 mod flow_alerts;
 mod flow_auto;
 mod flow_case;
+mod flow_checks;
+mod flow_culprit;
 mod flow_gates;
 mod flow_hotfix;
 mod flow_ledger;

@@ -133,7 +133,7 @@ impl Repo {
     }
 
     /// Answers what turns the tree of one commit into that of another.
-    pub(super) fn edits_between(&self, from: Oid, to: Oid) -> Result<BTreeMap<Vec<u8>, Edit>> {
+    pub(in crate::git) fn edits_between(&self, from: Oid, to: Oid) -> Result<BTreeMap<Vec<u8>, Edit>> {
         let tree = |commit| {
             let tree = self.inner.find_tree(self.base_tree(commit)?);
             tree.map_err(Error::library("read a tree"))

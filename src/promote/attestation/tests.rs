@@ -46,6 +46,8 @@ pub fn statement(moment: Moment, promotion: &Promotion) -> Statement {
         cached: false,
         took_ms: 1_250,
         at: from_ms(1_010_000),
+        position: 0,
+        earlier: None,
     };
     let approval = ApprovalRecord {
         person: "Bob <bob@example.test>".to_owned(),
@@ -63,6 +65,8 @@ pub fn statement(moment: Moment, promotion: &Promotion) -> Statement {
         checks: &[(check, Some(Digest::of(b"make build")))],
         approvals: &[approval],
         waivers: &[],
+        live_upstream_since: None,
+        utc_offset_seconds: None,
     };
     Statement::new(moment, &known)
 }

@@ -239,6 +239,7 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
         variables: Arc::default(),
         clock,
         home: project,
+        stop: Arc::default(),
         person: "ada".to_owned(),
     }
 }
