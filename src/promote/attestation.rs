@@ -140,6 +140,15 @@ pub struct Record {
     pub approvals: Vec<Word>,
     /// Gates that a person let it pass by.
     pub waivers: Vec<Waiver>,
+    /// Since when its source was live and verified upstream, where it had to be so for some time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_upstream_since: Option<Timestamp>,
+    /// How far from UTC the clock was by which it landed, in seconds: times without a zone in the rules are meant so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub utc_offset_seconds: Option<i32>,
+    /// The promotion whose rollback it takes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undoes: Option<PromotionId>,
     /// Where it goes back to.
     pub rollback: Option<Rollback>,
     /// When it was proposed.
@@ -224,6 +233,10 @@ pub struct Known<'a> {
     pub approvals: &'a [ApprovalRecord],
     /// Gates that were waived.
     pub waivers: &'a [Waiver],
+    /// Since when the source was live and verified upstream, where it must be so for some time.
+    pub live_upstream_since: Option<Timestamp>,
+    /// How far from UTC the clock is, in seconds; only a landing says it.
+    pub utc_offset_seconds: Option<i32>,
 }
 
 impl Statement {
@@ -419,6 +432,9 @@ fn record(moment: Moment, known: &Known<'_>) -> Record {
         checks: known.checks.iter().map(Check::from).collect(),
         approvals: known.approvals.iter().map(Word::from).collect(),
         waivers: known.waivers.to_vec(),
+        live_upstream_since: known.live_upstream_since,
+        utc_offset_seconds: known.utc_offset_seconds,
+        undoes: promotion.undoes.clone(),
         rollback,
         created_at: promotion.created_at,
         finished_at: promotion.finished_at,

@@ -6,7 +6,7 @@ mod reading;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::tz::TimeZone;
+use jiff::tz::{Offset, TimeZone};
 use serde::{Serialize, Serializer};
 
 pub use self::reading::{Wish, audit};
@@ -15,6 +15,7 @@ use super::gate::Electorate;
 use crate::base::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::id::{ObjectId, PromotionId};
+use crate::base::units::Span;
 use crate::config::{Environment, HistoryMode, Waivable};
 use crate::git::{LinedCommit, Signature, SignatureStatus};
 use crate::store::{ApprovalRecord, CheckPhase, State};
@@ -130,6 +131,8 @@ pub enum Problem {
     GroupSilent(String),
     /// It landed in a time in which nothing may; the window.
     Frozen(String),
+    /// It was not live upstream for as long as the rules want.
+    NotSoaked(Span),
     /// It was verified by other rules than those that were committed.
     OtherRules,
     /// No committed configuration has rules for the environment.
@@ -177,6 +180,7 @@ impl Problem {
             Self::Approvals { .. } => "approvals",
             Self::GroupSilent(_) => "group_silent",
             Self::Frozen(_) => "frozen",
+            Self::NotSoaked(_) => "not_soaked",
             Self::OtherRules => "other_rules",
             Self::NoRules => "no_rules",
             Self::BadSignature => "bad_signature",
@@ -207,6 +211,7 @@ impl Problem {
             Self::Approvals { given, required } => format!("{given} of {required} approvals"),
             Self::GroupSilent(group) => format!("approvals of `{group}` are missing"),
             Self::Frozen(window) => format!("it landed while nothing may: {window}"),
+            Self::NotSoaked(required) => format!("it was not live and verified upstream for {required} before"),
             Self::OtherRules => "it was verified by other rules than those that were committed".to_owned(),
             Self::NoRules => "no committed configuration has rules for this environment".to_owned(),
             Self::BadSignature => "the signature of its entry is bad".to_owned(),
@@ -376,6 +381,9 @@ fn problems_of_landing(evidence: &Evidence<'_>, entry: Attested<'_>) -> Vec<Prob
     if !rules.is_waived(record, Waivable::Freeze) {
         problems.extend(problem_of_freeze(entry.statement, rules.environment));
     }
+    if !rules.is_waived(record, Waivable::Soak) {
+        problems.extend(problem_of_soak(entry.statement, rules.environment));
+    }
     problems
 }
 
@@ -407,11 +415,24 @@ fn problems_of_approvals(statement: &Statement, rules: &Rules<'_>) -> Vec<Proble
     (!is_enough).then_some(too_few).into_iter().chain(missing).collect()
 }
 
-/// Only a window that names its time zone is the same time everywhere.
+/// Windows that name no time zone are meant by the clock of the machine that promoted.
 fn problem_of_freeze(statement: &Statement, environment: &Environment) -> Option<Problem> {
     let at = statement.predicate.time_verified;
-    let frozen = environment.freeze.iter().find(|window| window.has_zone() && window.at(at, &TimeZone::UTC).is_some());
+    let offset = statement.record().utc_offset_seconds.and_then(|seconds| Offset::from_seconds(seconds).ok());
+    let local = offset.map_or(TimeZone::UTC, TimeZone::fixed);
+    let frozen = environment.freeze.iter().find(|window| window.at(at, &local).is_some());
     frozen.map(|window| Problem::Frozen(window.to_string()))
+}
+
+/// A hotfix does not come from upstream, and what a rollback took away has soaked before.
+fn problem_of_soak(statement: &Statement, environment: &Environment) -> Option<Problem> {
+    let record = statement.record();
+    if environment.soak.as_ms() == 0 || record.hotfix.is_some() || record.undoes.is_some() {
+        return None;
+    }
+    let landed_ms = statement.predicate.time_verified.as_millisecond();
+    let has_soaked = |since: Timestamp| since.as_millisecond().saturating_add(environment.soak.as_ms()) <= landed_ms;
+    (!record.live_upstream_since.is_some_and(has_soaked)).then_some(Problem::NotSoaked(environment.soak))
 }
 
 fn problem_of_signature(status: SignatureStatus, is_required: bool) -> Option<Problem> {

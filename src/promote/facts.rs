@@ -139,7 +139,12 @@ async fn is_fix(ctx: &Context, source: ObjectId, undone: Vec<ObjectId>) -> Resul
     Ok(descends.await?)
 }
 
-async fn live_upstream_since(ctx: &Context, environment: &str, source: ObjectId) -> Result<Option<Timestamp>> {
+/// Answers since when a commit is live and verified in what feeds an environment; always, where that is the sandbox.
+pub(super) async fn live_upstream_since(
+    ctx: &Context,
+    environment: &str,
+    source: ObjectId,
+) -> Result<Option<Timestamp>> {
     let Some(upstream) = ctx.config.upstream(environment) else { return Ok(Some(from_ms(0))) };
     let live = ctx.store.live(upstream).await?;
     Ok(live.filter(|live| live.candidate == Some(source)).and_then(|live| live.finished_at))

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attestation::{Known, Moment, Statement, landing_key};
 use super::error::{Error, Result};
-use super::policy;
+use super::{facts, policy};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, SignMode};
@@ -64,6 +64,15 @@ impl Addition {
                 (check, definition)
             })
             .collect();
+        let must_soak = policy.as_ref().is_some_and(|policy| policy.environment.soak.as_ms() > 0);
+        let (live_upstream_since, utc_offset_seconds) = match moment {
+            Moment::Landing => {
+                let since = facts::live_upstream_since(ctx, &promotion.environment, promotion.source).await?;
+                let offset = ctx.clock.zone().to_offset(promotion.updated_at).seconds();
+                (since.filter(|_| must_soak), Some(offset))
+            }
+            Moment::Returning | Moment::Settled => (None, None),
+        };
         let known = Known {
             project: &ctx.config.project,
             branch: &spec.branch,
@@ -72,6 +81,8 @@ impl Addition {
             checks: &checks,
             approvals: &ctx.store.approvals(&promotion.id).await?,
             waivers: &ctx.store.waivers(&promotion.id).await?,
+            live_upstream_since,
+            utc_offset_seconds,
         };
         Ok(Self {
             statement: Statement::new(moment, &known),

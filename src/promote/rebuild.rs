@@ -150,7 +150,7 @@ fn rebuilt(record: &Record, remote: &str) -> Rebuilt {
         finished_at: Some(ended_at(record)),
         watching_until: None,
         hotfix: record.hotfix.clone(),
-        undoes: None,
+        undoes: record.undoes.clone(),
     };
     let place = |(position, check): (usize, &Check)| CheckRecord {
         position: i64::try_from(position).unwrap_or(i64::MAX),

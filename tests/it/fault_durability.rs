@@ -336,11 +336,13 @@ fn empty(sandbox: &Sandbox, object: &str) {
     overwrite(&sandbox.root().join(format!(".git/objects/{}/{}", &id[..2], &id[2..])), b"");
 }
 
+/// What happens, whether the user's commit is whole all the same, and how.
+type Wreck<'a> = (&'a str, bool, &'a dyn Fn(&Sandbox));
+
 #[test]
 fn what_a_power_cut_left_broken_of_a_commit_of_gits_is_mended_by_the_next_start() {
     let develop = |sandbox: &Sandbox| sandbox.root().join(".git/refs/heads/develop");
-    // What happens, and whether the user's commit is whole all the same.
-    let damages: [(&str, bool, &dyn Fn(&Sandbox)); 7] = [
+    let damages: [Wreck<'_>; 7] = [
         ("the branch is empty", true, &|sandbox| overwrite(&develop(sandbox), b"")),
         ("the branch is zeros", true, &|sandbox| overwrite(&develop(sandbox), &[0; 41])),
         ("the branch is gone", true, &|sandbox| std::fs::remove_file(develop(sandbox)).unwrap()),

@@ -65,6 +65,8 @@ pub fn statement(moment: Moment, promotion: &Promotion) -> Statement {
         checks: &[(check, Some(Digest::of(b"make build")))],
         approvals: &[approval],
         waivers: &[],
+        live_upstream_since: None,
+        utc_offset_seconds: None,
     };
     Statement::new(moment, &known)
 }

@@ -18,6 +18,7 @@ struct Tampered {
     check_missing: bool,
     waived: bool,
     frozen: bool,
+    soaked: Option<Soaked>,
     approval: Option<Spoiled>,
     policy: bool,
     no_rules: bool,
@@ -25,6 +26,16 @@ struct Tampered {
     requires_signature: bool,
     verdict: Option<State>,
     live: bool,
+}
+
+/// How long what lands was live upstream, where the rules want ten minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Soaked {
+    Never,
+    TooShort,
+    Enough,
+    AsHotfix,
+    Before,
 }
 
 /// Why an approval does not count.
@@ -48,7 +59,7 @@ fn environment() -> Environment {
                 checks:\n  build: { run: make }\n";
     let mut environment = parse_written(text, "test").unwrap().environments["production"].clone();
     environment.approval = Some(Approval { own: false, ..Approval::default() });
-    environment.waive = vec![Waivable::Checks, Waivable::Freeze];
+    environment.waive = vec![Waivable::Checks, Waivable::Freeze, Waivable::Soak];
     environment
 }
 
@@ -61,6 +72,18 @@ fn spoil(statement: &mut Statement, how: Spoiled) {
         Spoiled::Own => word.person = record.requested_by.clone(),
         Spoiled::Refusal => word.consent = false,
         Spoiled::Missing => record.approvals.clear(),
+    }
+}
+
+fn soak(statement: &mut Statement, how: Soaked) {
+    let landed_ms = statement.predicate.time_verified.as_millisecond();
+    let record = &mut statement.predicate.promotion;
+    match how {
+        Soaked::Never => {}
+        Soaked::TooShort => record.live_upstream_since = Some(from_ms(landed_ms - 599_999)),
+        Soaked::Enough => record.live_upstream_since = Some(from_ms(landed_ms - 600_000)),
+        Soaked::AsHotfix => record.hotfix = Some("fix".to_owned()),
+        Soaked::Before => record.undoes = Some(record.id.clone()),
     }
 }
 
@@ -83,7 +106,7 @@ fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
     }
     if tampered.waived {
         // Approvals may not be waived here.
-        record.waivers.extend(["checks", "freeze", "approval"].map(|gate| Waiver {
+        record.waivers.extend(["checks", "freeze", "soak", "approval"].map(|gate| Waiver {
             gate: gate.to_owned(),
             person: "Bob".to_owned(),
             reason: "flaky".to_owned(),
@@ -95,7 +118,11 @@ fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
     }
     let mut environment = environment();
     if tampered.frozen {
-        environment.freeze = vec!["00:00 - 00:00 UTC".parse().unwrap(), "00:00 - 00:00".parse().unwrap()];
+        environment.freeze = vec!["00:00 - 00:00".parse().unwrap()];
+    }
+    if let Some(soaked) = tampered.soaked {
+        environment.soak = Span::seconds(600);
+        soak(&mut landing, soaked);
     }
     let (groups, authors) = (BTreeMap::new(), BTreeSet::new());
     let digest = Digest::of(if tampered.policy { b"others" } else { b"rules" });
@@ -134,6 +161,7 @@ fn expected(tampered: &Tampered) -> BTreeSet<&'static str> {
         (ruled && (tampered.check_failed || tampered.check_missing) && !tampered.waived, "check"),
         (ruled && tampered.approval.is_some(), "approvals"),
         (ruled && tampered.frozen && !tampered.waived, "frozen"),
+        (ruled && matches!(tampered.soaked, Some(Soaked::Never | Soaked::TooShort)) && !tampered.waived, "not_soaked"),
         (ruled && tampered.policy, "other_rules"),
         (!ruled, "no_rules"),
         (status == SignatureStatus::Bad, "bad_signature"),
@@ -160,10 +188,18 @@ fn tampered() -> impl Strategy<Value = Tampered> {
         Just(SignatureStatus::Unchecked)
     ];
     let verdict = proptest::sample::select(State::ALL.iter().copied().filter(|it| it.is_final()).collect::<Vec<_>>());
+    let soaked = proptest::sample::select(vec![
+        Soaked::Never,
+        Soaked::TooShort,
+        Soaked::Enough,
+        Soaked::AsHotfix,
+        Soaked::Before,
+    ]);
     let rarely = || proptest::bool::weighted(0.15);
     let flags = proptest::collection::vec(rarely(), 12);
-    (flags, proptest::option::of(spoiled), proptest::option::of(status), proptest::option::of(verdict)).prop_map(
-        |(flags, approval, signature, verdict)| Tampered {
+    let whether = proptest::option::weighted(0.3, soaked);
+    (flags, proptest::option::of(spoiled), proptest::option::of(status), proptest::option::of(verdict), whether)
+        .prop_map(|(flags, approval, signature, verdict, soaked)| Tampered {
             no_entry: flags[0],
             tree: flags[1],
             parents: flags[2],
@@ -171,6 +207,7 @@ fn tampered() -> impl Strategy<Value = Tampered> {
             check_missing: flags[4],
             waived: flags[5],
             frozen: flags[11],
+            soaked,
             approval: approval.filter(|_| flags[6]),
             policy: flags[7],
             no_rules: flags[8],
@@ -178,8 +215,7 @@ fn tampered() -> impl Strategy<Value = Tampered> {
             requires_signature: flags[9],
             verdict,
             live: flags[10],
-        },
-    )
+        })
 }
 
 proptest! {
@@ -310,4 +346,17 @@ fn a_commit_that_claims_a_promotion_is_told_with_its_claim() {
         serde_json::to_string(&problems).unwrap(),
         @r#"[{"code":"not_promoted","detail":"it says that promotion zzzzzzzz made it, but the ledger has no entry for it"}]"#
     );
+}
+
+#[test]
+fn a_window_without_a_zone_is_meant_where_it_landed() {
+    // It landed at 00:17 UTC.
+    let mut landing = statement(Moment::Landing, &promotion(State::Landing));
+    let mut frozen = |window: &str, hours: i32| {
+        landing.predicate.promotion.utc_offset_seconds = Some(hours * 3_600);
+        let environment = Environment { freeze: vec![window.parse().unwrap()], ..environment() };
+        problem_of_freeze(&landing, &environment).is_some()
+    };
+    assert!(frozen("02:00 - 03:00", 2) && !frozen("02:00 - 03:00", 0));
+    assert!(frozen("00:00 - 01:00 UTC", 2) && !frozen("02:00 - 03:00 UTC", 2));
 }
