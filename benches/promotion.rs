@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cascade::alert::Alerts;
+use cascade::base::Clock as _;
 use cascade::base::clock::SystemClock;
 use cascade::config::{self, Variables};
 use cascade::context::Context;
@@ -123,8 +124,9 @@ async fn change(ctx: &Context, sample: &Sample, round: usize) {
 
 /// Commits a new file on a branch that no checkout of cascade's has, as somebody else would.
 fn commit_on(root: &Path, branch: &str, round: usize) {
+    let now = SystemClock.now().as_second();
     let stream = format!(
-        "commit refs/heads/{branch}\ncommitter Else <else@localhost> 1700000000 +0000\ndata 7\nHotfix\n\
+        "commit refs/heads/{branch}\ncommitter Else <else@localhost> {now} +0000\ndata 7\nHotfix\n\
          from refs/heads/{branch}^0\nM 100644 inline hotfix-{round}.txt\ndata 4\nfix\n\n"
     );
     let mut import = command(root, &["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().expect("git starts");
