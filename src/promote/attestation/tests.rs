@@ -65,6 +65,7 @@ pub fn statement(moment: Moment, promotion: &Promotion) -> Statement {
         checks: &[(check, Some(Digest::of(b"make build")))],
         approvals: &[approval],
         waivers: &[],
+        from: Some("staging"),
         live_upstream_since: None,
         utc_offset_seconds: None,
     };
