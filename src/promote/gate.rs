@@ -578,6 +578,47 @@ mod tests {
     }
 
     #[test]
+    fn without_an_address_nobody_counts_where_people_must_be_told_apart() {
+        let mut facts = facts();
+        let apart = Approval { own: false, ..Approval::default() };
+        for nameless in ["bob", "bob ", "bob <>"] {
+            facts.approvals = vec![word(nameless, id(2), true, 2_000_000)];
+            facts.approval = Some(Approval::default());
+            assert!(is_open(&facts), "whoever asked may approve as well");
+            facts.approval = Some(apart.clone());
+            assert!(!is_open(&facts), "{nameless}");
+        }
+        facts.approvals = vec![word("Ann <other@example.test>", id(2), true, 2_000_000)];
+        assert!(!is_open(&facts), "of who asked only the name is known");
+        facts.requested_by = "ann <ann@example.test>".to_owned();
+        assert!(is_open(&facts), "a namesake with an address of its own");
+    }
+
+    #[test]
+    fn time_for_approvals_is_over_for_what_lacks_them_only() {
+        let mut facts = facts();
+        let approval = Approval { expires: Span::seconds(1), ..Approval::default() };
+        (facts.approval, facts.proposed_at) = (Some(approval), Some(from_ms(999_001)));
+        assert_eq!(expired(&facts), None);
+        facts.proposed_at = Some(from_ms(999_000));
+        assert_eq!(expired(&facts).as_deref(), Some("nobody approved it within 1s"));
+        assert!(closed_summary(&ask(&facts)).is_some_and(|fact| fact.starts_with("nobody approved it within 1s")));
+        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
+        assert_eq!(expired(&facts), None);
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn what_was_taken_back_upstream_is_closed_whoever_approved() {
+        let mut facts = facts();
+        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
+        let promotion = PromotionId::from_stored("dead");
+        facts.undone_upstream = Some(UndoneUpstream { environment: "staging".to_owned(), promotion, at: from_ms(1) });
+        let told = closed_summary(&ask(&facts));
+        assert_eq!(told.as_deref(), Some("0101010101 was taken back in staging (promotion dead)"));
+    }
+
+    #[test]
     fn hold_after_a_rollback_opens_for_a_fix_and_a_persons_hold_does_not() {
         let mut facts = facts();
         facts.approval = None;
@@ -791,12 +832,12 @@ mod tests {
         ) {
             let mut facts = facts();
             facts.approval = Some(Approval { required, own: false, ..Approval::default() });
-            facts.requested_by = "person0".to_owned();
+            facts.requested_by = "person0@example.test".to_owned();
             facts.approvals = words.iter().enumerate().map(|(index, (person, ours, consent, fresh))| {
                 let candidate = if *ours { id(2) } else { id(7) };
                 let expires_ms = if *fresh { 1_000_001 } else { 1_000_000 };
                 // One word per person: the store keeps the latest.
-                let name = if *person == 0 { "person0".to_owned() } else { format!("p{index}") };
+                let name = if *person == 0 { "person0@example.test".to_owned() } else { format!("p{index}@example.test") };
                 word(&name, candidate, *consent, expires_ms)
             }).collect();
             let valid = words.iter().filter(|(person, ours, consent, fresh)| *person != 0 && *ours && *consent && *fresh);
