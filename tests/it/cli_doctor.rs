@@ -279,7 +279,7 @@ fn scratch_checkouts_that_are_damaged_or_of_no_environment_are_removed() {
     let (staging, gone) = (project.scratch("staging"), project.scratch("gone"));
     assert!(check(&pipeline, &[], "scratch checkouts", (0, "ok")).starts_with("1 can be used"));
     fs::create_dir_all(gone.join("deep")).unwrap();
-    fs::write(staging.join(".git/HEAD"), "").unwrap();
+    fs::write(staging.join("checkout/.git/HEAD"), "").unwrap();
     let held = Lock::take(&project.promotion_lock()).unwrap();
     check(&pipeline, &[], "scratch checkouts", (0, "ok"));
     assert!(gone.exists() && staging.exists(), "a promotion may be using them");
