@@ -36,11 +36,9 @@ impl<'a> Subject<'a> {
     /// What is watched has a scratch checkout of its own: a promotion may use the others meanwhile.
     fn scratch_name(&self) -> String {
         let environment = &self.promotion.environment;
-        // No environment can have such a name.
-        match (self.phase, self.slot) {
-            (CheckPhase::Watch, _) => format!("{environment}/{}", self.phase),
-            (_, 0) => environment.clone(),
-            (_, slot) => format!("{environment}/{slot}"),
+        match self.phase {
+            CheckPhase::Watch => watched_scratch(environment),
+            _ => slot_scratch(environment, self.slot),
         }
     }
 
@@ -52,6 +50,20 @@ impl<'a> Subject<'a> {
         let attempt = if self.attempt == 0 { String::new() } else { format!(".{}", self.attempt) };
         format!("{phase}-{digest}{commit}{attempt}.log")
     }
+}
+
+/// Answers the names of all scratch checkouts that an environment may have, where so many checks run at the same time.
+pub fn scratch_names(environment: &str, slots: usize) -> impl Iterator<Item = String> {
+    (0..slots.max(1)).map(move |slot| slot_scratch(environment, slot)).chain([watched_scratch(environment)])
+}
+
+// No environment can have a name with a slash.
+fn slot_scratch(environment: &str, slot: usize) -> String {
+    if slot == 0 { environment.to_owned() } else { format!("{environment}/{slot}") }
+}
+
+fn watched_scratch(environment: &str) -> String {
+    format!("{environment}/{}", CheckPhase::Watch)
 }
 
 /// Where one check is asked.
