@@ -335,6 +335,44 @@ fn histories_without_a_common_commit_are_not_mixed() {
 }
 
 #[test]
+fn what_the_user_took_out_of_the_branch_is_told_from_the_work_of_others() {
+    let taken_back = |pair: &Pair, theirs| {
+        pair.at.repo.taken_back("develop", theirs).unwrap().map(|taken| (taken.commits, taken.on_top))
+    };
+    for way in [&["reset", "--hard", "HEAD~2"][..], &["commit", "--amend", "-m", "amended"]] {
+        let pair = Pair::new();
+        pair.ours("one", "mine");
+        pair.ours("two", "mine");
+        pair.other.git(&["pull", "-q"]);
+        pair.theirs("other/e", "theirs");
+        let theirs = pair.push();
+        assert_eq!(taken_back(&pair, theirs), None);
+        pair.at.git(way);
+        let commits = if way[0] == "reset" { 2 } else { 1 };
+        assert_eq!(taken_back(&pair, theirs), Some((commits, 1)), "{way:?}");
+        pair.ours("dir/a", "saved since");
+        assert_eq!(taken_back(&pair, theirs), Some((commits, 1)), "{way:?}");
+        pair.at.git(&["merge", "-q", "-m", "merged", &theirs.to_string()]);
+        assert_eq!(taken_back(&pair, theirs), None);
+        pair.theirs("other/f", "theirs");
+        let theirs = pair.push();
+        assert_eq!(taken_back(&pair, theirs), None);
+    }
+}
+
+#[test]
+fn what_was_taken_back_in_several_steps_is_all_the_users() {
+    let pair = Pair::new();
+    pair.ours("one", "mine");
+    pair.ours("two", "mine");
+    let theirs: ObjectId = pair.at.git(&["rev-parse", "HEAD"]).trim().parse().unwrap();
+    pair.at.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    pair.at.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    let taken = pair.at.repo.taken_back("develop", theirs).unwrap().unwrap();
+    assert_eq!((taken.commits, taken.on_top), (2, 0));
+}
+
+#[test]
 fn after_random_edits_of_both_sides_nothing_of_the_sandbox_is_missing() {
     let mut dice = Dice(7);
     for _ in 0..12 {
