@@ -151,6 +151,12 @@ impl<'a> Index<'a> {
         skipped.map(|entry| entry.name.to_vec()).collect()
     }
 
+    /// Answers the paths of which git shall assume that they are unchanged.
+    pub fn assumed(&self) -> HashSet<Vec<u8>> {
+        let assumed = self.iter().filter(|entry| entry.flags & FLAG_ASSUME_VALID != 0);
+        assumed.map(|entry| entry.name.to_vec()).collect()
+    }
+
     fn iter(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
         let (bytes, mut at, end) = (self.bytes, self.entries.start, self.entries.end);
         std::iter::from_fn(move || {
