@@ -279,6 +279,7 @@ impl Sandbox {
     fn recall(&mut self, record: &SandboxRecord) {
         let aside = record.set_aside.iter().cloned();
         self.saved_at = record.saved_at;
+        self.reason = record.reason.clone().filter(|_| record.state == SandboxState::Stopped);
         // Without a remote there is nothing that could be pushed.
         self.push_problem = record.push_problem.clone().filter(|_| self.remote.is_some());
         self.not_saved = aside.map(|(path, reason)| NotSaved { path, reason }).collect();
