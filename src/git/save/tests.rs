@@ -445,7 +445,8 @@ fn of_a_submodule_the_commit_is_saved_and_what_is_in_it_stays() {
     run(at.dir.path(), &["clone", "-q", inner.dir.path().to_str().unwrap(), "sub"]);
     assert!(matches!(at.try_save(hints(&["sub"])).unwrap(), SaveAnswer::Saved(_)));
     for look in [hints(&["sub/file"]), Hints::Everything] {
-        let move_it = ["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "moved"];
+        let move_it =
+            ["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "moved"];
         run(&at.path("sub"), &move_it);
         let head = run(&at.path("sub"), &["rev-parse", "HEAD"]);
         assert_eq!(kinds(&saved(at.try_save(look).unwrap())), [("sub".to_owned(), ChangeKind::Modified)]);

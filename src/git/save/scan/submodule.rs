@@ -14,7 +14,8 @@ use crate::git::save::{Change, ChangeKind};
 use crate::git::tree::{MODE_GITLINK, TreeEntry, split};
 
 /// Why a submodule is not saved of which nothing is there.
-const GONE: &str = "the submodule is not there: `git submodule update` brings it back, `git rm` and a commit take it out";
+const GONE: &str =
+    "the submodule is not there: `git submodule update` brings it back, `git rm` and a commit take it out";
 /// The same where something else is.
 const REPLACED: &str = "something else is in the place of the submodule: `git rm --cached` and a commit take that out";
 
