@@ -29,9 +29,10 @@ pub async fn back_merge(ctx: &Context, environment: &str) -> Result<Option<BackM
     let (spec, _) = environment_of(ctx, environment)?;
     let (branch, sandbox, remote) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
     let (mut past, is_linear) = (Past::of(ctx, environment).await?, spec.history == HistoryMode::Linear);
+    let sign = ctx.config.ledger.sign;
     let found = ctx.git.run(move |repo| {
         let remote = repo.has_remote(&remote).then_some(remote);
-        let tip = match environment_tip(repo, &branch, remote.as_deref())? {
+        let tip = match environment_tip(repo, &branch, remote.as_deref(), sign)? {
             Ok(Some(tip)) => tip,
             Ok(None) => return Ok(Ok(None)),
             Err(different_ways) => return Ok(Err(different_ways)),

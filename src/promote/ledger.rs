@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attestation::{Known, Moment, Statement, landing_key};
 use super::error::{Error, Result};
-use super::{facts, policy};
+use super::{facts, policy, rebuild};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, SignMode};
@@ -140,6 +140,51 @@ impl Addition {
             _ => Sign::IfPossible,
         }
     }
+}
+
+/// Brings in what a remote's ledger has. A rewritten one is not taken over: then only what is here counts.
+pub(super) fn catch_up(repo: &Repo, remote: &str, theirs: Option<ObjectId>, mode: SignMode) -> git::Result<()> {
+    repo.bring_in(remote, theirs, signed_again(repo, mode)).map(drop)
+}
+
+/// Lets the database know what the ledger here has and it lacks: what other machines promoted and took back. Only what
+/// was added since the last time is read.
+///
+/// # Errors
+/// The ledger or the database cannot be read, or the database cannot be written.
+pub(super) async fn take_over(ctx: &Context) -> Result<()> {
+    let known = ctx.store.ledger_tip().await?;
+    let added = ctx.git.run(move |repo| {
+        let Some(tip) = repo.ledger_tip()?.filter(|tip| Some(*tip) != known) else { return Ok(None) };
+        Ok(Some((tip, rebuild::records_since(repo, tip, known)?)))
+    });
+    let Some((tip, records)) = added.await? else { return Ok(()) };
+    let missing = rebuild::lacking(&ctx.store, &records, &ctx.config.remote).await?;
+    rebuild::restore(&ctx.store, &missing, ctx.now()).await?;
+    for (environment, hold) in &missing.holds {
+        tracing::warn!(environment, reason = hold.reason, "another machine rolled back");
+    }
+    Ok(ctx.store.note_ledger_tip(tip).await?)
+}
+
+/// Asks the remote for what its ledger has and lets the database know it, before something that waited goes on. Where the
+/// remote does not answer, what is known here has to do: landing asks it again.
+///
+/// # Errors
+/// As [`take_over`].
+pub(super) async fn learn(ctx: &Context) -> Result<()> {
+    let (remote, branch, mode) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone(), ctx.config.ledger.sign);
+    let asked = ctx.git.run(move |repo| {
+        if !repo.has_remote(&remote) {
+            return Ok(());
+        }
+        let (_, theirs) = repo.remote_tips(&remote, &branch)?;
+        catch_up(repo, &remote, theirs, mode)
+    });
+    if let Err(problem) = asked.await {
+        tracing::warn!(%problem, "what other machines did is not known");
+    }
+    take_over(ctx).await
 }
 
 /// Adds the verdict on a promotion that has ended; done before the end is recorded, so that none is without.

@@ -3,10 +3,10 @@
 use super::drift::{self, Drift, Past};
 use super::error::{Error, Result};
 use super::phase::Event;
-use super::policy;
+use super::{ledger, policy};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::config::{self, Environment, HistoryMode};
+use crate::config::{self, Environment, HistoryMode, SignMode};
 use crate::context::Context;
 use crate::git::{self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
 use crate::store::Promotion;
@@ -103,8 +103,12 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     };
     let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
     let promotion_now = promotion.clone();
-    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, promotion: promotion_now };
-    match ctx.git.run(move |repo| work.plan(repo)).await {
+    let sign = ctx.config.ledger.sign;
+    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, sign, promotion: promotion_now };
+    let planned = ctx.git.run(move |repo| work.plan(repo)).await;
+    // Gates go by what other machines did too.
+    ledger::take_over(ctx).await?;
+    match planned {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
             require_good_rules(ctx, promotion).await
@@ -138,6 +142,8 @@ struct Planner {
     past: Past,
     /// The tree that a rollback took away and this promotion brings back.
     comes_back: Option<ObjectId>,
+    /// How entries of the ledger are signed.
+    sign: SignMode,
     promotion: Promotion,
 }
 
@@ -154,7 +160,7 @@ impl Planner {
                 format!("`{}` is checked out in {place}: switch it to another branch, then promote", self.branch);
             return Ok(Planned::Stopped(Event::Failed(reason)));
         }
-        let tip = match environment_tip(repo, &self.branch, self.promotion.remote.as_deref())? {
+        let tip = match environment_tip(repo, &self.branch, self.promotion.remote.as_deref(), self.sign)? {
             Ok(tip) => tip,
             Err(different_ways) => return Ok(Planned::Stopped(Event::Drifted(different_ways))),
         };
@@ -249,7 +255,7 @@ impl Planner {
 }
 
 /// Answers the commit that an environment is at: the remote's branch where that is ahead of the local one. What the two
-/// have become where they went different ways is answered in words.
+/// have become where they went different ways is answered in words. What the remote's ledger has is brought in with it.
 ///
 /// # Errors
 /// The remote does not answer.
@@ -257,10 +263,12 @@ pub(super) fn environment_tip(
     repo: &Repo,
     branch: &str,
     remote: Option<&str>,
+    sign: SignMode,
 ) -> git::Result<Result<Option<ObjectId>, String>> {
     let local = repo.branch_tip(branch)?;
     let Some(remote) = remote else { return Ok(Ok(local)) };
-    let theirs = repo.remote_tip(remote, branch)?;
+    let (theirs, ledger) = repo.remote_tips(remote, branch)?;
+    ledger::catch_up(repo, remote, ledger, sign)?;
     if theirs.is_some() && theirs != local {
         repo.fetch(remote, branch)?;
     }

@@ -39,6 +39,7 @@ pub async fn roll_back(
             return Ok(recovered);
         }
     }
+    ledger::learn(ctx).await?;
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
         Some(paused) => paused,

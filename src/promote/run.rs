@@ -333,6 +333,9 @@ pub(super) async fn drive(
     mut event: Event,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
+    if event == Event::Begun && matches!(promotion.state, State::Waiting | State::Planned) {
+        ledger::learn(ctx).await?;
+    }
     let mut unwritten = Vec::new();
     loop {
         unwritten.push(advance(ctx, &mut promotion, &event)?);
@@ -358,6 +361,9 @@ pub(super) async fn drive(
 /// The event does not belong there, or the store cannot be written.
 pub(super) async fn end(ctx: &Context, mut promotion: Promotion, event: &Event) -> Result<()> {
     let line = advance(ctx, &mut promotion, event)?;
+    if promotion.state == State::RolledBack {
+        ledger::settle(ctx, &promotion).await?;
+    }
     Ok(ctx.store.record(&promotion, &[line]).await?)
 }
 

@@ -1,16 +1,15 @@
 //! The questions about the ledger of promotions.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::machine::idle;
 use super::{Mode, of_error};
-use crate::base::id::PromotionId;
 use crate::base::units::count;
 use crate::base::{Diagnosis, Timestamp, Verdict};
 use crate::config::Config;
 use crate::git::{Git, Sign};
 use crate::promote::ledger::kept;
-use crate::promote::rebuild::{Missing, missing, records, restore};
+use crate::promote::rebuild::{Missing, lacking, missing, records, restore};
 use crate::store::{Home, LockError, ProjectHome, Store};
 
 const LEDGER: &str = "ledger";
@@ -65,11 +64,13 @@ async fn known(
         true => Some(Store::open(places.home, places.project).await.map_err(store_problem)?),
         false => None,
     };
-    let ids: HashSet<PromotionId> = match &store {
-        Some(store) => store.promotion_ids().await.map_err(store_problem)?,
-        None => HashSet::new(),
+    let missing = match &store {
+        Some(store) => {
+            let lacking = lacking(store, &entries, &config.remote).await;
+            lacking.map_err(|problem| Diagnosis::of_error(LEDGER, &problem))?
+        }
+        None => missing(&entries, &HashMap::new(), &config.remote),
     };
-    let missing = missing(&entries, &ids, &config.remote);
     let diagnosis = match store.filter(|_| mode == Mode::Repair && !missing.is_empty()) {
         Some(store) => repaired(&store, places.project, &missing, now).await,
         None => told(&missing, entries.len()),
