@@ -693,3 +693,42 @@ fn hotfixes_and_branches_without_merges_are_audited_too() {
         pipeline.in_a_clone(&["verify", "production"]).expect_code(1);
     }
 }
+
+#[test]
+fn candidates_and_rollbacks_are_signed_where_git_signs_commits() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    let is_signed = |commit: &str| pipeline.git(&["cat-file", "commit", commit]).contains("gpgsig");
+    assert!(is_signed("staging") && is_signed("main"));
+    pipeline.save_file("site", "two");
+    release(&pipeline);
+    pipeline.cascade(&["rollback", "production"]).expect_code(0);
+    assert!(is_signed("main") && pipeline.git(&["log", "-1", "--format=%s", "main"]).contains("back to"));
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+    pipeline.git(&["config", "user.signingKey", "/no/such/key"]);
+    pipeline.git(&["-c", "commit.gpgSign=false", "commit", "--quiet", "--allow-empty", "-m", "Unsigned"]);
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    let tip = pipeline.tip("staging");
+    let refused = pipeline.promote("staging", 1);
+    assert!(refused.stderr.contains("cannot be signed, as `commit.gpgSign` wants it"), "{refused:?}");
+    assert_eq!(pipeline.tip("staging"), tip);
+}
+
+#[test]
+fn a_signed_candidate_that_was_kept_is_the_same_when_it_is_planned_again() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    let plan = || pipeline.cascade(&["plan", "staging", "--json"]).expect_code(0).json()["candidate"].clone();
+    let first = plan();
+    assert_eq!(plan(), first);
+    pipeline.promote("staging", 0);
+    assert_eq!(pipeline.tip("staging"), first.as_str().unwrap());
+}
