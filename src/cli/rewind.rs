@@ -22,7 +22,7 @@ const LISTED_LIMIT: usize = 20;
 /// # Errors
 /// No such commit, the files changed since then, or something is in the way.
 pub async fn undo(shell: &Shell, args: &Undo) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let commit = match &args.save {
         Some(digits) => commit_named(&ctx, digits).await?,
         None => tip(&ctx).await?,
@@ -39,7 +39,7 @@ pub async fn undo(shell: &Shell, args: &Undo) -> Outcome {
 /// # Errors
 /// No such moment or commit, a path outside the checkout, or something is in the way.
 pub async fn rewind(shell: &Shell, args: &Rewind) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let paths = args.paths.iter().map(|path| inside(shell, ctx.git.root(), path)).collect::<Outcome<Vec<_>>>()?;
     // The top of the checkout is everything.
     let paths = if paths.iter().any(Vec::is_empty) { Vec::new() } else { paths };

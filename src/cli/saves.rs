@@ -21,7 +21,7 @@ struct Entry {
 /// # Errors
 /// The path is outside the checkout; the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Saves) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let path = match &args.path {
         Some(path) => inside(shell, ctx.git.root(), path)?,
         None => Vec::new(),

@@ -54,7 +54,7 @@ struct CommitDocument {
 /// # Errors
 /// No promotion and no commit is called so, or several are; the store or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Show) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let promotion = match ctx.store.promotion(&args.id).await {
         Ok(promotion) => promotion,
         Err(Error::NoSuchPromotion { .. } | Error::AmbiguousPromotion { .. }) => {

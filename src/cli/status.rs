@@ -141,7 +141,7 @@ pub struct Awaited {
 /// # Errors
 /// The store or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Status) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     if args.watch {
         return watch(shell, &ctx).await;
     }
