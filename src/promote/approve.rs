@@ -99,13 +99,17 @@ async fn expired(ctx: &Context, promotion: &Promotion) -> Result<Option<String>>
     Ok(facts(ctx, promotion).await?.as_ref().and_then(gate::expired))
 }
 
-/// Goes on with a promotion whose gates opened meanwhile, and verifies one again that rests unverified; any other is
-/// answered as it is.
+/// Goes on with a promotion whose gates opened meanwhile, takes up one that a crash interrupted, and verifies one again that
+/// rests unverified; any other is answered as it is.
 ///
 /// # Errors
 /// As [`super::promote`].
-pub async fn proceed(ctx: &Context, _lock: &Lock, id: &str, observer: &mut dyn Observer) -> Result<Promotion> {
-    let promotion = ctx.store.promotion(id).await?;
+pub async fn proceed(ctx: &Context, lock: &Lock, id: &str, observer: &mut dyn Observer) -> Result<Promotion> {
+    let mut promotion = ctx.store.promotion(id).await?;
+    if promotion.step.is_some() {
+        recover(ctx, lock, observer).await?;
+        promotion = ctx.store.promotion(id).await?;
+    }
     if promotion.state == State::Waiting || promotion.is_paused() {
         return drive(ctx, promotion, Event::Begun, observer).await;
     }
@@ -130,10 +134,17 @@ pub async fn reject(
 }
 
 async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason: Option<String>) -> Result<()> {
-    let not_waiting = || Error::NotNow {
-        id: promotion.id.to_string(),
-        why: format!("is {}: it does not wait for an answer", promotion.state),
-        hint: Some("see `cascade status`".to_owned()),
+    let not_waiting = || match promotion.state {
+        State::Superseded => Error::Superseded {
+            id: promotion.id.to_string(),
+            environment: promotion.environment.clone(),
+            why: promotion.reason.clone().unwrap_or_else(|| "no reason was recorded".to_owned()),
+        },
+        state => Error::NotNow {
+            id: promotion.id.to_string(),
+            why: format!("is {state}: it does not wait for an answer"),
+            hint: Some("see `cascade status`".to_owned()),
+        },
     };
     let candidate = promotion.candidate.filter(|_| can_be_judged(promotion)).ok_or_else(not_waiting)?;
     let facts = facts(ctx, promotion).await?.ok_or_else(not_waiting)?;

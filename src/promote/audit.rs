@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::{Offset, TimeZone};
 use serde::{Serialize, Serializer};
 
-pub use self::reading::{Wish, audit};
+pub use self::reading::{Wish, audit, chain_problems};
 use super::attestation::{Record, Statement, Word};
 use super::gate::Electorate;
 use crate::base::Timestamp;
@@ -155,6 +155,10 @@ pub enum Problem {
     },
     /// There is no ledger.
     NoLedger,
+    /// An entry that was here is not in the chain any more.
+    Lacking(ObjectId),
+    /// The remote has no ledger any more; where it was.
+    RemovedThere(ObjectId),
     /// An entry cannot be understood.
     Malformed(ObjectId, String),
     /// An entry rests on more than one.
@@ -192,6 +196,8 @@ impl Problem {
             Self::LiveAgain(_) => "live_again",
             Self::NotOnBranch { .. } => "not_on_branch",
             Self::NoLedger => "no_ledger",
+            Self::Lacking(_) => "lacking",
+            Self::RemovedThere(_) => "removed_there",
             Self::Malformed(..) => "malformed",
             Self::NotAChain(_) => "not_a_chain",
             Self::Disorder(..) => "disorder",
@@ -229,6 +235,13 @@ impl Problem {
                 format!("by the ledger it should be at {commit} (promotion {promotion}), which it does not contain")
             }
             Self::NoLedger => "there is no ledger: nothing was promoted yet, or it was removed".to_owned(),
+            Self::Lacking(entry) => {
+                format!(
+                    "it was rewritten or removed here: entry {}, which it had, is not in it any more",
+                    entry.short()
+                )
+            }
+            Self::RemovedThere(entry) => format!("the remote has none any more; it was at {}", entry.short()),
             Self::Malformed(entry, why) => format!("entry {} cannot be understood: {why}", entry.short()),
             Self::NotAChain(entry) => format!("entry {} rests on more than one", entry.short()),
             Self::Disorder(entry, what) => format!("entry {}: {what}", entry.short()),

@@ -58,6 +58,16 @@ pub enum Error {
         /// What to do instead.
         hint: Option<String>,
     },
+    /// A promotion cannot be approved or rejected because something newer came first.
+    #[error("promotion {id} to {environment} does not wait any more, something newer came first: {why}")]
+    Superseded {
+        /// The promotion.
+        id: String,
+        /// The environment that it was for.
+        environment: String,
+        /// What came first.
+        why: String,
+    },
     /// There is nothing to roll back.
     #[error("{environment} has no promotion to roll back")]
     NothingToRollBack {
@@ -187,6 +197,7 @@ impl Kinded for Error {
             | Self::NotAnApprover { .. }
             | Self::NotWaivable { .. }
             | Self::Stopped { .. } => ErrorKind::Denied,
+            Self::Superseded { .. } => ErrorKind::Superseded,
             Self::CannotBringBack { .. } => ErrorKind::Conflict,
             Self::Policy { .. } | Self::OtherSource { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
@@ -204,6 +215,9 @@ impl Kinded for Error {
             Self::UnknownEnvironment { known, .. } => Some(format!("the environments are: {}", known.join(", "))),
             Self::Busy { .. } => Some("wait until it is done (`cascade status --watch`), then try again".to_owned()),
             Self::NotNow { hint, .. } => hint.clone(),
+            Self::Superseded { environment, .. } => {
+                Some(format!("see what waits now: `cascade history {environment}`"))
+            }
             Self::NotAHotfix { environment, .. } => {
                 Some(format!("`cascade promote {environment}` promotes what feeds it"))
             }

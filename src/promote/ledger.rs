@@ -12,14 +12,14 @@ use super::error::{Error, Result};
 use super::{facts, policy, rebuild};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
-use crate::config::{CheckSpec, SignMode};
+use crate::config::{CheckSpec, Config, SignMode};
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
-use crate::git::{self, Lease, NewEntry, Published, Repo, Sign};
+use crate::git::{self, Git, Lease, NewEntry, Published, Repo, Sign};
 use crate::store::{ProjectHome, Promotion, State};
 
 /// A remote that refused the ledger is asked again after this time.
-const REFUSAL_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+const REFUSAL_LASTS: Duration = Duration::from_secs(60 * 60);
 
 /// An entry that is about to be added, with what is to be done with the ledger.
 #[derive(Debug, Clone)]
@@ -223,24 +223,40 @@ pub(super) fn signed_again(repo: &Repo, mode: SignMode) -> Sign {
     }
 }
 
+/// Offers the ledger to a remote again, however lately that refused it.
+///
+/// # Errors
+/// The remote cannot be reached or denies access.
+pub async fn offer_again(git: &Git, config: &Config, home: &ProjectHome, now: Timestamp) -> git::Result<Published> {
+    let (remote, mode) = (config.remote.clone(), config.ledger.sign);
+    let published = git.run(move |repo| repo.push_ledger(&remote, signed_again(repo, mode))).await?;
+    note_at(home, now, &config.remote, &published);
+    Ok(published)
+}
+
 /// Remembers why the ledger stays here, and says so once.
 pub(super) fn note(ctx: &Context, remote: &str, published: Option<&Published>) {
-    let path = ctx.home.ledger_note();
+    if let Some(published) = published {
+        note_at(&ctx.home, ctx.now(), remote, published);
+    }
+}
+
+fn note_at(home: &ProjectHome, now: Timestamp, remote: &str, published: &Published) {
+    let path = home.ledger_note();
     let (reason, refused) = match published {
-        None => return,
-        Some(Published::Along) => {
+        Published::Along => {
             if path.exists() {
                 forget(&path);
             }
             return;
         }
-        Some(Published::Refused(reason)) => (format!("{remote} refuses {}: {reason}", git::LEDGER), true),
-        Some(Published::KeptHere(reason)) => (reason.clone(), false),
+        Published::Refused(reason) => (format!("{remote} refuses {}: {reason}", git::LEDGER), true),
+        Published::KeptHere(reason) => (reason.clone(), false),
     };
-    if kept(&ctx.home).is_none_or(|before| before.reason != reason) {
+    if kept(home).is_none_or(|before| before.reason != reason) {
         tracing::warn!(reason, "the ledger stays on this machine; branches are pushed as before");
     }
-    let kept = Kept { reason, refused, at: ctx.now() };
+    let kept = Kept { reason, refused, at: now };
     // Text always has a JSON form.
     let text = serde_json::to_string(&kept).unwrap_or_default();
     if let Err(problem) = std::fs::write(&path, text) {

@@ -253,13 +253,14 @@ impl Planner {
     fn build(&self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<ObjectId> {
         let source = self.promotion.source;
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
-        repo.build_commit(&NewCommit {
+        let new = NewCommit {
             tree,
             parents: tip.into_iter().chain([source]).collect(),
             message: self.message(&commits),
             // The moment of the wish: planning again after a crash gives the very same commit.
             at: self.promotion.created_at,
-        })
+        };
+        repo.build_users_commit(&new, repo.kept(&self.promotion.id)?)
     }
 
     fn message(&self, commits: &[CommitSummary]) -> String {

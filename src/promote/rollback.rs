@@ -190,8 +190,17 @@ async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId,
         promotion.id
     );
     let at = ctx.now();
-    let build =
-        move |repo: &Repo| repo.build_commit(&NewCommit { tree: repo.tree_of(to)?, parents: vec![from], message, at });
+    let build = move |repo: &Repo| {
+        let new = NewCommit { tree: repo.tree_of(to)?, parents: vec![from], message, at };
+        match repo.build_users_commit(&new, None) {
+            // What is broken does not stay live for want of a signature.
+            Err(refused @ git::Error::CommitNotSigned { .. }) => {
+                tracing::warn!(%refused, "the commit of a rollback is not signed");
+                repo.build_commit(&new)
+            }
+            built => built,
+        }
+    };
     promotion.rollback_commit = Some(ctx.git.run(build).await?);
     Ok(Event::RollbackPlanned)
 }

@@ -417,3 +417,36 @@ fn health_asks_now_and_fails_with_the_check_failed_code() {
     assert_eq!((&down["checks"][0]["name"], &down["checks"][0]["outcome"]), (&"up".into(), &"fail".into()));
     drop(held);
 }
+
+#[test]
+fn any_two_commits_can_be_compared_and_any_one_shown_by_whatever_names_it() {
+    let sandbox = pipeline();
+    sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    let history = sandbox.cascade(&["history", "staging", "--json"]).expect_code(0).json();
+    let id = history[0]["id"].as_str().unwrap().to_owned();
+    sandbox.git(&["tag", "-a", "-m", "First", "v1", "develop"]);
+    sandbox.write("later", "x\n");
+    sandbox.commit("Add later");
+    let develop = sandbox.git(&["rev-parse", "develop"]);
+    let candidate = sandbox.git(&["rev-parse", "refs/heads/staging"]);
+    for from in ["staging", &id, "v1", "develop~1", &candidate[..9]] {
+        for to in ["develop", "HEAD", "", &develop] {
+            let range = format!("{from}..{to}");
+            let document = sandbox.cascade(&["diff", &range, "--json"]).expect_code(0).json();
+            assert_eq!(document["files"][0]["path"], "later", "{range}: {document:#}");
+            assert_eq!(document["to"], develop.as_str(), "{range}");
+        }
+    }
+    let same = sandbox.cascade(&["diff", "staging..v1"]).expect_code(0);
+    assert!(same.stderr.contains("staging and v1 have the same content"), "{same:?}");
+    for name in ["HEAD", "develop", "refs/heads/develop", &develop] {
+        assert!(sandbox.cascade(&["show", name]).expect_code(0).stdout.contains("Add later"), "{name}");
+    }
+    assert!(sandbox.cascade(&["show", "v1"]).expect_code(0).stdout.starts_with("commit "));
+    for hostile in ["nosuch..develop", "develop..\u{1b}[31m", "HEAD..--output=x", "HEAD...develop", "v1..HEAD:later"] {
+        let refused = sandbox.cascade(&["diff", hostile]).expect_code(2);
+        assert!(refused.stderr.contains("there is no ") && !refused.stderr.contains('\u{1b}'), "{refused:?}");
+    }
+    sandbox.cascade(&["show", "--", "--output=x"]).expect_code(2);
+    sandbox.cascade(&["show", "HEAD^{tree}"]).expect_code(2);
+}

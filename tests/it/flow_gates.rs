@@ -1,5 +1,6 @@
 //! Gates: rules that a change cannot weaken, candidates that are approved before, freezes, waivers and who may approve.
 
+use std::process::Stdio;
 use std::sync::Arc;
 
 use cascade::base::clock::ManualClock;
@@ -60,6 +61,23 @@ fn a_planned_candidate_is_approved_before_and_lands_as_it_is() {
 }
 
 #[test]
+fn an_approval_of_what_was_superseded_says_by_what() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    let old = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+    pipeline.save_file("a", "2");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    let new = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+    for word in ["approve", "reject"] {
+        told(&pipeline.cascade(&[word, &old]).expect_code(7), &format!("superseded by promotion {new}"));
+    }
+    assert_eq!(pipeline.newest("production")["state"], "waiting");
+}
+
+#[test]
 fn a_plan_is_void_once_there_is_something_newer() {
     let pipeline = Pipeline::new(false, APPROVED, "");
     let (first, candidate) = pipeline.plan("staging");
@@ -68,8 +86,8 @@ fn a_plan_is_void_once_there_is_something_newer() {
     pipeline.promote("staging", 3);
     assert_eq!(pipeline.cascade(&["show", &first, "--json"]).json()["state"], "superseded");
     assert_ne!(pipeline.tip("staging"), candidate);
-    let late = pipeline.cascade(&["approve", &first]).expect_code(2);
-    told(&late, "does not wait for an answer");
+    let late = pipeline.cascade(&["approve", &first]).expect_code(7);
+    told(&late, "something newer came first");
 }
 
 #[test]
@@ -402,4 +420,24 @@ fn what_nobody_approved_in_time_cannot_be_approved_any_more() {
         assert_eq!(late.state.as_str(), "expired");
     });
     assert_eq!(pipeline.tip("staging"), before);
+
+#[test]
+fn whoever_waits_is_told_how_it_ended_after_somebody_else_approved() {
+    for (verdict, code) in [("true", 0), ("false", 6)] {
+        let environments = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, approval: { required: 1 }, verify: [slow] }
+";
+        // Longer than the pause between two looks of whoever waits.
+        let check = format!("\n  slow: {{ run: \"sleep 5; {verdict}\", every: 10ms, failures: 1 }}");
+        let pipeline = Pipeline::new(true, environments, &check);
+        pipeline.save_file("a", "1");
+        pipeline.promote("staging", 0);
+        let mut waiting = pipeline.command(env!("CARGO_BIN_EXE_cascade"), &["promote", "production", "--wait"]);
+        let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        pipeline.until("it waits", || pipeline.newest("production")["state"] == "waiting");
+        pipeline.cascade(&["approve"]).expect_code(code);
+        let ended = waiting.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
 }

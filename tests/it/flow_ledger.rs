@@ -399,7 +399,7 @@ fn where_the_remote_refuses_the_ledger_the_environment_lands_and_it_is_told_once
 }
 
 #[test]
-fn a_remote_that_refused_the_ledger_is_offered_it_again_a_day_later() {
+fn a_remote_that_refused_the_ledger_is_offered_it_again_an_hour_later() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.write_program("../origin.git/hooks/update", REFUSING);
     std::fs::remove_file(pipeline.root().join(".git/hooks/pre-push")).unwrap();
@@ -420,13 +420,90 @@ fn a_remote_that_refused_the_ledger_is_offered_it_again_a_day_later() {
     pipeline.save_file("site", "two");
     promote();
     assert_eq!(pipeline.remote_ledger(), "", "not asked again so soon");
-    clock.advance_ms(24 * 60 * 60 * 1_000);
+    clock.advance_ms(60 * 60 * 1_000);
     pipeline.save_file("site", "three");
     promote();
     assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", LEDGER]));
     assert_eq!(keys(&pipeline).len(), 6);
     let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
     assert!(status["ledger"]["kept_here"].is_null(), "{status:#}");
+}
+
+#[test]
+fn doctor_offers_the_ledger_again_to_a_remote_that_refused_it() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.write_program("../origin.git/hooks/update", REFUSING);
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["doctor"]).expect_code(1);
+    std::fs::remove_file(pipeline.root().join("../origin.git/hooks/update")).unwrap();
+    pipeline.cascade(&["doctor", "--dry-run"]).expect_code(1);
+    assert_eq!(pipeline.remote_ledger(), "", "a look changes nothing");
+    let mended = pipeline.cascade(&["doctor"]).expect_code(0);
+    assert!(mended.stdout.contains("origin has it again"), "{mended:?}");
+    assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", LEDGER]));
+    pipeline.cascade(&["doctor", "--dry-run"]).expect_code(0);
+}
+
+#[test]
+fn doctor_tells_of_a_ledger_that_is_not_what_it_was() {
+    const TRACKED: &str = "refs/cascade/remotes/origin/ledger";
+    let broken = |break_it: &dyn Fn(&Pipeline), words: &str| {
+        let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+        release(&pipeline);
+        pipeline.save_file("site", "two");
+        pipeline.promote("staging", 0);
+        pipeline.cascade(&["doctor"]).expect_code(0);
+        break_it(&pipeline);
+        let told = pipeline.cascade(&["doctor"]).expect_code(1);
+        assert!(told.stdout.contains(words), "{words}: {told:?}");
+    };
+    let take = |pipeline: &Pipeline, references: &[&str]| {
+        pipeline.git(&["fetch", "--quiet", "origin", LEDGER]);
+        references.iter().for_each(|reference| drop(pipeline.git(&["update-ref", reference, "FETCH_HEAD"])));
+    };
+    let rewrite = |pipeline: &Pipeline| rewrite_newest(pipeline, "\"reason\": null", "\"reason\": \"another\"", 2);
+    broken(
+        &|pipeline| drop(pipeline.git(&["update-ref", LEDGER, &format!("{LEDGER}~2")])),
+        "rewritten or removed here",
+    );
+    broken(
+        &|pipeline| {
+            rewrite(pipeline);
+            take(pipeline, &[LEDGER]);
+        },
+        "rewritten or removed here",
+    );
+    broken(
+        &|pipeline| {
+            rewrite_newest(pipeline, "\"consent\": true", "\"consent\": false", 2);
+            take(pipeline, &[]);
+        },
+        "the remote's was rewritten",
+    );
+    broken(
+        &|pipeline| drop(pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")])),
+        "none any more",
+    );
+    broken(
+        &|pipeline| {
+            pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")]);
+            pipeline.git(&["update-ref", "-d", LEDGER]);
+            pipeline.git(&["update-ref", "-d", TRACKED]);
+        },
+        "rewritten or removed here",
+    );
+    broken(
+        &|pipeline| {
+            rewrite_newest(
+                pipeline,
+                "\"resourceUri\": \"cascade:shop/production\"",
+                "\"resourceUri\": \"cascade:shop/qa\"",
+                2,
+            );
+            take(pipeline, &[LEDGER, TRACKED]);
+        },
+        "contradicts itself",
+    );
 }
 
 #[test]
@@ -635,4 +712,43 @@ fn hotfixes_and_branches_without_merges_are_audited_too() {
         pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!("{forged}:main")]);
         pipeline.in_a_clone(&["verify", "production"]).expect_code(1);
     }
+}
+
+#[test]
+fn candidates_and_rollbacks_are_signed_where_git_signs_commits() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    let is_signed = |commit: &str| pipeline.git(&["cat-file", "commit", commit]).contains("gpgsig");
+    assert!(is_signed("staging") && is_signed("main"));
+    pipeline.save_file("site", "two");
+    release(&pipeline);
+    pipeline.cascade(&["rollback", "production"]).expect_code(0);
+    assert!(is_signed("main") && pipeline.git(&["log", "-1", "--format=%s", "main"]).contains("back to"));
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+    pipeline.git(&["config", "user.signingKey", "/no/such/key"]);
+    pipeline.git(&["-c", "commit.gpgSign=false", "commit", "--quiet", "--allow-empty", "-m", "Unsigned"]);
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    let tip = pipeline.tip("staging");
+    let refused = pipeline.promote("staging", 1);
+    assert!(refused.stderr.contains("cannot be signed, as `commit.gpgSign` wants it"), "{refused:?}");
+    assert_eq!(pipeline.tip("staging"), tip);
+}
+
+#[test]
+fn a_signed_candidate_that_was_kept_is_the_same_when_it_is_planned_again() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    let plan = || pipeline.cascade(&["plan", "staging", "--json"]).expect_code(0).json()["candidate"].clone();
+    let first = plan();
+    assert_eq!(plan(), first);
+    pipeline.promote("staging", 0);
+    assert_eq!(pipeline.tip("staging"), first.as_str().unwrap());
 }

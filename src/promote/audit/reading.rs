@@ -53,6 +53,53 @@ pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
     Ok(report)
 }
 
+/// Lists what is wrong with the chain as such: by its entries, by what the remote has and had, and by the entry `known` up
+/// to which the database took it over. No release is looked at, and nothing is brought in.
+///
+/// # Errors
+/// The repository cannot be read.
+pub fn chain_problems(repo: &Repo, config: &Config, known: Option<ObjectId>) -> git::Result<Vec<Problem>> {
+    let remote = remote_of(repo, config);
+    let theirs = repo.remote_ledger(remote)?;
+    let mut problems = match repo.ledger_tip()? {
+        // Where nobody promoted yet there is none, and nothing is wrong.
+        None => Vec::new(),
+        Some(_) => Ledger::read(repo, config)?.problems,
+    };
+    for entry in theirs.into_iter().chain(known) {
+        let problem = Problem::Lacking(entry);
+        if !problems.contains(&problem) && !has_entry(repo, entry)? {
+            problems.push(problem);
+        }
+    }
+    // A remote that does not answer is told elsewhere.
+    let Some((before, Ok((_, now)))) = theirs.map(|before| (before, repo.remote_tips(remote, &config.sandbox.branch)))
+    else {
+        return Ok(problems);
+    };
+    problems.extend(match now {
+        None => Some(Problem::RemovedThere(before)),
+        // What is not here yet cannot be compared: it is when it is brought in.
+        Some(now) if repo.has_commit(now) && !repo.is_ancestor(before, now)? => {
+            Some(Problem::Rewritten { before, now })
+        }
+        Some(_) => None,
+    });
+    Ok(problems)
+}
+
+/// Answers whether the chain has an entry, or one that says the very same on top of other machines' entries.
+fn has_entry(repo: &Repo, entry: ObjectId) -> git::Result<bool> {
+    let Some(tip) = repo.ledger_tip()? else { return Ok(false) };
+    let statement = if repo.has_commit(entry) { repo.statement_of(entry)? } else { None };
+    let mut found = false;
+    repo.walk_ledger(&[tip], &mut |at| {
+        found = at.id == entry || (statement.is_some() && repo.statement_of(at.id)? == statement);
+        Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(found)
+}
+
 /// Answers the remote to ask: the one of the configuration, else the one that git gives to a clone.
 fn remote_of<'a>(repo: &Repo, config: &'a Config) -> &'a str {
     if repo.has_remote(&config.remote) { &config.remote } else { CLONES_REMOTE }
