@@ -177,8 +177,9 @@ impl Repo {
                 // What goes makes room for what comes.
                 let (gone, put): (Vec<_>, Vec<_>) = other.iter().partition(|(_, edit)| edit.is_none());
                 let paths = gone.into_iter().chain(put);
-                let mut merged =
-                    paths.into_iter().try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))?;
+                let mut merged = paths
+                    .into_iter()
+                    .try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))?;
                 merged.lost.sort();
                 merge.pack.finish()?;
                 Ok(merged)
