@@ -420,6 +420,7 @@ fn what_nobody_approved_in_time_cannot_be_approved_any_more() {
         assert_eq!(late.state.as_str(), "expired");
     });
     assert_eq!(pipeline.tip("staging"), before);
+}
 
 #[test]
 fn whoever_waits_is_told_how_it_ended_after_somebody_else_approved() {

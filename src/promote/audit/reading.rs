@@ -66,11 +66,18 @@ pub fn chain_problems(repo: &Repo, config: &Config, known: Option<ObjectId>) -> 
         None => Vec::new(),
         Some(_) => Ledger::read(repo, config)?.problems,
     };
-    for entry in theirs.into_iter().chain(known) {
-        let problem = Problem::Lacking(entry);
-        if !problems.contains(&problem) && !has_entry(repo, entry)? {
-            problems.push(problem);
-        }
+    // Whatever was fetched or pushed is in the chain as it is; what was taken over before may be there anew, on top of that.
+    let tip = repo.ledger_tip()?;
+    let is_there =
+        |entry| -> git::Result<bool> { Ok(tip.map(|tip| repo.is_ancestor(entry, tip)).transpose()?.unwrap_or(false)) };
+    if let Some(entry) = theirs
+        && !is_there(entry)?
+    {
+        problems.push(Problem::Lacking(entry));
+    } else if let Some(entry) = known
+        && !has_entry(repo, entry)?
+    {
+        problems.push(Problem::Lacking(entry));
     }
     // A remote that does not answer is told elsewhere.
     let Some((before, Ok((_, now)))) = theirs.map(|before| (before, repo.remote_tips(remote, &config.sandbox.branch)))
