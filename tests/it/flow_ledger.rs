@@ -195,7 +195,7 @@ fn a_direct_push_that_came_back_through_the_pipeline_is_no_problem_any_more() {
     assert!(on_its_way.stderr.contains("cascade back-merge ENV"), "{on_its_way:?}");
     pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
     release(&pipeline);
-    let after = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let after = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
     assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
 }
