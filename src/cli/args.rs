@@ -185,9 +185,9 @@ pub struct Status {
 /// Options of `report`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Report {
-    /// Where the page goes; `-` is stdout
-    #[arg(short, long, value_name = "FILE", default_value = "cascade-report.html")]
-    pub output: PathBuf,
+    /// Where the page goes; `-` is stdout [default: beside cascade's own files on a terminal, else stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Since when promotions count: "2026-11-01", "4 weeks ago"
     #[arg(long, value_name = "WHEN", default_value = "90 days ago")]
     pub since: String,

@@ -191,7 +191,7 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
         return Ok(());
     }
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
-    shell.ui.success(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
+    shell.ui.answer(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
     // Who is not at this terminal learns too what a hotfix asks for. What has landed has, whatever comes of this.
     if promotion.hotfix.is_some()
         && let Err(problem) = promote::rehearse::rehearse(ctx, None).await
@@ -204,7 +204,7 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
         shell.ui.note(&format!("{fact}: its next promotion would stop"));
     }
     if let Some(next) = lacking.and_then(|lacking| lacking.next).or_else(downstream) {
-        shell.ui.line(&format!("next: {next}"));
+        shell.ui.hint(&format!("next: {next}"));
     }
     tell_watch(shell, ctx, promotion)
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::escape::{shell_word, shown};
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 
@@ -30,7 +31,23 @@ pub enum Error {
         /// The checkout.
         path: PathBuf,
     },
-    /// The repository uses a format that libgit2 cannot read, or belongs to somebody else.
+    /// The repository keeps its objects or references in a way that libgit2 cannot read.
+    #[error("cascade does not support {what}, as {} has it", .path.display())]
+    Format {
+        /// Where the repository is.
+        path: PathBuf,
+        /// The way.
+        what: &'static str,
+        /// How to make a repository that is supported.
+        instead: &'static str,
+    },
+    /// The repository belongs to somebody else.
+    #[error("{} belongs to another user", .path.display())]
+    Foreign {
+        /// Its top.
+        path: PathBuf,
+    },
+    /// The repository has something else that libgit2 cannot read.
     #[error("{} cannot be opened: {reason}", .path.display())]
     Unsupported {
         /// The repository.
@@ -220,6 +237,8 @@ impl Kinded for Error {
             Self::NotARepository { .. }
             | Self::Bare { .. }
             | Self::NoCommits { .. }
+            | Self::Format { .. }
+            | Self::Foreign { .. }
             | Self::Unsupported { .. }
             | Self::BranchMissing { .. }
             | Self::BranchUnknown { .. }
@@ -244,6 +263,11 @@ impl Kinded for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Foreign { path } => {
+                let path = shell_word(&shown(path.as_os_str().as_encoded_bytes()));
+                return Some(format!("if you trust it: `git config --global --add safe.directory {path}`"));
+            }
+            Self::Format { instead, .. } => instead,
             Self::SavesLost { durable, .. } => {
                 return Some(format!(
                     "`cascade doctor` goes back to the newest save that is whole ({} at the least)",

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use super::board::Board;
 use super::{Follower, News};
 use crate::alert::Alert;
+use crate::base::escape::shell_word;
 use crate::base::id::ObjectId;
 use crate::base::retry::{Backoff, jitter};
 use crate::base::units::count;
@@ -302,8 +303,9 @@ impl Work {
         let (remote, branch) = (&self.ctx.config.remote, &self.ctx.config.sandbox.branch);
         match error.kind() {
             ErrorKind::Superseded => format!(
-                "{remote}/{branch} has commits that this sandbox lacks: bring them in with `git pull --rebase {remote} \
-                 {branch}`"
+                "{remote}/{branch} has commits that this sandbox lacks: bring them in with `git pull --rebase {} {}`",
+                shell_word(remote),
+                shell_word(branch)
             ),
             _ => error.to_string(),
         }

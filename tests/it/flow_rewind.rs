@@ -149,3 +149,19 @@ fn on_a_branch_without_configuration_the_pipeline_is_shown_by_that_of_another() 
     assert!(status.stderr.contains("cascade-sync.yaml does not exist"), "{status:#?}");
     watched.cascade(&["promote", "staging"]).expect_code(2);
 }
+
+#[test]
+fn paths_that_never_were_are_misspelled_and_those_that_were_are_not() {
+    let watched = history();
+    for words in [&["saves", "nosuch"][..], &["rewind", "nosuch", "--to", "1 minute ago"]] {
+        let refused = watched.cascade(words).expect_code(2);
+        assert!(refused.stderr.contains("nosuch is not in the checkout, and no save ever had it"), "{refused:#?}");
+    }
+    watched.write("fresh", "x\n");
+    assert!(watched.cascade(&["saves", "fresh"]).expect_code(0).stderr.contains("it was never saved"));
+    std::fs::remove_file(watched.root().join("dir/page")).unwrap();
+    watched.commit("gone");
+    watched.cascade(&["saves", "dir/page"]).expect_code(0);
+    watched.cascade(&["rewind", "dir/page", "--to", "1 minute ago"]).expect_code(0);
+    assert_eq!(watched.read("dir/page"), "three\n");
+}
