@@ -374,7 +374,7 @@ pub struct History {
 /// Options of `show`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Show {
-    /// The promotion, as `cascade history` lists it, or the beginning of a commit's name
+    /// The promotion, as `cascade history` lists it, or a commit: a branch, a tag, an environment, `HEAD~2`
     #[arg(value_name = "ID")]
     pub id: String,
 }
@@ -393,9 +393,9 @@ pub struct Verify {
 /// Options of `diff`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Diff {
-    /// Name of the environment
-    #[arg(value_name = "ENV")]
-    pub environment: String,
+    /// Name of the environment; or two of environments, promotions and commits, with `..` between them
+    #[arg(value_name = "ENV|A..B")]
+    pub what: String,
     /// List files and counts of lines only
     #[arg(long)]
     pub stat: bool,

@@ -27,6 +27,7 @@ mod plan;
 mod progress;
 mod promote;
 mod report;
+mod revision;
 mod rewind;
 mod rollback;
 mod saves;

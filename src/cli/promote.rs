@@ -162,11 +162,10 @@ async fn wait_for_gates(shell: &Shell, ctx: &Context, waiting: &Promotion) -> Ou
     loop {
         tokio::time::sleep(WAIT_POLL).await;
         let current = ctx.store.promotion(waiting.id.as_str()).await?;
-        if current.state != State::Waiting {
-            return Ok(current);
-        }
-        let findings = promote::findings(ctx, &current).await?;
-        if findings.iter().all(|finding| finding.open) {
+        let goes_on = current.state != State::Waiting
+            || promote::findings(ctx, &current).await?.iter().all(|finding| finding.open);
+        if goes_on {
+            // Whoever goes on with it already holds the lock until it rests.
             let lock = promote::lock(ctx, true).await?;
             let mut progress = Progress::new(&shell.ui);
             return Ok(promote::approve::proceed(ctx, &lock, current.id.as_str(), &mut progress).await?);

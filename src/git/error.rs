@@ -139,6 +139,12 @@ pub enum Error {
         /// Why not, escaped.
         reason: String,
     },
+    /// Git is told to sign commits, and this one cannot be signed.
+    #[error("its commit cannot be signed, as `commit.gpgSign` wants it: {reason}")]
+    CommitNotSigned {
+        /// Why not, escaped.
+        reason: String,
+    },
     /// The git program is not installed.
     #[error("the git program was not found")]
     ProgramMissing,
@@ -239,7 +245,10 @@ impl Kinded for Error {
             | Self::InvalidBranch { .. } => ErrorKind::Usage,
             Self::RefMoved { .. } | Self::RemoteMoved { .. } => ErrorKind::Superseded,
             Self::MergeConflict { .. } => ErrorKind::Conflict,
-            Self::RemoteRefused { .. } | Self::RemoteDenied { .. } | Self::NotSigned { .. } => ErrorKind::Denied,
+            Self::RemoteRefused { .. }
+            | Self::RemoteDenied { .. }
+            | Self::NotSigned { .. }
+            | Self::CommitNotSigned { .. } => ErrorKind::Denied,
             Self::Locked { .. }
             | Self::RemoteUnavailable { .. }
             | Self::ProgramMissing
@@ -276,6 +285,7 @@ impl Kinded for Error {
             Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
             Self::IndexDamaged { .. } => "run `cascade doctor`: it makes the index again, or says what to do first",
+            Self::CommitNotSigned { .. } => "see that `git commit -S` works here, or unset `commit.gpgSign`",
             Self::NotSigned { .. } => "see that `git commit -S` works here, or set `ledger: { sign: auto }`",
             Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
             _ => return None,

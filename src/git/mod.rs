@@ -42,10 +42,12 @@ pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signat
 pub use lineage::RESTORES_TRAILER;
 pub use lookup::LookedUp;
 pub use merge::{HOTFIX_TRAILER, ROLLBACK_TRAILER};
+pub use moves::TakenBack;
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{
     Change, ChangeKind, Clash, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
     RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside,
 };
+pub use scratch::Checkout;
 pub use setup::Setup;

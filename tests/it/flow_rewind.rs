@@ -52,6 +52,7 @@ fn a_path_goes_back_to_a_moment_and_forward_again() {
     watched.cascade(&moment).expect_code(0);
     assert_eq!((watched.read("dir/page").as_str(), watched.read("dir/only three").as_str()), ("two\n", "x\n"));
     assert_eq!(watched.git(&["rev-parse", "HEAD^"]), tip);
+    assert!(watched.git(&["log", "-1", "--format=%b"]).starts_with("M dir/page (4 B)\n"));
     assert_eq!(watched.git(&["status", "--porcelain"]), "");
     watched.cascade(&["undo"]).expect_code(0);
     assert_eq!(watched.read("dir/page"), "three\n");
