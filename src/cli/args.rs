@@ -180,6 +180,9 @@ pub struct Status {
     /// Keep showing, and follow changes until Ctrl-C
     #[arg(long)]
     pub watch: bool,
+    /// List every path that is not saved, not only the first few
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Options of `report`.
@@ -363,6 +366,9 @@ pub struct History {
     /// List at most N promotions
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+    /// Also those that found nothing to promote
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// Options of `show`.

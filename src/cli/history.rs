@@ -120,7 +120,11 @@ pub async fn run(shell: &Shell, args: &History) -> Outcome {
     if let Some(name) = environment {
         standing::known(&ctx, name)?;
     }
-    let promotions = ctx.store.promotions(environment, i64::from(args.limit)).await?;
+    let limit = i64::from(args.limit);
+    let promotions = match args.all {
+        true => ctx.store.promotions(environment, limit).await?,
+        false => ctx.store.attempts(environment, limit).await?,
+    };
     if shell.ui.is_json() {
         let mut entries = Vec::with_capacity(promotions.len());
         for promotion in &promotions {

@@ -17,13 +17,13 @@ const NOT_SAVED_LIMIT: usize = 5;
 
 type Line = Vec<Cell>;
 
-/// Draws the pipeline.
+/// Draws the pipeline; of what is not saved `everything`, or the first few paths.
 #[must_use]
-pub fn draw(document: &Document, now: Timestamp) -> Vec<Line> {
+pub fn draw(document: &Document, everything: bool, now: Timestamp) -> Vec<Line> {
     let root_width = WIDTH.saturating_sub(document.project.chars().count() + 2);
     let root = Cell::new(format!("  {}", words::cut(&document.root, root_width)), Tone::Dim);
     let mut lines = vec![vec![Cell::new(&document.project, Tone::Strong), root], Vec::new()];
-    lines.extend(sandbox(&document.sandbox, now));
+    lines.extend(sandbox(&document.sandbox, everything, now));
     for (index, environment) in document.environments.iter().enumerate() {
         let above = index.checked_sub(1).map_or(&document.sandbox.branch, |above| &document.environments[above].name);
         lines.extend(arrow(environment, above));
@@ -40,7 +40,7 @@ pub fn draw(document: &Document, now: Timestamp) -> Vec<Line> {
     lines
 }
 
-fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
+fn sandbox(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<Line> {
     let (mark, tone) = match (sandbox.state, sandbox.is_silent) {
         (_, true) => ("?", Tone::Warn),
         (SandboxState::Watching, _) => ("●", Tone::Good),
@@ -57,13 +57,7 @@ fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
         tell("saves reach the disk seconds later (durability: fast)", Tone::Dim);
     }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
-    for path in sandbox.not_saved.iter().take(NOT_SAVED_LIMIT) {
-        tell(&format!("not saved: {} ({})", path.path, path.reason), Tone::Warn);
-    }
-    let rest = sandbox.not_saved.len().saturating_sub(NOT_SAVED_LIMIT);
-    if rest > 0 {
-        tell(&format!("and {rest} more"), Tone::Warn);
-    }
+    not_saved(sandbox, everything).iter().for_each(|line| tell(line, Tone::Warn));
     if let Some(reason) = &sandbox.limited {
         tell(&format!("looks at everything each minute: {reason}"), Tone::Warn);
     }
@@ -73,6 +67,14 @@ fn sandbox(sandbox: &Sandbox, now: Timestamp) -> Vec<Line> {
         tell(&format!("staged by you, not committed: {first}{others}"), Tone::Dim);
     }
     lines
+}
+
+fn not_saved(sandbox: &Sandbox, everything: bool) -> Vec<String> {
+    let limit = if everything { usize::MAX } else { NOT_SAVED_LIMIT };
+    let listed = sandbox.not_saved.iter().take(limit);
+    let rest = sandbox.not_saved.len().saturating_sub(limit);
+    let rest = (rest > 0).then(|| format!("and {rest} more: `cascade status --all`"));
+    listed.map(|path| format!("not saved: {} ({})", path.path, path.reason)).chain(rest).collect()
 }
 
 fn saves(sandbox: &Sandbox, now: Timestamp) -> String {
@@ -104,7 +106,7 @@ fn stage(environment: &Environment, now: Timestamp, is_last: bool) -> Vec<Line> 
     let (mark, tone) = words::mark(environment.health);
     let place = place(&environment.branch, words::brief(environment.commit));
     let live = match &standing.live {
-        None => Cell::new("never promoted", Tone::Dim),
+        None => Cell::new(standing.why_nothing_is_live(), Tone::Dim),
         Some(live) => {
             let at = live.finished_at.unwrap_or(live.updated_at);
             Cell::new(format!("promoted {}", words::age(now, at)), Tone::Plain)

@@ -6,7 +6,7 @@ use super::{Failure, Outcome, Shell, plan, service, standing, words};
 use crate::base::ErrorKind;
 use crate::base::units::count;
 use crate::context::Context;
-use crate::promote::{self, Gate, Request, Source, culprit, watch};
+use crate::promote::{self, Finding, Gate, Request, Source, culprit, watch};
 use crate::store::{CheckPhase, Lock, Promotion, State};
 
 /// Pause between two looks at closed gates with `--wait`.
@@ -243,16 +243,23 @@ async fn failed_kind(ctx: &Context, promotion: &Promotion) -> Outcome<ErrorKind>
     Ok(if failed { ErrorKind::CheckFailed } else { ErrorKind::Denied })
 }
 
+/// Says what opens the gates that are closed: where they are several, a line with its name for each.
+fn ways_through(findings: &[Finding]) -> String {
+    let closed: Vec<&Finding> = findings.iter().filter(|finding| !finding.open).collect();
+    let clears = |finding: &&Finding| Some((finding.gate, finding.clears.clone()?));
+    let ways: Vec<(Gate, String)> = closed.iter().filter_map(clears).collect();
+    match ways.as_slice() {
+        [(_, only)] if closed.len() == 1 => only.clone(),
+        several => several.iter().map(|(gate, clears)| format!("\n    {}: {clears}", gate.as_str())).collect(),
+    }
+}
+
 async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
     let (environment, id) = (&promotion.environment, &promotion.id);
     Ok(match promotion.state {
-        State::Waiting | State::Verifying => {
-            let findings = promote::findings(ctx, promotion).await?;
-            let clears: Vec<String> = findings.into_iter().filter_map(|finding| finding.clears).collect();
-            clears.join("; ")
-        }
+        State::Waiting | State::Verifying => ways_through(&promote::findings(ctx, promotion).await?),
         State::RolledBack => format!(
-            "the environment is held: save a fix and promote it, or `cascade resume {environment}`; details: `cascade show {id}`"
+            "the environment is held until a fix is promoted: save it, then `cascade promote {environment}`; details: `cascade show {id}`"
         ),
         State::Drifted => {
             let next = standing::of(ctx, environment).await?.way_out().map(str::to_owned);

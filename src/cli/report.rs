@@ -52,7 +52,7 @@ pub async fn run(shell: &Shell, args: &Report) -> Outcome {
     let ctx = shell.context().await?;
     let now = ctx.now();
     let since = moment::parse(&args.since, now).map_err(Failure::usage)?;
-    let promotions = ctx.store.promotions(None, PROMOTIONS_LIMIT).await?;
+    let promotions = ctx.store.attempts(None, PROMOTIONS_LIMIT).await?;
     let ended: Vec<Promotion> = promotions.into_iter().filter(|it| ended_at(it) >= since).collect();
     let earliest = ended.iter().map(|it| it.created_at).min().unwrap_or(since);
     let landings = ctx.store.landings(earliest).await?;

@@ -27,6 +27,8 @@ pub struct Standing {
     pub is_automatic: bool,
     /// Where its branch is.
     pub tip: Option<ObjectId>,
+    /// Whether its tip is the work of a promotion, be it another machine's.
+    pub is_promoted: bool,
     /// Where the branch that feeds it is.
     pub source: Option<ObjectId>,
     /// Commits of the source that are not in it.
@@ -60,6 +62,7 @@ pub struct Standing {
 #[derive(Debug, Clone, Copy, Default)]
 struct Position {
     tip: Option<ObjectId>,
+    is_promoted: bool,
     source: Option<ObjectId>,
     pending: usize,
     differs: bool,
@@ -86,7 +89,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     let rules = promote::policy::shown_feeding(ctx, name).await?;
     let (branch, feeding) = (spec.branch.clone(), rules.branch(&ctx.config).to_owned());
     let position = ctx.git.run(move |repo| Position::read(repo, &branch, &feeding)).await?;
-    let last = ctx.store.promotions(Some(name), 1).await?.pop();
+    let last = ctx.store.attempts(Some(name), 1).await?.pop();
     let open = ctx.store.unfinished().await?.into_iter().rfind(|promotion| promotion.environment == name);
     let paused = promote::paused(ctx, name).await?;
     let live = ctx.store.live(name).await?;
@@ -100,6 +103,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         from: rules.upstream(&ctx.config).unwrap_or(&ctx.config.sandbox.branch).to_owned(),
         is_automatic: spec.promote == PromoteMode::Auto,
         tip: position.tip,
+        is_promoted: position.is_promoted,
         source: position.source,
         pending: position.pending,
         differs: position.differs,
@@ -133,10 +137,11 @@ pub fn known<'a>(ctx: &'a Context, name: &str) -> Outcome<&'a Environment> {
 impl Position {
     fn read(repo: &Repo, branch: &str, feeding: &str) -> crate::git::Result<Self> {
         let (tip, source) = (repo.branch_tip(branch)?, repo.branch_tip(feeding)?);
-        let Some(source) = source else { return Ok(Self { tip, ..Self::default() }) };
+        let is_promoted = tip.map(|tip| repo.promotion_of(tip)).transpose()?.flatten().is_some();
+        let Some(source) = source else { return Ok(Self { tip, is_promoted, ..Self::default() }) };
         let pending = repo.count_news(tip, source)?;
         let differs = tip.map(|tip| repo.tree_of(tip)).transpose()? != Some(repo.tree_of(source)?);
-        Ok(Self { tip, source: Some(source), pending, differs })
+        Ok(Self { tip, is_promoted, source: Some(source), pending, differs })
     }
 }
 
@@ -216,14 +221,29 @@ impl Standing {
         (last.state.is_final() && !good && is_newest).then_some(last)
     }
 
-    /// Answers the one command that brings the environment on; nothing where there is nothing to do.
+    /// Answers in a few words why no promotion is live by the record.
+    #[must_use]
+    pub fn why_nothing_is_live(&self) -> &'static str {
+        match &self.last {
+            Some(last) if last.state == State::RolledBack => "rolled back",
+            _ if self.is_promoted => "promoted elsewhere",
+            _ => "never promoted",
+        }
+    }
+
+    /// Answers the one step that brings the environment on; nothing where there is nothing to do.
     #[must_use]
     pub fn next(&self) -> Option<String> {
         let name = &self.name;
         if let Some(open) = &self.open {
             return Some(self.next_of_open(open));
         }
-        if self.hold.is_some() && (self.has_news() || self.held_by_person()) {
+        if self.is_held_by_rollback() && self.has_news() {
+            // What was rolled back is not let in again; anything else lifts the hold.
+            let fix = self.is_held_by_last().then_some("save a fix, then ");
+            return Some(format!("{}cascade promote {name}", fix.unwrap_or_default()));
+        }
+        if self.held_by_person() {
             return Some(format!("cascade resume {name}"));
         }
         if let Some(next) = self.way_out() {
@@ -253,7 +273,9 @@ impl Standing {
             format!("cascade resume {}", self.name)
         } else if open.state != State::Waiting {
             "cascade status --watch".to_owned()
-        } else if closes(Gate::Hold) || closes(Gate::Quarantine) {
+        } else if closes(Gate::Quarantine) {
+            format!("save a fix, then cascade promote {}", self.name)
+        } else if closes(Gate::Hold) {
             format!("cascade resume {}", self.name)
         } else if closes(Gate::Approval) {
             format!("cascade approve {}", open.id)
@@ -267,6 +289,10 @@ impl Standing {
     pub fn is_held_by_last(&self) -> bool {
         let failed = self.failure().map(|last| &last.id);
         failed.is_some() && failed == self.hold.as_ref().and_then(|hold| hold.promotion.as_ref())
+    }
+
+    fn is_held_by_rollback(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.cause == HoldCause::Rollback)
     }
 
     fn held_by_person(&self) -> bool {

@@ -145,13 +145,13 @@ pub struct Awaited {
 pub async fn run(shell: &Shell, args: &Status) -> Outcome {
     let ctx = shell.lenient_context().await?;
     if args.watch {
-        return watch(shell, &ctx).await;
+        return watch(shell, &ctx, args.all).await;
     }
     let document = gather(&ctx).await?;
     if shell.ui.is_json() {
         return shell.ui.json(&document);
     }
-    show(shell, &picture::draw(&document, ctx.now()));
+    show(shell, &picture::draw(&document, args.all, ctx.now()));
     Ok(())
 }
 
@@ -160,14 +160,14 @@ fn show(shell: &Shell, picture: &[Vec<Cell>]) {
 }
 
 /// A terminal is redrawn, ages included; elsewhere only changes are printed.
-async fn watch(shell: &Shell, ctx: &Context) -> Outcome {
+async fn watch(shell: &Shell, ctx: &Context, everything: bool) -> Outcome {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut before = String::new();
     while !shell.ui.is_closed() {
         interval.tick().await;
         let document = gather(ctx).await?;
-        let picture = picture::draw(&document, ctx.now());
+        let picture = picture::draw(&document, everything, ctx.now());
         let facts = serde_json::to_string(&document).unwrap_or_default();
         if shell.ui.is_terminal() {
             shell.ui.clear();
@@ -307,7 +307,7 @@ impl Sandbox {
     }
 }
 
-/// Answers the most useful next command: what waits for a person first, then the watcher, then what is new.
+/// Answers the most useful next step: what waits for a person first, then what is in the way, the watcher, what is new.
 fn next(sandbox: &Sandbox, environments: &[Environment]) -> Option<String> {
     let standings = || environments.iter().map(|environment| &environment.standing);
     let waiting = standings().find(|standing| standing.open.is_some());
@@ -317,13 +317,18 @@ fn next(sandbox: &Sandbox, environments: &[Environment]) -> Option<String> {
     if sandbox.is_silent {
         return Some("cascade restart".to_owned());
     }
+    // What is in the way of a promotion is not got out of it by watching.
+    let drifted = standings().find_map(|standing| standing.way_out().map(str::to_owned));
+    let held = || standings().find(|standing| standing.hold.is_some() && standing.has_news());
+    if let Some(next) = drifted.or_else(|| held().and_then(Standing::next)) {
+        return Some(next);
+    }
     if sandbox.state == SandboxState::Stopped {
         return Some("cascade start".to_owned());
     }
     let promotes_itself = |standing: &Standing| standing.is_automatic && standing.failure().is_none();
     let news = |standing: &&Standing| standing.has_news() && standing.hold.is_none() && !promotes_itself(standing);
     let held = || standings().find(|standing| standing.hold.is_some());
-    let drifted = standings().find_map(|standing| standing.way_out().map(str::to_owned));
-    let promote = drifted.or_else(|| standings().find(news).and_then(Standing::next));
+    let promote = standings().find(news).and_then(Standing::next);
     promote.or_else(|| held().map(|standing| format!("cascade why {}", standing.name)))
 }

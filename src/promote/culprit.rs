@@ -136,7 +136,7 @@ pub async fn healthy_prefix(
 ) -> Result<ObjectId> {
     super::plan::environment_of(ctx, environment)?;
     let none = |why: &str| Error::NoHealthyPrefix { environment: environment.to_owned(), why: why.to_owned() };
-    let newest = ctx.store.promotions(Some(environment), 1).await?.pop();
+    let newest = ctx.store.attempts(Some(environment), 1).await?.pop();
     let failed = newest.filter(|newest| newest.state == State::Failed);
     let failed = failed.ok_or_else(|| none("its last promotion did not fail by a check"))?;
     let found = find(ctx, lock, &failed, observer).await?;

@@ -12,6 +12,9 @@ use crate::base::clock::from_ms;
 /// Milliseconds of a week.
 const WEEK_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
+/// Milliseconds of an hour.
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
 /// How a promotion ended, as far as the figures care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,8 +45,8 @@ pub struct Delivery {
 pub struct Figures {
     /// Promotions that went live.
     pub deployments: usize,
-    /// Of these, how many in a week.
-    pub deployments_per_week: f64,
+    /// Of these, how many in a week; none where the time is shorter than one.
+    pub deployments_per_week: Option<f64>,
     /// Median time from a commit to its being live, milliseconds; none without deployments.
     pub lead_time_ms: Option<i64>,
     /// The part of the deployments that were rolled back, 0 to 1; none without deployments.
@@ -75,10 +78,12 @@ pub fn figures(deliveries: &[Delivery], since: Timestamp, now: Timestamp) -> Fig
     let inside: Vec<&Delivery> = deliveries.iter().filter(|it| since <= it.at && it.at <= now).collect();
     let deployed: Vec<&Delivery> = inside.iter().copied().filter(|it| it.end != End::Stopped).collect();
     let failed = deployed.iter().filter(|it| it.end == End::RolledBack).count();
-    let weeks = (now.as_millisecond() - since.as_millisecond()).max(1) as f64 / WEEK_MS as f64;
+    let span_ms = now.as_millisecond() - since.as_millisecond();
+    let weeks = span_ms as f64 / WEEK_MS as f64;
     Figures {
         deployments: deployed.len(),
-        deployments_per_week: deployed.len() as f64 / weeks,
+        // A week in which the clocks are put forward is an hour shorter.
+        deployments_per_week: (span_ms >= WEEK_MS - HOUR_MS).then(|| deployed.len() as f64 / weeks),
         lead_time_ms: lead_time(&deployed),
         change_failure_rate: (!deployed.is_empty()).then(|| failed as f64 / deployed.len() as f64),
         time_to_restore_ms: median(deployed.iter().filter_map(|it| time_to_restore(it)).collect()),
@@ -158,7 +163,7 @@ mod tests {
         ];
         let found = figures(&deliveries, from_ms(0), from_ms(28 * DAY_MS));
         assert_eq!(found.deployments, 4);
-        assert!((found.deployments_per_week - 1.0).abs() < 1e-9);
+        assert_eq!(found.deployments_per_week, Some(1.0));
         assert_eq!(found.change_failure_rate, Some(0.25));
         assert_eq!(found.time_to_restore_ms, Some(60_000));
         // 1, 2, 1 (a minute less), 10 and 1 days.
@@ -166,6 +171,12 @@ mod tests {
         let counts: Vec<_> = found.weeks.iter().map(|week| (week.live, week.rolled_back, week.stopped)).collect();
         assert_eq!(counts, [(1, 0, 1), (0, 1, 0), (1, 0, 0), (1, 0, 0)]);
         assert_eq!(found.weeks[2].lead_time_ms, Some(10 * DAY_MS));
+    }
+
+    #[test]
+    fn less_than_a_week_is_counted_and_not_extrapolated() {
+        let found = figures(&[delivery(End::Live, 2, 0, &[1])], from_ms(0), from_ms(3 * DAY_MS));
+        assert_eq!((found.deployments, found.deployments_per_week), (1, None));
     }
 
     #[test]

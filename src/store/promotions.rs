@@ -119,13 +119,26 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn promotions(&self, environment: Option<&str>, limit: i64) -> Result<Vec<Promotion>> {
+        self.latest(environment, limit, "").await
+    }
+
+    /// Lists like [`Store::promotions`], without those that found nothing to promote.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn attempts(&self, environment: Option<&str>, limit: i64) -> Result<Vec<Promotion>> {
+        self.latest(environment, limit, State::Cancelled.as_str()).await
+    }
+
+    async fn latest(&self, environment: Option<&str>, limit: i64, without: &str) -> Result<Vec<Promotion>> {
         let rows = sqlx::query(
-            "SELECT * FROM promotions WHERE project = $1 AND ($2 = '' OR environment = $2) \
+            "SELECT * FROM promotions WHERE project = $1 AND ($2 = '' OR environment = $2) AND state <> $4 \
              ORDER BY created_ms DESC, id DESC LIMIT $3",
         )
         .bind(self.project.clone())
         .bind(environment.unwrap_or_default().to_owned())
         .bind(limit)
+        .bind(without.to_owned())
         .fetch_all(&self.pool)
         .await
         .map_err(failed("list promotions"))?;

@@ -171,7 +171,7 @@ fn watcher_that_lives_is_believed_and_one_that_died_is_not() {
       │   not saved: big2.bin (larger than 50MiB)
       │   not saved: big3.bin (larger than 50MiB)
       │   not saved: big4.bin (larger than 50MiB)
-      │   and 2 more
+      │   and 2 more: `cascade status --all`
       │
       ▼ 1 to promote, clean
       ? staging      staging [COMM.]                     never promoted
@@ -188,6 +188,47 @@ fn watcher_that_lives_is_believed_and_one_that_died_is_not() {
     assert!(reason.starts_with("not responding since "), "{reason}");
     assert_eq!(silent["next"], "cascade restart");
     drop(held);
+}
+
+#[test]
+fn everything_that_is_not_saved_is_listed_where_that_is_asked_for() {
+    let sandbox = pipeline();
+    report(&sandbox, &record(SandboxState::Watching, None, 0));
+    let all = sandbox.cascade(&["status", "--all"]).expect_code(0).stdout;
+    assert!(all.contains("big6.bin") && !all.contains("more"), "{all}");
+}
+
+#[test]
+fn what_another_machine_promoted_is_not_called_never_promoted() {
+    let sandbox = pipeline();
+    sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    std::fs::remove_dir_all(sandbox.base().join("cascade")).unwrap();
+    let status = sandbox.cascade(&["status"]).expect_code(0).stdout;
+    assert!(status.contains("promoted elsewhere"), "{status}");
+}
+
+#[test]
+fn a_promotion_that_found_nothing_to_do_is_no_history() {
+    let sandbox = pipeline();
+    sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    let history = |words: &[&str]| sandbox.cascade(words).expect_code(0).json();
+    let before = history(&["history", "--json"]);
+    sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    assert_eq!(history(&["history", "--json"]), before);
+    assert_eq!(history(&["why", "staging", "--json"])["promotion"], before[0]["id"]);
+    assert_eq!(history(&["history", "--all", "--json"])[0]["state"], "cancelled");
+}
+
+#[test]
+fn each_closed_gate_has_a_line_with_its_name() {
+    let sandbox = pipeline();
+    let soaking = CONFIG.replace("approval: {", "soak: 1h, approval: {");
+    sandbox.write("cascade-sync.yaml", soaking);
+    sandbox.commit("Let it soak");
+    sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    let waits = sandbox.cascade(&["promote", "production"]).expect_code(3).stderr;
+    let line = |start: &str| waits.lines().any(|line| line.starts_with(start));
+    assert!(line("    soak: ") && line("    approval: `cascade approve "), "{waits}");
 }
 
 #[test]
@@ -296,7 +337,7 @@ fn why_and_history_of_a_rollback_name_the_hold() {
       held since [AGE] by Ada (rollback)
       [COMMIT..] is quarantined: it failed in promotion [ID]
     rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
-    next: cascade resume staging
+    next: save a fix, then cascade promote staging
     "#)
     });
     let status = lines(sandbox.cascade(&["status"]).expect_code(0));
@@ -308,14 +349,14 @@ fn why_and_history_of_a_rollback_name_the_hold() {
       │   no save yet · no remote to push to
       │
       ▼ 2 to promote
-      ? staging      staging [COMM.]                     never promoted
+      ? staging      staging [COMM.]                     rolled back
       │   held since a rollback
       │   promotion [ID] rolled back [AGE]: check `up` failed: exit code 1
       │
       ▼ up to date
       ? production   main [COMM.]                        never promoted
 
-    next: cascade start
+    next: save a fix, then cascade promote staging
     "#)
     });
     let history = sandbox.cascade(&["history", "--json"]).expect_code(0).json();
@@ -412,10 +453,14 @@ fn health_asks_now_and_fails_with_the_check_failed_code() {
     assert_eq!(damaged["repository"]["outcome"], "fail");
     assert!(damaged["repository"]["detail"].as_str().unwrap().contains(&blob), "{damaged}");
     std::fs::rename(&aside, &object).unwrap();
+    assert_eq!(sandbox.cascade(&["health", "staging", "--json"]).expect_code(0).json()["service"]["outcome"], "pass");
     sandbox.write("down", "");
     let down = sandbox.cascade(&["health", "staging", "--json"]).expect_code(4).json();
     assert_eq!((&down["checks"][0]["name"], &down["checks"][0]["outcome"]), (&"up".into(), &"fail".into()));
     drop(held);
+    std::fs::remove_file(sandbox.root().join("down")).unwrap();
+    let unwatched = sandbox.cascade(&["health", "staging", "--json"]).expect_code(0).json();
+    assert_eq!(unwatched["service"]["outcome"], "fail", "it is told, and is not staging's fault");
 }
 
 #[test]

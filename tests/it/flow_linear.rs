@@ -29,7 +29,9 @@ fn every_branch_moves_on_to_the_very_save() {
         assert_eq!(pipeline.git(&["rev-list", "--count", "--merges", "main"]), "0");
         let again = pipeline.promote("production", 0);
         assert!(again.stdout.contains("up to date"), "{again:?}");
-        assert_eq!(pipeline.newest("production")["state"], "cancelled");
+        assert_eq!(pipeline.newest("production")["state"], "promoted", "what had nothing to do is not history");
+        let all = pipeline.cascade(&["history", "production", "--all", "--json"]).expect_code(0).json();
+        assert_eq!(all[0]["state"], "cancelled");
         pipeline.cascade(&["rollback", "production"]).expect_code(0);
         assert_eq!(pipeline.try_git(&["show", "main:two"]).code, 128);
         assert_eq!(pipeline.git(&["show", "main:one"]), "one");

@@ -70,7 +70,7 @@ th { color: var(--dim); font-weight: normal; } code { font-family: ui-monospace,
 {%- for environment in environments %}
 <h2>{{ environment.name }}</h2>
 <dl>
-<div><dt>Deployments a week</dt><dd>{{ environment.frequency }}</dd></div>
+<div><dt>Deployments</dt><dd>{{ environment.frequency }}</dd></div>
 <div><dt>Lead time for changes</dt><dd>{{ environment.lead_time }}</dd></div>
 <div><dt>Change failure rate</dt><dd>{{ environment.failure_rate }}</dd></div>
 <div><dt>Time to restore</dt><dd>{{ environment.restore }}</dd></div>
@@ -210,7 +210,7 @@ impl Panel {
         let percent = |rate: f64| format!("{:.0} %", rate * 100.0);
         Self {
             name: name.to_owned(),
-            frequency: format!("{:.1}", figures.deployments_per_week),
+            frequency: frequency(figures),
             lead_time: time(figures.lead_time_ms),
             failure_rate: figures.change_failure_rate.map_or_else(|| "–".to_owned(), percent),
             restore: time(figures.time_to_restore_ms),
@@ -218,6 +218,11 @@ impl Panel {
             marks,
         }
     }
+}
+
+fn frequency(figures: &Figures) -> String {
+    let rate = figures.deployments_per_week.map(|rate| format!(", {rate:.1} a week"));
+    format!("{}{}", figures.deployments, rate.unwrap_or_default())
 }
 
 impl Release {

@@ -442,6 +442,7 @@ fn of_a_submodule_the_commit_is_saved_and_what_is_in_it_stays() {
         assert!(set_aside.len() == 1 && set_aside[0].reason.contains("is not there"), "{set_aside:?}");
     }
     let inner = Checkout::new();
+    inner.git(&["commit", "-q", "--allow-empty", "-m", "another one than the first of both"]);
     run(at.dir.path(), &["clone", "-q", inner.dir.path().to_str().unwrap(), "sub"]);
     assert!(matches!(at.try_save(hints(&["sub"])).unwrap(), SaveAnswer::Saved(_)));
     for look in [hints(&["sub/file"]), Hints::Everything] {
