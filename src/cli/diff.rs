@@ -8,6 +8,7 @@ use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::context::Context;
 use crate::git::PatchForm;
+use crate::promote;
 
 /// Two contents, and what people call them.
 struct Sides {
@@ -50,10 +51,10 @@ pub async fn run(shell: &Shell, args: &Diff) -> Outcome {
 async fn promotion(ctx: &Context, environment: &str) -> Outcome<Sides> {
     let spec = standing::known(ctx, environment)?;
     let branch = spec.branch.clone();
-    let feeding = ctx.config.source_branch(environment).unwrap_or(&spec.from).to_owned();
+    let feeding = promote::policy::shown_feeding(ctx, environment).await?.branch(&ctx.config).to_owned();
+    let same = format!("{environment} has the content of {feeding} already");
     let tips = ctx.git.run(move |repo| Ok((repo.branch_tip(&branch)?, repo.existing_branch_tip(&feeding)?)));
     let (from, to) = tips.await?;
-    let same = format!("{environment} has the content of {} already", spec.from);
     Ok(Sides { environment: Some(environment.to_owned()), from, to, same })
 }
 

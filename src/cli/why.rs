@@ -104,7 +104,8 @@ async fn gates(ctx: &Context, standing: &Standing, preview: &Preview) -> Outcome
 }
 
 fn summary(standing: &Standing, preview: &Preview) -> String {
-    let (name, source) = (&standing.name, preview.source.short());
+    let (name, newest) = (&standing.name, preview.source);
+    let source = standing.open.as_ref().map_or(newest, |open| open.source).short();
     match (&standing.open, standing.failure()) {
         (Some(open), _) if open.state == State::Waiting => format!("{source} waits at a gate of {name}"),
         (Some(open), _) if open.state == State::Planned && open.step.is_none() => {

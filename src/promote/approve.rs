@@ -2,9 +2,10 @@
 
 use super::error::{Error, Result};
 use super::facts::{facts, gates};
-use super::gate::{Facts, Refusal, same_person};
+use super::gate::{self, Facts, Refusal, same_person};
 use super::phase::Event;
 use super::plan::environment_of;
+use super::policy;
 use super::run::{Observer, drive, recover};
 use crate::base::clock::from_ms;
 use crate::config::Approval;
@@ -70,7 +71,7 @@ fn can_be_judged(promotion: &Promotion) -> bool {
 }
 
 /// Records a person's consent to the candidate and goes on with the promotion, unless it is only offered. Where a crash
-/// came between the two, asking again goes on.
+/// came between the two, asking again goes on. One whose time for approvals is over ends, and nobody's word is recorded.
 ///
 /// # Errors
 /// The promotion does not wait (any more), or the person may not approve it, or has done so and it waits for others.
@@ -81,11 +82,21 @@ pub async fn approve(
     reason: Option<String>,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
+    if let Some(over) = expired(ctx, &promotion).await? {
+        return drive(ctx, promotion, Event::Expired(over), observer).await;
+    }
     record_word(ctx, &promotion, true, reason).await?;
     if promotion.state == State::Planned {
         return Ok(promotion);
     }
     drive(ctx, promotion, Event::Begun, observer).await
+}
+
+async fn expired(ctx: &Context, promotion: &Promotion) -> Result<Option<String>> {
+    if !can_be_judged(promotion) {
+        return Ok(None);
+    }
+    Ok(facts(ctx, promotion).await?.as_ref().and_then(gate::expired))
 }
 
 /// Goes on with a promotion whose gates opened meanwhile, takes up one that a crash interrupted, and verifies one again that
@@ -155,6 +166,10 @@ fn is_approved_by_asker(ctx: &Context, promotion: &Promotion, policy: &Approval,
     let person = ctx.person.clone();
     let electorate = facts.electorate(policy);
     match electorate.refusal(&person) {
+        Some(Refusal::Nobody) => {
+            let environment = promotion.environment.clone();
+            Err(Error::NoAddress { person: person.trim().to_owned(), environment })
+        }
         Some(Refusal::Own) => Err(Error::OwnApproval { person }),
         Some(Refusal::Stranger) => {
             let environment = promotion.environment.clone();
@@ -193,8 +208,10 @@ pub async fn hold(ctx: &Context, environment: &str, reason: Option<String>) -> R
 /// # Errors
 /// Unknown environment, or the store cannot be written.
 pub async fn resume(ctx: &Context, environment: &str) -> Result<bool> {
-    environment_of(ctx, environment)?;
-    let held = ctx.store.lift_hold(environment).await?;
-    let quarantined = ctx.store.end_quarantine(environment).await?;
-    Ok(held || quarantined > 0)
+    let mut is_anything = false;
+    for name in policy::names(ctx, environment).await? {
+        is_anything |= ctx.store.lift_hold(&name).await?;
+        is_anything |= ctx.store.end_quarantine(&name).await? > 0;
+    }
+    Ok(is_anything)
 }

@@ -26,7 +26,7 @@ pub struct BackMerge {
 /// Unknown environment, a remote that does not answer, branches that went different ways, or commits that cannot be
 /// merged back because they stand on a rollback: the rollback would come along.
 pub async fn back_merge(ctx: &Context, environment: &str) -> Result<Option<BackMerge>> {
-    let (spec, _) = environment_of(ctx, environment)?;
+    let spec = environment_of(ctx, environment)?;
     let (branch, sandbox, remote) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
     let (mut past, is_linear) = (Past::of(ctx, environment).await?, spec.history == HistoryMode::Linear);
     let sign = ctx.config.ledger.sign;

@@ -39,6 +39,10 @@ pub struct Facts {
     pub is_fix: bool,
     /// Commits that may not be promoted again.
     pub quarantined: Vec<Quarantined>,
+    /// What is known against the source where it comes from; a hotfix comes from nowhere.
+    pub undone_upstream: Option<UndoneUpstream>,
+    /// When it was proposed; nothing while nobody has.
+    pub proposed_at: Option<Timestamp>,
     /// The approvals that the environment wants.
     pub approval: Option<Approval>,
     /// The groups of people that approvals may come from.
@@ -59,6 +63,17 @@ pub struct Facts {
     pub waivable: Vec<Waivable>,
     /// Gates that somebody waived for this promotion.
     pub waivers: Vec<Waiver>,
+}
+
+/// A rollback in the environment that feeds another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoneUpstream {
+    /// The environment that was rolled back.
+    pub environment: String,
+    /// The promotion that was undone there.
+    pub promotion: PromotionId,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// One gate's answer.
@@ -94,7 +109,7 @@ impl Finding {
 pub enum Gate {
     /// The environment is not held.
     Hold,
-    /// The commit did not fail here before.
+    /// The commit did not fail here before, and was not taken back where it comes from.
     Quarantine,
     /// The candidate has been live upstream long enough.
     Soak,
@@ -207,10 +222,19 @@ fn hold(facts: &Facts) -> Option<Finding> {
 }
 
 fn quarantine(facts: &Facts) -> Option<Finding> {
-    let entry = facts.quarantined.iter().find(|entry| entry.source == facts.source || entry.tree == facts.tree)?;
+    let failed = |entry: &&Quarantined| entry.source == facts.source || entry.tree == facts.tree;
+    let Some(entry) = facts.quarantined.iter().find(failed) else { return undone_upstream(facts) };
     let fact = format!("commit {} failed here in promotion {}", entry.source.short(), entry.promotion);
     let clears = format!("save a fix and promote it, or `cascade resume {}`", facts.environment);
     Some(Finding::closed(Gate::Quarantine, fact, Some(entry.at), clears))
+}
+
+/// What was taken back where it comes from goes no further, whoever approved it.
+fn undone_upstream(facts: &Facts) -> Option<Finding> {
+    let UndoneUpstream { environment, promotion, at } = facts.undone_upstream.as_ref()?;
+    let fact = format!("{} was taken back in {environment} (promotion {promotion})", facts.source.short());
+    let clears = format!("promote to {environment} what is good, then that to {}", facts.environment);
+    Some(Finding::closed(Gate::Quarantine, fact, Some(*at), clears))
 }
 
 /// Asks whether what is live upstream since `since` (nothing: it is not) has been so for the `required` time; nothing
@@ -310,8 +334,20 @@ fn approval(facts: &Facts) -> Option<Finding> {
     if !policy.from.is_empty() {
         fact.push_str(&format!("; from {}", policy.from.join(", ")));
     }
+    if let Some(over) = facts.time_is_up() {
+        let again = format!("`cascade promote {}` ends it, and once more begins a new one", facts.environment);
+        return Some(Finding::closed(Gate::Approval, format!("{over}: {fact}"), since, again));
+    }
     let target = facts.promotion.as_ref().map_or(facts.environment.as_str(), PromotionId::as_str);
     Some(Finding::closed(Gate::Approval, fact, since, format!("`cascade approve {target}`")))
+}
+
+/// Answers why nobody can approve a promotion any more: it lacks approvals, and the time for them is over. The one
+/// decision on that, whoever asks.
+#[must_use]
+pub fn expired(facts: &Facts) -> Option<String> {
+    let approval = waived(approval(facts)?, facts);
+    facts.time_is_up().filter(|_| !approval.open)
 }
 
 /// Answers whose approvals would count, had they not expired.
@@ -332,6 +368,8 @@ pub enum Refusal {
     Stranger,
     /// The person asked for it, or wrote or committed what it brings.
     Own,
+    /// The person has no e-mail address, by which alone people are told apart.
+    Nobody,
 }
 
 /// Whose approvals of a candidate count at a moment.
@@ -352,6 +390,20 @@ pub struct Electorate<'a> {
 }
 
 impl Facts {
+    /// Says that the promotion has waited for approvals as long as one is valid, and whose went with that time; nothing
+    /// while it has not.
+    fn time_is_up(&self) -> Option<String> {
+        let (policy, proposed) = self.approval.as_ref().zip(self.proposed_at)?;
+        if proposed.as_millisecond().saturating_add(policy.expires.as_ms()) > self.now.as_millisecond() {
+            return None;
+        }
+        let approved = expired_by(self);
+        Some(match approved.is_empty() {
+            true => format!("nobody approved it within {}", policy.expires),
+            false => format!("the approval by {} expired after {}", approved.join(", "), policy.expires),
+        })
+    }
+
     pub(super) fn electorate<'a>(&'a self, policy: &'a Approval) -> Electorate<'a> {
         let Self { groups, authors, requested_by, candidate, now, .. } = self;
         Electorate { policy, groups, authors, requested_by, candidate: *candidate, now: *now }
@@ -398,12 +450,22 @@ impl Electorate<'_> {
     /// Answers why `person` may not approve; nothing where the person may.
     #[must_use]
     pub fn refusal(&self, person: &str) -> Option<Refusal> {
+        let matters = !self.policy.own || !self.policy.from.is_empty() || !self.policy.each.is_empty();
+        if matters && email(person).is_none() {
+            return Some(Refusal::Nobody);
+        }
         let may = |from: &String| same_person(person, from) || self.is_member(person, from);
         if !self.policy.from.is_empty() && !self.policy.from.iter().any(may) {
             return Some(Refusal::Stranger);
         }
         let wrote = || self.authors.iter().any(|author| same_person(person, author));
-        (!self.policy.own && (same_person(person, self.requested_by) || wrote())).then_some(Refusal::Own)
+        (!self.policy.own && (self.may_have_asked(person) || wrote())).then_some(Refusal::Own)
+    }
+
+    /// Of somebody who asked without an address, only the name is known.
+    fn may_have_asked(&self, person: &str) -> bool {
+        let is_namesake = || name(person).eq_ignore_ascii_case(name(self.requested_by));
+        same_person(person, self.requested_by) || (email(self.requested_by).is_none() && is_namesake())
     }
 
     fn is_member(&self, person: &str, group: &str) -> bool {
@@ -418,8 +480,18 @@ pub(super) fn same_person(one: &str, other: &str) -> bool {
 
 /// Answers the e-mail address in `name <address>`, else all of it.
 fn address(person: &str) -> &str {
+    email(person).unwrap_or(person)
+}
+
+/// Answers the e-mail address of `name <address>`, or of somebody who is written as an address alone.
+fn email(person: &str) -> Option<&str> {
     let inner = person.rsplit_once('<').and_then(|(_, rest)| rest.strip_suffix('>'));
-    inner.filter(|address| !address.is_empty()).unwrap_or(person)
+    let found = inner.unwrap_or(if person.contains('@') { person } else { "" }).trim();
+    (!found.is_empty()).then_some(found)
+}
+
+fn name(person: &str) -> &str {
+    person.rsplit_once('<').map_or(person, |(name, _)| name).trim()
 }
 
 #[cfg(test)]
@@ -444,6 +516,8 @@ mod tests {
             hold: None,
             is_fix: false,
             quarantined: Vec::new(),
+            undone_upstream: None,
+            proposed_at: None,
             approval: Some(Approval::default()),
             approvals: Vec::new(),
             soak: Span::default(),
@@ -501,6 +575,47 @@ mod tests {
         assert!(is_open(&facts));
         facts.approval = Some(Approval { own: false, ..Approval::default() });
         assert!(!is_open(&facts));
+    }
+
+    #[test]
+    fn without_an_address_nobody_counts_where_people_must_be_told_apart() {
+        let mut facts = facts();
+        let apart = Approval { own: false, ..Approval::default() };
+        for nameless in ["bob", "bob ", "bob <>"] {
+            facts.approvals = vec![word(nameless, id(2), true, 2_000_000)];
+            facts.approval = Some(Approval::default());
+            assert!(is_open(&facts), "whoever asked may approve as well");
+            facts.approval = Some(apart.clone());
+            assert!(!is_open(&facts), "{nameless}");
+        }
+        facts.approvals = vec![word("Ann <other@example.test>", id(2), true, 2_000_000)];
+        assert!(!is_open(&facts), "of who asked only the name is known");
+        facts.requested_by = "ann <ann@example.test>".to_owned();
+        assert!(is_open(&facts), "a namesake with an address of its own");
+    }
+
+    #[test]
+    fn time_for_approvals_is_over_for_what_lacks_them_only() {
+        let mut facts = facts();
+        let approval = Approval { expires: Span::seconds(1), ..Approval::default() };
+        (facts.approval, facts.proposed_at) = (Some(approval), Some(from_ms(999_001)));
+        assert_eq!(expired(&facts), None);
+        facts.proposed_at = Some(from_ms(999_000));
+        assert_eq!(expired(&facts).as_deref(), Some("nobody approved it within 1s"));
+        assert!(closed_summary(&ask(&facts)).is_some_and(|fact| fact.starts_with("nobody approved it within 1s")));
+        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
+        assert_eq!(expired(&facts), None);
+        assert!(is_open(&facts));
+    }
+
+    #[test]
+    fn what_was_taken_back_upstream_is_closed_whoever_approved() {
+        let mut facts = facts();
+        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
+        let promotion = PromotionId::from_stored("dead");
+        facts.undone_upstream = Some(UndoneUpstream { environment: "staging".to_owned(), promotion, at: from_ms(1) });
+        let told = closed_summary(&ask(&facts));
+        assert_eq!(told.as_deref(), Some("0101010101 was taken back in staging (promotion dead)"));
     }
 
     #[test]
@@ -717,12 +832,12 @@ mod tests {
         ) {
             let mut facts = facts();
             facts.approval = Some(Approval { required, own: false, ..Approval::default() });
-            facts.requested_by = "person0".to_owned();
+            facts.requested_by = "person0@example.test".to_owned();
             facts.approvals = words.iter().enumerate().map(|(index, (person, ours, consent, fresh))| {
                 let candidate = if *ours { id(2) } else { id(7) };
                 let expires_ms = if *fresh { 1_000_001 } else { 1_000_000 };
                 // One word per person: the store keeps the latest.
-                let name = if *person == 0 { "person0".to_owned() } else { format!("p{index}") };
+                let name = if *person == 0 { "person0@example.test".to_owned() } else { format!("p{index}@example.test") };
                 word(&name, candidate, *consent, expires_ms)
             }).collect();
             let valid = words.iter().filter(|(person, ours, consent, fresh)| *person != 0 && *ours && *consent && *fresh);

@@ -48,7 +48,7 @@ impl Addition {
     /// # Errors
     /// Unknown environment, or the store cannot be read.
     pub async fn of(ctx: &Context, promotion: &Promotion, moment: Moment) -> Result<Self> {
-        let (spec, _) = super::plan::environment_of(ctx, &promotion.environment)?;
+        let spec = super::plan::environment_of(ctx, &promotion.environment)?;
         let policy = match policy::of_promotion(ctx, promotion).await {
             Ok(policy) => Some(policy),
             // What ended for that reason is stated all the same.
@@ -65,14 +65,16 @@ impl Addition {
             })
             .collect();
         let must_soak = policy.as_ref().is_some_and(|policy| policy.environment.soak.as_ms() > 0);
-        let (live_upstream_since, utc_offset_seconds) = match moment {
-            Moment::Landing => {
-                let since = facts::live_upstream_since(ctx, &promotion.environment, promotion.source).await?;
+        let (live_upstream_since, utc_offset_seconds) = match (moment, &policy) {
+            (Moment::Landing, Some(policy)) => {
+                let since = facts::live_upstream_since(ctx, policy, promotion.source).await?;
                 let offset = ctx.clock.zone().to_offset(promotion.updated_at).seconds();
                 (since.filter(|_| must_soak), Some(offset))
             }
-            Moment::Returning | Moment::Settled => (None, None),
+            _ => (None, None),
         };
+        let came_by_the_rules = promotion.hotfix.is_none() && promotion.undoes.is_none();
+        let feeding = policy.as_ref().filter(|_| came_by_the_rules).map(|policy| &policy.feeding);
         let known = Known {
             project: &ctx.config.project,
             branch: &spec.branch,
@@ -81,6 +83,7 @@ impl Addition {
             checks: &checks,
             approvals: &ctx.store.approvals(&promotion.id).await?,
             waivers: &ctx.store.waivers(&promotion.id).await?,
+            from: feeding.map(|feeding| feeding.branch(&ctx.config)),
             live_upstream_since,
             utc_offset_seconds,
         };

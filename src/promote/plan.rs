@@ -2,8 +2,9 @@
 
 use super::drift::{self, Drift, Past};
 use super::error::{Error, Result};
+use super::ledger;
 use super::phase::Event;
-use super::{ledger, policy};
+use super::policy::{self, Feeding};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::config::{self, Environment, HistoryMode, SignMode};
@@ -49,7 +50,8 @@ impl Preview {
 /// # Errors
 /// Unknown environment, missing source branch, unreadable repository.
 pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> Result<Preview> {
-    let (spec, feeding) = environment_of(ctx, environment)?;
+    let spec = environment_of(ctx, environment)?;
+    let feeding = policy::shown_feeding(ctx, environment).await?.branch(&ctx.config).to_owned();
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
     let mut past = Past::of(ctx, environment).await?;
     let hotfix = hotfix.map(str::to_owned);
@@ -74,14 +76,12 @@ pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> 
     Ok(preview.await?)
 }
 
-/// Finds an environment's configuration and the branch that feeds it.
+/// Finds an environment's configuration.
 ///
 /// # Errors
 /// Unknown environment.
-pub(super) fn environment_of<'a>(ctx: &'a Context, name: &str) -> Result<(&'a Environment, String)> {
-    let environment = ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))?;
-    let source = ctx.config.source_branch(name).ok_or_else(|| unknown(ctx, name))?;
-    Ok((environment, source.to_owned()))
+pub(super) fn environment_of<'a>(ctx: &'a Context, name: &str) -> Result<&'a Environment> {
+    ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))
 }
 
 /// Makes the error about an environment that the configuration does not have.
@@ -95,7 +95,8 @@ pub(super) fn unknown(ctx: &Context, name: &str) -> Error {
 
 /// Performs the step: decides on what the candidate builds, makes it and keeps it alive.
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
-    let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
+    let spec = environment_of(ctx, &promotion.environment)?;
+    let source_branch = policy::shown_feeding(ctx, &promotion.environment).await?.branch(&ctx.config).to_owned();
     let past = Past::of(ctx, &promotion.environment).await?.asking();
     let comes_back = match &promotion.undoes {
         Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
@@ -111,7 +112,7 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     match planned {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
-            require_good_rules(ctx, promotion).await
+            admissible(ctx, promotion).await
         }
         Ok(Planned::Stopped(event)) => Ok(event),
         Err(conflict @ git::Error::MergeConflict { .. }) => Ok(Event::Conflicted(conflict.to_string())),
@@ -120,16 +121,45 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     }
 }
 
-/// What a candidate has as its configuration would be the environment's rules once it is live.
-async fn require_good_rules(ctx: &Context, promotion: &Promotion) -> Result<Event> {
+/// What a candidate has as its configuration would be the environment's rules once it is live; and what it brings must
+/// come from where the rules of now want it.
+async fn admissible(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
     match policy::committed(ctx, candidate).await {
-        Ok(_) => Ok(Event::Planned),
+        Ok(_) => came_by_the_rules(ctx, promotion).await,
         Err(Error::Policy { problems, .. }) => {
             Ok(Event::Failed(format!("its configuration could not serve as the rules here: {problems}")))
         }
         Err(other) => Err(other),
     }
+}
+
+/// A hotfix comes past the environments before, and what undoes a rollback was here before.
+async fn came_by_the_rules(ctx: &Context, promotion: &Promotion) -> Result<Event> {
+    if promotion.hotfix.is_some() || promotion.undoes.is_some() {
+        return Ok(Event::Planned);
+    }
+    // Rules that cannot be read are told by the gates.
+    let policy = match policy::of_promotion(ctx, promotion).await {
+        Err(Error::Policy { .. }) => return Ok(Event::Planned),
+        found => found?,
+    };
+    if let Err(other @ Error::OtherSource { .. }) =
+        policy::require_source(ctx, &promotion.environment, &policy, promotion.source).await
+    {
+        return Ok(Event::Failed(other.to_string()));
+    }
+    // Nothing keeps what is saved from being taken back meanwhile.
+    if policy.feeding == Feeding::Sandbox {
+        return Ok(Event::Planned);
+    }
+    let (feeding, source) = (policy.feeding.branch(&ctx.config).to_owned(), promotion.source);
+    let place = feeding.clone();
+    let contains = move |repo: &Repo| repo.branch_tip(&place)?.map_or(Ok(false), |tip| repo.is_ancestor(source, tip));
+    Ok(match ctx.git.run(contains).await? {
+        true => Event::Planned,
+        false => Event::Failed(format!("{} is not on `{feeding}`, from where the rules want it", source.short())),
+    })
 }
 
 struct Planner {
@@ -212,8 +242,7 @@ impl Planner {
         for commit in tip.into_iter().chain([self.promotion.source]) {
             let Some(bytes) = repo.content_at(commit, config::FILE_NAME.as_bytes())? else { continue };
             let written = config::parse_written(&String::from_utf8_lossy(&bytes), config::FILE_NAME).ok();
-            let spec =
-                written.and_then(|written| written.environment(&self.promotion.environment).map(|it| it.history));
+            let spec = written.and_then(|written| written.environment_on(&self.branch).map(|(_, it)| it.history));
             if let Some(history) = spec {
                 return Ok(history);
             }

@@ -33,7 +33,7 @@ pub async fn roll_back(
     reason: Option<&str>,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
-    let (spec, _) = environment_of(ctx, environment)?;
+    let spec = environment_of(ctx, environment)?;
     for recovered in super::run::recover(ctx, lock, observer).await? {
         if recovered.environment == environment && is_done(ctx, &recovered, to).await? {
             return Ok(recovered);
@@ -150,7 +150,7 @@ pub(super) async fn quarantine(ctx: &Context, promotion: &Promotion) -> Result<E
 
 /// Performs the step: decides where the branch goes back to and, for a restore, builds that commit.
 pub(super) async fn plan(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let spec = environment_of(ctx, &promotion.environment)?;
     let from = promotion.rollback_from.or(promotion.candidate);
     let to = destination(ctx, promotion).await?;
     let (Some(from), Some(to)) = (from, to) else {
@@ -216,7 +216,7 @@ struct Return {
 }
 
 async fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let spec = environment_of(ctx, &promotion.environment)?;
     let entry = Addition::of(ctx, promotion, Moment::Returning).await?;
     Ok(promotion.rollback_from.zip(promotion.rollback_commit).map(|(from, commit)| Return {
         branch: spec.branch.clone(),

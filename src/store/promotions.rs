@@ -192,6 +192,25 @@ impl Store {
         rows.iter().map(promotion).collect()
     }
 
+    /// Answers the latest promotion that brought a candidate to an environment's branch, or was about to; nothing where none
+    /// did.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn latest_of(&self, environment: &str, candidate: ObjectId) -> Result<Option<Promotion>> {
+        let found = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND environment = $2 AND candidate = $3 \
+             ORDER BY created_ms DESC, id DESC LIMIT 1",
+        )
+        .bind(self.project.clone())
+        .bind(environment.to_owned())
+        .bind(candidate.to_string())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("find who brought a candidate"))?;
+        found.as_ref().map(promotion).transpose()
+    }
+
     /// Lists the promotions that are to be verified again and again, oldest first; also those whose time is over.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ fn status_before_the_first_promotion_leads_to_the_watcher() {
     shop  [BASE]/checkout
 
       ○ sandbox      develop [COMM.]                     stopped
-      │   no save yet · not on a remote
+      │   no save yet · no remote to push to
       │
       ▼ 1 to promote, clean
       ? staging      staging [COMM.]                     never promoted
@@ -117,7 +117,7 @@ fn status_of_a_waiting_promotion_says_who_and_how() {
     shop  [BASE]/checkout
 
       ○ sandbox      develop [COMM.]                     stopped
-      │   no save yet · not on a remote
+      │   no save yet · no remote to push to
       │
       ▼ up to date
       ✓ staging      staging [COMM.]                     promoted [AGE]
@@ -152,6 +152,11 @@ fn watcher_that_lives_is_believed_and_one_that_died_is_not() {
     assert_eq!(stopped["sandbox"]["state"], "stopped");
     assert_eq!(stopped["sandbox"]["pending"], serde_json::Value::Null);
     let held = Lock::take(&project.sandbox_lock()).unwrap();
+    let without = sandbox.cascade(&["status", "--json"]).expect_code(0).json()["sandbox"].clone();
+    assert!(["remote", "unpushed", "push_problem"].iter().all(|key| without[key].is_null()), "{without}");
+    let text = sandbox.cascade(&["status"]).expect_code(0).stdout;
+    assert!(text.contains("no remote to push to") && !text.contains("cannot push"), "{text}");
+    sandbox.git(&["remote", "add", "origin", "../origin.git"]);
     let text = lines(sandbox.cascade(&["status"]).expect_code(0));
     filtered(&sandbox, || {
         insta::assert_snapshot!(text, @r#"
@@ -190,9 +195,10 @@ fn unpushed_saves_are_counted_without_a_watcher() {
     let sandbox = pipeline();
     let document = sandbox.cascade(&["status", "--json"]).expect_code(0).json();
     assert_eq!(document["sandbox"]["unpushed"], serde_json::Value::Null);
+    sandbox.git(&["remote", "add", "origin", "../origin.git"]);
     sandbox.git(&["update-ref", "refs/remotes/origin/develop", "main"]);
     let document = sandbox.cascade(&["status", "--json"]).expect_code(0).json();
-    assert_eq!(document["sandbox"]["unpushed"], 1);
+    assert_eq!((&document["sandbox"]["unpushed"], &document["sandbox"]["remote"]), (&1.into(), &"origin".into()));
 }
 
 #[test]
@@ -299,7 +305,7 @@ fn why_and_history_of_a_rollback_name_the_hold() {
     shop  [BASE]/checkout
 
       ○ sandbox      develop [COMM.]                     stopped
-      │   no save yet · not on a remote
+      │   no save yet · no remote to push to
       │
       ▼ 2 to promote
       ? staging      staging [COMM.]                     never promoted

@@ -182,6 +182,25 @@ fn a_direct_push_is_found_and_stops_being_a_problem_once_a_promotion_took_it_ove
 }
 
 #[test]
+fn a_direct_push_that_came_back_through_the_pipeline_is_no_problem_any_more() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    intruder(&pipeline, "main");
+    pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", "Hotfix"]);
+    pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "main"]);
+    pipeline.promote("production", 5);
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    let on_its_way = pipeline.cascade(&["verify"]).expect_code(1);
+    assert!(on_its_way.stderr.contains("cascade back-merge ENV"), "{on_its_way:?}");
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    release(&pipeline);
+    let after = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
+    assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
+    assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
+}
+
+#[test]
 fn a_forged_trailer_is_drift_and_found() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.promote("staging", 0);
@@ -234,6 +253,7 @@ fn a_rewritten_entry_is_found_by_what_it_says_and_by_whoever_had_the_old_one() {
         ("\"outcome\": \"pass\"", "\"outcome\": \"fail\"", "check"),
         ("\"approvals\": [", "\"approvals\": [], \"old\": [", "approvals"),
         ("\"sha256\": \"", "\"sha256\": \"0", "other_rules"),
+        ("\"from\": \"staging\"", "\"from\": \"develop\"", "other_source"),
         ("\"resourceUri\": \"cascade:shop/production\"", "\"resourceUri\": \"cascade:shop/qa\"", "contradiction"),
         ("\"environment\": \"production\"", "\"environment\": \"staging\"", "contradiction"),
     ] {

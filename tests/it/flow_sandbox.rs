@@ -446,6 +446,43 @@ fn what_the_user_staged_and_did_not_commit_is_kept_and_shown() {
     watched.git(&["reset", "--quiet", "page"]);
     watched.write("page", "newest\n");
     watched.until("nothing staged in status", || staged() == serde_json::json!([]));
+    watched.git(&["rm", "--quiet", "--cached", "page"]);
+    watched.until("a staged deletion in status", || staged() == serde_json::json!(["page"]));
+    watched.write("page", "newer again\n");
+    watched.until_saved("develop", "page", "newer again");
+    assert_eq!(watched.git(&["ls-files", "page"]), "");
+    watched.until("the staged deletion still", || staged() == serde_json::json!(["page"]));
+}
+
+#[test]
+fn a_watcher_whose_checkout_goes_ends_by_itself_and_says_so() {
+    for is_moved in [false, true] {
+        let watched = Watched::ready("200ms", "");
+        let started = watched.start();
+        let (process, log) = (started["process"].as_u64().unwrap(), started["log"].as_str().unwrap());
+        let elsewhere = watched.base().join("elsewhere");
+        match is_moved {
+            true => std::fs::rename(watched.root(), elsewhere).unwrap(),
+            false => std::fs::remove_dir_all(watched.root()).unwrap(),
+        }
+        let process = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+        let begun = Instant::now();
+        while rustix::process::test_kill_process(process).is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it watches what is not there");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // What stops a watcher that is left needs a place.
+        std::fs::create_dir(watched.root()).unwrap();
+        let said = std::fs::read_to_string(log).unwrap();
+        assert!(said.contains("is no longer there"), "{said}");
+        if is_moved {
+            let place = watched.base().join("elsewhere");
+            let status =
+                watched.cascade(&["status", "--json", "--project", place.to_str().unwrap()]).expect_code(0).json();
+            let reason = status["sandbox"]["reason"].as_str().unwrap_or_default();
+            assert!(reason.contains("is no longer there: run `cascade start`"), "{status}");
+        }
+    }
 }
 
 #[test]
