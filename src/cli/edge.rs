@@ -38,6 +38,12 @@ impl Edge {
         &self.directory
     }
 
+    /// Answers where the directory is by now that was the current one; nothing where it is gone.
+    #[must_use]
+    pub fn directory_now(&self) -> Option<PathBuf> {
+        std::env::current_dir().ok()
+    }
+
     /// Answers a variable that is set and not empty.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {

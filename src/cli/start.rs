@@ -111,7 +111,7 @@ async fn report_end(ctx: &Context, problem: &sandbox::Error) {
 /// Says at the new place of a checkout that was moved why it is not watched: this process, which began at its top, has
 /// gone there with it.
 async fn report_elsewhere(shell: &Shell, ctx: &Context) {
-    let Some(repo) = std::env::current_dir().ok().and_then(|place| Repo::open(&place).ok()) else { return };
+    let Some(repo) = shell.edge.directory_now().and_then(|place| Repo::open(&place).ok()) else { return };
     let (Ok(home), Ok(project)) = (shell.edge.home(), shell.project_home(&repo)) else { return };
     let Ok(store) = Store::open(&home, &project).await else { return };
     if let Ok(None) = store.sandbox().await

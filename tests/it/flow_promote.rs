@@ -70,7 +70,7 @@ fn a_new_candidate_voids_the_approval_of_the_old_one() {
     pipeline.promote("production", 3);
     let second = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
     assert_ne!(first, second);
-    let late = pipeline.cascade(&["approve", &first]).expect_code(2);
+    let late = pipeline.cascade(&["approve", &first]).expect_code(7);
     assert!(late.stderr.contains("superseded"), "{late:?}");
     pipeline.cascade(&["approve", &second]).expect_code(0);
     assert_eq!(pipeline.git(&["show", "main:a"]), "2");
@@ -100,24 +100,22 @@ async fn approved_two_hours_ago() -> (Pipeline, String) {
 }
 
 #[tokio::test]
-async fn an_approval_that_has_expired_opens_nothing_and_can_be_given_again() {
+async fn an_approval_that_has_expired_opens_nothing_and_is_given_to_a_new_promotion() {
     let (pipeline, id) = approved_two_hours_ago().await;
     let main = pipeline.tip("main");
     let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
     let gates = status["environments"][1]["promotion"]["waiting_for"].clone();
     assert_eq!(gates.as_array().unwrap().len(), 1, "{gates:#}");
-    assert_eq!(
-        (&gates[0]["gate"], &gates[0]["clears"]),
-        (&"approval".into(), &format!("`cascade approve {id}`").into())
-    );
-    assert!(gates[0]["fact"].as_str().unwrap().ends_with("(expired: ada)"), "{gates:#}");
+    let way_out = "`cascade promote production` ends it, and once more begins a new one";
+    assert_eq!((&gates[0]["gate"], &gates[0]["clears"]), (&"approval".into(), &way_out.into()));
+    let fact = gates[0]["fact"].as_str().unwrap();
+    assert!(fact.starts_with("the approval by ada expired after 1h: "), "{gates:#}");
     let why = pipeline.cascade(&["why", "production"]).expect_code(0);
-    assert!(
-        why.stdout.contains("(expired: ada)") && why.stdout.contains(&format!("`cascade approve {id}`")),
-        "{why:#?}"
-    );
+    assert!(why.stdout.contains(fact) && why.stdout.contains(way_out), "{why:#?}");
+    pipeline.cascade(&["approve", &id]).expect_code(1);
     assert_eq!(pipeline.tip("main"), main);
-    pipeline.cascade(&["approve", &id]).expect_code(0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
     assert_eq!(pipeline.git(&["show", "main:page"]), "new");
 }
 
@@ -239,7 +237,7 @@ fn release_then_break(pipeline: &Pipeline) -> (String, String) {
     pipeline.save_file("broken", "");
     pipeline.promote("staging", 0);
     let failed = pipeline.promote("production", 6);
-    assert!(failed.stderr.contains("cascade resume production"), "{failed:?}");
+    assert!(failed.stderr.contains("held until a fix is promoted"), "{failed:?}");
     (good, pipeline.tip("main"))
 }
 
