@@ -39,6 +39,12 @@ pub mod context;
 /// The save loop: batch → commit → push, and the health of what runs.
 pub mod sandbox;
 
+/// Holders of keyed items: what a sync reads from and writes to.
+pub mod endpoint;
+
+/// Bringing a target to what a source says, three-way and with snapshots.
+pub mod sync;
+
 /// Promotions: from a wish to a verified environment, or back.
 pub mod promote;
 
