@@ -1,6 +1,6 @@
 //! Questions about commits: what lies between two of them, who made them, what they change.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use git2::{Diff, DiffFormat, DiffOptions, DiffStatsFormat, Patch, Revwalk, Sort};
 
@@ -256,9 +256,7 @@ impl Repo {
         vetted: Option<ObjectId>,
         is_vouched: &mut dyn FnMut(ObjectId) -> Result<bool>,
     ) -> Result<Vec<CommitSummary>> {
-        let walk = self.walk_without(tip, sources.iter().copied().chain(vetted))?;
-        let lacking: Vec<git2::Oid> =
-            walk.take(WALKED_COMMITS_LIMIT).collect::<Result<_, _>>().map_err(Error::library("walk commits"))?;
+        let lacking = self.lacking(tip, sources, vetted)?;
         let in_force = self.in_force(oid(tip)?, &lacking.iter().copied().collect())?;
         let mut foreign = Vec::new();
         for id in lacking.into_iter().filter(|id| in_force.contains(id)) {
@@ -270,6 +268,29 @@ impl Repo {
             }
         }
         Ok(foreign)
+    }
+
+    /// Lists the commits that `tip` reaches, and neither `vetted` nor what the content of a source rests on: what was rolled
+    /// back in a source is in its history, and no longer in it.
+    fn lacking(&self, tip: ObjectId, sources: &[ObjectId], vetted: Option<ObjectId>) -> Result<Vec<git2::Oid>> {
+        let listed = |walk: Revwalk<'_>| -> Result<Vec<git2::Oid>> {
+            walk.take(WALKED_COMMITS_LIMIT).collect::<Result<_, _>>().map_err(Error::library("walk commits"))
+        };
+        let mut held = HashSet::new();
+        let mut is_rolled_back = false;
+        for source in sources {
+            let own = listed(self.walk_without(*source, vetted.into_iter())?)?;
+            for id in &own {
+                is_rolled_back |= self.restored(*id)?.is_some();
+            }
+            held.extend(self.in_force(oid(*source)?, &own.into_iter().collect())?);
+        }
+        if !is_rolled_back {
+            return listed(self.walk_without(tip, sources.iter().copied().chain(vetted))?);
+        }
+        let mut lacking = listed(self.walk_without(tip, vetted.into_iter())?)?;
+        lacking.retain(|id| !held.contains(id));
+        Ok(lacking)
     }
 
     /// Lists the commits on the first-parent lines from `tips` that are not on the one from `known`, newest first.

@@ -113,10 +113,40 @@ impl Repo {
         }
         for id in below.difference(&lacking) {
             if self.is_ancestor(object_id(base)?, object_id(*id)?)? {
-                return Ok(false);
+                return self.came_in_undone(ours, tip, &lacking);
             }
         }
         Ok(true)
+    }
+
+    /// Answers whether a rollback of something that `ours` has, made in another environment, came to `tip` by a merge.
+    fn came_in_undone(&self, ours: ObjectId, tip: ObjectId, lacking: &HashSet<Oid>) -> Result<bool> {
+        let (mut seen, mut pending) = (HashSet::new(), vec![oid(tip)?]);
+        while let Some(id) = pending.pop() {
+            if !lacking.contains(&id) || !seen.insert(id) {
+                continue;
+            }
+            let commit = self.inner.find_commit(id).map_err(Error::library("read a commit"))?;
+            if let Some(restored) = self.restored(id)? {
+                let ours = oid(ours)?;
+                let shared = commit.parent_id(0).and_then(|undone| self.inner.merge_base(undone, ours)).ok();
+                // Ours has something that was undone.
+                if let Some(shared) = shared
+                    && !self.is_ancestor(object_id(shared)?, object_id(restored)?)?
+                {
+                    return Ok(true);
+                }
+                pending.push(restored);
+                continue;
+            }
+            // Content that is exactly the source's comes from there alone.
+            let source = commit.parent(1).ok().filter(|source| source.tree_id() == commit.tree_id());
+            match source.filter(|_| trailer(commit.message_bytes(), PROMOTION_TRAILER).is_some()) {
+                Some(source) => pending.push(source.id()),
+                None => pending.extend(commit.parent_ids()),
+            }
+        }
+        Ok(false)
     }
 
     /// Answers what the content of a commit comes from: its parents, or what a rollback restored.
@@ -138,7 +168,7 @@ impl Repo {
     }
 
     /// Answers what a commit of cascade's restored, by its trailer; nothing for any other.
-    fn restored(&self, id: Oid) -> Result<Option<Oid>> {
+    pub(super) fn restored(&self, id: Oid) -> Result<Option<Oid>> {
         if !self.is_promotion(id)? {
             return Ok(None);
         }
@@ -275,19 +305,24 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
         fn foreign_is_what_the_content_rests_on_and_the_source_lacks(
-            steps in proptest::collection::vec((0_u8..5, any::<prop::sample::Index>()), 1..25),
+            steps in proptest::collection::vec((0_u8..7, any::<prop::sample::Index>()), 1..25),
         ) {
             let mut world = World::new();
             let first = world.commit(&[], "");
             let (mut source, mut tip, mut tips) = (first, first, vec![first]);
+            let mut sources = vec![first];
             for (kind, pick) in steps {
                 match kind {
                     0 | 1 => source = world.commit(&[source], ""),
                     2 => tip = world.promote(tip, source),
                     3 => tip = world.commit(&[tip], ""),
+                    // The way back, and a rollback in the environment that feeds this one.
+                    4 => source = world.commit(&[source, tip], ""),
+                    5 => source = world.restore(source, sources[pick.index(sources.len())]),
                     _ => tip = world.restore(tip, tips[pick.index(tips.len())]),
                 }
                 tips.push(tip);
+                sources.push(source);
                 let in_source = &world.rests_on[&source];
                 let expected: BTreeSet<ObjectId> = world.rests_on[&tip].difference(in_source).copied().collect();
                 prop_assert_eq!(world.foreign(tip, &[source]), expected);

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,8 +18,10 @@ use crate::base::{Diagnosis, Timestamp, Verdict};
 const YOUNG_LIMIT: Duration = Duration::from_secs(60);
 /// Who holds a lock for longer hangs, or waits for a person.
 const HELD_LIMIT: Duration = Duration::from_secs(600);
-/// How long a lock on a reference stays empty before it is taken for a dead process's.
-const EMPTY_LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Where references are that only cascade moves.
+const OWN_REFERENCES: &str = "refs/cascade";
+/// How long a lock on a reference stays as it is before it is taken for a dead process's.
+const DEAD_LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// Directories of references are not searched deeper than this.
 const DEPTH_LIMIT: usize = 32;
 
@@ -64,13 +67,39 @@ impl Repo {
         Ok(found.into_iter().map(|(path, age)| GitLock { users: users(&processes, &path), path, age }).collect())
     }
 
+    /// Removes the locks on references of cascade's own that nobody holds any more; answers them.
+    ///
+    /// Where the system does not tell who has a file open they stay.
+    ///
+    /// # Errors
+    /// Git's directory cannot be read, or a lock not be removed.
+    pub fn clear_dead_locks(&self) -> Result<Vec<PathBuf>> {
+        let own = self.common_dir().join(OWN_REFERENCES);
+        let mut locks = Vec::new();
+        if own.is_dir() {
+            collect(&own, 0, &mut locks).map_err(Error::io("list", &own))?;
+        }
+        if locks.is_empty() {
+            return Ok(locks);
+        }
+        let before: Vec<Option<u64>> = locks.iter().map(|lock| inode(lock)).collect();
+        std::thread::sleep(DEAD_LOCK_PATIENCE);
+        let processes = processes(self.root());
+        let is_dead = |lock: &Path, before: Option<u64>| {
+            let is_held = users(&processes, lock).is_none_or(|users| !users.is_empty()) || is_open_here(lock);
+            before.is_some() && inode(lock) == before && !is_held
+        };
+        let dead = locks.into_iter().zip(before).filter(|(lock, before)| is_dead(lock, *before)).map(|(lock, _)| lock);
+        dead.map(|lock| fs::remove_file(&lock).map_err(Error::io("clear away", &lock)).map(|()| lock)).collect()
+    }
+
     /// Answers whether a lock on a reference was left by somebody who was to move it to `commit` and died: it names that
     /// commit, or nothing was written into it yet. One that somebody living has just made does not stay empty, except
     /// where git locks many references at once.
     pub(super) fn is_dead_lock(&self, lock: &Path, commit: Oid) -> bool {
         let is_empty = || fs::read(lock).is_ok_and(|bytes| bytes.is_empty());
         if is_empty() {
-            std::thread::sleep(EMPTY_LOCK_PATIENCE);
+            std::thread::sleep(DEAD_LOCK_PATIENCE);
             return is_empty() && users(&processes(self.root()), lock).is_none_or(|users| users.is_empty());
         }
         fs::read(lock).is_ok_and(|bytes| bytes.trim_ascii() == commit.to_string().as_bytes())
@@ -116,6 +145,16 @@ fn collect(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> io::Resu
         }
     }
     Ok(())
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::symlink_metadata(path).ok().map(|found| found.ino())
+}
+
+/// Answers whether this very process has a file open.
+fn is_open_here(path: &Path) -> bool {
+    let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    look(std::process::id(), Path::new("/proc/self"), Path::new("/")).files.contains(&real)
 }
 
 fn age(path: &Path, now: Timestamp) -> Option<Duration> {

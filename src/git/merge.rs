@@ -4,13 +4,17 @@
 //! which has them already, leaves them away. What lands then was never meant by anybody. So a merge is made as if
 //! nothing had been rolled back: onto what was there before, with what others did since.
 
-use super::branch::oid;
+use git2::Commit;
+
+use super::branch::{object_id, oid};
 use super::candidate::NewCommit;
 use super::error::{Error, Result};
 use super::history::{LISTED_COMMITS_LIMIT, PROMOTION_TRAILER, trailer};
 use super::repo::Repo;
 use crate::base::id::ObjectId;
 
+/// The trailer by which a commit of cascade's names the branch of a hotfix.
+pub const HOTFIX_TRAILER: &str = "Cascade-Hotfix";
 /// The trailer by which a commit of cascade's says which tip it undid.
 pub const ROLLBACK_TRAILER: &str = "Cascade-Rollback-Of";
 
@@ -42,19 +46,31 @@ impl Repo {
         self.build(tree, vec![before], tip)
     }
 
-    /// Finds the rollback that was made on a branch since it was last promoted to, and the tip that it undid.
+    /// Finds the rollback that was made on a branch since it was last promoted to from upstream, and the tip that it undid.
     fn last_rollback(&self, tip: ObjectId) -> Result<Option<(ObjectId, ObjectId)>> {
         let mut commit = Some(tip);
         for _ in 0..LISTED_COMMITS_LIMIT {
             let Some(id) = commit else { break };
             let found = self.inner.find_commit(oid(id)?).map_err(Error::library("read a commit"))?;
-            if trailer(found.message_bytes(), PROMOTION_TRAILER).is_some() {
+            let is_promotion = trailer(found.message_bytes(), PROMOTION_TRAILER).is_some();
+            if is_promotion && !self.is_upon_what_was_live(&found)? {
                 let undone = trailer(found.message_bytes(), ROLLBACK_TRAILER);
                 return Ok(undone.and_then(|undone| undone.parse().ok()).map(|undone| (id, undone)));
             }
-            commit = found.parent_id(0).ok().map(super::branch::object_id).transpose()?;
+            commit = found.parent_id(0).ok().map(object_id).transpose()?;
         }
         Ok(None)
+    }
+
+    /// Answers whether a promotion brought a hotfix that was made from what was live: it lacks what had been rolled back
+    /// there, as that did.
+    fn is_upon_what_was_live(&self, promotion: &Commit<'_>) -> Result<bool> {
+        if trailer(promotion.message_bytes(), HOTFIX_TRAILER).is_none() {
+            return Ok(false);
+        }
+        let (Ok(before), Ok(source)) = (promotion.parent_id(0), promotion.parent_id(1)) else { return Ok(false) };
+        let live = self.stands_for(object_id(before)?)?;
+        self.is_ancestor(live, object_id(source)?)
     }
 
     /// Makes a commit with the content of another and parents of its own; no reference has it.

@@ -41,7 +41,7 @@ pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, Pat
 pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use lineage::RESTORES_TRAILER;
 pub use lookup::LookedUp;
-pub use merge::ROLLBACK_TRAILER;
+pub use merge::{HOTFIX_TRAILER, ROLLBACK_TRAILER};
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{

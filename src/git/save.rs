@@ -292,11 +292,12 @@ impl Repo {
     }
 
     /// Finishes or undoes what a killed save left half done: the index follows where the branch has moved already,
-    /// and a dead save's locks are removed. Those of other programs are left alone.
+    /// and the locks of cascade's dead processes are removed. Those of other programs are left alone.
     ///
     /// # Errors
     /// Git's directory cannot be read or written.
     pub fn recover_save(&self) -> Result<Vec<DeadSave>> {
+        self.clear_dead_locks()?;
         lock::recover(self)
     }
 

@@ -8,7 +8,7 @@ use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::config::{self, Environment, HistoryMode};
 use crate::context::Context;
-use crate::git::{self, CommitSummary, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
+use crate::git::{self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
 use crate::store::Promotion;
 
 /// Most subjects that a candidate's message lists.
@@ -243,7 +243,7 @@ impl Planner {
         }
         let (id, source) = (&self.promotion.id, self.promotion.source);
         text.push_str(&format!("\n{PROMOTION_TRAILER}: {id}\nCascade-Source: {source}\n"));
-        hotfix.iter().for_each(|branch| text.push_str(&format!("Cascade-Hotfix: {branch}\n")));
+        hotfix.iter().for_each(|branch| text.push_str(&format!("{HOTFIX_TRAILER}: {branch}\n")));
         text
     }
 }

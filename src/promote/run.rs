@@ -14,6 +14,7 @@ use crate::base::id::{ObjectId, PromotionId, entropy};
 use crate::check::Answer;
 use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
+use crate::git::Repo;
 use crate::store::{CheckPhase, CheckRecord, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
 
 /// Sees what a promotion does, as it does it.
@@ -299,6 +300,9 @@ async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Resu
 /// # Errors
 /// As [`promote`].
 pub async fn recover(ctx: &Context, _lock: &Lock, observer: &mut dyn Observer) -> Result<Vec<Promotion>> {
+    for lock in ctx.git.run(Repo::clear_dead_locks).await? {
+        tracing::info!(lock = %lock.display(), "cleared away what a killed process left locked");
+    }
     let mut recovered = Vec::new();
     for promotion in ctx.store.unfinished().await? {
         if let Some(step) = promotion.step {

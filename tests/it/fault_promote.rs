@@ -11,8 +11,9 @@ use cascade::check::Answer;
 use cascade::promote::{self, Event, Observer, Request};
 use cascade::store::{CheckPhase, Promotion, Step};
 
-use crate::support::context;
+use crate::support::cut_disk::CutDisk;
 use crate::support::pipeline::Pipeline;
+use crate::support::{Sandbox, context, dice};
 
 const ENVIRONMENTS: &str = "
   staging: { from: develop, branch: staging }
@@ -154,7 +155,10 @@ fn end_state(pipeline: &Pipeline, has_remote: bool) -> EndState {
 
 /// A pipeline whose next promotion to production lands (`breaks`: and is rolled back).
 fn ready(has_remote: bool, breaks: bool) -> Pipeline {
-    let pipeline = Pipeline::new(has_remote, ENVIRONMENTS, CHECKS);
+    released(Pipeline::new(has_remote, ENVIRONMENTS, CHECKS), breaks)
+}
+
+fn released(pipeline: Pipeline, breaks: bool) -> Pipeline {
     pipeline.promote("staging", 0);
     pipeline.promote("production", 0);
     pipeline.save_file(if breaks { "broken" } else { "fine" }, "");
@@ -308,4 +312,62 @@ fn a_lock_that_a_killed_promotion_left_on_its_branch_stops_nobody_and_one_of_oth
     assert_eq!(std::fs::read_to_string(lock_of(&pipeline)).unwrap(), others);
     std::fs::remove_file(lock_of(&pipeline)).unwrap();
     pipeline.promote("production", 0);
+}
+
+#[test]
+fn locks_that_killed_processes_left_on_references_of_cascades_own_stop_nobody() {
+    let pipeline = ready(true, false);
+    let git_dir = pipeline.root().join(".git");
+    let locks = ["ledger.lock", "remotes/origin/ledger.lock", "remotes/origin/arrived.lock"]
+        .map(|lock| git_dir.join("refs/cascade").join(lock));
+    for lock in &locks {
+        std::fs::write(lock, format!("{}\n", pipeline.tip("develop"))).unwrap();
+    }
+    pipeline.promote("production", 0);
+    assert!(locks.iter().all(|lock| !lock.exists()));
+    assert_eq!(pipeline.remote_tip("main"), pipeline.tip("main"));
+    assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", "refs/cascade/ledger"]));
+    // The doctor clears them away as well, and says so.
+    std::fs::write(&locks[0], "").unwrap();
+    let told = pipeline.cascade(&["doctor"]);
+    assert!(told.stdout.contains("left by a killed process") && !locks[0].exists(), "{told:?}");
+}
+
+/// A pipeline that is, with cascade's own files, on a disk whose power can be cut.
+fn on_cut_disk(breaks: bool) -> Option<(CutDisk, Pipeline)> {
+    let sandbox = Sandbox::empty();
+    let disk = CutDisk::mount(&sandbox.base().join("disk"), &sandbox.root(), 64)?;
+    sandbox.git(&["init", "--quiet"]);
+    std::fs::write(sandbox.root().join(".git/info/exclude"), "others\nlost+found\ncascade-home\n").unwrap();
+    let home = sandbox.root().join("cascade-home");
+    std::fs::create_dir(&home).unwrap();
+    std::os::unix::fs::symlink(home, sandbox.base().join("cascade")).unwrap();
+    sandbox.write("README", "hello\n");
+    sandbox.commit("First commit");
+    let pipeline = released(Pipeline::around(sandbox, false, ENVIRONMENTS, CHECKS), breaks);
+    disk.sync();
+    Some((disk, pipeline))
+}
+
+#[test]
+fn a_promotion_is_brought_to_its_end_after_a_power_cut_at_any_step() {
+    dice::rounds(4, |dice| {
+        let (breaks, moment) = (dice.once_in(2), dice.below(20));
+        let Some((disk, pipeline)) = on_cut_disk(breaks) else { return };
+        let (before, new) = (pipeline.tree("main"), pipeline.tree("staging"));
+        kill_at(&pipeline, moment);
+        // What was renamed and not synced is there without its content.
+        disk.write_journal();
+        disk.cut();
+        let after = pipeline.cascade(&["promote", "production"]);
+        let allowed: &[i32] = if breaks { &[3, 6] } else { &[0] };
+        assert!(allowed.contains(&after.code), "cut at {moment}: {after:?}");
+        pipeline.cascade(&["reject", "production"]);
+        let found = end_state_of_first(&pipeline, false);
+        let (state, tree) = if breaks { ("rolled_back", before) } else { ("promoted", new) };
+        assert_eq!((found.state.as_str(), found.held, found.unfinished), (state, breaks, 0), "cut at {moment}");
+        assert_eq!(found.main_tree, tree, "cut at {moment}");
+        pipeline.cascade(&["verify", "production"]).expect_code(0);
+        pipeline.git(&["fsck", "--strict"]);
+    });
 }

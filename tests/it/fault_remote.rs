@@ -1,7 +1,6 @@
 //! Promotions beside a remote to which others push between any two steps, that refuses, lies, hangs or dies.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher as _, RandomState};
 use std::path::PathBuf;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Barrier, Mutex};
@@ -385,6 +384,11 @@ fn of_two_machines_that_promote_at_once_one_wins_and_the_other_names_it() {
 
 #[test]
 fn beside_somebody_who_keeps_pushing_nothing_is_lost_and_nothing_lands_unchecked() {
+    dice::once(race_on);
+}
+
+/// Promotes again and again beside somebody who pushes.
+fn race_on(dice: &mut Dice) {
     let scene = Scene::ready("fine");
     let (ctx, _) = scene.context();
     let pushed = Mutex::new(Vec::new());
@@ -399,8 +403,7 @@ fn beside_somebody_who_keeps_pushing_nothing_is_lost_and_nothing_lands_unchecked
                 pushed.lock().unwrap().extend(taken);
             }
         });
-        let mut dice = Dice::new(RandomState::new().hash_one(()));
-        let one = |round| race(scene, &ctx, pushed, &push, &mut dice, round);
+        let one = |round| race(scene, &ctx, pushed, &push, dice, round);
         (0..rounds).map(one).collect::<Vec<State>>()
     });
     let promoted = states.iter().filter(|state| **state == State::Promoted).count();

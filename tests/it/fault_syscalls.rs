@@ -3,17 +3,25 @@
 //! The test binary runs itself as the victim under strace, which injects the fault. Whatever happens, an acknowledged
 //! save is there, the branch is whole, and the next save works without anybody's help.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use cascade::config::Durability;
 use cascade::git::{Clash, Hints, PullAnswer, PullRequest, Repo, SaveAnswer, SaveRequest};
+use cascade::watch::Rules;
 
-use crate::support::{Sandbox, skip};
+use crate::support::{Sandbox, dice, skip};
 
 /// What changes something, or makes it durable.
 const CALLS: &str = "write,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,\
                      ftruncate,fchmod,chmod,mkdir";
+/// What opens files.
+const OPENS: &str = "openat,openat2";
+/// How opening is refused: no handle is left here or on the machine, the disk fails, memory is short.
+const REFUSALS: [&str; 4] = ["EMFILE", "ENFILE", "EIO", "ENOMEM"];
+/// Refusals that are played, of all at every opening.
+const SAMPLES: u64 = 24;
 /// More calls than a save has.
 const MOMENTS_LIMIT: usize = 200;
 
@@ -47,12 +55,15 @@ fn pull(root: &Path, theirs: &str) -> cascade::git::Result<PullAnswer> {
     })
 }
 
-fn save(root: &Path, durability: Durability) -> cascade::git::Result<SaveAnswer> {
-    Repo::open(root)?.with_durability(durability).save(&SaveRequest {
+/// Saves everything but what is ignored, as a watcher does.
+pub fn save(root: &Path, durability: Durability) -> cascade::git::Result<SaveAnswer> {
+    let repo = Repo::open(root)?.with_durability(durability);
+    let rules = Rules::load(repo.root(), repo.common_dir(), &[], None).unwrap();
+    repo.save(&SaveRequest {
         branch: "develop",
         hints: Hints::Everything,
         max_file_bytes: 1 << 20,
-        excluded: &|_, _| false,
+        excluded: &|path, is_dir| rules.may_be_excluded(path, is_dir) && !repo.is_tracked(path).unwrap_or(false),
         inspect: &|_, _, _| None,
         message: &|proposal| format!("Save {} files", proposal.changes().len()),
         author: None,
@@ -101,9 +112,15 @@ enum Deed<'a> {
 
 /// Runs the victim with a fault at its n-th call; answers whether the fault came.
 fn run_with(sandbox: &Sandbox, fault: &str, moment: usize, deed: Deed<'_>) -> bool {
+    let trace = traced(sandbox, CALLS, Some(&format!("{fault}:when={moment}")), deed);
+    trace.contains("INJECTED") || trace.contains("killed by SIGKILL")
+}
+
+/// Runs the victim, perhaps with a fault, and answers these calls of it, as strace writes them.
+fn traced(sandbox: &Sandbox, calls: &str, fault: Option<&str>, deed: Deed<'_>) -> String {
     let traced = sandbox.base().join("trace");
-    let inject = format!("inject={CALLS}:{fault}:when={moment}");
-    let mut command = sandbox.command("strace", &["-f", "-qq", "-e", &format!("trace={CALLS}"), "-e", &inject]);
+    let mut command = sandbox.command("strace", &["-f", "-y", "-qq", "-e", &format!("trace={calls}")]);
+    fault.map(|fault| command.args(["-e", &format!("inject={calls}:{fault}")]));
     command.arg("-o").arg(&traced).arg(std::env::current_exe().unwrap());
     command.args(["--exact", "fault_syscalls::victim", "--nocapture"]);
     command.env("FAULT_SAVE_ROOT", sandbox.root()).env("FAULT_SAVE_LOG", sandbox.base().join("acknowledged"));
@@ -113,8 +130,7 @@ fn run_with(sandbox: &Sandbox, fault: &str, moment: usize, deed: Deed<'_>) -> bo
         Deed::Pull(theirs) => command.env("FAULT_SAVE_THEIRS", theirs),
     };
     command.env("RUST_BACKTRACE", "0").output().unwrap();
-    let trace = std::fs::read_to_string(traced).unwrap();
-    trace.contains("INJECTED") || trace.contains("killed by SIGKILL")
+    std::fs::read_to_string(traced).unwrap()
 }
 
 /// What must hold whatever happened, and how it is brought to its end.
@@ -218,4 +234,72 @@ fn a_save_that_runs_out_of_space_at_any_call_is_whole_or_not_there() {
 fn a_save_that_does_not_wait_for_the_disk_is_whole_or_not_there_and_blocks_nobody_all_the_same() {
     fault_everywhere("signal=KILL", Deed::FastSave);
     fault_everywhere("error=EIO", Deed::FastSave);
+}
+
+/// A checkout like [`changed`], with what decides how content is stored and which files are none of a save's.
+fn changed_by_rules() -> Sandbox {
+    let sandbox = changed();
+    sandbox.write(".gitattributes", "*.dos text\n");
+    sandbox.write("lines.dos", "one\r\ntwo\r\n");
+    sandbox.write(".gitignore", "*.log\n");
+    sandbox.write("dir/.gitignore", "/scratch\n");
+    sandbox.write("dir/scratch", "not to be saved\n");
+    sandbox.write("noise.log", "not to be saved\n");
+    sandbox
+}
+
+/// Lists which openings are about the sandbox, counted from 1 as strace does: for each thread and each call.
+fn openings(trace: &str, sandbox: &Sandbox) -> Vec<usize> {
+    let base = sandbox.base().to_str().unwrap();
+    let (mut counts, mut found) = (BTreeMap::new(), BTreeSet::new());
+    for line in trace.lines().filter(|line| line.contains(" openat") && !line.contains("resumed>")) {
+        let count = counts.entry(line.split('(').next().unwrap()).or_insert(0);
+        *count += 1;
+        if line.contains(base) {
+            found.insert(*count);
+        }
+    }
+    found.into_iter().collect()
+}
+
+#[test]
+fn a_save_that_cannot_open_a_file_loses_nothing_and_saves_nothing_wrong() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("strace is not installed");
+    }
+    let undisturbed = changed_by_rules();
+    let openings = openings(&traced(&undisturbed, OPENS, None, Deed::Save), &undisturbed);
+    assert!(openings.len() > 20, "{openings:?}");
+    let expected = undisturbed.git(&["ls-tree", "-r", "develop"]);
+    assert_eq!(undisturbed.git(&["status", "--porcelain"]), "");
+    let every = openings.iter().flat_map(|opening| REFUSALS.map(|refusal| (*opening, refusal)));
+    if dice::runs() as u64 * SAMPLES >= every.clone().count() as u64 {
+        return every.for_each(|(opening, refusal)| refuse(opening, refusal, &expected));
+    }
+    let every: Vec<_> = every.collect();
+    dice::rounds(SAMPLES, |dice| {
+        let (opening, refusal) = *dice.one_of(&every);
+        refuse(opening, refusal, &expected);
+    });
+}
+
+/// Saves while one file cannot be opened, and expects that to be made up for by the next save.
+#[track_caller]
+fn refuse(opening: usize, refusal: &str, expected: &str) {
+    let sandbox = changed_by_rules();
+    let before = sandbox.git(&["rev-parse", "develop"]);
+    let trace = traced(&sandbox, OPENS, Some(&format!("error={refusal}:when={opening}")), Deed::Save);
+    let acknowledged = std::fs::read_to_string(sandbox.base().join("acknowledged")).unwrap_or_default();
+    let refused: Vec<&str> = trace.lines().filter(|line| line.contains("INJECTED")).collect();
+    let what = format!("{refusal} at opening {opening}: {refused:?}");
+    let tip = sandbox.git(&["rev-parse", "develop"]);
+    assert!(acknowledged.is_empty() || acknowledged == tip, "{what}: {acknowledged} is not the branch's tip {tip}");
+    let range = format!("{before}..develop");
+    let deleted = sandbox.git(&["log", "--format=", "--name-only", "--diff-filter=D", &range]);
+    assert!(["", "deleted"].contains(&deleted.as_str()), "{what}: {deleted}");
+    sandbox.git(&["fsck", "--strict", "--no-dangling"]);
+    save(&sandbox.root(), Durability::Full).unwrap_or_else(|problem| panic!("{what}: {problem:?}"));
+    assert_eq!(sandbox.git(&["ls-tree", "-r", "develop"]), expected, "{what}");
+    assert_eq!(sandbox.git(&["status", "--porcelain"]), "", "{what}");
+    assert_eq!(sandbox.left_behind(), [""; 0], "{what}");
 }

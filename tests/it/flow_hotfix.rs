@@ -123,6 +123,59 @@ fn brought_back(pipeline: &Pipeline) {
 }
 
 #[test]
+fn a_hotfix_that_was_rolled_back_comes_with_the_next_merge_whatever_was_fixed_since() {
+    for has_remote in [true, false] {
+        let pipeline = released(has_remote, UNAPPROVED);
+        branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+        hotfix(&pipeline, "fix/login", 0);
+        pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+        pipeline.cascade(&["rollback", "production"]).expect_code(0);
+        pipeline.cascade(&["resume", "production"]).expect_code(0);
+        branch_with(&pipeline, "fix/logout", "main", "logout", "works\n");
+        hotfix(&pipeline, "fix/logout", 0);
+        pipeline.promote("staging", 0);
+        pipeline.promote("production", 5);
+        pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+        let has = |path: &str| pipeline.try_git(&["show", &format!("main:{path}")]).code == 0;
+        assert_eq!(["login", "logout", "page"].map(has), [true; 3], "{has_remote}");
+    }
+}
+
+#[test]
+fn a_hotfix_that_a_rollback_took_out_of_staging_again_is_not_lost_in_production() {
+    let pipeline = released(true, UNAPPROVED);
+    branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+    hotfix(&pipeline, "fix/login", 0);
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+    let stopped = pipeline.promote("production", 5);
+    assert!(stopped.stderr.contains("is not in staging"), "{stopped:?}");
+    assert_eq!(pipeline.git(&["show", "main:login"]), "works");
+    // With it back in staging it goes on.
+    pipeline.cascade(&["rollback", "staging", "--undo"]).expect_code(0);
+    pipeline.promote("production", 0);
+    assert_eq!(pipeline.git(&["show", "main:login"]), "works");
+}
+
+#[test]
+fn a_rollback_of_staging_that_a_merge_brought_to_production_does_not_come_back_into_the_sandbox() {
+    let pipeline = released(true, UNAPPROVED);
+    pipeline.save_file("feature", "good\n");
+    release(&pipeline);
+    branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+    hotfix(&pipeline, "fix/login", 0);
+    pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+    pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+    assert_ne!(pipeline.try_git(&["show", "main:feature"]).code, 0, "as in staging");
+    let tip = pipeline.tip("develop");
+    let refused = pipeline.cascade(&["back-merge", "production"]);
+    assert!(refused.code != 0 && refused.stderr.contains("git cherry-pick"), "{refused:?}");
+    assert_eq!(pipeline.tip("develop"), tip);
+    assert_eq!(pipeline.read("feature"), "good\n");
+}
+
+#[test]
 fn a_hotfix_from_an_older_release_stops_and_can_be_merged() {
     let pipeline = released(true, UNAPPROVED);
     let fix = branch_with(&pipeline, "fix", "main", "login", "works\n");

@@ -1,6 +1,6 @@
 //! The questions about the repository and what leads to it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::super::{Shell, health, init};
@@ -56,15 +56,20 @@ pub async fn local(git: &Git, config: Option<&Config>, mode: Mode, now: Timestam
 
 /// What dead saves of ours left is put right; what others left is only told.
 fn locked(repo: &Repo, mode: Mode, now: Timestamp) -> Vec<Diagnosis> {
-    let (verdict, dead) = match mode {
-        Mode::Look => (Verdict::CanBeRepaired, repo.dead_saves()),
-        Mode::Repair => (Verdict::Repaired, repo.recover_save()),
+    let (verdict, found) = match mode {
+        Mode::Look => (Verdict::CanBeRepaired, repo.dead_saves().map(|dead| (Vec::new(), dead))),
+        Mode::Repair => {
+            (Verdict::Repaired, repo.clear_dead_locks().and_then(|locks| Ok((locks, repo.recover_save()?))))
+        }
     };
-    let dead = match dead {
-        Ok(dead) => dead,
+    let (cleared, dead) = match found {
+        Ok(found) => found,
         Err(problem) => return vec![of_error(LOCKS, &problem)],
     };
-    let mut all: Vec<Diagnosis> = dead.iter().map(|dead| Diagnosis::new(LOCKS, verdict, told(dead))).collect();
+    let of_dead =
+        |lock: &PathBuf| Diagnosis::new(LOCKS, verdict, format!("left by a killed process: {}", display(lock)));
+    let mut all: Vec<Diagnosis> = cleared.iter().map(of_dead).collect();
+    all.extend(dead.iter().map(|dead| Diagnosis::new(LOCKS, verdict, told(dead))));
     let ours = |path: &Path| dead.iter().any(|dead| dead.index.iter().chain(&dead.files).any(|own| own == path));
     match lasting_locks(repo, now) {
         Ok(locks) => {

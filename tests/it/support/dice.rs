@@ -55,10 +55,19 @@ pub fn runs() -> usize {
 /// Plays `count` rounds, each with a seed of its own; `CASCADE_FAULT_RUNS=N` plays N times as many.
 ///
 /// A round that fails prints its seed: `CASCADE_FUZZ_SEED=<seed>` begins with that round.
-pub fn rounds(count: u64, mut play: impl FnMut(&mut Dice)) {
+pub fn rounds(count: u64, play: impl FnMut(&mut Dice)) {
+    exactly(count * runs() as u64, play);
+}
+
+/// Plays one round however many are asked for, which makes itself longer.
+pub fn once(play: impl FnMut(&mut Dice)) {
+    exactly(1, play);
+}
+
+fn exactly(count: u64, mut play: impl FnMut(&mut Dice)) {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
     let first = number("CASCADE_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(()) >> 16);
-    for seed in first..first + count * runs() as u64 {
+    for seed in first..first + count {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| play(&mut Dice::new(seed)))) {
             eprintln!("repeat with CASCADE_FUZZ_SEED={seed}");
             resume_unwind(panic);

@@ -179,6 +179,25 @@ impl Sandbox {
         command
     }
 
+    /// Lists what is locked or left over in git's directory, the index that is replaced at the moment aside.
+    pub fn left_behind(&self) -> Vec<String> {
+        let git_dir = self.root().join(".git");
+        let (mut left, mut directories) = (Vec::new(), vec![git_dir.clone()]);
+        while let Some(directory) = directories.pop() {
+            for path in std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+                let name = path.file_name().unwrap().to_str().unwrap();
+                let is_ours = name.starts_with("cascade-") && !name.ends_with(".old");
+                if is_ours || name.ends_with(".lock") || name.starts_with("tmp_") {
+                    left.push(path.strip_prefix(&git_dir).unwrap().to_str().unwrap().to_owned());
+                } else if path.is_dir() {
+                    directories.push(path);
+                }
+            }
+        }
+        left.sort();
+        left
+    }
+
     /// Opens the checkout as the program does.
     pub async fn context(&self, clock: Arc<dyn Clock>) -> Context {
         context(&self.root(), &self.base().join("cascade"), clock).await

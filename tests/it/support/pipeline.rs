@@ -30,6 +30,11 @@ impl Pipeline {
     /// Makes one whose `environments:` section is `environments` and whose `checks:` section is `checks`.
     pub fn new(has_remote: bool, environments: &str, checks: &str) -> Self {
         let sandbox = if has_remote { Sandbox::with_origin() } else { Sandbox::new() };
+        Self::around(sandbox, has_remote, environments, checks)
+    }
+
+    /// The same in a repository that there is already; whether it has a remote must be told.
+    pub fn around(sandbox: Sandbox, has_remote: bool, environments: &str, checks: &str) -> Self {
         let pipeline = Self { sandbox, has_remote };
         pipeline.configure(environments, checks);
         pipeline.cascade(&["init"]).expect_code(0);
