@@ -12,6 +12,9 @@
 /// Words without I/O: ids, digests, clock, retry, units, error kinds.
 pub mod base;
 
+/// Reaching into directories without being led out of them.
+pub mod beneath;
+
 /// How other machines are asked: HTTP clients, words for what the network answers.
 pub mod net;
 

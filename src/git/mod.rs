@@ -4,7 +4,6 @@
 //! bounded pool of blocking threads.
 
 mod apart;
-mod beneath;
 mod branch;
 pub mod candidate;
 mod durable;

@@ -1,4 +1,4 @@
-//! Reading files of a working tree without being led out of it.
+//! Reaching into a directory without being led out of it: no symlink on the way is followed.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -14,13 +14,13 @@ use rustix::io::Errno;
 const RENAME_RETRIES: usize = 16;
 
 /// A directory from which only what really lies beneath it can be reached: no symlink is followed.
-pub(super) struct Beneath {
+pub struct Beneath {
     root: Rc<OwnedFd>,
     recent: RefCell<Option<(Vec<u8>, Rc<OwnedFd>)>>,
 }
 
 /// What is found where a directory was looked for.
-pub(super) enum Place {
+pub enum Place {
     /// The directory, opened.
     Dir(Rc<OwnedFd>),
     /// Nothing.
@@ -36,26 +36,41 @@ pub(super) enum Place {
 
 /// What the file system says about a file; equal values mean that it was not touched in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileStat {
+pub struct FileStat {
+    /// What it is.
     pub kind: FileType,
+    /// When its content or attributes were last changed: seconds and nanoseconds.
     pub ctime: (i64, u32),
+    /// When its content was last changed: seconds and nanoseconds.
     pub mtime: (i64, u32),
+    /// The file system it is on.
     pub dev: u64,
+    /// Its number there.
     pub ino: u64,
+    /// Kind and permissions.
     pub mode: u32,
+    /// Who owns it.
     pub uid: u32,
+    /// Which group owns it.
     pub gid: u32,
+    /// Bytes.
     pub size: u64,
 }
 
 impl Beneath {
     /// Opens the top of a tree.
+    ///
+    /// # Errors
+    /// It is no directory, or cannot be opened.
     pub fn open(root: &Path) -> io::Result<Self> {
         let root = rustix::fs::open(root, directory_flags(), Mode::empty())?;
         Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
     }
 
     /// Opens the directory `path` (empty: the top).
+    ///
+    /// # Errors
+    /// The system refuses; others keep renaming on the way.
     pub fn dir(&self, path: &[u8]) -> io::Result<Place> {
         if path.is_empty() {
             return Ok(Place::Dir(Rc::clone(&self.root)));
@@ -123,34 +138,50 @@ impl FileStat {
     }
 
     /// Answers what an opened file is now.
+    ///
+    /// # Errors
+    /// The system refuses.
     pub fn of_open(file: &File) -> io::Result<Self> {
         Ok(Self::of(&rustix::fs::fstat(file)?))
     }
 
     /// Answers whether the owner may execute the file.
+    #[must_use]
     pub fn executable(&self) -> bool {
         self.mode & 0o100 != 0
     }
 }
 
 /// Answers what `name` in `dir` is, a symlink itself and not where it leads.
-pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<FileStat> {
+///
+/// # Errors
+/// There is nothing, or the system refuses.
+pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<FileStat> {
     Ok(FileStat::of(&rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
 /// Opens `name` in `dir` for reading; never waits (FIFO) and follows no symlink.
-pub(super) fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
+///
+/// # Errors
+/// It is a symlink, or the system refuses.
+pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?))
 }
 
 /// Answers where the symlink `name` in `dir` leads.
-pub(super) fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// It is no symlink, or the system refuses.
+pub fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes())
 }
 
 /// Lists the names in `dir`, sorted.
-pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let readable = rustix::fs::openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut names = Vec::new();
     for entry in Dir::new(readable)? {
