@@ -67,6 +67,15 @@ impl Beneath {
         Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
     }
 
+    /// Takes an opened directory for the top, whatever is at its path by now.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn within(top: BorrowedFd<'_>) -> io::Result<Self> {
+        let root = rustix::io::fcntl_dupfd_cloexec(top, 0)?;
+        Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
+    }
+
     /// Opens the directory `path` (empty: the top).
     ///
     /// # Errors
