@@ -171,6 +171,7 @@ fn migrations() -> Vec<Migration> {
         migration(4, "after landing", include_str!("migrations/0004_after_landing.sql")),
         migration(6, "hotfixes and rehearsals", include_str!("migrations/0006_hotfixes_and_rehearsals.sql")),
         migration(7, "attempts and culprits", include_str!("migrations/0007_attempts_and_culprits.sql")),
+        migration(8, "syncs", include_str!("migrations/0008_syncs.sql")),
     ]
 }
 
