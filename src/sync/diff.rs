@@ -36,27 +36,45 @@ pub enum Touch {
     Deleted,
 }
 
+/// What both sides had under a key when they were last brought together: the same, unless a person let them differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Agreed {
+    /// What the source had.
+    pub source: Option<Version>,
+    /// What the target had.
+    pub target: Option<Version>,
+}
+
+impl Agreed {
+    /// Both had the same.
+    #[must_use]
+    pub fn both(version: Version) -> Self {
+        Self { source: Some(version), target: Some(version) }
+    }
+}
+
 /// Judges what stands under a key.
 #[must_use]
-pub fn judge(source: Option<Version>, baseline: Option<Version>, target: Option<Version>) -> Finding {
-    match (source, baseline, target) {
-        (None, None, None) => Finding::Unchanged,
-        (None, None, Some(_)) => Finding::Extra,
-        (Some(_), None, None) => Finding::Create,
-        (Some(here), None, Some(there)) if here == there => Finding::Converged,
-        (Some(_), None, Some(_)) => Finding::Conflict(Touch::Added),
-        (None, Some(_), None) => Finding::Forgotten,
-        (None, Some(agreed), Some(there)) if agreed == there => Finding::Delete,
-        (None, Some(_), Some(_)) => Finding::Conflict(Touch::Changed),
-        (Some(here), Some(agreed), None) if here == agreed => Finding::Drift(Touch::Deleted),
-        (Some(_), Some(_), None) => Finding::Conflict(Touch::Deleted),
-        (Some(here), Some(agreed), Some(there)) => match (here == agreed, there == agreed) {
-            (true, true) => Finding::Unchanged,
-            (false, true) => Finding::Update,
-            (true, false) => Finding::Drift(Touch::Changed),
-            (false, false) if here == there => Finding::Converged,
-            (false, false) => Finding::Conflict(Touch::Changed),
-        },
+pub fn judge(source: Option<Version>, agreed: Agreed, target: Option<Version>) -> Finding {
+    let is_new = agreed == Agreed::default();
+    match (source != agreed.source, target != agreed.target) {
+        (false, false) => Finding::Unchanged,
+        _ if source.is_none() && target.is_none() => Finding::Forgotten,
+        _ if source == target => Finding::Converged,
+        (true, false) if source.is_none() => Finding::Delete,
+        (true, false) if target.is_none() => Finding::Create,
+        (true, false) => Finding::Update,
+        (false, true) if is_new => Finding::Extra,
+        (false, true) => Finding::Drift(touched(agreed, target)),
+        (true, true) => Finding::Conflict(touched(agreed, target)),
+    }
+}
+
+fn touched(agreed: Agreed, target: Option<Version>) -> Touch {
+    match (agreed.target, target) {
+        (_, None) => Touch::Deleted,
+        (None, Some(_)) => Touch::Added,
+        (Some(_), Some(_)) => Touch::Changed,
     }
 }
 
@@ -93,13 +111,41 @@ mod tests {
             ("bac", Conflict(Touch::Changed)),
         ] {
             let [source, baseline, target] = [0, 1, 2].map(|at| side(sides.as_bytes()[at]));
-            assert_eq!(judge(source, baseline, target), expected, "{sides}");
+            let agreed = baseline.map(Agreed::both).unwrap_or_default();
+            assert_eq!(judge(source, agreed, target), expected, "{sides}");
+        }
+    }
+
+    /// Source now, what was let be at the source and at the target, target now.
+    #[test]
+    fn sides_that_a_person_let_differ_rest_until_one_of_them_moves() {
+        use Finding::*;
+        let side = |letter: u8| (letter != b'-').then(|| version(letter));
+        for (sides, expected) in [
+            ("aabb", Unchanged),
+            ("cabb", Update),
+            ("babb", Converged),
+            ("aabc", Drift(Touch::Changed)),
+            ("aab-", Drift(Touch::Deleted)),
+            ("-abb", Delete),
+            ("cabd", Conflict(Touch::Changed)),
+            ("aa--", Unchanged),
+            ("ca--", Create),
+            ("aa-b", Drift(Touch::Added)),
+            ("-a--", Forgotten),
+            ("--bb", Unchanged),
+            ("--bc", Drift(Touch::Changed)),
+            ("--b-", Forgotten),
+            ("c-bb", Update),
+        ] {
+            let [source, here, there, target] = [0, 1, 2, 3].map(|at| side(sides.as_bytes()[at]));
+            assert_eq!(judge(source, Agreed { source: here, target: there }, target), expected, "{sides}");
         }
     }
 
     #[test]
     fn another_form_is_another_version() {
         let link = Version { form: Form::Link, ..version(1) };
-        assert_eq!(judge(Some(link), Some(version(1)), Some(version(1))), Finding::Update);
+        assert_eq!(judge(Some(link), Agreed::both(version(1)), Some(version(1))), Finding::Update);
     }
 }

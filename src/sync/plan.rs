@@ -1,36 +1,9 @@
 //! What is to be done: ordered actions, each with what it expects to find. Pure.
 
-use serde::{Deserialize, Serialize};
-
-use super::diff::{Finding, Touch, judge};
+use super::diff::{Agreed, Finding, Touch, judge};
 use super::join::Row;
+use crate::config::{DeleteMode, OnDrift};
 use crate::endpoint::{Key, Version};
-
-/// What happens where somebody else changed the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnDrift {
-    /// The target is left alone, and it is told until somebody decides.
-    #[default]
-    Flag,
-    /// The target is left alone, and that is all.
-    Keep,
-    /// The source wins; what was there is in a snapshot.
-    Overwrite,
-}
-
-/// What happens to what the source does not have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DeleteMode {
-    /// Nothing is ever deleted.
-    Never,
-    /// What was once put there from here is deleted with it.
-    #[default]
-    Tracked,
-    /// Whatever the source does not have is deleted.
-    Mirror,
-}
 
 /// How a sync decides.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -130,7 +103,7 @@ pub struct Plan {
     pub flags: Vec<Flag>,
     /// What is left alone without a word.
     pub kept: usize,
-    /// What is as it should be.
+    /// Items at the target that are as they should be.
     pub unchanged: usize,
     /// Why it may not be carried out, where it deletes too much.
     pub guard: Option<Guard>,
@@ -147,27 +120,71 @@ impl Plan {
 /// Plans what brings the target to what the source says.
 ///
 /// `rows` come in the order of keys. Nothing is deleted where `is_partial` says that the source was not listed whole.
-pub fn plan(policy: &Policy, is_partial: bool, rows: impl IntoIterator<Item = Row<Version, Version, Version>>) -> Plan {
-    let mut plan = Plan::default();
-    let (mut deletions, mut others, mut looked_after) = (Vec::new(), Vec::new(), 0);
-    let policy = Policy { delete: if is_partial { DeleteMode::Never } else { policy.delete }, ..*policy };
-    for row in rows {
-        let finding = judge(row.source, row.baseline, row.target);
-        let is_ours = row.baseline.is_some() || policy.delete == DeleteMode::Mirror;
-        looked_after += usize::from(row.target.is_some() && is_ours);
-        match decide(&policy, finding, row) {
-            Decision::Act(action @ Action::Delete { .. }) => deletions.push(action),
-            Decision::Act(action) => others.push(action),
-            Decision::Flag(key) => plan.flags.push(Flag { key, finding }),
-            Decision::Keep => plan.kept += 1,
-            Decision::Nothing => plan.unchanged += 1,
+pub fn plan(policy: &Policy, is_partial: bool, rows: impl IntoIterator<Item = Row<Version, Agreed, Version>>) -> Plan {
+    let mut planner = Planner::new(policy, is_partial);
+    rows.into_iter().for_each(|row| planner.add(row));
+    planner.finish()
+}
+
+/// A plan in the making.
+#[derive(Debug)]
+pub struct Planner {
+    policy: Policy,
+    plan: Plan,
+    deletions: Vec<Action>,
+    looked_after: usize,
+}
+
+impl Planner {
+    /// Begins a plan; nothing is deleted where `is_partial` says that the source was not listed whole.
+    #[must_use]
+    pub fn new(policy: &Policy, is_partial: bool) -> Self {
+        let policy = Policy { delete: if is_partial { DeleteMode::Never } else { policy.delete }, ..*policy };
+        Self { policy, plan: Plan::default(), deletions: Vec::new(), looked_after: 0 }
+    }
+
+    /// Takes in what is known to need nothing.
+    pub fn add_unchanged(&mut self, items: usize) {
+        self.plan.unchanged += items;
+        self.looked_after += items;
+    }
+
+    /// Takes in the next key.
+    pub fn add(&mut self, row: Row<Version, Agreed, Version>) {
+        let agreed = row.baseline.unwrap_or_default();
+        let finding = judge(row.source, agreed, row.target);
+        let is_ours = agreed != Agreed::default() || self.policy.delete == DeleteMode::Mirror;
+        let is_there = row.target.is_some();
+        self.looked_after += usize::from(is_there && is_ours);
+        match decide(&self.policy, finding, row) {
+            Decision::Act(action @ Action::Delete { .. }) => self.deletions.push(action),
+            Decision::Act(action) => self.plan.actions.push(action),
+            Decision::Flag(key) => self.plan.flags.push(Flag { key, finding }),
+            Decision::Keep => self.plan.kept += 1,
+            Decision::Nothing => self.plan.unchanged += usize::from(is_there),
         }
     }
-    let guard = Guard { deletes: deletions.len(), of: looked_after };
-    plan.guard = (guard.deletes as f64 > policy.max_delete * guard.of as f64).then_some(guard);
-    deletions.append(&mut others);
-    plan.actions = deletions;
-    plan
+
+    /// Answers the plan.
+    #[must_use]
+    pub fn finish(mut self) -> Plan {
+        let guard = Guard { deletes: self.deletions.len(), of: self.looked_after };
+        self.plan.guard = guard.closes(self.policy.max_delete).then_some(guard);
+        self.deletions.append(&mut self.plan.actions);
+        self.plan.actions = self.deletions;
+        self.plan
+    }
+}
+
+impl Guard {
+    /// Answers whether so many deletions are too many: more than the share (a part of an item counts as one), or everything
+    /// where not everything may go.
+    fn closes(self, max_delete: f64) -> bool {
+        let is_everything = self.deletes > 0 && self.deletes == self.of && max_delete < 1.0;
+        // A single item is everything, too; a share that is not nothing lets it go.
+        let is_more = self.deletes as f64 > (max_delete * self.of as f64).ceil();
+        is_more || (is_everything && self.deletes > 1)
+    }
 }
 
 enum Decision {
@@ -177,7 +194,7 @@ enum Decision {
     Nothing,
 }
 
-fn decide(policy: &Policy, finding: Finding, row: Row<Version, Version, Version>) -> Decision {
+fn decide(policy: &Policy, finding: Finding, row: Row<Version, Agreed, Version>) -> Decision {
     let Row { key, source, target, .. } = row;
     match (finding, source, target) {
         (Finding::Converged, Some(version), _) => Decision::Act(Action::Adopt { key, version }),

@@ -28,9 +28,13 @@ fn policy() -> impl Strategy<Value = Policy> {
     (on_drift, delete).prop_map(|(on_drift, delete)| Policy { on_drift, delete, max_delete: 1.0 })
 }
 
+fn agreed(side: &Side) -> impl Iterator<Item = (Key, Agreed)> {
+    side.clone().into_iter().map(|(key, version)| (key, Agreed::both(version)))
+}
+
 fn planned(policy: &Policy, source: &Side, baseline: &Side, target: &Side) -> Plan {
     let stream = |side: &Side| side.clone().into_iter();
-    plan(policy, false, join(stream(source), stream(baseline), stream(target)))
+    plan(policy, false, join(stream(source), agreed(baseline), stream(target)))
 }
 
 /// Does what a plan says, as an engine would: what an action expects must be there.
@@ -101,7 +105,7 @@ proptest! {
         policy in policy(), source in side(3), baseline in side(3), target in side(3),
     ) {
         let stream = |side: &Side| side.clone().into_iter();
-        let partial = plan(&policy, true, join(stream(&source), stream(&baseline), stream(&target)));
+        let partial = plan(&policy, true, join(stream(&source), agreed(&baseline), stream(&target)));
         let deletes = |action: &Action| matches!(action, Action::Delete { .. });
         prop_assert!(!partial.actions.iter().any(deletes));
         let never = Policy { delete: DeleteMode::Never, ..policy };
@@ -121,6 +125,13 @@ fn an_empty_source_is_stopped_by_the_guard() {
     most.remove(&key(2));
     assert_eq!(planned(&policy, &most, &all, &all).guard, Some(Guard { deletes: 3, of: 8 }));
     assert_eq!(planned(&policy, &Side::new(), &Side::new(), &Side::new()).guard, None);
+}
+
+#[test]
+fn one_item_of_a_few_may_go_and_never_all_of_them() {
+    let guarded = |deletes, of, max_delete| Guard { deletes, of }.closes(max_delete);
+    assert!(!guarded(1, 5, 0.1) && guarded(2, 5, 0.1) && !guarded(1, 1, 0.1));
+    assert!(guarded(2, 2, 0.9) && !guarded(2, 2, 1.0) && guarded(1, 5, 0.0) && !guarded(0, 5, 0.0));
 }
 
 #[test]
