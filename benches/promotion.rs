@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cascade::alert::Alerts;
+use cascade::base::Clock as _;
 use cascade::base::clock::SystemClock;
 use cascade::config::{self, Variables};
 use cascade::context::Context;
@@ -28,6 +29,7 @@ project: bench
 notify: { desktop: false }
 environments:
   staging: { from: develop, branch: staging }
+  fixed: { from: develop, branch: fixed }
 ";
 
 const CHANGED_FILES: usize = 10;
@@ -67,13 +69,14 @@ impl Times {
 async fn measure(sample: &Sample, base: &Path, rounds: usize, in_a_row: usize) {
     let ctx = context(sample, &base.join("home")).await;
     let worktree = base.join("worktree");
-    git(&sample.root, &["branch", "staging"]);
-    git(&sample.root, &["branch", "release"]);
+    for branch in ["staging", "fixed", "release"] {
+        git(&sample.root, &["branch", branch]);
+    }
     git(&sample.root, &["worktree", "add", "-q", &worktree.to_string_lossy(), "release"]);
     there_and_back(&ctx, sample, &worktree, rounds).await;
+    past_hotfixes(&ctx, sample, &worktree, rounds).await.print(sample, "merge");
     let took = promote_in_a_row(&ctx, sample, in_a_row).await;
     println!("{:>8} {:>10} {:.0} a minute", sample.files, "in a row", 60.0 * in_a_row as f64 / took.as_secs_f64());
-    past_hotfixes(&ctx, sample, &worktree, rounds).await.print(sample, "merge");
 }
 
 async fn there_and_back(ctx: &Context, sample: &Sample, worktree: &Path, rounds: usize) {
@@ -82,7 +85,7 @@ async fn there_and_back(ctx: &Context, sample: &Sample, worktree: &Path, rounds:
         change(ctx, sample, round).await;
         rehearsed.ours.push(rehearse(ctx).await);
         rehearsed.gits.push(timed(|| git(&sample.root, &["merge-tree", "--write-tree", "release", "develop"])));
-        promoted.ours.push(promote(ctx, false).await);
+        promoted.ours.push(promote(ctx, "staging").await);
         promoted.gits.push(merge(worktree));
         rolled_back.ours.push(roll_back(ctx).await);
         rolled_back.gits.push(timed(|| git(worktree, &["reset", "-q", "--hard", "HEAD~1"])));
@@ -97,10 +100,10 @@ async fn past_hotfixes(ctx: &Context, sample: &Sample, worktree: &Path, rounds: 
     let mut merged = Times::default();
     for round in 0..rounds {
         change(ctx, sample, 500 + round).await;
-        commit_on(&sample.root, "staging", round);
+        commit_on(&sample.root, "fixed", round);
         commit_on(&sample.root, "release", round);
         git(worktree, &["reset", "-q", "--hard"]);
-        merged.ours.push(promote(ctx, true).await);
+        merged.ours.push(promote(ctx, "fixed").await);
         merged.gits.push(merge(worktree));
     }
     merged
@@ -123,8 +126,9 @@ async fn change(ctx: &Context, sample: &Sample, round: usize) {
 
 /// Commits a new file on a branch that no checkout of cascade's has, as somebody else would.
 fn commit_on(root: &Path, branch: &str, round: usize) {
+    let now = SystemClock.now().as_second();
     let stream = format!(
-        "commit refs/heads/{branch}\ncommitter Else <else@localhost> 1700000000 +0000\ndata 7\nHotfix\n\
+        "commit refs/heads/{branch}\ncommitter Else <else@localhost> {now} +0000\ndata 7\nHotfix\n\
          from refs/heads/{branch}^0\nM 100644 inline hotfix-{round}.txt\ndata 4\nfix\n\n"
     );
     let mut import = command(root, &["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().expect("git starts");
@@ -140,10 +144,10 @@ async fn rehearse(ctx: &Context) -> Duration {
     took
 }
 
-async fn promote(ctx: &Context, merge: bool) -> Duration {
+async fn promote(ctx: &Context, environment: &str) -> Duration {
     let start = Instant::now();
     let lock = promote::lock(ctx, false).await.expect("the lock is free");
-    let request = Request { merge, ..Request::to("staging") };
+    let request = Request { merge: environment == "fixed", ..Request::to(environment) };
     let promotion = promote::promote(ctx, &lock, &request, &mut Silent).await.expect("it runs");
     let took = start.elapsed();
     assert_eq!(promotion.state, State::Promoted, "{:?}", promotion.reason);
@@ -163,7 +167,7 @@ async fn promote_in_a_row(ctx: &Context, sample: &Sample, count: usize) -> Durat
     let start = Instant::now();
     for round in 0..count {
         change(ctx, sample, 1_000 + round).await;
-        promote(ctx, false).await;
+        promote(ctx, "staging").await;
     }
     start.elapsed()
 }

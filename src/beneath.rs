@@ -76,6 +76,15 @@ impl Beneath {
         Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
     }
 
+    /// Opens the top of a tree, which may be no symlink either.
+    ///
+    /// # Errors
+    /// As [`Beneath::open`]; it is a symlink.
+    pub fn open_real(root: &Path) -> io::Result<Self> {
+        let root = rustix::fs::open(root, directory_flags() | OFlags::NOFOLLOW, Mode::empty())?;
+        Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
+    }
+
     /// Opens the directory `path` (empty: the top).
     ///
     /// # Errors
@@ -130,7 +139,9 @@ impl Beneath {
 }
 
 impl FileStat {
-    fn of(stat: &Stat) -> Self {
+    /// Takes what the system answered.
+    #[must_use]
+    pub fn of(stat: &Stat) -> Self {
         // The widths of these fields differ between platforms.
         #[allow(clippy::unnecessary_cast)]
         Self {
@@ -144,6 +155,43 @@ impl FileStat {
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or(0),
         }
+    }
+
+    /// Answers it as numbers, to be written down.
+    #[must_use]
+    pub fn words(&self) -> [i128; 10] {
+        let ((cs, cns), (ms, mns)) = (self.ctime, self.mtime);
+        let [cs, ms, size] = [cs.into(), ms.into(), self.size.into()];
+        let [cns, mns, mode, uid, gid] = [cns, mns, self.mode, self.uid, self.gid].map(i128::from);
+        [mode, self.dev.into(), self.ino.into(), uid, gid, size, cs, cns, ms, mns]
+    }
+
+    /// Reads what [`FileStat::words`] answered; none for anything else.
+    #[must_use]
+    pub fn from_words([mode, dev, ino, uid, gid, size, cs, cns, ms, mns]: [i128; 10]) -> Option<Self> {
+        let small = |word: i128| u32::try_from(word).ok();
+        let mode = small(mode)?;
+        // The width of this field differs between platforms.
+        #[allow(clippy::unnecessary_cast)]
+        let kind = FileType::from_raw_mode(mode as rustix::fs::RawMode);
+        Some(Self {
+            kind,
+            ctime: (cs.try_into().ok()?, small(cns)?),
+            mtime: (ms.try_into().ok()?, small(mns)?),
+            dev: dev.try_into().ok()?,
+            ino: ino.try_into().ok()?,
+            mode,
+            uid: small(uid)?,
+            gid: small(gid)?,
+            size: size.try_into().ok()?,
+        })
+    }
+
+    /// Answers whether it is the same file, untouched in between. A file system may get another number with each start of
+    /// the machine.
+    #[must_use]
+    pub fn is_still(&self, other: &Self) -> bool {
+        Self { dev: other.dev, ..*self } == *other
     }
 
     /// Answers what an opened file is now.
@@ -203,13 +251,17 @@ pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
+/// Answers how directories are opened on the way to what is in them: for that alone, where there is such a way.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn directory_flags() -> OFlags {
+#[must_use]
+pub fn directory_flags() -> OFlags {
     OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
 
+/// Answers how directories are opened on the way to what is in them: for that alone, where there is such a way.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn directory_flags() -> OFlags {
+#[must_use]
+pub fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
 

@@ -245,7 +245,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Stop => stop::run(shell).await,
         Command::Restart => stop::restart(shell).await,
         Command::Status(args) => status::run(shell, &args).await,
-        Command::Health(args) => health::run(shell, &args).await,
+        Command::Health(args) => interrupt::interruptible(shell, health::run(shell, &args)).await,
         Command::Notify(args) => notify::run(shell, args).await,
         Command::Doctor(args) => doctor::run(shell, args).await,
         Command::DeployStaging(flags) => interrupt::interruptible(shell, promote::run(shell, "staging", &flags)).await,

@@ -1,12 +1,14 @@
 //! Changing a few entries of git's index without parsing it into memory.
 
 use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufWriter, Write as _};
 use std::ops::Range;
 
 use git2::Oid;
 use sha1::{Digest as _, Sha1};
 
-use super::tree::DirChange;
+use super::tree::{DirChange, MODE_GITLINK};
 use crate::beneath::FileStat;
 
 /// Bytes of an entry before its name, without and with the extended flags.
@@ -22,6 +24,8 @@ const OID_OFFSET: usize = 40;
 const MODE_OFFSET: usize = 24;
 /// Where an entry keeps the file's size.
 const SIZE_OFFSET: usize = 36;
+/// Bytes of an index that are gathered before they go to the file.
+const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 /// Most nested directories in the cache of trees.
 const MAX_CACHED_DEPTH: usize = 4_096;
 /// An entry this much older than the index, or less, may have changed in the same tick of the file system's clock.
@@ -94,6 +98,16 @@ pub(super) struct Patch<'a> {
     pub unchanged: &'a Unchanged<'a>,
 }
 
+/// A file as the index knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'a> {
+    pub name: &'a [u8],
+    pub mode: u32,
+    pub oid: Oid,
+    /// Change and modification time (seconds and nanoseconds each), number and size: the low 32 bits of each.
+    pub times: [u32; 6],
+}
+
 /// One entry where it stands.
 struct Entry<'a> {
     name: &'a [u8],
@@ -149,6 +163,19 @@ impl<'a> Index<'a> {
     pub fn skip_worktree(&self) -> HashSet<Vec<u8>> {
         let skipped = self.iter().filter(|entry| entry.extended & EXTENDED_SKIP_WORKTREE != 0);
         skipped.map(|entry| entry.name.to_vec()).collect()
+    }
+
+    /// Lists the files in the order of their names; none where an entry is a conflict, or no plain file of the checkout.
+    pub fn files(&self) -> Option<Vec<Known<'a>>> {
+        let known = |entry: Entry<'a>| {
+            let word = |offset| be32(self.bytes, entry.range.start + offset);
+            let oid = Oid::from_bytes(self.bytes.get(entry.range.start + OID_OFFSET..)?.get(..20)?).ok()?;
+            let times = [word(0)?, word(4)?, word(8)?, word(12)?, word(20)?, word(SIZE_OFFSET)?];
+            let mode = word(MODE_OFFSET)?;
+            let is_plain = !entry.is_conflict() && entry.extended == 0 && mode != MODE_GITLINK;
+            is_plain.then_some(Known { name: entry.name, mode, oid, times })
+        };
+        self.iter().map(known).collect()
     }
 
     fn iter(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
@@ -263,6 +290,20 @@ impl Patched {
         })
     }
 
+    /// Writes the new index, its checksum computed meanwhile, and answers that; `old` is the index that was patched.
+    pub fn write_to(&self, old: &[u8], mut file: &File) -> io::Result<[u8; CHECKSUM_BYTES]> {
+        let (written, checksum) = std::thread::scope(|scope| {
+            let checksum = scope.spawn(|| self.checksum(old));
+            let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
+            let written = self.parts(old).try_for_each(|part| file.write_all(part)).and_then(|()| file.flush());
+            (written, checksum.join())
+        });
+        written?;
+        let checksum = checksum.map_err(|_| io::Error::other("computing the index's checksum ended early"))?;
+        file.write_all(&checksum)?;
+        Ok(checksum)
+    }
+
     /// Answers what stands at the end of the file.
     pub fn checksum(&self, old: &[u8]) -> [u8; CHECKSUM_BYTES] {
         if self.unsigned {
@@ -349,6 +390,12 @@ impl Writer {
         self.pieces.insert(0, Piece::New(header));
         self.pieces
     }
+}
+
+/// Answers times, number and size of a file as an index keeps them.
+pub(super) fn kept_times(stat: &FileStat) -> [u32; 6] {
+    let ((cs, cns), (ms, mns)) = (stat.ctime, stat.mtime);
+    [cs as u32, cns, ms as u32, mns, stat.ino as u32, stat.size as u32]
 }
 
 /// Answers the ten numbers that begin an entry.

@@ -49,4 +49,5 @@ pub use save::{
     Change, ChangeKind, Clash, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
     RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside,
 };
+pub use scratch::Checkout;
 pub use setup::Setup;

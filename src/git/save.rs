@@ -5,7 +5,7 @@
 //! `.git/index.lock` is held for milliseconds while branch and index move together, so that the user's
 //! own `git add` and `git commit` beside it neither disturb a save nor are undone by one.
 
-mod attributes;
+pub(super) mod attributes;
 #[cfg(test)]
 mod case_tests;
 mod commit;

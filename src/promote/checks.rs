@@ -242,19 +242,29 @@ pub(super) async fn ask_definitely(
     }
 }
 
-/// Asks a check once, and keeps what it printed last in `line`.
+/// Asks a check once, and keeps what it printed last in `line`. An answer counts when the files were right for certain,
+/// by a look at them before or after; files that the check changed itself prove nothing afterwards, so that it is asked
+/// again then, after a look.
 async fn ask(
     ctx: &Context,
     subject: Subject<'_>,
     (name, check): (&str, &CheckSpec),
     line: Arc<Mutex<String>>,
 ) -> Result<Answer> {
-    let room = Room::prepare(ctx, subject, name, check).await?;
-    let hear = |printed: &str| printed.clone_into(&mut line.lock().unwrap_or_else(PoisonError::into_inner));
-    let place = Place { stop: Some(&ctx.stop), listener: Some(Listener(&hear)), ..room.place() };
-    let answer = check::ask(name, check, &place).await;
-    room.make_way().await;
-    Ok(answer)
+    loop {
+        let room = Room::prepare(ctx, subject, name, check).await?;
+        let hear = |printed: &str| printed.clone_into(&mut line.lock().unwrap_or_else(PoisonError::into_inner));
+        let place = Place { stop: Some(&ctx.stop), listener: Some(Listener(&hear)), ..room.place() };
+        let answer = check::ask(name, check, &place).await;
+        let is_certain = room.settle(ctx, name).await;
+        room.make_way().await;
+        if is_certain {
+            return Ok(answer);
+        }
+        if let Some(detail) = ctx.stop.reason() {
+            return Ok(Answer { outcome: Outcome::Unknown, detail, ..answer });
+        }
+    }
 }
 
 /// Keeps a definite answer for the content that it is about.

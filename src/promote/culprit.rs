@@ -28,7 +28,7 @@ pub struct Culprit {
     /// What was found.
     #[serde(flatten)]
     pub record: CulpritRecord,
-    /// The first bad save, or the newest that can be it.
+    /// The first bad save, or the newest that can be it; nothing where there is none or it is not here any more.
     pub save: Option<CommitSummary>,
     /// The files that it changed, each with `A`, `M`, `D`, `R` or `T`.
     pub files: Vec<(char, String)>,
@@ -109,14 +109,18 @@ pub async fn of(ctx: &Context, promotion: &Promotion) -> Result<Option<Culprit>>
     let Some(save) = record.first_bad else {
         return Ok(Some(Culprit { record, save: None, files: Vec::new(), files_more: 0 }));
     };
+    // A save that was cleared away since is no reason to tell nothing.
     let told = ctx.git.run(move |repo| {
+        if !repo.has_commit(save) {
+            return Ok((None, Vec::new()));
+        }
         let (_, parent) = repo.message(save)?;
-        Ok((repo.summary(save)?, repo.changes_between(parent, save)?.files))
+        Ok((Some(repo.summary(save)?), repo.changes_between(parent, save)?.files))
     });
-    let (summary, mut files) = told.await?;
+    let (save, mut files) = told.await?;
     let files_more = files.len().saturating_sub(FILES_LIMIT);
     files.truncate(FILES_LIMIT);
-    Ok(Some(Culprit { record, save: Some(summary), files, files_more }))
+    Ok(Some(Culprit { record, save, files, files_more }))
 }
 
 /// Answers the last commit before the first bad save that can be promoted to an environment whose last promotion failed
@@ -150,9 +154,14 @@ impl Culprit {
     pub fn fact(&self) -> String {
         let Self { record, save, .. } = self;
         let CulpritRecord { name, saves, runs, .. } = record;
-        let effort = format!("found among {saves} with {}", count(usize::try_from(*runs).unwrap_or(0), "run"));
-        let Some(save) = save else {
-            return format!("no save is to blame: check `{name}` failed before them already ({effort})");
+        let amount = |number: i64, what| count(usize::try_from(number).unwrap_or(0), what);
+        let effort = format!("{}, {}", amount(*saves, "save"), amount(*runs, "run"));
+        let save = match (save, record.first_bad) {
+            (Some(save), _) => save,
+            (None, Some(gone)) => return format!("the first bad save is {}, which is not here any more", gone.short()),
+            (None, None) => {
+                return format!("no save is to blame: check `{name}` failed before them already ({effort})");
+            }
         };
         let named = format!("{} \"{}\" by {}", save.id.short(), save.subject, save.author);
         let files = self.files.iter().map(|(letter, path)| format!("{letter} {path}")).collect::<Vec<_>>().join(", ");

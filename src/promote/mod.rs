@@ -47,5 +47,6 @@ pub use phase::Event;
 pub use plan::{Preview, preview};
 pub use policy::Policy;
 pub use rehearse::{Rehearsal, rehearsal};
+pub use room::scratch_names;
 pub use run::{Observer, Request, Silent, Source, lock, offer, promote, recover};
 pub use verification::paused;

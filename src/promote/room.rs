@@ -9,7 +9,7 @@ use crate::check::space::{FREE_MIN_BYTES, Space};
 use crate::check::{self, Mark, Place};
 use crate::config::{CheckSpec, Question};
 use crate::context::Context;
-use crate::git::Git;
+use crate::git::{Checkout, Git};
 use crate::store::{CheckPhase, Promotion};
 
 /// What a check is asked about.
@@ -36,11 +36,9 @@ impl<'a> Subject<'a> {
     /// What is watched has a scratch checkout of its own: a promotion may use the others meanwhile.
     fn scratch_name(&self) -> String {
         let environment = &self.promotion.environment;
-        // No environment can have such a name.
-        match (self.phase, self.slot) {
-            (CheckPhase::Watch, _) => format!("{environment}/{}", self.phase),
-            (_, 0) => environment.clone(),
-            (_, slot) => format!("{environment}/{slot}"),
+        match self.phase {
+            CheckPhase::Watch => watched_scratch(environment),
+            _ => slot_scratch(environment, self.slot),
         }
     }
 
@@ -54,12 +52,32 @@ impl<'a> Subject<'a> {
     }
 }
 
+/// Answers the names of all scratch checkouts that an environment may have, where so many checks run at the same time.
+pub fn scratch_names(environment: &str, slots: usize) -> impl Iterator<Item = String> {
+    (0..slots.max(1)).map(move |slot| slot_scratch(environment, slot)).chain([watched_scratch(environment)])
+}
+
+// No environment can have a name with a slash.
+fn slot_scratch(environment: &str, slot: usize) -> String {
+    if slot == 0 { environment.to_owned() } else { format!("{environment}/{slot}") }
+}
+
+fn watched_scratch(environment: &str) -> String {
+    format!("{environment}/{}", CheckPhase::Watch)
+}
+
 /// Where one check is asked.
 pub(super) struct Room {
-    directory: Option<PathBuf>,
+    scratch: Option<Scratch>,
     tree: Option<(Git, ObjectId)>,
     log: PathBuf,
     variables: Vec<(String, String)>,
+}
+
+/// A scratch directory and the checkout in it.
+struct Scratch {
+    directory: PathBuf,
+    checkout: Checkout,
 }
 
 impl Room {
@@ -69,9 +87,9 @@ impl Room {
     /// The commit cannot be checked out, or there is no place for the log.
     pub async fn prepare(ctx: &Context, subject: Subject<'_>, name: &str, check: &CheckSpec) -> Result<Self> {
         let Subject { promotion, commit, phase, .. } = subject;
-        let (mut directory, mut tree) = (None, None);
+        let (mut scratch, mut tree) = (None, None);
         match check.question() {
-            Some(Question::Run(_)) => directory = Some(check_out(ctx, subject).await?),
+            Some(Question::Run(_)) => scratch = Some(check_out(ctx, subject, name).await?),
             Some(Question::File(_)) => tree = Some(ctx.git.run(move |repo| repo.tree_of(commit)).await?),
             _ => {}
         }
@@ -84,24 +102,36 @@ impl Room {
             ("CASCADE_PHASE".to_owned(), phase.to_string()),
         ];
         let tree = tree.map(|tree| (ctx.git.clone(), tree));
-        Ok(Self { directory, tree, log: logs.join(subject.log_name(name)), variables })
+        Ok(Self { scratch, tree, log: logs.join(subject.log_name(name)), variables })
     }
 
     /// Answers it as checks want it.
     pub fn place(&self) -> Place<'_> {
         Place {
-            directory: self.directory.as_deref(),
+            directory: self.scratch.as_ref().map(|scratch| scratch.checkout.path.as_path()),
             tree: self.tree.as_ref().map(|(git, tree)| (git, *tree)),
             log: Some(&self.log),
             variables: &self.variables,
-            mark: self.directory.as_deref().map(mark_of),
+            mark: self.scratch.as_ref().map(|scratch| mark_of(&scratch.directory)),
             ..Place::default()
         }
     }
 
+    /// Looks at the files after the check `name`, and answers whether they were the commit's for certain while it was asked.
+    pub async fn settle(&self, ctx: &Context, name: &str) -> bool {
+        let Some(Scratch { directory, checkout }) = &self.scratch else { return true };
+        let (directory, by) = (directory.clone(), name.to_owned());
+        let settled = ctx.git.run(move |repo| repo.settle_scratch(&directory, &by)).await;
+        let is_untouched = settled.unwrap_or_else(|problem| {
+            tracing::debug!(check = name, %problem, "the scratch checkout is looked at before its next use");
+            false
+        });
+        checkout.is_proven || is_untouched
+    }
+
     /// Gives a full disk back what the check wrote to its checkout, so that its answer can be kept.
     pub async fn make_way(&self) {
-        let Some(directory) = self.directory.clone() else { return };
+        let Some(directory) = self.scratch.as_ref().map(|scratch| scratch.directory.clone()) else { return };
         if Space::at(&directory).is_ok_and(|space| space.free_bytes >= FREE_MIN_BYTES) {
             return;
         }
@@ -111,13 +141,15 @@ impl Room {
     }
 }
 
-async fn check_out(ctx: &Context, subject: Subject<'_>) -> Result<PathBuf> {
-    let scratch = ctx.home.scratch(&subject.scratch_name());
+async fn check_out(ctx: &Context, subject: Subject<'_>, name: &str) -> Result<Scratch> {
+    let directory = ctx.home.scratch(&subject.scratch_name());
     // What a cascade that was killed left running here would disturb this check.
-    check::end_leftovers(mark_of(&scratch));
-    let (target, commit) = (scratch.clone(), subject.commit);
-    ctx.git.run(move |repo| repo.check_out_scratch(&target, commit)).await?;
-    Ok(scratch)
+    check::end_leftovers(mark_of(&directory));
+    let (target, commit) = (directory.clone(), subject.commit);
+    // Whatever is asked for another reason does not settle what it used.
+    let by = (subject.phase == CheckPhase::Check).then(|| name.to_owned());
+    let checkout = ctx.git.run(move |repo| repo.check_out_scratch(&target, commit, by.as_deref())).await?;
+    Ok(Scratch { directory, checkout })
 }
 
 fn mark_of(scratch: &Path) -> Mark {

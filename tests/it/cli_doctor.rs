@@ -272,14 +272,22 @@ fn what_a_killed_init_began_is_removed_and_nothing_that_only_looks_like_it() {
 
 #[test]
 fn scratch_checkouts_that_are_damaged_or_of_no_environment_are_removed() {
-    let environments = "\n  staging: { from: develop, branch: staging, checks: [build] }\n";
-    let pipeline = Pipeline::new(false, environments, "\n  build: { run: \"true\" }\n");
+    let environments = "\n  staging: { from: develop, branch: staging, checks: [build, lint] }\n";
+    // They meet, so that each needs a checkout of its own.
+    let fifo = tempfile::tempdir().unwrap();
+    let meet = fifo.path().join("meet");
+    assert!(std::process::Command::new("mkfifo").arg(&meet).status().unwrap().success());
+    let meet = meet.to_str().unwrap();
+    let checks = format!(
+        "\n  build: {{ run: \"echo x > {meet}\" }}\n  lint: {{ run: \"read x < {meet}\" }}\nparallel_checks: 2\n"
+    );
+    let pipeline = Pipeline::new(false, environments, &checks);
     pipeline.promote("staging", 0);
     let (_, project) = project_home(&pipeline);
     let (staging, gone) = (project.scratch("staging"), project.scratch("gone"));
-    assert!(check(&pipeline, &[], "scratch checkouts", (0, "ok")).starts_with("1 can be used"));
+    assert!(check(&pipeline, &[], "scratch checkouts", (0, "ok")).starts_with("2 can be used"));
     fs::create_dir_all(gone.join("deep")).unwrap();
-    fs::write(staging.join(".git/HEAD"), "").unwrap();
+    fs::write(staging.join("checkout/.git/HEAD"), "").unwrap();
     let held = Lock::take(&project.promotion_lock()).unwrap();
     check(&pipeline, &[], "scratch checkouts", (0, "ok"));
     assert!(gone.exists() && staging.exists(), "a promotion may be using them");

@@ -264,6 +264,8 @@ fn why_leads_from_a_failed_check_to_its_log() {
       last promotion [ID] failed [AGE]
       check `build` failed: exit code 1
       its output: tail [BASE]/cascade/logs/[LOG]
+      the first bad save is [COMMIT..] "Break the build" by Ada: A broken (check `build`, 2 saves, 2 runs)
+      what comes before it: `cascade promote staging --healthy-prefix`
     rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
     next: cascade promote staging
     "#)

@@ -230,3 +230,32 @@ fn a_watcher_saves_new_spellings_as_they_are_made_and_those_made_before() {
     assert_eq!(tree(&watched), "README.md\nSrc/DEEP/b\nSrc/a\ncascade-sync.yaml");
     drop(disk);
 }
+
+#[test]
+fn a_scratch_checkout_follows_names_that_are_spelled_anew() {
+    let Some((at, _disk)) = folding_checkout() else { return };
+    at.write("Notes", "one\n");
+    at.write("docs/page", "one\n");
+    at.commit("One");
+    let mut commits = vec![at.git(&["rev-parse", "HEAD"])];
+    rename(&at, "Notes", "NOTES");
+    rename(&at, "docs", "Docs");
+    at.git(&["rm", "--quiet", "-r", "--cached", "."]);
+    at.commit("Two");
+    commits.push(at.git(&["rev-parse", "HEAD"]));
+    let (repo, scratch) = (Repo::open(&at.root()).unwrap(), at.root().join(".git/scratch"));
+    for round in 0..4 {
+        let commit = commits[round % 2].parse().unwrap();
+        let checkout = repo.check_out_scratch(&scratch, commit, Some("names")).unwrap();
+        assert!(checkout.is_proven, "the git program moves it");
+        let list = |dir: &str| -> BTreeSet<String> {
+            let entries = fs::read_dir(checkout.path.join(dir)).unwrap();
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+        };
+        let names = [["Notes", "docs"], ["NOTES", "Docs"]][round % 2];
+        assert!(names.iter().all(|name| list(".").contains(*name)), "{:?}", list("."));
+        fs::write(checkout.path.join(names[0]), "changed by a check\n").unwrap();
+        fs::write(checkout.path.join("stray"), "").unwrap();
+        assert!(repo.settle_scratch(&scratch, "names").unwrap());
+    }
+}

@@ -449,3 +449,63 @@ fn a_home_that_cannot_be_written_is_said_so() {
     let refused = crate::support::output(command, b"").expect_code(1);
     assert!(refused.stderr.contains("CASCADE_HOME"), "{refused:?}");
 }
+
+/// Promotes something new to staging and counts how often its check, which notes that in a file, was asked.
+fn asked(pipeline: &Pipeline, round: usize) -> usize {
+    let asked = pipeline.base().join("asked");
+    let before = std::fs::read_to_string(&asked).unwrap_or_default().lines().count();
+    pipeline.save_file("page", &format!("round {round}\n"));
+    pipeline.promote("staging", 0);
+    std::fs::read_to_string(&asked).unwrap().lines().count() - before
+}
+
+#[test]
+fn a_check_works_on_exactly_the_candidates_files_whatever_an_earlier_one_did() {
+    let environments = "\n  staging: { from: develop, branch: staging, checks: [build] }\n";
+    let pipeline = Pipeline::new(false, environments, "\n  build: { run: \"sh build.sh\", timeout: 30s }\n");
+    let asked_file = pipeline.base().join("asked");
+    let script = format!(
+        "set -e\n\
+         test \"$(git rev-parse HEAD)\" = \"$CASCADE_CANDIDATE\"\n\
+         test -z \"$(git status --porcelain)\"\n\
+         test \"$(cat page)\" = \"$(git show \"$CASCADE_CANDIDATE:page\")\"\n\
+         test ! -e stray\n\
+         if test -e built.log; then test \"$(cat built.log)\" = slowly; fi\n\
+         pwd >> {asked}\n\
+         echo slowly > built.log\n\
+         touch stray\n\
+         echo changed > kept\n\
+         if test -e {formats}; then echo formatted >> page; fi\n\
+         sleep 0.1\n",
+        asked = asked_file.display(),
+        formats = pipeline.base().join("formats").display(),
+    );
+    pipeline.write("build.sh", script);
+    pipeline.write("kept", "as it is\n");
+    pipeline.write(".gitignore", "*.log\n");
+    assert_eq!(asked(&pipeline, 1), 1, "all files were looked at when it was made");
+    let checkout = std::fs::read_to_string(&asked_file).unwrap();
+    assert!(std::path::Path::new(checkout.trim()).join("built.log").exists(), "what is ignored stays");
+    assert_eq!(asked(&pipeline, 2), 1, "it changes files, so that they are looked at before");
+}
+
+#[test]
+fn a_check_that_begins_to_change_files_is_asked_again_on_files_that_are_certain() {
+    let environments = "\n  staging: { from: develop, branch: staging, checks: [build] }\n";
+    let pipeline = Pipeline::new(false, environments, "\n  build: { run: \"sh build.sh\", timeout: 30s }\n");
+    let (asked_file, formats) = (pipeline.base().join("asked"), pipeline.base().join("formats"));
+    // Long enough that what was put in place before it is no news after it.
+    let script = format!(
+        "set -e\necho asked >> {}\nif test -e {}; then echo formatted >> page; fi\nsleep 0.1\n",
+        asked_file.display(),
+        formats.display()
+    );
+    pipeline.write("build.sh", script);
+    assert_eq!(asked(&pipeline, 1), 1);
+    assert_eq!(asked(&pipeline, 2), 1, "nothing was changed");
+    std::fs::write(&formats, "").unwrap();
+    assert_eq!(asked(&pipeline, 3), 2, "what it changed itself may have been wrong before");
+    assert_eq!(asked(&pipeline, 4), 1, "it is known for that now");
+    std::fs::remove_file(&formats).unwrap();
+    assert_eq!([asked(&pipeline, 5), asked(&pipeline, 6)], [1, 1]);
+}

@@ -12,6 +12,7 @@ use crate::base::{Diagnosis, Timestamp, Verdict};
 use crate::check::space::Space;
 use crate::config::Config;
 use crate::git::{CommitSummary, Git};
+use crate::promote;
 use crate::store::{Home, Lock, LockError, ProjectHome, SandboxState, Store};
 use crate::watch::{Rules, limits};
 
@@ -145,7 +146,9 @@ fn judged_clock(now: Timestamp, commit: Option<&CommitSummary>, record: Option<T
 /// Scratch checkouts that no environment has any more, or that can only be made afresh, are removed, while nobody
 /// promotes.
 async fn scratches(git: &Git, config: &Config, project: &ProjectHome, mode: Mode) -> Diagnosis {
-    let wanted: BTreeSet<PathBuf> = config.environments.keys().map(|name| project.scratch(name)).collect();
+    let slots = config.checks_at_once();
+    let names = config.environments.keys().flat_map(|name| promote::scratch_names(name, slots));
+    let wanted: BTreeSet<PathBuf> = names.map(|name| project.scratch(&name)).collect();
     let found = match project.scratches() {
         Ok(found) if found.is_empty() => return Diagnosis::ok(SCRATCH, "none is there"),
         Ok(found) => found,

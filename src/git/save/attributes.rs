@@ -22,7 +22,7 @@ pub(super) enum Conversion {
 }
 
 /// Knows where attributes could say something, so that repositories without any pay nothing.
-pub(super) struct Attributes {
+pub(in crate::git) struct Attributes {
     everywhere: bool,
     autocrlf: bool,
     dirs: HashMap<Vec<u8>, bool>,
@@ -63,14 +63,23 @@ impl Attributes {
     }
 
     /// Asks git how each of `paths` is converted.
-    pub fn conversions(&self, root: &Path, paths: &[&[u8]]) -> Result<Vec<Conversion>> {
-        let args = ["check-attr", "--stdin", "-z", "filter", "ident", "working-tree-encoding", "text", "eol", "crlf"];
-        let mut input = paths.join(&0);
-        input.push(0);
-        let output = Program::durable(root, args).input(input).succeed()?;
-        let words: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
-        let values: Vec<&[u8]> = words.chunks_exact(3).map(|triple| triple[2]).collect();
-        Ok(values.chunks_exact(6).map(|values| self.conversion(values)).collect())
+    pub(super) fn conversions(&self, root: &Path, paths: &[&[u8]]) -> Result<Vec<Conversion>> {
+        let output = asked(root, paths)?;
+        Ok(values(&output).chunks_exact(ASKED.len()).map(|values| self.conversion(values)).collect())
+    }
+
+    /// Asks git which of `paths` a checkout has in another form than their blobs; `crlf` says whether the configuration asks
+    /// for these line ends where text says nothing about its own.
+    pub fn converted<'p>(&self, root: &Path, paths: &[&'p [u8]], crlf: bool) -> Result<Vec<&'p [u8]>> {
+        let output = asked(root, paths)?;
+        let is_converted = |values: &[&[u8]]| match (self.conversion(values), values[4]) {
+            (Conversion::Program, _) => true,
+            (Conversion::None, _) | (Conversion::LineEnds { .. }, b"lf") => false,
+            (Conversion::LineEnds { .. }, eol) => crlf || eol == b"crlf",
+        };
+        let values = values(&output);
+        let converted = paths.iter().zip(values.chunks_exact(ASKED.len())).filter(|(_, values)| is_converted(values));
+        Ok(converted.map(|(path, _)| *path).collect())
     }
 
     fn conversion(&self, values: &[&[u8]]) -> Conversion {
@@ -91,6 +100,20 @@ impl Attributes {
 }
 
 const NAME: &[u8] = b".gitattributes";
+/// The attributes that say in which form a file is.
+const ASKED: [&str; 6] = ["filter", "ident", "working-tree-encoding", "text", "eol", "crlf"];
+
+fn asked(root: &Path, paths: &[&[u8]]) -> Result<Vec<u8>> {
+    let mut input = paths.join(&0);
+    input.push(0);
+    Program::durable(root, ["check-attr", "--stdin", "-z"].into_iter().chain(ASKED)).input(input).keep_all().succeed()
+}
+
+/// Answers the values alone of what git says in triples: path, attribute, value.
+fn values(output: &[u8]) -> Vec<&[u8]> {
+    let words: Vec<&[u8]> = output.split(|byte| *byte == 0).collect();
+    words.chunks_exact(3).map(|triple| triple[2]).collect()
+}
 
 fn has_attributes(dir: &[u8], beneath: &Beneath) -> bool {
     match beneath.dir(dir) {

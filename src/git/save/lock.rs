@@ -1,7 +1,7 @@
 //! Git's lock on the index, held so that the next save can finish or undo what a killed one left.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -18,9 +18,6 @@ const PREFIX: &str = "cascade-save-";
 
 /// Waits for the index lock, in milliseconds: two seconds together.
 const LOCK_WAITS_MS: [u64; 10] = [2, 5, 10, 25, 60, 120, 250, 400, 500, 628];
-
-/// Bytes of an index that are gathered before they go to the file.
-const WRITE_BUFFER_BYTES: usize = 256 * 1024;
 
 /// The new index of a commit: written beside the old one, then locked, then moved into its place.
 ///
@@ -67,14 +64,8 @@ impl NewIndex {
     /// The same for a patched index, whose checksum is computed while the rest is written.
     pub fn write_patched(&mut self, old: &[u8], patched: &Patched) -> Result<()> {
         self.write(&[])?;
-        let (written, checksum) = std::thread::scope(|scope| {
-            let checksum = scope.spawn(|| patched.checksum(old));
-            let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, &self.file);
-            let written = patched.parts(old).try_for_each(|part| file.write_all(part)).and_then(|()| file.flush());
-            (written, checksum.join())
-        });
-        self.checksum = checksum.map_err(|_| Error::Lost("computing the index's checksum".to_owned()))?;
-        written.and_then(|()| self.file.write_all(&self.checksum)).map_err(Error::io("write", &self.own))
+        self.checksum = patched.write_to(old, &self.file).map_err(Error::io("write", &self.own))?;
+        Ok(())
     }
 
     /// Takes git's lock on the index.
