@@ -12,10 +12,13 @@ use crate::git::Git;
 const PLAIN: Form = Form::File { executable: false };
 const PROGRAM: Form = Form::File { executable: true };
 
+/// Puts something under a key.
+type Setter = Box<dyn Fn(&str, Form, &[u8])>;
+
 /// An endpoint, and somebody else who changes what it holds.
 pub(super) struct Subject {
     pub endpoint: Arc<dyn Endpoint>,
-    set: Box<dyn Fn(&str, Form, &[u8])>,
+    set: Setter,
     unset: Box<dyn Fn(&str)>,
 }
 

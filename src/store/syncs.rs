@@ -493,7 +493,7 @@ mod tests {
         let snapshot = SnapshotRecord { run: "r1".to_owned(), at: from_ms(1), items: 1, bytes: 2, body: vec![0, 1] };
         store.begin_sync(&run, vec![9, 0], &snapshot, None).await.unwrap();
         assert_eq!(store.sync_intents("site").await.unwrap(), [vec![9, 0]]);
-        assert_eq!(store.snapshots("site").await.unwrap(), [snapshot.clone()]);
+        assert_eq!(store.snapshots("site").await.unwrap(), std::slice::from_ref(&snapshot));
         store.advance_sync("site", &Advance::default(), from_ms(2)).await.unwrap();
         assert!(store.sync_intents("site").await.unwrap().is_empty());
         let finished = SyncRun { finished_at: Some(from_ms(3)), report: Some("{}".to_owned()), ..run };

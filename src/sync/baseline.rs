@@ -128,7 +128,7 @@ mod tests {
 
     fn entry(content: u32) -> Entry {
         let version = Version { digest: Digest::of(&content.to_le_bytes()), form: Form::Link, size: 4 };
-        let fingerprint = Fingerprint { bytes: content.to_le_bytes().to_vec(), is_racy: content % 2 == 0 };
+        let fingerprint = Fingerprint { bytes: content.to_le_bytes().to_vec(), is_racy: content.is_multiple_of(2) };
         Entry { source: None, target: Some(Known { version, fingerprint }) }
     }
 

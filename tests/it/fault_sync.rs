@@ -13,7 +13,7 @@ const CALLS: &str = "write,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renam
                      unlinkat,rmdir,ftruncate,fchmod,mkdir,mkdirat";
 /// More calls than a run has.
 const MOMENTS_LIMIT: usize = 400;
-/// Every so manieth call is tried, and each run of tests begins at another one only by the fault.
+/// Every third call is tried, by each fault beginning at another one.
 const STRIDE: usize = 3;
 
 /// A site whose next run creates, updates and deletes, with a hand edit at the target.
