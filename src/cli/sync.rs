@@ -166,7 +166,7 @@ pub(super) fn show_plan(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -
             shell.ui.warning(&warning);
         }
         let would = format!(
-            "{}: {} would change, {} as it should be: {} → {}",
+            "{}: {} would change, {} unchanged: {} → {}",
             planned.sync,
             count(planned.actions.len(), "item"),
             planned.unchanged,
@@ -187,7 +187,7 @@ pub(super) fn show(shell: &Shell, report: &Report) {
     let ms = (report.seconds * 1_000.0) as i64;
     let took = words::duration(ms);
     let done = if report.changed() == 0 {
-        format!("{}: nothing to do, {} as it should be ({took})", report.sync, count(report.unchanged, "item"))
+        format!("{}: nothing to do, {} unchanged ({took})", report.sync, count(report.unchanged, "item"))
     } else {
         format!(
             "{}: {} created, {} updated, {} deleted, {} unchanged ({} in {took})",
