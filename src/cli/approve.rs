@@ -29,8 +29,8 @@ pub async fn approve(shell: &Shell, decision: &Decision) -> Outcome {
         return shell.ui.json(&super::history::document(&ctx, &promotion).await?);
     }
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
-    shell.ui.success(&format!("candidate {candidate} is approved for {}", promotion.environment));
-    shell.ui.line(&format!("next: cascade promote {}", promotion.environment));
+    shell.ui.answer(&format!("candidate {candidate} is approved for {}", promotion.environment));
+    shell.ui.hint(&format!("next: cascade promote {}", promotion.environment));
     Ok(())
 }
 

@@ -196,9 +196,9 @@ pub struct Status {
 /// Options of `report`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Report {
-    /// Where the page goes; `-` is stdout
-    #[arg(short, long, value_name = "FILE", default_value = "cascade-report.html")]
-    pub output: PathBuf,
+    /// Where the page goes; `-` is stdout [default: beside cascade's own files on a terminal, else stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Since when promotions count: "2026-11-01", "4 weeks ago"
     #[arg(long, value_name = "WHEN", default_value = "90 days ago")]
     pub since: String,
@@ -379,7 +379,7 @@ pub struct History {
 /// Options of `show`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Show {
-    /// The promotion, as `cascade history` lists it, or the beginning of a commit's name
+    /// The promotion, as `cascade history` lists it, or a commit: a branch, a tag, an environment, `HEAD~2`
     #[arg(value_name = "ID")]
     pub id: String,
 }
@@ -398,9 +398,9 @@ pub struct Verify {
 /// Options of `diff`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Diff {
-    /// Name of the environment
-    #[arg(value_name = "ENV")]
-    pub environment: String,
+    /// Name of the environment; or two of environments, promotions and commits, with `..` between them
+    #[arg(value_name = "ENV|A..B")]
+    pub what: String,
     /// List files and counts of lines only
     #[arg(long)]
     pub stat: bool,

@@ -80,6 +80,6 @@ async fn print(
     }
     let files = count(document.files.len(), "file");
     ui.success(&format!("{} has what {environment} has ({}, {files} changed)", document.branch, commit.short()));
-    document.next.iter().for_each(|next| ui.line(&format!("next: {next}")));
+    document.next.iter().for_each(|next| ui.hint(&format!("next: {next}")));
     Ok(())
 }

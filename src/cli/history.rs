@@ -115,7 +115,7 @@ fn seconds(ms: i64) -> f64 {
 /// # Errors
 /// Unknown environment; the store cannot be read.
 pub async fn run(shell: &Shell, args: &History) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let environment = args.environment.as_deref();
     if let Some(name) = environment {
         standing::known(&ctx, name)?;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Failure, Outcome, Shell};
 use crate::base::Timestamp;
-use crate::base::escape::shown;
+use crate::base::escape::{shell_word, shown};
 use crate::config::{Config, FILE_NAME, template};
 use crate::git::leftover::Leftover;
 use crate::git::setup::Attached;
@@ -121,7 +121,8 @@ fn ensure_branch(setup: Setup<'_>, config: &Config, branch: &str, base: Oid, rep
 
 fn attach_head(setup: Setup<'_>, config: &Config, report: &mut Report) -> Outcome {
     let branch = shown(config.sandbox.branch.as_bytes());
-    let switch = format!("`git switch {branch}`: the watcher saves only while that branch is checked out");
+    let switch =
+        format!("`git switch {}`: the watcher saves only while that branch is checked out", shell_word(&branch));
     match setup.attach_head(&config.sandbox.branch)? {
         Attached::Already => report.kept.push(format!("HEAD on {branch}")),
         Attached::Moved => report.created.push(format!("HEAD on {branch} (no file changed)")),
@@ -165,7 +166,7 @@ fn keep_theirs(name: &str, report: &mut Report) {
 
 fn say_what_is_next(setup: Setup<'_>, config: &Config, report: &mut Report) {
     if !setup.has_remote(&config.remote) {
-        let remote = shown(config.remote.as_bytes());
+        let remote = shell_word(&shown(config.remote.as_bytes()));
         report.next.push(format!("`git remote add {remote} URL`, if what you save and promote is to be pushed"));
     }
     report.next.push(format!("look through {FILE_NAME} and name your checks"));
@@ -180,10 +181,10 @@ fn print(shell: &Shell, report: &Report) -> Outcome {
     report.created.iter().for_each(|what| ui.success(&format!("created  {what}")));
     report.kept.iter().for_each(|what| ui.note(&format!("kept     {what}")));
     if report.created.is_empty() {
-        ui.line("Everything was in place: nothing changed.");
+        ui.hint("Everything was in place: nothing changed.");
     }
-    ui.heading("Next:");
-    report.next.iter().for_each(|step| ui.line(&format!("  {step}")));
+    ui.hint("Next:");
+    report.next.iter().for_each(|step| ui.hint(&format!("  {step}")));
     Ok(())
 }
 

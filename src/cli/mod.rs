@@ -11,6 +11,7 @@ mod diff;
 mod doctor;
 pub mod edge;
 pub mod failure;
+mod fallback;
 mod health;
 mod history;
 mod hold;
@@ -26,6 +27,7 @@ mod plan;
 mod progress;
 mod promote;
 mod report;
+mod revision;
 mod rewind;
 mod rollback;
 mod saves;
@@ -110,7 +112,22 @@ impl Shell {
     pub async fn context(&self) -> Outcome<Context> {
         let repo = self.repo()?;
         let config = self.config(repo.root())?;
-        let home = self.project_home(&repo)?;
+        self.context_by(&repo, config).await
+    }
+
+    /// As [`Shell::context`], for commands that need no rule of the pipeline: where the configuration cannot be used, a
+    /// committed one takes its place.
+    ///
+    /// # Errors
+    /// As [`Shell::context`].
+    pub async fn lenient_context(&self) -> Outcome<Context> {
+        let repo = self.repo()?;
+        let config = fallback::config(self, &repo)?;
+        self.context_by(&repo, config).await
+    }
+
+    async fn context_by(&self, repo: &Repo, config: Config) -> Outcome<Context> {
+        let home = self.project_home(repo)?;
         let store = Store::open(&self.edge.home()?, &home).await?;
         let clock = SystemClock;
         store.remember_project(&config.project, repo.root(), clock.now()).await?;
@@ -119,7 +136,7 @@ impl Shell {
                 .with_durability(config.sandbox.durability)
                 .with_network_deadline(config.remote_deadline.0),
             alerts: self.alerts(&config),
-            person: repo.user().unwrap_or_else(|| self.edge.user(&repo)),
+            person: repo.user().unwrap_or_else(|| self.edge.user(repo)),
             config: Arc::new(config),
             variables: Arc::new(crate::config::variables(repo.root(), &self.edge.variables())?),
             clock: Arc::new(clock),

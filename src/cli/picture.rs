@@ -80,6 +80,7 @@ fn saves(sandbox: &Sandbox, now: Timestamp) -> String {
     let pending = sandbox.pending.filter(|pending| *pending > 0).and_then(|pending| usize::try_from(pending).ok());
     let pending = pending.map(|pending| format!("{} to save", count(pending, "path")));
     let unpushed = match sandbox.unpushed {
+        None if sandbox.remote.is_none() => Some("no remote to push to".to_owned()),
         None => Some("not on a remote".to_owned()),
         Some(0) => Some("all pushed".to_owned()),
         Some(commits) => Some(format!("{} not pushed", count(commits, "commit"))),

@@ -162,11 +162,10 @@ async fn wait_for_gates(shell: &Shell, ctx: &Context, waiting: &Promotion) -> Ou
     loop {
         tokio::time::sleep(WAIT_POLL).await;
         let current = ctx.store.promotion(waiting.id.as_str()).await?;
-        if current.state != State::Waiting {
-            return Ok(current);
-        }
-        let findings = promote::findings(ctx, &current).await?;
-        if findings.iter().all(|finding| finding.open) {
+        let goes_on = current.state != State::Waiting
+            || promote::findings(ctx, &current).await?.iter().all(|finding| finding.open);
+        if goes_on {
+            // Whoever goes on with it already holds the lock until it rests.
             let lock = promote::lock(ctx, true).await?;
             let mut progress = Progress::new(&shell.ui);
             return Ok(promote::approve::proceed(ctx, &lock, current.id.as_str(), &mut progress).await?);
@@ -192,7 +191,7 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
         return Ok(());
     }
     let candidate = promotion.candidate.map(|id| id.short()).unwrap_or_default();
-    shell.ui.success(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
+    shell.ui.answer(&format!("{environment} is live at {candidate} (promotion {})", promotion.id));
     // Who is not at this terminal learns too what a hotfix asks for. What has landed has, whatever comes of this.
     if promotion.hotfix.is_some()
         && let Err(problem) = promote::rehearse::rehearse(ctx, None).await
@@ -205,7 +204,7 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
         shell.ui.note(&format!("{fact}: its next promotion would stop"));
     }
     if let Some(next) = lacking.and_then(|lacking| lacking.next).or_else(downstream) {
-        shell.ui.line(&format!("next: {next}"));
+        shell.ui.hint(&format!("next: {next}"));
     }
     tell_watch(shell, ctx, promotion)
 }

@@ -5,7 +5,7 @@ mod page;
 
 use std::collections::HashMap;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use askama::Template as _;
 use serde::Serialize;
@@ -75,7 +75,12 @@ pub async fn run(shell: &Shell, args: &Report) -> Outcome {
     let releases = ended.iter().take(LISTED_LIMIT).map(Release::of).collect();
     let page = Page::new(&ctx, (since, now), &standings, &environments, &ended, releases);
     let html = page.render().map_err(|problem| Failure::internal(format!("cannot write the page: {problem}")))?;
-    write(shell, &args.output, html.as_bytes())
+    match &args.output {
+        Some(output) => write(shell, output, html.as_bytes()),
+        // What is written into the checkout would be saved, so that is for whoever asks for it.
+        None if shell.ui.is_terminal() => write(shell, &prepared(ctx.home.report())?, html.as_bytes()),
+        None => write(shell, Path::new("-"), html.as_bytes()),
+    }
 }
 
 fn ended_at(promotion: &Promotion) -> Timestamp {
@@ -107,6 +112,14 @@ async fn delivery(
     Ok(Some(Delivery { end, at: ended_at(promotion), live_at, commits_at }))
 }
 
+/// Makes the directory that a file is to be in.
+fn prepared(path: PathBuf) -> Outcome<PathBuf> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)
+        .map_err(|source| Failure::unavailable(format!("{} cannot be made", directory.display()), &source))?;
+    Ok(path)
+}
+
 fn write(shell: &Shell, output: &Path, html: &[u8]) -> Outcome {
     if output == Path::new("-") {
         shell.ui.raw(html);
@@ -124,6 +137,6 @@ fn write(shell: &Shell, output: &Path, html: &[u8]) -> Outcome {
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(unwritable)?;
     file.write_all(html).map_err(unwritable)?;
     file.persist(&path).map_err(|failed| unwritable(failed.error))?;
-    shell.ui.success(&format!("the report is in {}", path.display()));
+    shell.ui.answer(&format!("the report is in {}", path.display()));
     Ok(())
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::args::{Rewind, Undo};
-use super::saves::inside;
+use super::saves::{self, inside};
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, moment, words};
 use crate::base::ErrorKind;
@@ -22,7 +22,7 @@ const LISTED_LIMIT: usize = 20;
 /// # Errors
 /// No such commit, the files changed since then, or something is in the way.
 pub async fn undo(shell: &Shell, args: &Undo) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let commit = match &args.save {
         Some(digits) => commit_named(&ctx, digits).await?,
         None => tip(&ctx).await?,
@@ -39,11 +39,14 @@ pub async fn undo(shell: &Shell, args: &Undo) -> Outcome {
 /// # Errors
 /// No such moment or commit, a path outside the checkout, or something is in the way.
 pub async fn rewind(shell: &Shell, args: &Rewind) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let paths = args.paths.iter().map(|path| inside(shell, ctx.git.root(), path)).collect::<Outcome<Vec<_>>>()?;
     // The top of the checkout is everything.
     let paths = if paths.iter().any(Vec::is_empty) { Vec::new() } else { paths };
     let to = commit_at(&ctx, &args.to).await?;
+    for path in &paths {
+        require_known(&ctx, to, path).await?;
+    }
     let what = match paths.as_slice() {
         [] => "everything".to_owned(),
         [only] => shown(only),
@@ -52,6 +55,15 @@ pub async fn rewind(shell: &Shell, args: &Rewind) -> Outcome {
     let at = ctx.git.run(move |repo| repo.summary(to)).await?.at;
     let subject = format!("Rewind {what} to {} ({})", words::moment(at), to.short());
     bring_back(shell, &ctx, Restore::Paths { paths, to }, subject, args.dry_run).await
+}
+
+/// What a commit of another branch has can be brought over as well.
+async fn require_known(ctx: &Context, to: ObjectId, path: &[u8]) -> Outcome {
+    let wanted = path.to_vec();
+    match ctx.git.run(move |repo| repo.commits_at(to, &wanted, 1)).await?.is_empty() {
+        true => saves::require_known(ctx, path).await,
+        false => Ok(()),
+    }
 }
 
 async fn tip(ctx: &Context) -> Outcome<ObjectId> {
@@ -150,7 +162,7 @@ fn print(shell: &Shell, commit: Option<ObjectId>, changes: &[Change]) -> Outcome
     match commit {
         Some(commit) => {
             shell.ui.success(&format!("brought back {files} (save {})", commit.short()));
-            shell.ui.line("`cascade undo` takes that back");
+            shell.ui.hint("`cascade undo` takes that back");
         }
         None => shell.ui.line(&format!("would bring back {files}")),
     }

@@ -31,7 +31,7 @@ pub async fn run(shell: &Shell, args: &Rollback) -> Outcome {
         return still_failing(&ctx, &promotion).await;
     }
     let place = promotion.rollback_to.map(|id| id.short()).unwrap_or_default();
-    shell.ui.success(&format!("{} is back at {place}", args.environment));
+    shell.ui.answer(&format!("{} is back at {place}", args.environment));
     shell.ui.note(&format!(
         "it is held: promote a fix, or `cascade resume {0}`; `cascade rollback {0} --undo` brings back what was undone",
         args.environment

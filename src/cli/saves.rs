@@ -5,7 +5,9 @@ use serde::Serialize;
 use super::args::Saves;
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, words};
+use crate::base::escape::shown;
 use crate::base::id::ObjectId;
+use crate::context::Context;
 use crate::git::CommitSummary;
 
 /// One commit of the sandbox's branch.
@@ -21,11 +23,12 @@ struct Entry {
 /// # Errors
 /// The path is outside the checkout; the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Saves) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let path = match &args.path {
         Some(path) => inside(shell, ctx.git.root(), path)?,
         None => Vec::new(),
     };
+    let wanted = path.clone();
     let (branch, limit) = (ctx.config.sandbox.branch.clone(), args.lines);
     let listed = ctx.git.run(move |repo| {
         let tip = repo.existing_branch_tip(&branch)?;
@@ -36,6 +39,10 @@ pub async fn run(shell: &Shell, args: &Saves) -> Outcome {
         repo.commits_at(tip, &path, limit)?.into_iter().map(entry).collect::<crate::git::Result<Vec<_>>>()
     });
     let entries = listed.await?;
+    if entries.is_empty() && args.lines > 0 {
+        require_known(&ctx, &wanted).await?;
+        shell.ui.note("it was never saved");
+    }
     if shell.ui.is_json() {
         return shell.ui.json(&entries);
     }
@@ -46,6 +53,26 @@ pub async fn run(shell: &Shell, args: &Saves) -> Outcome {
         vec![commit, words::age(now, entry.summary.at).into(), files.into(), entry.summary.subject.as_str().into()]
     };
     shell.ui.table(&entries.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+/// Looks whether there is, or ever was, something at a path: on the line of the sandbox's branch, or in the checkout.
+///
+/// # Errors
+/// There never was: it is misspelled.
+pub(super) async fn require_known(ctx: &Context, path: &[u8]) -> Outcome {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let place = ctx.git.root().join(std::ffi::OsStr::from_bytes(path));
+    if path.is_empty() || place.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    let (branch, wanted) = (ctx.config.sandbox.branch.clone(), path.to_vec());
+    let saved = ctx.git.run(move |repo| repo.commits_at(repo.existing_branch_tip(&branch)?, &wanted, 1)).await?;
+    if saved.is_empty() {
+        let message = format!("{} is not in the checkout, and no save ever had it", shown(path));
+        return Err(Failure::usage(message).with_hint("see how it is spelled: `cascade saves`, `cascade show COMMIT`"));
+    }
     Ok(())
 }
 
@@ -69,8 +96,8 @@ pub(super) fn inside(shell: &Shell, root: &std::path::Path, given: &std::path::P
         }
     }
     let outside = || {
-        let shown = crate::base::escape::shown(given.as_os_str().as_bytes());
-        Failure::usage(format!("{shown} is not in the checkout {}", root.display()))
+        let given = shown(given.as_os_str().as_bytes());
+        Failure::usage(format!("{given} is not in the checkout {}", root.display()))
     };
     Ok(place.strip_prefix(root).map_err(|_| outside())?.as_os_str().as_bytes().to_vec())
 }

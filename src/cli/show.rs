@@ -1,11 +1,11 @@
-//! `cascade show ID`.
+//! `cascade show ID|COMMIT`.
 
 use serde::Serialize;
 
 use super::args::Show;
 use super::history::{CheckEntry, Entry, entry};
 use super::ui::{Cell, Tone};
-use super::{Outcome, Shell, Ui, words};
+use super::{Outcome, Shell, Ui, revision, words};
 use crate::base::Timestamp;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
@@ -13,7 +13,7 @@ use crate::base::units::count;
 use crate::context::Context;
 use crate::git::{CommitSummary, FileChange};
 use crate::promote::{self, Finding};
-use crate::store::{ApprovalRecord, JournalEntry, Promotion};
+use crate::store::{ApprovalRecord, Error, JournalEntry, Promotion};
 
 /// Most commits that are listed.
 const COMMITS_LIMIT: usize = 20;
@@ -52,16 +52,16 @@ struct CommitDocument {
 /// Shows one promotion or one commit.
 ///
 /// # Errors
-/// No promotion and no commit, or several, begin with the id; the store or the repository cannot be read.
+/// No promotion and no commit is called so, or several are; the store or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Show) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     let promotion = match ctx.store.promotion(&args.id).await {
         Ok(promotion) => promotion,
-        Err(unknown) => {
-            let digits = args.id.clone();
-            let commit = ctx.git.run(move |repo| Ok(repo.commit_named(&digits))).await?;
-            return show_commit(shell, &ctx, commit.ok_or(unknown)?).await;
+        Err(Error::NoSuchPromotion { .. } | Error::AmbiguousPromotion { .. }) => {
+            let commit = revision::commit(&ctx, &args.id).await?;
+            return show_commit(shell, &ctx, commit).await;
         }
+        Err(unreadable) => return Err(unreadable.into()),
     };
     let document = gather(&ctx, &promotion).await?;
     if shell.ui.is_json() {

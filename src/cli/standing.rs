@@ -83,7 +83,8 @@ pub async fn all(ctx: &Context) -> Outcome<Vec<Standing>> {
 /// Unknown environment; the store or the repository cannot be read.
 pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     let spec = known(ctx, name)?;
-    let (branch, feeding) = (spec.branch.clone(), ctx.config.source_branch(name).unwrap_or(&spec.from).to_owned());
+    let rules = promote::policy::shown_feeding(ctx, name).await?;
+    let (branch, feeding) = (spec.branch.clone(), rules.branch(&ctx.config).to_owned());
     let position = ctx.git.run(move |repo| Position::read(repo, &branch, &feeding)).await?;
     let last = ctx.store.promotions(Some(name), 1).await?.pop();
     let open = ctx.store.unfinished().await?.into_iter().rfind(|promotion| promotion.environment == name);
@@ -96,7 +97,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     Ok(Standing {
         name: name.to_owned(),
         branch: spec.branch.clone(),
-        from: spec.from.clone(),
+        from: rules.upstream(&ctx.config).unwrap_or(&ctx.config.sandbox.branch).to_owned(),
         is_automatic: spec.promote == PromoteMode::Auto,
         tip: position.tip,
         source: position.source,

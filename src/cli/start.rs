@@ -15,12 +15,15 @@ use tokio::time::{Instant, sleep};
 use super::args::Start;
 use super::service::{self, LOOK_EVERY};
 use super::{Failure, Outcome, Shell};
+use crate::alert::Alert;
 use crate::base::id::ObjectId;
-use crate::base::{ErrorKind, Timestamp};
+use crate::base::{ErrorKind, Kinded as _, Timestamp};
+use crate::config::AlertEvent;
 use crate::context::Context;
+use crate::git::Repo;
 use crate::promote::{auto, rehearse, watch as watch_promoted};
 use crate::sandbox::{self, Follower, News};
-use crate::store::{Lock, SandboxRecord, SandboxState};
+use crate::store::{Lock, SandboxRecord, SandboxState, Store};
 
 /// Longest time that is waited for the first look at the checkout.
 const BEGIN_LIMIT: Duration = Duration::from_secs(10);
@@ -77,8 +80,11 @@ async fn foreground(shell: &Shell) -> Outcome {
         // The commands of its checks end with it.
         let _ = task.await;
     }
-    if ended.is_err() {
-        report_end(&ctx).await;
+    if let Err(problem) = &ended {
+        report_end(&ctx, problem).await;
+        if is_background && matches!(problem, sandbox::Error::RootGone { .. }) {
+            report_elsewhere(shell, &ctx).await;
+        }
     }
     ctx.alerts.finish().await;
     ctx.store.close().await;
@@ -90,13 +96,31 @@ async fn foreground(shell: &Shell) -> Outcome {
     Ok(())
 }
 
-/// A watcher that fails says at least that it no longer runs.
-async fn report_end(ctx: &Context) {
+/// A watcher that fails says at least that it no longer runs, and why.
+async fn report_end(ctx: &Context, problem: &sandbox::Error) {
+    let way_out = problem.hint().map_or_else(String::new, |hint| format!(": {hint}"));
+    let reason = format!("{problem}{way_out}");
+    ctx.tell(Alert::new(AlertEvent::Paused, "the watcher ended", &reason));
     if let Ok(Some(mut record)) = ctx.store.sandbox().await {
-        (record.state, record.seen_at) = (SandboxState::Stopped, ctx.now());
+        (record.state, record.reason, record.seen_at) = (SandboxState::Stopped, Some(reason), ctx.now());
         // The failure itself is what people must see.
         let _ = ctx.store.report_sandbox(&record).await;
     }
+}
+
+/// Says at the new place of a checkout that was moved why it is not watched: this process, which began at its top, has
+/// gone there with it.
+async fn report_elsewhere(shell: &Shell, ctx: &Context) {
+    let Some(repo) = std::env::current_dir().ok().and_then(|place| Repo::open(&place).ok()) else { return };
+    let (Ok(home), Ok(project)) = (shell.edge.home(), shell.project_home(&repo)) else { return };
+    let Ok(store) = Store::open(&home, &project).await else { return };
+    if let Ok(None) = store.sandbox().await
+        && let Ok(Some(record)) = ctx.store.sandbox().await
+    {
+        // The failure itself is in the log.
+        let _ = store.report_sandbox(&record).await;
+    }
+    store.close().await;
 }
 
 /// Answers a future that is ready at SIGTERM or SIGINT. SIGHUP, which a terminal's end sends too, stops only what runs in

@@ -60,7 +60,9 @@ pub struct Sandbox {
     pub commit: Option<ObjectId>,
     /// Whether saves wait for the disk.
     pub durability: Durability,
-    /// Saves that the remote does not have; unknown without a remote.
+    /// The remote that saves are pushed to; nothing where there is none of the configured name.
+    pub remote: Option<String>,
+    /// Saves that the remote does not have; unknown without a remote, and before its branch was seen.
     pub unpushed: Option<usize>,
     /// Paths that wait to be saved; unknown without a watcher.
     pub pending: Option<i64>,
@@ -141,7 +143,7 @@ pub struct Awaited {
 /// # Errors
 /// The store or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Status) -> Outcome {
-    let ctx = shell.context().await?;
+    let ctx = shell.lenient_context().await?;
     if args.watch {
         return watch(shell, &ctx).await;
     }
@@ -239,19 +241,21 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
     let (branch, remote) = (ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
     let position = ctx.git.run(move |repo| {
         let tip = repo.branch_tip(&branch)?;
-        let unpushed = match (tip, repo.tracking_tip(&remote, &branch)?) {
+        let known = repo.has_remote(&remote);
+        let unpushed = match (tip, repo.tracking_tip(&remote, &branch)?.filter(|_| known)) {
             (Some(tip), Some(theirs)) => Some(repo.count_between(theirs, tip)?),
             _ => None,
         };
-        Ok((tip, unpushed))
+        Ok((tip, known.then_some(remote), unpushed))
     });
-    let (commit, unpushed) = position.await?;
+    let (commit, remote, unpushed) = position.await?;
     let mut sandbox = Sandbox {
         state: SandboxState::Stopped,
         reason: None,
         branch: ctx.config.sandbox.branch.clone(),
         commit,
         durability: ctx.config.sandbox.durability,
+        remote,
         unpushed,
         pending: None,
         saved_at: None,
@@ -275,7 +279,9 @@ impl Sandbox {
     fn recall(&mut self, record: &SandboxRecord) {
         let aside = record.set_aside.iter().cloned();
         self.saved_at = record.saved_at;
-        self.push_problem = record.push_problem.clone();
+        self.reason = record.reason.clone().filter(|_| record.state == SandboxState::Stopped);
+        // Without a remote there is nothing that could be pushed.
+        self.push_problem = record.push_problem.clone().filter(|_| self.remote.is_some());
         self.not_saved = aside.map(|(path, reason)| NotSaved { path, reason }).collect();
     }
 
@@ -289,7 +295,10 @@ impl Sandbox {
         self.state = record.state;
         self.reason = record.reason.clone();
         self.pending = Some(record.pending);
-        self.unpushed = usize::try_from(record.unpushed).ok().or(self.unpushed);
+        // Where nothing is pushed the watcher counts nothing.
+        if self.remote.is_some() && ctx.config.sandbox.push {
+            self.unpushed = usize::try_from(record.unpushed).ok().or(self.unpushed);
+        }
         let limit_ms = ctx.config.health.every.as_ms().saturating_mul(SILENT_ROUNDS).max(SILENT_MIN_MS);
         if ctx.now().as_millisecond() - record.seen_at.as_millisecond() > limit_ms {
             self.is_silent = true;

@@ -194,6 +194,18 @@ impl Ui {
         }
     }
 
+    /// Tells what came of it where that was the question: also where only answers are wanted.
+    pub fn answer(&self, text: &str) {
+        self.pieces(&[Cell::new(text, Tone::Good)]);
+    }
+
+    /// Says what can be done next, beside the answer.
+    pub fn hint(&self, text: &str) {
+        if !self.quiet {
+            self.line(text);
+        }
+    }
+
     /// Says on stderr what deserves attention; programs that read stdout are not disturbed by it.
     pub fn warning(&self, text: &str) {
         if !self.quiet {

@@ -67,8 +67,8 @@ fn conclude(report: &Report) -> Outcome {
         0 => "the ledger does not vouch for what the branches have".to_owned(),
         _ => format!("{} not promoted by the rules", released(bad)),
     };
-    let hint =
-        "what somebody else put on a branch is taken over by `cascade promote ENV --merge`, with checks and gates";
+    let hint = "what somebody else put on a branch is taken over by the promotion that brings it once more (`cascade back-merge \
+         ENV`, then promote), or by `cascade promote ENV --merge`, with checks and gates";
     Err(Failure::new(ErrorKind::Integrity, message).with_hint(hint))
 }
 

@@ -7,7 +7,7 @@ use super::standing::{self, Standing};
 use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, words};
 use crate::base::Timestamp;
-use crate::base::escape::shown;
+use crate::base::escape::{shell_word, shown};
 use crate::base::id::ObjectId;
 use crate::context::Context;
 use crate::promote::{self, Finding, Preview, culprit};
@@ -104,7 +104,8 @@ async fn gates(ctx: &Context, standing: &Standing, preview: &Preview) -> Outcome
 }
 
 fn summary(standing: &Standing, preview: &Preview) -> String {
-    let (name, source) = (&standing.name, preview.source.short());
+    let (name, newest) = (&standing.name, preview.source);
+    let source = standing.open.as_ref().map_or(newest, |open| open.source).short();
     match (&standing.open, standing.failure()) {
         (Some(open), _) if open.state == State::Waiting => format!("{source} waits at a gate of {name}"),
         (Some(open), _) if open.state == State::Planned && open.step.is_none() => {
@@ -171,7 +172,7 @@ async fn quarantine_fact(ctx: &Context, standing: &Standing, source: ObjectId) -
 fn check_facts(check: &CheckRecord) -> Vec<String> {
     let verb = if check.outcome == "fail" { "failed" } else { "could not answer" };
     let fact = format!("{} `{}` {verb}: {}", words::phase(check.phase), check.name, check.detail);
-    let log = check.log.as_deref().map(|log| format!("its output: tail {log}"));
+    let log = check.log.as_deref().map(|log| format!("its output: tail {}", shell_word(log)));
     std::iter::once(fact).chain(log).collect()
 }
 

@@ -14,6 +14,13 @@ impl Config {
         self.environments.get(name)
     }
 
+    /// Answers the environment on this branch, with its name.
+    #[must_use]
+    pub fn environment_on(&self, branch: &str) -> Option<(&str, &Environment)> {
+        let mut environments = self.environments.iter().map(|(name, environment)| (name.as_str(), environment));
+        environments.find(|(_, environment)| environment.branch == branch)
+    }
+
     /// Answers the branch that candidates for environment `name` come from.
     #[must_use]
     pub fn source_branch(&self, name: &str) -> Option<&str> {

@@ -76,6 +76,14 @@ impl Repo {
         self.move_reference(&name, self.reference_target(&name)?, commit, "cascade: keep candidate")
     }
 
+    /// Answers the commit that is kept alive under the name of a promotion.
+    ///
+    /// # Errors
+    /// The reference cannot be read.
+    pub fn kept(&self, promotion: &PromotionId) -> Result<Option<ObjectId>> {
+        self.reference_target(&format!("{KEEP_PREFIX}{promotion}"))
+    }
+
     /// Answers the worktree that has a branch checked out, if any.
     ///
     /// # Errors

@@ -82,6 +82,37 @@ impl Repo {
         id.map_err(|reason| Error::Integrity { what: "the signed commit".to_owned(), reason })
     }
 
+    /// Writes a commit durably as git is told to: signed where `commit.gpgSign` is set. No reference moves.
+    ///
+    /// The same commit is signed differently each time: where `before` is it already, that is answered.
+    ///
+    /// # Errors
+    /// [`Error::CommitNotSigned`], or as [`Repo::build_commit`].
+    pub fn build_users_commit(&self, new: &NewCommit, before: Option<ObjectId>) -> Result<ObjectId> {
+        let config = self.inner.config().map_err(Error::library("read the configuration"))?;
+        if !config.get_bool("commit.gpgSign").unwrap_or(false) {
+            return self.build_commit(new);
+        }
+        if let Some(before) = before.filter(|before| self.is_signed_form(*before, new)) {
+            return Ok(before);
+        }
+        self.build_signed_commit(new).map_err(|refused| Error::CommitNotSigned { reason: refused.to_string() })
+    }
+
+    fn is_signed_form(&self, id: ObjectId, new: &NewCommit) -> bool {
+        let Ok(commit) = oid(id).and_then(|id| self.inner.find_commit(id).map_err(Error::library("read a commit")))
+        else {
+            return false;
+        };
+        let is_signed = ["gpgsig", "gpgsig-sha256"].iter().any(|name| commit.header_field_bytes(name).is_ok());
+        let parents: Result<Vec<ObjectId>> = commit.parent_ids().map(object_id).collect();
+        is_signed
+            && object_id(commit.tree_id()).is_ok_and(|tree| tree == new.tree)
+            && parents.is_ok_and(|parents| parents == new.parents)
+            && commit.message_bytes().trim_ascii_end() == new.message.as_bytes().trim_ascii_end()
+            && commit.time().seconds() == new.at.as_second()
+    }
+
     /// Merges two commits three-way as git does, in memory; answers the merged tree, which is durable.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::escape::{shell_word, shown};
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 
@@ -30,7 +31,23 @@ pub enum Error {
         /// The checkout.
         path: PathBuf,
     },
-    /// The repository uses a format that libgit2 cannot read, or belongs to somebody else.
+    /// The repository keeps its objects or references in a way that libgit2 cannot read.
+    #[error("cascade does not support {what}, as {} has it", .path.display())]
+    Format {
+        /// Where the repository is.
+        path: PathBuf,
+        /// The way.
+        what: &'static str,
+        /// How to make a repository that is supported.
+        instead: &'static str,
+    },
+    /// The repository belongs to somebody else.
+    #[error("{} belongs to another user", .path.display())]
+    Foreign {
+        /// Its top.
+        path: PathBuf,
+    },
+    /// The repository has something else that libgit2 cannot read.
     #[error("{} cannot be opened: {reason}", .path.display())]
     Unsupported {
         /// The repository.
@@ -119,6 +136,12 @@ pub enum Error {
     /// A signature is required and cannot be made.
     #[error("its entry in the ledger cannot be signed: {reason}")]
     NotSigned {
+        /// Why not, escaped.
+        reason: String,
+    },
+    /// Git is told to sign commits, and this one cannot be signed.
+    #[error("its commit cannot be signed, as `commit.gpgSign` wants it: {reason}")]
+    CommitNotSigned {
         /// Why not, escaped.
         reason: String,
     },
@@ -214,13 +237,18 @@ impl Kinded for Error {
             Self::NotARepository { .. }
             | Self::Bare { .. }
             | Self::NoCommits { .. }
+            | Self::Format { .. }
+            | Self::Foreign { .. }
             | Self::Unsupported { .. }
             | Self::BranchMissing { .. }
             | Self::BranchUnknown { .. }
             | Self::InvalidBranch { .. } => ErrorKind::Usage,
             Self::RefMoved { .. } | Self::RemoteMoved { .. } => ErrorKind::Superseded,
             Self::MergeConflict { .. } => ErrorKind::Conflict,
-            Self::RemoteRefused { .. } | Self::RemoteDenied { .. } | Self::NotSigned { .. } => ErrorKind::Denied,
+            Self::RemoteRefused { .. }
+            | Self::RemoteDenied { .. }
+            | Self::NotSigned { .. }
+            | Self::CommitNotSigned { .. } => ErrorKind::Denied,
             Self::Locked { .. }
             | Self::RemoteUnavailable { .. }
             | Self::ProgramMissing
@@ -235,6 +263,11 @@ impl Kinded for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Foreign { path } => {
+                let path = shell_word(&shown(path.as_os_str().as_encoded_bytes()));
+                return Some(format!("if you trust it: `git config --global --add safe.directory {path}`"));
+            }
+            Self::Format { instead, .. } => instead,
             Self::SavesLost { durable, .. } => {
                 return Some(format!(
                     "`cascade doctor` goes back to the newest save that is whole ({} at the least)",
@@ -252,6 +285,7 @@ impl Kinded for Error {
             Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
             Self::IndexDamaged { .. } => "run `cascade doctor`: it makes the index again, or says what to do first",
+            Self::CommitNotSigned { .. } => "see that `git commit -S` works here, or unset `commit.gpgSign`",
             Self::NotSigned { .. } => "see that `git commit -S` works here, or set `ledger: { sign: auto }`",
             Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
             _ => return None,

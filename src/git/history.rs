@@ -343,6 +343,14 @@ impl Repo {
         object_id(found.id()).ok()
     }
 
+    /// Finds the commit that git understands by a revision: a branch, a tag, the beginning of a commit's name, `HEAD~2`.
+    /// Nothing where there is none, or more than one. No text is an option or a command here: nothing is run.
+    #[must_use]
+    pub fn revision(&self, text: &str) -> Option<ObjectId> {
+        let found = self.inner.revparse_single(text).and_then(|found| found.peel_to_commit()).ok()?;
+        object_id(found.id()).ok()
+    }
+
     /// Answers a commit's whole message, escaped, and its first parent.
     ///
     /// # Errors

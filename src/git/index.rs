@@ -165,6 +165,12 @@ impl<'a> Index<'a> {
         skipped.map(|entry| entry.name.to_vec()).collect()
     }
 
+    /// Answers the paths of which git shall assume that they are unchanged.
+    pub fn assumed(&self) -> HashSet<Vec<u8>> {
+        let assumed = self.iter().filter(|entry| entry.flags & FLAG_ASSUME_VALID != 0);
+        assumed.map(|entry| entry.name.to_vec()).collect()
+    }
+
     /// Lists the files in the order of their names; none where an entry is a conflict, or no plain file of the checkout.
     pub fn files(&self) -> Option<Vec<Known<'a>>> {
         let known = |entry: Entry<'a>| {

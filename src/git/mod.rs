@@ -43,6 +43,7 @@ pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signat
 pub use lineage::RESTORES_TRAILER;
 pub use lookup::LookedUp;
 pub use merge::{HOTFIX_TRAILER, ROLLBACK_TRAILER};
+pub use moves::TakenBack;
 pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{

@@ -1,14 +1,16 @@
 //! Where a branch went and who moved it, by its log: what a power cut has torn of it is passed over.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
-use super::branch::full_name;
+use super::branch::{full_name, object_id};
 use super::error::{Error, Result};
 use super::repo::Repo;
+use crate::base::id::ObjectId;
 
 /// What the log of a branch says wherever cascade moved it. What it moved it to was on the disk by then, or there is a
 /// note up to where that is so (see `durable`).
@@ -27,7 +29,47 @@ pub(super) struct Move {
     pub is_own: bool,
 }
 
+/// What a branch had, its user took out of it, and the remote still has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TakenBack {
+    /// Commits that were in the branch here.
+    pub commits: usize,
+    /// Commits that others made on top of them.
+    pub on_top: usize,
+}
+
 impl Repo {
+    /// Answers what of `theirs` was in the branch here until its user took it out (reset, rebase, amend); nothing where
+    /// all that `theirs` has and the branch lacks is the work of others.
+    ///
+    /// Only the branch's log knows: without one nothing was taken back. What cascade went back behind, because it was
+    /// lost here, was not either.
+    ///
+    /// # Errors
+    /// The branch does not exist, its log cannot be read, or a commit is missing.
+    pub fn taken_back(&self, branch: &str, theirs: ObjectId) -> Result<Option<TakenBack>> {
+        let ours = self.existing_branch_tip(branch)?;
+        let beyond = self.walk_between(Some(ours), theirs)?.collect::<std::result::Result<HashSet<Oid>, _>>();
+        let beyond = beyond.map_err(Error::library("walk commits"))?;
+        let moves = self.moves_of(branch)?;
+        let Some(last) = moves.iter().position(|made| beyond.contains(&made.to)) else { return Ok(None) };
+        let was = object_id(moves[last].to)?;
+        for later in moves[..last].iter().rev() {
+            // What is not there any more cannot have it for certain.
+            let keeps = object_id(later.to).and_then(|later| self.is_ancestor(was, later)).unwrap_or(false);
+            if !keeps && later.is_own {
+                return Ok(None);
+            }
+            if !keeps {
+                break;
+            }
+        }
+        let had = moves[last..].iter().filter(|made| beyond.contains(&made.to));
+        let had = had.map(|made| object_id(made.to)).chain([Ok(ours)]).collect::<Result<HashSet<_>>>()?;
+        let on_top = self.walk_without(theirs, had.into_iter())?.count();
+        Ok(Some(TakenBack { commits: beyond.len() - on_top, on_top }))
+    }
+
     /// Answers whether cascade lately moved a branch to `tip`; no is also what is not known.
     pub(super) fn is_own_move(&self, branch: &str, tip: Oid) -> Result<bool> {
         let log = self.log_of(branch)?;

@@ -181,13 +181,31 @@ impl std::fmt::Debug for Repo {
 fn open_error(dir: &Path, source: git2::Error) -> Error {
     match source.code() {
         ErrorCode::NotFound => Error::NotARepository { path: dir.to_owned() },
-        ErrorCode::Owner => Error::Unsupported {
-            path: dir.to_owned(),
-            reason: "it belongs to another user; trust it with `git config --global --add safe.directory <path>`"
-                .to_owned(),
-        },
-        _ => Error::Unsupported { path: dir.to_owned(), reason: source.message().to_owned() },
+        ErrorCode::Owner => Error::Foreign { path: top_above(dir) },
+        _ => unsupported(dir, source.message()),
     }
+}
+
+/// Answers the nearest directory at or above `dir` that has a repository.
+fn top_above(dir: &Path) -> PathBuf {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let top = dir.ancestors().find(|above| above.join(".git").exists());
+    top.unwrap_or(&dir).to_owned()
+}
+
+fn unsupported(dir: &Path, reason: &str) -> Error {
+    let path = dir.to_owned();
+    if reason.contains("object format") || reason.contains("extensions.objectformat") {
+        let what = "objects named by SHA-256";
+        let instead = "use a repository with the SHA-1 object format: `git init --object-format=sha1`";
+        return Error::Format { path, what, instead };
+    }
+    if reason.contains("extensions.refstorage") {
+        let what = "references kept in reftables";
+        let instead = "use the files backend: `git refs migrate --ref-format=files` (git 2.46 or newer)";
+        return Error::Format { path, what, instead };
+    }
+    Error::Unsupported { path, reason: reason.to_owned() }
 }
 
 /// Answers the user's own git directories (`$XDG_CONFIG_HOME/git`), as the library found them in the environment.

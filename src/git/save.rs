@@ -192,8 +192,8 @@ impl Repo {
     /// nothing else ([`Repo::flush`] makes up for it).
     ///
     /// The index follows; what the user staged of other paths stays staged. What cannot be saved is set
-    /// aside and does not keep the rest from being saved. Paths in an excluded or nested repository and
-    /// submodules stay as they are.
+    /// aside and does not keep the rest from being saved. Paths in an excluded or nested repository stay
+    /// as they are; of a submodule the commit that it is at is saved.
     ///
     /// # Errors
     /// [`Error::NoCommits`] on an unborn branch; [`Error::IndexDamaged`] (see [`Repo::mending`]); [`Error::Locked`] when
@@ -332,6 +332,8 @@ impl Repo {
                 if scan.ignores_case() {
                     paths.extend(self.respelled_paths(&mut scan, &paths)?);
                 }
+                // Git sees no change at these.
+                paths.extend(scan.kept_local()?.paths().cloned());
                 scan.run(paths.iter().map(Vec::as_slice))?;
             }
         }
@@ -395,8 +397,9 @@ impl Repo {
     ///
     /// The git program reads every form of index, looks with several threads, and takes its memory with it.
     fn changed_paths(&self, setting: Option<&str>) -> Result<BTreeSet<Vec<u8>>> {
+        // Of a submodule only the commit that it is at is saved.
         let status =
-            ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=all"];
+            ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty"];
         let setting = setting.into_iter().flat_map(|setting| ["-c", setting]);
         let output = Program::durable(self.root(), setting.chain(status)).keep_all().succeed()?;
         Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
@@ -413,7 +416,7 @@ impl Repo {
         Ok(respelled)
     }
 
-    /// Turns what is absent into deletions, except what a sparse checkout leaves out.
+    /// Turns what is absent into deletions, except what a sparse checkout leaves out and what git shall not look at.
     fn resolve_absent(&self, scan: &mut Scan<'_>) -> Result<Absence> {
         if scan.found.absent.is_empty() {
             return Ok(Absence::default());
@@ -421,7 +424,10 @@ impl Repo {
         let skipped = self.skip_worktree()?;
         let mut paths = Vec::new();
         for (path, entry) in std::mem::take(&mut scan.found.absent) {
-            if !skipped.paths.contains(&path) {
+            let kept = scan.kept_local()?.reason(&path).filter(|_| !scan.is_displaced(&path));
+            if let Some(reason) = kept.filter(|_| skipped.assumed.contains(&path)) {
+                scan.set_aside(&path, reason);
+            } else if !skipped.paths.contains(&path) {
                 // What has taken its place below it, or what it is below of, is noted by its own path.
                 scan.delete(path.clone(), Some(entry.oid));
                 paths.push(path);

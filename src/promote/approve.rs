@@ -2,9 +2,10 @@
 
 use super::error::{Error, Result};
 use super::facts::{facts, gates};
-use super::gate::{Facts, Refusal, same_person};
+use super::gate::{self, Facts, Refusal, same_person};
 use super::phase::Event;
 use super::plan::environment_of;
+use super::policy;
 use super::run::{Observer, drive, recover};
 use crate::base::clock::from_ms;
 use crate::config::Approval;
@@ -70,7 +71,7 @@ fn can_be_judged(promotion: &Promotion) -> bool {
 }
 
 /// Records a person's consent to the candidate and goes on with the promotion, unless it is only offered. Where a crash
-/// came between the two, asking again goes on.
+/// came between the two, asking again goes on. One whose time for approvals is over ends, and nobody's word is recorded.
 ///
 /// # Errors
 /// The promotion does not wait (any more), or the person may not approve it, or has done so and it waits for others.
@@ -81,6 +82,9 @@ pub async fn approve(
     reason: Option<String>,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
+    if let Some(over) = expired(ctx, &promotion).await? {
+        return drive(ctx, promotion, Event::Expired(over), observer).await;
+    }
     record_word(ctx, &promotion, true, reason).await?;
     if promotion.state == State::Planned {
         return Ok(promotion);
@@ -88,13 +92,24 @@ pub async fn approve(
     drive(ctx, promotion, Event::Begun, observer).await
 }
 
-/// Goes on with a promotion whose gates opened meanwhile, and verifies one again that rests unverified; any other is
-/// answered as it is.
+async fn expired(ctx: &Context, promotion: &Promotion) -> Result<Option<String>> {
+    if !can_be_judged(promotion) {
+        return Ok(None);
+    }
+    Ok(facts(ctx, promotion).await?.as_ref().and_then(gate::expired))
+}
+
+/// Goes on with a promotion whose gates opened meanwhile, takes up one that a crash interrupted, and verifies one again that
+/// rests unverified; any other is answered as it is.
 ///
 /// # Errors
 /// As [`super::promote`].
-pub async fn proceed(ctx: &Context, _lock: &Lock, id: &str, observer: &mut dyn Observer) -> Result<Promotion> {
-    let promotion = ctx.store.promotion(id).await?;
+pub async fn proceed(ctx: &Context, lock: &Lock, id: &str, observer: &mut dyn Observer) -> Result<Promotion> {
+    let mut promotion = ctx.store.promotion(id).await?;
+    if promotion.step.is_some() {
+        recover(ctx, lock, observer).await?;
+        promotion = ctx.store.promotion(id).await?;
+    }
     if promotion.state == State::Waiting || promotion.is_paused() {
         return drive(ctx, promotion, Event::Begun, observer).await;
     }
@@ -119,10 +134,17 @@ pub async fn reject(
 }
 
 async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason: Option<String>) -> Result<()> {
-    let not_waiting = || Error::NotNow {
-        id: promotion.id.to_string(),
-        why: format!("is {}: it does not wait for an answer", promotion.state),
-        hint: Some("see `cascade status`".to_owned()),
+    let not_waiting = || match promotion.state {
+        State::Superseded => Error::Superseded {
+            id: promotion.id.to_string(),
+            environment: promotion.environment.clone(),
+            why: promotion.reason.clone().unwrap_or_else(|| "no reason was recorded".to_owned()),
+        },
+        state => Error::NotNow {
+            id: promotion.id.to_string(),
+            why: format!("is {state}: it does not wait for an answer"),
+            hint: Some("see `cascade status`".to_owned()),
+        },
     };
     let candidate = promotion.candidate.filter(|_| can_be_judged(promotion)).ok_or_else(not_waiting)?;
     let facts = facts(ctx, promotion).await?.ok_or_else(not_waiting)?;
@@ -144,6 +166,10 @@ fn is_approved_by_asker(ctx: &Context, promotion: &Promotion, policy: &Approval,
     let person = ctx.person.clone();
     let electorate = facts.electorate(policy);
     match electorate.refusal(&person) {
+        Some(Refusal::Nobody) => {
+            let environment = promotion.environment.clone();
+            Err(Error::NoAddress { person: person.trim().to_owned(), environment })
+        }
         Some(Refusal::Own) => Err(Error::OwnApproval { person }),
         Some(Refusal::Stranger) => {
             let environment = promotion.environment.clone();
@@ -182,8 +208,10 @@ pub async fn hold(ctx: &Context, environment: &str, reason: Option<String>) -> R
 /// # Errors
 /// Unknown environment, or the store cannot be written.
 pub async fn resume(ctx: &Context, environment: &str) -> Result<bool> {
-    environment_of(ctx, environment)?;
-    let held = ctx.store.lift_hold(environment).await?;
-    let quarantined = ctx.store.end_quarantine(environment).await?;
-    Ok(held || quarantined > 0)
+    let mut is_anything = false;
+    for name in policy::names(ctx, environment).await? {
+        is_anything |= ctx.store.lift_hold(&name).await?;
+        is_anything |= ctx.store.end_quarantine(&name).await? > 0;
+    }
+    Ok(is_anything)
 }

@@ -118,6 +118,9 @@ pub struct Record {
     /// The branch that it comes from, past the environments before; nothing where it comes from upstream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hotfix: Option<String>,
+    /// The branch that feeds the environment by its rules, where the commit comes from; nothing where it need not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// The branch's tip that the candidate builds on.
     pub previous: Option<ObjectId>,
     /// The candidate.
@@ -233,6 +236,8 @@ pub struct Known<'a> {
     pub approvals: &'a [ApprovalRecord],
     /// Gates that were waived.
     pub waivers: &'a [Waiver],
+    /// The branch that it had to come from.
+    pub from: Option<&'a str>,
     /// Since when the source was live and verified upstream, where it must be so for some time.
     pub live_upstream_since: Option<Timestamp>,
     /// How far from UTC the clock is, in seconds; only a landing says it.
@@ -421,6 +426,7 @@ fn record(moment: Moment, known: &Known<'_>) -> Record {
         branch: known.branch.to_owned(),
         source: promotion.source,
         hotfix: promotion.hotfix.clone(),
+        from: known.from.map(ToOwned::to_owned),
         previous: promotion.previous,
         candidate: promotion.candidate,
         tree: promotion.tree,

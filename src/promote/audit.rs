@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::{Offset, TimeZone};
 use serde::{Serialize, Serializer};
 
-pub use self::reading::{Wish, audit};
+pub use self::reading::{Wish, audit, chain_problems};
 use super::attestation::{Record, Statement, Word};
 use super::gate::Electorate;
 use crate::base::Timestamp;
 use crate::base::digest::Digest;
+use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::Span;
 use crate::config::{Environment, HistoryMode, Waivable};
@@ -101,7 +102,7 @@ pub enum Kind {
     Promotion,
     /// The rollback of a promotion.
     Rollback,
-    /// Somebody else, and a promotion that was allowed to merge took it over later.
+    /// Somebody else, and a promotion took it over later: it was allowed to merge, or what it brought has it.
     TakenOver,
     /// Somebody else.
     Foreign,
@@ -133,6 +134,8 @@ pub enum Problem {
     Frozen(String),
     /// It was not live upstream for as long as the rules want.
     NotSoaked(Span),
+    /// It did not come from the branch that the rules want it to come from.
+    OtherSource(String),
     /// It was verified by other rules than those that were committed.
     OtherRules,
     /// No committed configuration has rules for the environment.
@@ -152,6 +155,10 @@ pub enum Problem {
     },
     /// There is no ledger.
     NoLedger,
+    /// An entry that was here is not in the chain any more.
+    Lacking(ObjectId),
+    /// The remote has no ledger any more; where it was.
+    RemovedThere(ObjectId),
     /// An entry cannot be understood.
     Malformed(ObjectId, String),
     /// An entry rests on more than one.
@@ -181,6 +188,7 @@ impl Problem {
             Self::GroupSilent(_) => "group_silent",
             Self::Frozen(_) => "frozen",
             Self::NotSoaked(_) => "not_soaked",
+            Self::OtherSource(_) => "other_source",
             Self::OtherRules => "other_rules",
             Self::NoRules => "no_rules",
             Self::BadSignature => "bad_signature",
@@ -188,6 +196,8 @@ impl Problem {
             Self::LiveAgain(_) => "live_again",
             Self::NotOnBranch { .. } => "not_on_branch",
             Self::NoLedger => "no_ledger",
+            Self::Lacking(_) => "lacking",
+            Self::RemovedThere(_) => "removed_there",
             Self::Malformed(..) => "malformed",
             Self::NotAChain(_) => "not_a_chain",
             Self::Disorder(..) => "disorder",
@@ -212,6 +222,9 @@ impl Problem {
             Self::GroupSilent(group) => format!("approvals of `{group}` are missing"),
             Self::Frozen(window) => format!("it landed while nothing may: {window}"),
             Self::NotSoaked(required) => format!("it was not live and verified upstream for {required} before"),
+            Self::OtherSource(branch) => {
+                format!("it did not come from `{}`, from where the rules want it", shown(branch.as_bytes()))
+            }
             Self::OtherRules => "it was verified by other rules than those that were committed".to_owned(),
             Self::NoRules => "no committed configuration has rules for this environment".to_owned(),
             Self::BadSignature => "the signature of its entry is bad".to_owned(),
@@ -222,6 +235,13 @@ impl Problem {
                 format!("by the ledger it should be at {commit} (promotion {promotion}), which it does not contain")
             }
             Self::NoLedger => "there is no ledger: nothing was promoted yet, or it was removed".to_owned(),
+            Self::Lacking(entry) => {
+                format!(
+                    "it was rewritten or removed here: entry {}, which it had, is not in it any more",
+                    entry.short()
+                )
+            }
+            Self::RemovedThere(entry) => format!("the remote has none any more; it was at {}", entry.short()),
             Self::Malformed(entry, why) => format!("entry {} cannot be understood: {why}", entry.short()),
             Self::NotAChain(entry) => format!("entry {} rests on more than one", entry.short()),
             Self::Disorder(entry, what) => format!("entry {}: {what}", entry.short()),
@@ -282,6 +302,8 @@ struct Attested<'a> {
 struct Rules<'a> {
     digest: Digest,
     environment: &'a Environment,
+    /// The branch that everything but a hotfix must come from; nothing where that is the sandbox's.
+    from: Option<&'a str>,
     groups: &'a BTreeMap<String, Vec<String>>,
     /// E-mail addresses of who wrote or committed what landed; empty where they may approve it.
     authors: &'a BTreeSet<String>,
@@ -304,6 +326,8 @@ struct Evidence<'a> {
     landing: Option<Attested<'a>>,
     /// Whether it has the tip that it landed on in its history.
     follows: bool,
+    /// Whether its source was, or is, on the branch that it had to come from.
+    was_upstream: bool,
     /// The entry that it takes a promotion back.
     returning: Option<Attested<'a>>,
     /// The tree of the commit that it brings back.
@@ -372,6 +396,7 @@ fn problems_of_landing(evidence: &Evidence<'_>, entry: Attested<'_>) -> Vec<Prob
         problems.push(Problem::OtherRules);
     }
     let record = entry.statement.record();
+    problems.extend(problem_of_source(record, rules.from, evidence.was_upstream));
     if !rules.is_waived(record, Waivable::Checks) {
         problems.extend(rules.environment.checks.iter().filter_map(|name| problem_of_check(record, name)));
     }
@@ -385,6 +410,13 @@ fn problems_of_landing(evidence: &Evidence<'_>, entry: Attested<'_>) -> Vec<Prob
         problems.extend(problem_of_soak(entry.statement, rules.environment));
     }
     problems
+}
+
+/// Only a hotfix may come past what feeds the environment, and what undoes a rollback was there before.
+fn problem_of_source(record: &Record, from: Option<&str>, was_upstream: bool) -> Option<Problem> {
+    let from = from.filter(|_| record.hotfix.is_none() && record.undoes.is_none())?;
+    let says_another = record.from.as_deref().is_some_and(|said| said != from);
+    (says_another || !was_upstream).then(|| Problem::OtherSource(from.to_owned()))
 }
 
 fn problem_of_check(record: &Record, name: &str) -> Option<Problem> {

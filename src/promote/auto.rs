@@ -8,10 +8,11 @@ use tokio::sync::watch;
 use super::approve::proceed;
 use super::culprit::{self, Culprit};
 use super::drift::Past;
-use super::error::Result;
+use super::error::{Error, Result};
 use super::facts::findings;
 use super::gate::{Finding, Gate};
 use super::plan::environment_of;
+use super::policy::{self, Feeding};
 use super::run::{Request, Silent, Source, lock, promote, recover};
 use crate::alert::Alert;
 use crate::base::id::{ObjectId, PromotionId};
@@ -103,22 +104,30 @@ async fn take_up_interrupted(ctx: &Context) -> Result<()> {
 }
 
 /// Promotes into every automatic environment that lacks what its source has, in promotion order; what the sandbox feeds
-/// only when a save was pushed.
+/// only when a save was pushed. One whose `from` is refused keeps no other back.
 ///
 /// # Errors
 /// As [`promote`].
 pub async fn follow_once(ctx: &Context, cause: Cause) -> Result<()> {
     for (environment, spec) in &ctx.config.environments {
-        match (spec.promote, spec.auto) {
-            (PromoteMode::Manual, _) => {}
-            (PromoteMode::Auto, AutoMode::Latest) => {
-                let turn = latest(ctx, environment, cause).await?;
-                take(ctx, environment, turn).await?;
+        let followed = match (spec.promote, spec.auto) {
+            (PromoteMode::Manual, _) => Ok(()),
+            (PromoteMode::Auto, AutoMode::Latest) => promote_latest(ctx, environment, cause).await,
+            (PromoteMode::Auto, AutoMode::Every) => promote_each(ctx, environment, cause).await,
+        };
+        match followed {
+            Err(refused @ Error::OtherSource { .. }) => {
+                tracing::warn!(%refused, environment, "it does not follow its source");
             }
-            (PromoteMode::Auto, AutoMode::Every) => promote_each(ctx, environment, cause).await?,
+            other => other?,
         }
     }
     Ok(())
+}
+
+async fn promote_latest(ctx: &Context, environment: &str, cause: Cause) -> Result<()> {
+    let turn = latest(ctx, environment, cause).await?;
+    take(ctx, environment, turn).await.map(drop)
 }
 
 /// What an environment's turn is.
@@ -137,7 +146,8 @@ enum Turn {
 /// Decides whether a try is worth it: something new came, or the gates of what waits are open by now. A refusal stays
 /// one until there is something new, and so does drift.
 async fn latest(ctx: &Context, environment: &str, cause: Cause) -> Result<Turn> {
-    let (spec, source_branch) = environment_of(ctx, environment)?;
+    let (spec, feeding) = (environment_of(ctx, environment)?, policy::feeding(ctx, environment).await?);
+    let source_branch = feeding.branch(&ctx.config).to_owned();
     let (branch, mut past) = (spec.branch.clone(), Past::of(ctx, environment).await?);
     let news = ctx.git.run(move |repo| {
         let (source, tip) = (repo.branch_tip(&source_branch)?, repo.branch_tip(&branch)?);
@@ -159,7 +169,7 @@ async fn latest(ctx: &Context, environment: &str, cause: Cause) -> Result<Turn> 
     let Some(source) = news else { return Ok(Turn::Rest) };
     let newest = ctx.store.promotions(Some(environment), 1).await?.into_iter().next();
     let is_tried = newest.is_some_and(|newest| newest.source == source && newest.state.is_final());
-    let may_begin = cause == Cause::Pushed || ctx.config.upstream(environment).is_some();
+    let may_begin = cause == Cause::Pushed || feeding != Feeding::Sandbox;
     Ok(if is_tried || !may_begin { Turn::Rest } else { Turn::Propose(Source::Upstream) })
 }
 
@@ -196,8 +206,8 @@ async fn next_in_line(ctx: &Context, environment: &str, cause: Cause) -> Result<
         return Ok(Turn::Recover);
     }
     if let Some(waiting) = waiting {
-        let can_never_soak = findings(ctx, &waiting).await?.iter().any(is_gone_upstream);
-        if !can_never_soak || waiting.hotfix.is_some() {
+        let waits_in_vain = findings(ctx, &waiting).await?.iter().any(is_gone_upstream);
+        if !waits_in_vain || waiting.hotfix.is_some() {
             return proceed_if_open(ctx, waiting).await;
         }
         let after = after(line(ctx, environment).await?, |commit| commit == waiting.source);
@@ -219,9 +229,13 @@ fn after(line: Vec<ObjectId>, is_done: impl Fn(ObjectId) -> bool) -> Option<Obje
     line.get(next).copied()
 }
 
-/// Answers whether a candidate waits to soak where something newer has taken its place already.
+/// Answers whether a candidate waits to soak where something newer has taken its place already, or was taken back there.
 fn is_gone_upstream(finding: &Finding) -> bool {
-    finding.gate == Gate::Soak && !finding.open && finding.since.is_none()
+    let waits_in_vain = match finding.gate {
+        Gate::Soak => finding.since.is_none(),
+        gate => gate == Gate::Quarantine,
+    };
+    waits_in_vain && !finding.open
 }
 
 /// Answers whether a commit had its try: what somebody else's push came before, or what was never planned, had none.
@@ -235,9 +249,10 @@ fn is_tried(promotion: &Promotion) -> bool {
 
 /// Lists the commits of the source that the environment lacks, oldest first; saves that are not pushed yet are left out.
 async fn line(ctx: &Context, environment: &str) -> Result<Vec<ObjectId>> {
-    let (spec, source_branch) = environment_of(ctx, environment)?;
+    let (spec, feeding) = (environment_of(ctx, environment)?, policy::feeding(ctx, environment).await?);
+    let source_branch = feeding.branch(&ctx.config).to_owned();
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
-    let is_pushed = ctx.config.upstream(environment).is_none() && ctx.config.sandbox.push;
+    let is_pushed = feeding == Feeding::Sandbox && ctx.config.sandbox.push;
     let line = ctx.git.run(move |repo| {
         let tip = repo.branch_tip(&source_branch)?;
         let there = match is_pushed && repo.has_remote(&remote) {

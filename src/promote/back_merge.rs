@@ -26,12 +26,13 @@ pub struct BackMerge {
 /// Unknown environment, a remote that does not answer, branches that went different ways, or commits that cannot be
 /// merged back because they stand on a rollback: the rollback would come along.
 pub async fn back_merge(ctx: &Context, environment: &str) -> Result<Option<BackMerge>> {
-    let (spec, _) = environment_of(ctx, environment)?;
+    let spec = environment_of(ctx, environment)?;
     let (branch, sandbox, remote) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
     let (mut past, is_linear) = (Past::of(ctx, environment).await?, spec.history == HistoryMode::Linear);
+    let sign = ctx.config.ledger.sign;
     let found = ctx.git.run(move |repo| {
         let remote = repo.has_remote(&remote).then_some(remote);
-        let tip = match environment_tip(repo, &branch, remote.as_deref())? {
+        let tip = match environment_tip(repo, &branch, remote.as_deref(), sign)? {
             Ok(Some(tip)) => tip,
             Ok(None) => return Ok(Ok(None)),
             Err(different_ways) => return Ok(Err(different_ways)),

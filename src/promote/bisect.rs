@@ -50,6 +50,10 @@ pub struct Search {
     base: Seen,
     saves: Vec<Seen>,
     runs: u32,
+    runs_limit: u32,
+    /// The last save that was known to be bad before anything was asked, with something unknown behind it: it may have
+    /// been mended there, and then it is not what ails the last one.
+    stale: Option<usize>,
 }
 
 /// Answers how many runs a search among so many saves takes at most: ⌈log2 n⌉ + 1.
@@ -65,7 +69,18 @@ impl Search {
         if let Some(last) = saves.last_mut() {
             *last = Seen::Bad;
         }
-        Self { base, saves, runs: 0 }
+        let last = saves.len().saturating_sub(1);
+        let known = |seen: Seen| saves.iter().take(last).rposition(|it| *it == seen);
+        let stale = known(Seen::Bad).filter(|bad| bad + 1 < last && known(Seen::Good).is_none_or(|good| good < *bad));
+        let runs_limit = runs_limit(saves.len()) + stale.map_or(0, |bad| runs_limit(last - bad));
+        Self { base, saves, runs: 0, runs_limit, stale }
+    }
+
+    /// Answers how many answers are asked for at most: [`runs_limit`], and as many again for what follows a save that is
+    /// known to be bad.
+    #[must_use]
+    pub fn runs_limit(&self) -> u32 {
+        self.runs_limit
     }
 
     /// Answers how many answers were asked for.
@@ -77,7 +92,7 @@ impl Search {
     /// Answers what to do next.
     #[must_use]
     pub fn turn(&self) -> Turn {
-        let may_ask = self.runs < runs_limit(self.saves.len());
+        let may_ask = self.runs < self.runs_limit;
         let last = self.saves.len().saturating_sub(1);
         let good = self.saves.iter().take(last).rposition(|seen| *seen == Seen::Good);
         match (good, self.base) {
@@ -86,14 +101,26 @@ impl Search {
             _ => {}
         }
         let from = good.map_or(0, |good| good + 1);
-        let bad = (from..last).find(|at| self.saves[*at] == Seen::Bad).unwrap_or(last);
-        let middle = (from + bad).saturating_sub(1) / 2;
-        let unasked = (from..bad).filter(|at| self.saves[*at] == Seen::Unasked);
-        if let Some(next) = unasked.min_by_key(|at| at.abs_diff(middle)).filter(|_| may_ask) {
+        let bad = self.first_bad(from);
+        let behind = self.stale.filter(|stale| *stale >= from).and_then(|stale| self.halving(stale + 1));
+        if let Some(next) = behind.or_else(|| self.halving(from)).filter(|_| may_ask) {
             return Turn::Ask(Place::Save(next));
         }
         let is_certain = from == bad && (good.is_some() || self.base == Seen::Good);
         Turn::End(if is_certain { Verdict::First(bad) } else { Verdict::Among(from..=bad) })
+    }
+
+    fn first_bad(&self, from: usize) -> usize {
+        let last = self.saves.len().saturating_sub(1);
+        (from..last).find(|at| self.saves[*at] == Seen::Bad).unwrap_or(last)
+    }
+
+    /// Answers the save in the middle of those from `from` to the first bad one that nothing is known of.
+    fn halving(&self, from: usize) -> Option<usize> {
+        let bad = self.first_bad(from);
+        let middle = (from + bad).saturating_sub(1) / 2;
+        let unasked = (from..bad).filter(|at| self.saves[*at] == Seen::Unasked);
+        unasked.min_by_key(|at| at.abs_diff(middle))
     }
 
     /// Takes an answer that was asked for.
@@ -168,9 +195,12 @@ mod tests {
             let truth = good_until(first);
             let tell = |place, is_known| if is_known { truth(place) } else { Seen::Unasked };
             let told = (0..saves).map(|at| tell(Place::Save(at), given[at])).collect();
-            let (verdict, runs, _) = search(Search::new(tell(Place::Base, base), told), &truth);
+            let begun = Search::new(tell(Place::Base, base), told);
+            let limit = begun.runs_limit();
+            prop_assert!(limit <= 2 * runs_limit(saves));
+            let (verdict, runs, _) = search(begun, &truth);
             prop_assert_eq!(verdict, Verdict::First(first));
-            prop_assert!(runs <= runs_limit(saves));
+            prop_assert!(runs <= limit);
         }
 
         #[test]
@@ -188,6 +218,51 @@ mod tests {
                 Verdict::First(found) => prop_assert_eq!(found, first),
                 Verdict::Among(suspects) => prop_assert!(suspects.contains(&first)),
                 Verdict::Older => prop_assert!(false, "the base is good"),
+            }
+        }
+
+        #[test]
+        fn what_was_mended_is_not_blamed_for_what_broke_later(
+            good in 1_usize..20, bad in 1_usize..20, mended in 1_usize..20, broken in 1_usize..20,
+            known in any::<prop::sample::Index>(),
+        ) {
+            let (broke, mend, again) = (good, good + bad, good + bad + mended);
+            let truth = |place| match place {
+                Place::Save(at) if (broke..mend).contains(&at) || at >= again => Seen::Bad,
+                _ => Seen::Good,
+            };
+            let saves = again + broken;
+            // The failed promotion of one of the first bad saves, and what its own search found.
+            let known = broke + known.index(bad);
+            let mut told = vec![Seen::Unasked; saves];
+            (told[known], told[broke], told[broke - 1]) = (Seen::Bad, Seen::Bad, Seen::Good);
+            let (verdict, runs, ended) = search(Search::new(Seen::Good, told), truth);
+            prop_assert!(runs <= ended.runs_limit());
+            // Halving can miss the good ones where they are few beside the bad ones around them.
+            let bad_still = mend - known;
+            let is_met_at_once = bad_still < mended + broken && broken <= bad_still + mended;
+            if is_met_at_once || ended.saves[known..].contains(&Seen::Good) {
+                prop_assert_eq!(verdict, Verdict::First(again));
+            }
+        }
+
+        #[test]
+        fn no_save_before_a_later_known_good_one_is_blamed(
+            saves in 2_usize..60, told in prop::collection::vec(0_u8..4, 60), answers in prop::collection::vec(0_u8..3, 61),
+        ) {
+            let seen = |answer| [Seen::Good, Seen::Bad, Seen::Unclear, Seen::Unasked][usize::from(answer)];
+            let truth = |place| match place {
+                Place::Base => seen(answers[60]),
+                Place::Save(at) => seen(answers[at]),
+            };
+            let told = told.into_iter().take(saves).map(seen).collect();
+            let (verdict, runs, ended) = search(Search::new(Seen::Unasked, told), truth);
+            prop_assert!(runs <= ended.runs_limit());
+            let last_good = ended.saves.iter().rposition(|seen| *seen == Seen::Good);
+            match verdict {
+                Verdict::First(found) => prop_assert!(last_good.is_none_or(|good| good + 1 == found)),
+                Verdict::Among(suspects) => prop_assert!(last_good.is_none_or(|good| good < *suspects.start())),
+                Verdict::Older => prop_assert_eq!(last_good, None),
             }
         }
 

@@ -83,7 +83,7 @@ pub async fn find(
             Turn::End(verdict) => break verdict,
             Turn::Ask(place) => {
                 if search.runs() == 0 {
-                    let limit = bisect::runs_limit(range.saves.len());
+                    let limit = search.runs_limit();
                     observer.searching(promotion, &range.name, range.saves.len(), limit);
                 }
                 let seen = range.ask(ctx, promotion, place, observer).await?;

@@ -2,6 +2,7 @@
 
 use super::error::Result;
 use super::ledger::Vouchers;
+use super::policy;
 use crate::base::escape::{shell_word, shown};
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::count;
@@ -74,7 +75,7 @@ impl Past {
             landed: from_upstream
                 .filter_map(|promotion| Some((promotion.candidate?, promotion.source, promotion.tree?)))
                 .collect(),
-            upstream: upstream(ctx, environment),
+            upstream: upstream(ctx, environment).await?,
         })
     }
 
@@ -178,14 +179,17 @@ pub(super) fn behind(
     Ok(Some(Drift { commits, fact, next }))
 }
 
-fn upstream(ctx: &Context, environment: &str) -> Vec<(String, String)> {
-    let (mut chain, mut at) = (Vec::new(), environment);
-    while let Some(above) = ctx.config.upstream(at) {
-        let branch = ctx.config.environment(above).map(|spec| spec.branch.clone()).unwrap_or_default();
-        chain.push((above.to_owned(), branch));
-        at = above;
+/// What feeds the environment itself is as its rules say; further up, what the configuration says is enough to show a way.
+async fn upstream(ctx: &Context, environment: &str) -> Result<Vec<(String, String)>> {
+    let feeding = policy::shown_feeding(ctx, environment).await?;
+    let mut chain = Vec::new();
+    let mut next = feeding.upstream(&ctx.config).map(|name| (name, feeding.branch(&ctx.config)));
+    // A chain by two configurations may come back to where it began.
+    while let Some((above, branch)) = next.filter(|(above, _)| chain.iter().all(|(known, _)| known != above)) {
+        chain.push((above.to_owned(), branch.to_owned()));
+        next = ctx.config.upstream(above).and_then(|name| Some((name, ctx.config.environment(name)?.branch.as_str())));
     }
     let sandbox = &ctx.config.sandbox.branch;
     chain.push((sandbox.clone(), sandbox.clone()));
-    chain
+    Ok(chain)
 }

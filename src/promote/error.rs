@@ -58,6 +58,16 @@ pub enum Error {
         /// What to do instead.
         hint: Option<String>,
     },
+    /// A promotion cannot be approved or rejected because something newer came first.
+    #[error("promotion {id} to {environment} does not wait any more, something newer came first: {why}")]
+    Superseded {
+        /// The promotion.
+        id: String,
+        /// The environment that it was for.
+        environment: String,
+        /// What came first.
+        why: String,
+    },
     /// There is nothing to roll back.
     #[error("{environment} has no promotion to roll back")]
     NothingToRollBack {
@@ -83,6 +93,28 @@ pub enum Error {
     OwnApproval {
         /// The person.
         person: String,
+    },
+    /// The working tree names another source than the rules of the environment.
+    #[error(
+        "{environment} gets what is on `{ruled}` by its rules ({commit}), and what is on `{written}` by the working tree's cascade-sync.yaml"
+    )]
+    OtherSource {
+        /// The environment.
+        environment: String,
+        /// The branch that the working tree names.
+        written: String,
+        /// The branch that the rules name.
+        ruled: String,
+        /// Where the rules were read.
+        commit: String,
+    },
+    /// Nobody can tell whether who approves asked for it, or belongs to a group.
+    #[error("{person} has no e-mail address, by which approvals to {environment} are told apart")]
+    NoAddress {
+        /// The person.
+        person: String,
+        /// The environment.
+        environment: String,
     },
     /// A branch cannot be promoted past the environments before.
     #[error("`{branch}` is no hotfix for {environment}: it is the branch of it, or what feeds it anyway")]
@@ -160,11 +192,14 @@ impl Kinded for Error {
             | Self::NoRollback { .. }
             | Self::NoHealthyPrefix { .. }
             | Self::NothingWaits { .. } => ErrorKind::Usage,
-            Self::OwnApproval { .. } | Self::NotAnApprover { .. } | Self::NotWaivable { .. } | Self::Stopped { .. } => {
-                ErrorKind::Denied
-            }
+            Self::OwnApproval { .. }
+            | Self::NoAddress { .. }
+            | Self::NotAnApprover { .. }
+            | Self::NotWaivable { .. }
+            | Self::Stopped { .. } => ErrorKind::Denied,
+            Self::Superseded { .. } => ErrorKind::Superseded,
             Self::CannotBringBack { .. } => ErrorKind::Conflict,
-            Self::Policy { .. } => ErrorKind::Config,
+            Self::Policy { .. } | Self::OtherSource { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
             Self::OutOfPhase { .. } => ErrorKind::Internal,
         }
@@ -180,6 +215,9 @@ impl Kinded for Error {
             Self::UnknownEnvironment { known, .. } => Some(format!("the environments are: {}", known.join(", "))),
             Self::Busy { .. } => Some("wait until it is done (`cascade status --watch`), then try again".to_owned()),
             Self::NotNow { hint, .. } => hint.clone(),
+            Self::Superseded { environment, .. } => {
+                Some(format!("see what waits now: `cascade history {environment}`"))
+            }
             Self::NotAHotfix { environment, .. } => {
                 Some(format!("`cascade promote {environment}` promotes what feeds it"))
             }
@@ -189,6 +227,7 @@ impl Kinded for Error {
             Self::NoHealthyPrefix { environment, .. } => Some(format!("look at `cascade why {environment}`")),
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
+            Self::NoAddress { .. } => Some("set yours: `git config user.email you@example.org`".to_owned()),
             Self::NotAnApprover { from, .. } => Some(format!("these may: {}", from.join(", "))),
             Self::NotWaivable { waivable, .. } if waivable.is_empty() => Some("it lets no gate be waived".to_owned()),
             Self::NotWaivable { waivable, .. } => {
@@ -198,6 +237,9 @@ impl Kinded for Error {
             Self::Policy { commit, .. } => {
                 Some(format!("mend cascade-sync.yaml as commit {commit} has it, or set the variables it needs"))
             }
+            Self::OtherSource { ruled, .. } => Some(format!(
+                "`from` counts once it is live there: commit the change and promote it from `{ruled}`, or take it back"
+            )),
             Self::CannotBringBack { .. } | Self::OutOfPhase { .. } | Self::Directory { .. } | Self::Stopped { .. } => {
                 None
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::checks::known;
 use super::error::Result;
-use super::gate::{self, Facts, Gate};
+use super::gate::{self, Facts, UndoneUpstream};
 use super::phase::Event;
 use super::plan::Preview;
 use super::policy::{self, Policy};
@@ -16,7 +16,7 @@ use crate::base::id::ObjectId;
 use crate::base::units::Span;
 use crate::config::Approval;
 use crate::context::Context;
-use crate::store::{CheckPhase, Promotion};
+use crate::store::{CheckPhase, Hold, Promotion, Quarantined, State};
 
 /// Performs the admission: the gates that make checks pointless while they are closed.
 pub(super) async fn admit(ctx: &Context, promotion: &Promotion) -> Result<Event> {
@@ -34,9 +34,8 @@ pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event>
         return Ok(Event::Rejected(format!("rejected by {}{reason}", word.person)));
     }
     let findings = ask(ctx, promotion, &facts).await?;
-    let is_unapproved = findings.iter().any(|finding| finding.gate == Gate::Approval && !finding.open);
-    if let Some(expired) = expired(&facts, promotion).filter(|_| is_unapproved) {
-        return Ok(expired);
+    if let Some(expired) = gate::expired(&facts) {
+        return Ok(Event::Expired(expired));
     }
     Ok(gate::closed_summary(&findings).map_or(Event::Opened, Event::Closed))
 }
@@ -47,17 +46,6 @@ async fn ask(ctx: &Context, promotion: &Promotion, facts: &Facts) -> Result<Vec<
     Ok(gate::ask(facts).into_iter().chain(source).collect())
 }
 
-fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
-    let policy = facts.approval.as_ref()?;
-    let ends_ms = promotion.created_at.as_millisecond().saturating_add(policy.expires.as_ms());
-    let approved = gate::expired_by(facts);
-    let reason = match approved.is_empty() {
-        true => format!("nobody approved it within {}", policy.expires),
-        false => format!("the approval by {} expired after {}", approved.join(", "), policy.expires),
-    };
-    (ends_ms <= facts.now.as_millisecond()).then_some(Event::Expired(reason))
-}
-
 /// Gathers everything the gates look at; nothing while there is no candidate.
 ///
 /// # Errors
@@ -65,8 +53,7 @@ fn expired(facts: &Facts, promotion: &Promotion) -> Option<Event> {
 pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option<Facts>> {
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else { return Ok(None) };
     let policy = policy::of_promotion(ctx, promotion).await?;
-    let hold = ctx.store.held(&promotion.environment).await?;
-    let mut quarantined = ctx.store.quarantined(&promotion.environment).await?;
+    let (hold, mut quarantined) = kept_back(ctx, promotion, &policy).await?;
     let undone = hold.as_ref().and_then(|hold| hold.promotion.clone());
     let undone: Vec<ObjectId> = quarantined
         .iter()
@@ -90,6 +77,8 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         hold,
         is_fix,
         quarantined,
+        undone_upstream: undone_upstream(ctx, promotion, &policy).await?,
+        proposed_at: Some(promotion.created_at),
         approval: spec.approval.clone(),
         groups: groups.clone(),
         authors: authors(ctx, promotion, spec.approval.as_ref()).await?,
@@ -100,8 +89,35 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         waivers: ctx.store.waivers(&promotion.id).await?,
         // What comes back has soaked before.
         soak: if promotion.undoes.is_some() { Span::default() } else { spec.soak },
-        live_upstream_since: live_upstream_since(ctx, &promotion.environment, promotion.source).await?,
+        live_upstream_since: live_upstream_since(ctx, &policy, promotion.source).await?,
     }))
+}
+
+/// Answers the hold on an environment and its quarantine, also those from when it had the name that its rules know.
+async fn kept_back(ctx: &Context, promotion: &Promotion, policy: &Policy) -> Result<(Option<Hold>, Vec<Quarantined>)> {
+    let mut hold = ctx.store.held(&promotion.environment).await?;
+    let mut quarantined = ctx.store.quarantined(&promotion.environment).await?;
+    if policy.name != promotion.environment {
+        hold = hold.or(ctx.store.held(&policy.name).await?);
+        quarantined.extend(ctx.store.quarantined(&policy.name).await?);
+    }
+    Ok((hold, quarantined))
+}
+
+/// Answers what took the source of a promotion back where it comes from: its promotion there was rolled back and nothing
+/// brought it back since, or the content is quarantined there.
+async fn undone_upstream(ctx: &Context, promotion: &Promotion, policy: &Policy) -> Result<Option<UndoneUpstream>> {
+    let upstream = policy.feeding.upstream(&ctx.config).filter(|_| promotion.hotfix.is_none());
+    let Some(environment) = upstream.map(ToOwned::to_owned) else { return Ok(None) };
+    let brought = ctx.store.latest_of(&environment, promotion.source).await?;
+    let is_undone = |it: &Promotion| matches!(it.state, State::RollingBack | State::RolledBack | State::RollbackFailed);
+    if let Some(undone) = brought.filter(is_undone) {
+        return Ok(Some(UndoneUpstream { environment, promotion: undone.id, at: undone.updated_at }));
+    }
+    let source = promotion.source;
+    let tree = ctx.git.run(move |repo| repo.tree_of(source)).await?;
+    let entry = ctx.store.quarantined(&environment).await?.into_iter().find(|entry| entry.tree == tree);
+    Ok(entry.map(|entry| UndoneUpstream { environment, promotion: entry.promotion, at: entry.at }))
 }
 
 /// Who wrote what a promotion brings only matters where they may not approve it.
@@ -139,13 +155,10 @@ async fn is_fix(ctx: &Context, source: ObjectId, undone: Vec<ObjectId>) -> Resul
     Ok(descends.await?)
 }
 
-/// Answers since when a commit is live and verified in what feeds an environment; always, where that is the sandbox.
-pub(super) async fn live_upstream_since(
-    ctx: &Context,
-    environment: &str,
-    source: ObjectId,
-) -> Result<Option<Timestamp>> {
-    let Some(upstream) = ctx.config.upstream(environment) else { return Ok(Some(from_ms(0))) };
+/// Answers since when a commit is live and verified in what feeds an environment by its rules; always, where that is the
+/// sandbox.
+pub(super) async fn live_upstream_since(ctx: &Context, policy: &Policy, source: ObjectId) -> Result<Option<Timestamp>> {
+    let Some(upstream) = policy.feeding.upstream(&ctx.config) else { return Ok(Some(from_ms(0))) };
     let live = ctx.store.live(upstream).await?;
     Ok(live.filter(|live| live.candidate == Some(source)).and_then(|live| live.finished_at))
 }
@@ -159,7 +172,7 @@ pub async fn forecast(ctx: &Context, request: &Request, preview: &Preview) -> Re
     let wished = proposal(ctx, request, preview.source).await?;
     let tree = preview.source_tree;
     let offered = Promotion { previous: preview.tip, candidate: Some(preview.source), tree: Some(tree), ..wished };
-    let facts = facts(ctx, &offered).await?.map(|facts| Facts { promotion: None, ..facts });
+    let facts = facts(ctx, &offered).await?.map(|facts| Facts { promotion: None, proposed_at: None, ..facts });
     Ok(facts.map(|facts| gate::ask(&facts)).unwrap_or_default())
 }
 

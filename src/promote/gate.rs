@@ -39,6 +39,10 @@ pub struct Facts {
     pub is_fix: bool,
     /// Commits that may not be promoted again.
     pub quarantined: Vec<Quarantined>,
+    /// What is known against the source where it comes from; a hotfix comes from nowhere.
+    pub undone_upstream: Option<UndoneUpstream>,
+    /// When it was proposed; nothing while nobody has.
+    pub proposed_at: Option<Timestamp>,
     /// The approvals that the environment wants.
     pub approval: Option<Approval>,
     /// The groups of people that approvals may come from.
@@ -59,6 +63,17 @@ pub struct Facts {
     pub waivable: Vec<Waivable>,
     /// Gates that somebody waived for this promotion.
     pub waivers: Vec<Waiver>,
+}
+
+/// A rollback in the environment that feeds another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UndoneUpstream {
+    /// The environment that was rolled back.
+    pub environment: String,
+    /// The promotion that was undone there.
+    pub promotion: PromotionId,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// One gate's answer.
@@ -94,7 +109,7 @@ impl Finding {
 pub enum Gate {
     /// The environment is not held.
     Hold,
-    /// The commit did not fail here before.
+    /// The commit did not fail here before, and was not taken back where it comes from.
     Quarantine,
     /// The candidate has been live upstream long enough.
     Soak,
@@ -207,10 +222,19 @@ fn hold(facts: &Facts) -> Option<Finding> {
 }
 
 fn quarantine(facts: &Facts) -> Option<Finding> {
-    let entry = facts.quarantined.iter().find(|entry| entry.source == facts.source || entry.tree == facts.tree)?;
+    let failed = |entry: &&Quarantined| entry.source == facts.source || entry.tree == facts.tree;
+    let Some(entry) = facts.quarantined.iter().find(failed) else { return undone_upstream(facts) };
     let fact = format!("commit {} failed here in promotion {}", entry.source.short(), entry.promotion);
     let clears = format!("save a fix and promote it, or `cascade resume {}`", facts.environment);
     Some(Finding::closed(Gate::Quarantine, fact, Some(entry.at), clears))
+}
+
+/// What was taken back where it comes from goes no further, whoever approved it.
+fn undone_upstream(facts: &Facts) -> Option<Finding> {
+    let UndoneUpstream { environment, promotion, at } = facts.undone_upstream.as_ref()?;
+    let fact = format!("{} was taken back in {environment} (promotion {promotion})", facts.source.short());
+    let clears = format!("promote to {environment} what is good, then that to {}", facts.environment);
+    Some(Finding::closed(Gate::Quarantine, fact, Some(*at), clears))
 }
 
 /// Asks whether what is live upstream since `since` (nothing: it is not) has been so for the `required` time; nothing
@@ -310,8 +334,20 @@ fn approval(facts: &Facts) -> Option<Finding> {
     if !policy.from.is_empty() {
         fact.push_str(&format!("; from {}", policy.from.join(", ")));
     }
+    if let Some(over) = facts.time_is_up() {
+        let again = format!("`cascade promote {}` ends it, and once more begins a new one", facts.environment);
+        return Some(Finding::closed(Gate::Approval, format!("{over}: {fact}"), since, again));
+    }
     let target = facts.promotion.as_ref().map_or(facts.environment.as_str(), PromotionId::as_str);
     Some(Finding::closed(Gate::Approval, fact, since, format!("`cascade approve {target}`")))
+}
+
+/// Answers why nobody can approve a promotion any more: it lacks approvals, and the time for them is over. The one
+/// decision on that, whoever asks.
+#[must_use]
+pub fn expired(facts: &Facts) -> Option<String> {
+    let approval = waived(approval(facts)?, facts);
+    facts.time_is_up().filter(|_| !approval.open)
 }
 
 /// Answers whose approvals would count, had they not expired.
@@ -332,6 +368,8 @@ pub enum Refusal {
     Stranger,
     /// The person asked for it, or wrote or committed what it brings.
     Own,
+    /// The person has no e-mail address, by which alone people are told apart.
+    Nobody,
 }
 
 /// Whose approvals of a candidate count at a moment.
@@ -352,6 +390,20 @@ pub struct Electorate<'a> {
 }
 
 impl Facts {
+    /// Says that the promotion has waited for approvals as long as one is valid, and whose went with that time; nothing
+    /// while it has not.
+    fn time_is_up(&self) -> Option<String> {
+        let (policy, proposed) = self.approval.as_ref().zip(self.proposed_at)?;
+        if proposed.as_millisecond().saturating_add(policy.expires.as_ms()) > self.now.as_millisecond() {
+            return None;
+        }
+        let approved = expired_by(self);
+        Some(match approved.is_empty() {
+            true => format!("nobody approved it within {}", policy.expires),
+            false => format!("the approval by {} expired after {}", approved.join(", "), policy.expires),
+        })
+    }
+
     pub(super) fn electorate<'a>(&'a self, policy: &'a Approval) -> Electorate<'a> {
         let Self { groups, authors, requested_by, candidate, now, .. } = self;
         Electorate { policy, groups, authors, requested_by, candidate: *candidate, now: *now }
@@ -398,12 +450,22 @@ impl Electorate<'_> {
     /// Answers why `person` may not approve; nothing where the person may.
     #[must_use]
     pub fn refusal(&self, person: &str) -> Option<Refusal> {
+        let matters = !self.policy.own || !self.policy.from.is_empty() || !self.policy.each.is_empty();
+        if matters && email(person).is_none() {
+            return Some(Refusal::Nobody);
+        }
         let may = |from: &String| same_person(person, from) || self.is_member(person, from);
         if !self.policy.from.is_empty() && !self.policy.from.iter().any(may) {
             return Some(Refusal::Stranger);
         }
         let wrote = || self.authors.iter().any(|author| same_person(person, author));
-        (!self.policy.own && (same_person(person, self.requested_by) || wrote())).then_some(Refusal::Own)
+        (!self.policy.own && (self.may_have_asked(person) || wrote())).then_some(Refusal::Own)
+    }
+
+    /// Of somebody who asked without an address, only the name is known.
+    fn may_have_asked(&self, person: &str) -> bool {
+        let is_namesake = || name(person).eq_ignore_ascii_case(name(self.requested_by));
+        same_person(person, self.requested_by) || (email(self.requested_by).is_none() && is_namesake())
     }
 
     fn is_member(&self, person: &str, group: &str) -> bool {
@@ -418,315 +480,19 @@ pub(super) fn same_person(one: &str, other: &str) -> bool {
 
 /// Answers the e-mail address in `name <address>`, else all of it.
 fn address(person: &str) -> &str {
+    email(person).unwrap_or(person)
+}
+
+/// Answers the e-mail address of `name <address>`, or of somebody who is written as an address alone.
+fn email(person: &str) -> Option<&str> {
     let inner = person.rsplit_once('<').and_then(|(_, rest)| rest.strip_suffix('>'));
-    inner.filter(|address| !address.is_empty()).unwrap_or(person)
+    let found = inner.unwrap_or(if person.contains('@') { person } else { "" }).trim();
+    (!found.is_empty()).then_some(found)
+}
+
+fn name(person: &str) -> &str {
+    person.rsplit_once('<').map_or(person, |(name, _)| name).trim()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn id(byte: u8) -> ObjectId {
-        ObjectId::from_bytes([byte; 20])
-    }
-
-    fn facts() -> Facts {
-        Facts {
-            now: from_ms(1_000_000),
-            environment: "production".to_owned(),
-            promotion: Some(PromotionId::from_stored("k3f9x2ab")),
-            requested_by: "ann".to_owned(),
-            source: id(1),
-            is_hotfix: false,
-            candidate: id(2),
-            tree: id(3),
-            hold: None,
-            is_fix: false,
-            quarantined: Vec::new(),
-            approval: Some(Approval::default()),
-            approvals: Vec::new(),
-            soak: Span::default(),
-            live_upstream_since: None,
-            zone: TimeZone::UTC,
-            groups: BTreeMap::new(),
-            authors: BTreeSet::new(),
-            freeze: Vec::new(),
-            checks: Vec::new(),
-            waivable: Vec::new(),
-            waivers: Vec::new(),
-        }
-    }
-
-    fn word(person: &str, candidate: ObjectId, consent: bool, expires_ms: i64) -> ApprovalRecord {
-        ApprovalRecord {
-            person: person.to_owned(),
-            candidate,
-            consent,
-            reason: None,
-            at: from_ms(900_000),
-            expires_at: from_ms(expires_ms),
-        }
-    }
-
-    fn is_open(facts: &Facts) -> bool {
-        closed_summary(&ask(facts)).is_none()
-    }
-
-    #[test]
-    fn approval_counts_only_for_the_candidate_it_was_given_to() {
-        let mut facts = facts();
-        facts.approvals = vec![word("bob", id(9), true, 2_000_000)];
-        assert!(!is_open(&facts));
-        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
-        assert!(is_open(&facts));
-    }
-
-    #[test]
-    fn expired_approval_does_not_count() {
-        let mut facts = facts();
-        facts.approvals = vec![word("bob", id(2), true, 1_000_000), word("cy", id(9), true, 1_000_000)];
-        assert!(!is_open(&facts));
-        let told = |facts: &Facts| approval(facts).unwrap().fact;
-        assert_eq!(told(&facts), "needs 1 approval of candidate 0202020202 (expired: bob)");
-        facts.approval = Some(Approval { required: 2, ..Approval::default() });
-        facts.approvals.push(word("dan", id(2), true, 2_000_000));
-        assert_eq!(told(&facts), "1 of 2 approvals: dan (expired: bob)");
-    }
-
-    #[test]
-    fn own_approval_counts_only_where_allowed() {
-        let mut facts = facts();
-        facts.approvals = vec![word("ann", id(2), true, 2_000_000)];
-        assert!(is_open(&facts));
-        facts.approval = Some(Approval { own: false, ..Approval::default() });
-        assert!(!is_open(&facts));
-    }
-
-    #[test]
-    fn hold_after_a_rollback_opens_for_a_fix_and_a_persons_hold_does_not() {
-        let mut facts = facts();
-        facts.approval = None;
-        let hold = |cause| Hold {
-            cause,
-            reason: "site down".to_owned(),
-            person: "bob".to_owned(),
-            promotion: None,
-            at: from_ms(1),
-        };
-        facts.is_fix = true;
-        facts.hold = Some(hold(HoldCause::Rollback));
-        assert!(is_open(&facts));
-        facts.hold = Some(hold(HoldCause::Person));
-        assert!(!is_open(&facts));
-        facts.hold = Some(hold(HoldCause::Rollback));
-        facts.is_fix = false;
-        assert!(!is_open(&facts));
-    }
-
-    #[test]
-    fn quarantined_content_is_refused_under_any_commit() {
-        let mut facts = facts();
-        facts.approval = None;
-        let entry =
-            |source, tree| Quarantined { source, tree, promotion: PromotionId::from_stored("dead"), at: from_ms(1) };
-        facts.quarantined = vec![entry(id(8), id(3))];
-        assert!(!is_open(&facts), "same tree");
-        facts.quarantined = vec![entry(id(1), id(8))];
-        assert!(!is_open(&facts), "same commit");
-        facts.quarantined = vec![entry(id(8), id(9))];
-        assert!(is_open(&facts));
-    }
-
-    #[test]
-    fn soak_opens_when_its_time_has_passed_and_says_how_long_is_left() {
-        let mut facts = facts();
-        facts.approval = None;
-        facts.soak = Span::seconds(600);
-        assert_eq!(closed_summary(&ask(&facts)).as_deref(), Some("not live and verified upstream"));
-        facts.live_upstream_since = Some(from_ms(900_000));
-        assert_eq!(closed_summary(&ask(&facts)).as_deref(), Some("must soak upstream for another 8m20s"));
-        facts.live_upstream_since = Some(from_ms(400_000));
-        assert!(is_open(&facts));
-    }
-
-    #[test]
-    fn a_hotfix_need_not_soak_but_needs_its_approval() {
-        let mut facts = facts();
-        (facts.soak, facts.is_hotfix) = (Span::seconds(600), true);
-        let findings = ask(&facts);
-        assert!(findings[0].open && findings[0].fact.starts_with("does not apply"), "{findings:?}");
-        assert!(!is_open(&facts), "nobody approved it");
-        facts.approvals = vec![word("bob", id(2), true, 2_000_000)];
-        assert!(is_open(&facts));
-    }
-
-    fn leads_and_qa() -> BTreeMap<String, Vec<String>> {
-        let people = |names: &[&str]| names.iter().map(|name| format!("{name}@example.org")).collect();
-        BTreeMap::from([("leads".to_owned(), people(&["ann", "bob"])), ("qa".to_owned(), people(&["cy"]))])
-    }
-
-    fn consent(name: &str) -> ApprovalRecord {
-        word(&format!("{name} <{name}@Example.org>"), id(2), true, 2_000_000)
-    }
-
-    fn closed_gate(facts: &Facts, gate: Gate) -> Option<Finding> {
-        ask(facts).into_iter().find(|finding| finding.gate == gate && !finding.open)
-    }
-
-    #[test]
-    fn each_group_gives_as_many_approvals_as_it_must() {
-        let mut facts = facts();
-        facts.requested_by = "zoe".to_owned();
-        facts.groups = leads_and_qa();
-        let each = BTreeMap::from([("leads".to_owned(), 1), ("qa".to_owned(), 1)]);
-        facts.approval = Some(Approval { required: 2, each, ..Approval::default() });
-        let fact = |facts: &Facts| closed_gate(facts, Gate::Approval).map(|finding| finding.fact);
-        assert_eq!(
-            fact(&facts).as_deref(),
-            Some("needs 2 approvals of candidate 0202020202; of them from leads (1), qa (1)")
-        );
-        facts.approvals = vec![consent("ann"), consent("bob")];
-        assert_eq!(
-            fact(&facts).as_deref(),
-            Some("2 of 2 approvals: ann <ann@Example.org>, bob <bob@Example.org>; missing from qa (1)")
-        );
-        facts.approvals = vec![consent("ann"), consent("cy")];
-        assert!(is_open(&facts));
-    }
-
-    #[test]
-    fn strangers_and_authors_do_not_count_where_the_rules_say_so() {
-        let mut facts = facts();
-        facts.groups = leads_and_qa();
-        facts.requested_by = "Cy <cy@example.org>".to_owned();
-        facts.authors = BTreeSet::from(["bob@example.org".to_owned()]);
-        let from = vec!["leads".to_owned(), "cy@example.org".to_owned()];
-        let policy = Approval { own: false, from, ..Approval::default() };
-        facts.approval = Some(policy.clone());
-        let refused = |name: &str| facts.electorate(&policy).refusal(&consent(name).person);
-        assert_eq!(refused("ann"), None);
-        assert_eq!(refused("bob"), Some(Refusal::Own), "wrote it");
-        assert_eq!(refused("cy"), Some(Refusal::Own), "asked for it");
-        assert_eq!(refused("eve"), Some(Refusal::Stranger));
-        let disguised = facts.electorate(&policy).refusal("ann@example.org <eve@example.org>");
-        assert_eq!(disguised, Some(Refusal::Stranger));
-        for name in ["bob", "cy", "eve"] {
-            facts.approvals = vec![consent(name)];
-            assert!(!is_open(&facts), "{name}");
-        }
-        facts.approvals = vec![consent("ann")];
-        assert!(is_open(&facts));
-    }
-
-    #[test]
-    fn approvals_from_the_future_do_not_count() {
-        let mut facts = facts();
-        let ahead = |ms| ApprovalRecord { at: from_ms(1_000_000 + ms), ..word("bob", id(2), true, 9_000_000) };
-        facts.approvals = vec![ahead(CLOCK_TOLERANCE_MS)];
-        assert!(is_open(&facts));
-        facts.approvals = vec![ahead(CLOCK_TOLERANCE_MS + 1)];
-        assert!(!is_open(&facts), "the clock was set back");
-    }
-
-    #[test]
-    fn frozen_times_say_when_they_end() {
-        let mut facts = facts();
-        facts.approval = None;
-        facts.freeze = vec!["1970-01-01 - 1970-01-02".parse().unwrap(), "00:00 - 01:00".parse().unwrap()];
-        let frozen = closed_gate(&facts, Gate::Freeze).unwrap();
-        assert_eq!(frozen.fact, "frozen until Sat 1970-01-03 00:00 UTC (1970-01-01 - 1970-01-02)");
-        assert_eq!(frozen.since, Some(from_ms(0)));
-        facts.now = from_ms(3 * 86_400_000 + 2 * 3_600_000);
-        assert!(is_open(&facts));
-    }
-
-    #[test]
-    fn checks_are_told_by_what_they_answered() {
-        let mut facts = facts();
-        facts.approval = None;
-        let outcome = |name: &str, outcome: Option<&str>| (name.to_owned(), outcome.map(str::to_owned));
-        facts.checks = vec![outcome("build", Some("pass")), outcome("lint", Some("fail"))];
-        facts.checks.extend([outcome("test", None), outcome("db", Some("unknown"))]);
-        let closed = closed_gate(&facts, Gate::Checks).unwrap();
-        assert_eq!(closed.fact, "failed: lint; could not answer: db; not asked yet: test");
-        facts.checks.truncate(1);
-        assert!(is_open(&facts));
-    }
-
-    #[test]
-    fn a_waiver_opens_its_gate_only_where_the_rules_let_it() {
-        let mut facts = facts();
-        facts.approval = None;
-        facts.soak = Span::seconds(600);
-        let waiver = |gate: &str| Waiver {
-            gate: gate.to_owned(),
-            person: "ann".to_owned(),
-            reason: "outage".to_owned(),
-            at: from_ms(1),
-        };
-        facts.waivers = vec![waiver("soak"), waiver("hold"), waiver("quarantine")];
-        assert!(!is_open(&facts), "nothing may be waived");
-        facts.waivable = vec![Waivable::Soak];
-        let soak = ask(&facts).remove(0);
-        assert!(soak.open);
-        assert_eq!(soak.fact, "not live and verified upstream; waived by ann: outage");
-        assert_eq!(soak.waived_by.as_deref(), Some("ann"));
-        facts.waivers.remove(0);
-        let clears = ask(&facts).remove(0).clears.unwrap();
-        assert_eq!(clears, "time: promote again then, or `cascade promote production --waive soak --reason …`");
-    }
-
-    proptest! {
-        #[test]
-        fn no_waiver_opens_what_may_not_be_waived(
-            waivable in proptest::collection::vec(0_usize..4, 0..4),
-            waived in proptest::collection::vec(0_usize..6, 0..6),
-        ) {
-            let mut facts = facts();
-            facts.soak = Span::seconds(600);
-            facts.freeze = vec!["1970-01-01 - 1970-01-02".parse().unwrap()];
-            facts.checks = vec![("build".to_owned(), Some("fail".to_owned()))];
-            facts.hold = Some(Hold {
-                cause: HoldCause::Person,
-                reason: "look".to_owned(),
-                person: "bob".to_owned(),
-                promotion: None,
-                at: from_ms(1),
-            });
-            let quarantined = Quarantined {
-                source: id(1), tree: id(9), promotion: PromotionId::from_stored("dead"), at: from_ms(1),
-            };
-            facts.quarantined = vec![quarantined];
-            facts.waivable = waivable.into_iter().map(|index| Waivable::ALL[index]).collect();
-            let gates = ["hold", "quarantine", "soak", "freeze", "checks", "approval"];
-            facts.waivers = waived.into_iter().map(|index| Waiver {
-                gate: gates[index].to_owned(), person: "ann".to_owned(), reason: "why".to_owned(), at: from_ms(1),
-            }).collect();
-            for finding in ask(&facts) {
-                let may = finding.gate.waivable().is_some_and(|gate| facts.waivable.contains(&gate));
-                let is_waived = facts.waivers.iter().any(|waiver| waiver.gate == finding.gate.as_str());
-                prop_assert_eq!(finding.open, may && is_waived, "{:?}", finding);
-            }
-        }
-
-        #[test]
-        fn approvals_open_the_gate_exactly_when_enough_valid_ones_exist(
-            required in 1_u32..4,
-            words in proptest::collection::vec((0_u8..6, any::<bool>(), any::<bool>(), any::<bool>()), 0..6),
-        ) {
-            let mut facts = facts();
-            facts.approval = Some(Approval { required, own: false, ..Approval::default() });
-            facts.requested_by = "person0".to_owned();
-            facts.approvals = words.iter().enumerate().map(|(index, (person, ours, consent, fresh))| {
-                let candidate = if *ours { id(2) } else { id(7) };
-                let expires_ms = if *fresh { 1_000_001 } else { 1_000_000 };
-                // One word per person: the store keeps the latest.
-                let name = if *person == 0 { "person0".to_owned() } else { format!("p{index}") };
-                word(&name, candidate, *consent, expires_ms)
-            }).collect();
-            let valid = words.iter().filter(|(person, ours, consent, fresh)| *person != 0 && *ours && *consent && *fresh);
-            prop_assert_eq!(is_open(&facts), valid.count() >= required as usize);
-        }
-    }
-}
+mod tests;

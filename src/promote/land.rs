@@ -28,7 +28,7 @@ struct Landing {
 }
 
 async fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let spec = environment_of(ctx, &promotion.environment)?;
     let entry = Addition::of(ctx, promotion, Moment::Landing).await?;
     Ok(promotion.candidate.zip(promotion.tree).map(|(candidate, tree)| Landing {
         branch: spec.branch.clone(),

@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use super::attestation::{Known, Moment, Statement, landing_key};
 use super::error::{Error, Result};
-use super::{facts, policy};
+use super::{facts, policy, rebuild};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
-use crate::config::{CheckSpec, SignMode};
+use crate::config::{CheckSpec, Config, SignMode};
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
-use crate::git::{self, Lease, NewEntry, Published, Repo, Sign};
+use crate::git::{self, Git, Lease, NewEntry, Published, Repo, Sign};
 use crate::store::{ProjectHome, Promotion, State};
 
 /// A remote that refused the ledger is asked again after this time.
-const REFUSAL_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+const REFUSAL_LASTS: Duration = Duration::from_secs(60 * 60);
 
 /// An entry that is about to be added, with what is to be done with the ledger.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ impl Addition {
     /// # Errors
     /// Unknown environment, or the store cannot be read.
     pub async fn of(ctx: &Context, promotion: &Promotion, moment: Moment) -> Result<Self> {
-        let (spec, _) = super::plan::environment_of(ctx, &promotion.environment)?;
+        let spec = super::plan::environment_of(ctx, &promotion.environment)?;
         let policy = match policy::of_promotion(ctx, promotion).await {
             Ok(policy) => Some(policy),
             // What ended for that reason is stated all the same.
@@ -65,14 +65,16 @@ impl Addition {
             })
             .collect();
         let must_soak = policy.as_ref().is_some_and(|policy| policy.environment.soak.as_ms() > 0);
-        let (live_upstream_since, utc_offset_seconds) = match moment {
-            Moment::Landing => {
-                let since = facts::live_upstream_since(ctx, &promotion.environment, promotion.source).await?;
+        let (live_upstream_since, utc_offset_seconds) = match (moment, &policy) {
+            (Moment::Landing, Some(policy)) => {
+                let since = facts::live_upstream_since(ctx, policy, promotion.source).await?;
                 let offset = ctx.clock.zone().to_offset(promotion.updated_at).seconds();
                 (since.filter(|_| must_soak), Some(offset))
             }
-            Moment::Returning | Moment::Settled => (None, None),
+            _ => (None, None),
         };
+        let came_by_the_rules = promotion.hotfix.is_none() && promotion.undoes.is_none();
+        let feeding = policy.as_ref().filter(|_| came_by_the_rules).map(|policy| &policy.feeding);
         let known = Known {
             project: &ctx.config.project,
             branch: &spec.branch,
@@ -81,6 +83,7 @@ impl Addition {
             checks: &checks,
             approvals: &ctx.store.approvals(&promotion.id).await?,
             waivers: &ctx.store.waivers(&promotion.id).await?,
+            from: feeding.map(|feeding| feeding.branch(&ctx.config)),
             live_upstream_since,
             utc_offset_seconds,
         };
@@ -142,6 +145,51 @@ impl Addition {
     }
 }
 
+/// Brings in what a remote's ledger has. A rewritten one is not taken over: then only what is here counts.
+pub(super) fn catch_up(repo: &Repo, remote: &str, theirs: Option<ObjectId>, mode: SignMode) -> git::Result<()> {
+    repo.bring_in(remote, theirs, signed_again(repo, mode)).map(drop)
+}
+
+/// Lets the database know what the ledger here has and it lacks: what other machines promoted and took back. Only what
+/// was added since the last time is read.
+///
+/// # Errors
+/// The ledger or the database cannot be read, or the database cannot be written.
+pub(super) async fn take_over(ctx: &Context) -> Result<()> {
+    let known = ctx.store.ledger_tip().await?;
+    let added = ctx.git.run(move |repo| {
+        let Some(tip) = repo.ledger_tip()?.filter(|tip| Some(*tip) != known) else { return Ok(None) };
+        Ok(Some((tip, rebuild::records_since(repo, tip, known)?)))
+    });
+    let Some((tip, records)) = added.await? else { return Ok(()) };
+    let missing = rebuild::lacking(&ctx.store, &records, &ctx.config.remote).await?;
+    rebuild::restore(&ctx.store, &missing, ctx.now()).await?;
+    for (environment, hold) in &missing.holds {
+        tracing::warn!(environment, reason = hold.reason, "another machine rolled back");
+    }
+    Ok(ctx.store.note_ledger_tip(tip).await?)
+}
+
+/// Asks the remote for what its ledger has and lets the database know it, before something that waited goes on. Where the
+/// remote does not answer, what is known here has to do: landing asks it again.
+///
+/// # Errors
+/// As [`take_over`].
+pub(super) async fn learn(ctx: &Context) -> Result<()> {
+    let (remote, branch, mode) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone(), ctx.config.ledger.sign);
+    let asked = ctx.git.run(move |repo| {
+        if !repo.has_remote(&remote) {
+            return Ok(());
+        }
+        let (_, theirs) = repo.remote_tips(&remote, &branch)?;
+        catch_up(repo, &remote, theirs, mode)
+    });
+    if let Err(problem) = asked.await {
+        tracing::warn!(%problem, "what other machines did is not known");
+    }
+    take_over(ctx).await
+}
+
 /// Adds the verdict on a promotion that has ended; done before the end is recorded, so that none is without.
 ///
 /// # Errors
@@ -175,24 +223,40 @@ pub(super) fn signed_again(repo: &Repo, mode: SignMode) -> Sign {
     }
 }
 
+/// Offers the ledger to a remote again, however lately that refused it.
+///
+/// # Errors
+/// The remote cannot be reached or denies access.
+pub async fn offer_again(git: &Git, config: &Config, home: &ProjectHome, now: Timestamp) -> git::Result<Published> {
+    let (remote, mode) = (config.remote.clone(), config.ledger.sign);
+    let published = git.run(move |repo| repo.push_ledger(&remote, signed_again(repo, mode))).await?;
+    note_at(home, now, &config.remote, &published);
+    Ok(published)
+}
+
 /// Remembers why the ledger stays here, and says so once.
 pub(super) fn note(ctx: &Context, remote: &str, published: Option<&Published>) {
-    let path = ctx.home.ledger_note();
+    if let Some(published) = published {
+        note_at(&ctx.home, ctx.now(), remote, published);
+    }
+}
+
+fn note_at(home: &ProjectHome, now: Timestamp, remote: &str, published: &Published) {
+    let path = home.ledger_note();
     let (reason, refused) = match published {
-        None => return,
-        Some(Published::Along) => {
+        Published::Along => {
             if path.exists() {
                 forget(&path);
             }
             return;
         }
-        Some(Published::Refused(reason)) => (format!("{remote} refuses {}: {reason}", git::LEDGER), true),
-        Some(Published::KeptHere(reason)) => (reason.clone(), false),
+        Published::Refused(reason) => (format!("{remote} refuses {}: {reason}", git::LEDGER), true),
+        Published::KeptHere(reason) => (reason.clone(), false),
     };
-    if kept(&ctx.home).is_none_or(|before| before.reason != reason) {
+    if kept(home).is_none_or(|before| before.reason != reason) {
         tracing::warn!(reason, "the ledger stays on this machine; branches are pushed as before");
     }
-    let kept = Kept { reason, refused, at: ctx.now() };
+    let kept = Kept { reason, refused, at: now };
     // Text always has a JSON form.
     let text = serde_json::to_string(&kept).unwrap_or_default();
     if let Err(problem) = std::fs::write(&path, text) {

@@ -2,11 +2,12 @@
 
 use super::drift::{self, Drift, Past};
 use super::error::{Error, Result};
+use super::ledger;
 use super::phase::Event;
-use super::policy;
+use super::policy::{self, Feeding};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
-use crate::config::{self, Environment, HistoryMode};
+use crate::config::{self, Environment, HistoryMode, SignMode};
 use crate::context::Context;
 use crate::git::{self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
 use crate::store::Promotion;
@@ -49,7 +50,8 @@ impl Preview {
 /// # Errors
 /// Unknown environment, missing source branch, unreadable repository.
 pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> Result<Preview> {
-    let (spec, feeding) = environment_of(ctx, environment)?;
+    let spec = environment_of(ctx, environment)?;
+    let feeding = policy::shown_feeding(ctx, environment).await?.branch(&ctx.config).to_owned();
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
     let mut past = Past::of(ctx, environment).await?;
     let hotfix = hotfix.map(str::to_owned);
@@ -74,14 +76,12 @@ pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> 
     Ok(preview.await?)
 }
 
-/// Finds an environment's configuration and the branch that feeds it.
+/// Finds an environment's configuration.
 ///
 /// # Errors
 /// Unknown environment.
-pub(super) fn environment_of<'a>(ctx: &'a Context, name: &str) -> Result<(&'a Environment, String)> {
-    let environment = ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))?;
-    let source = ctx.config.source_branch(name).ok_or_else(|| unknown(ctx, name))?;
-    Ok((environment, source.to_owned()))
+pub(super) fn environment_of<'a>(ctx: &'a Context, name: &str) -> Result<&'a Environment> {
+    ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))
 }
 
 /// Makes the error about an environment that the configuration does not have.
@@ -95,7 +95,8 @@ pub(super) fn unknown(ctx: &Context, name: &str) -> Error {
 
 /// Performs the step: decides on what the candidate builds, makes it and keeps it alive.
 pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
-    let (spec, source_branch) = environment_of(ctx, &promotion.environment)?;
+    let spec = environment_of(ctx, &promotion.environment)?;
+    let source_branch = policy::shown_feeding(ctx, &promotion.environment).await?.branch(&ctx.config).to_owned();
     let past = Past::of(ctx, &promotion.environment).await?.asking();
     let comes_back = match &promotion.undoes {
         Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
@@ -103,11 +104,15 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     };
     let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
     let promotion_now = promotion.clone();
-    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, promotion: promotion_now };
-    match ctx.git.run(move |repo| work.plan(repo)).await {
+    let sign = ctx.config.ledger.sign;
+    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, sign, promotion: promotion_now };
+    let planned = ctx.git.run(move |repo| work.plan(repo)).await;
+    // Gates go by what other machines did too.
+    ledger::take_over(ctx).await?;
+    match planned {
         Ok(Planned::Candidate(planned)) => {
             *promotion = *planned;
-            require_good_rules(ctx, promotion).await
+            admissible(ctx, promotion).await
         }
         Ok(Planned::Stopped(event)) => Ok(event),
         Err(conflict @ git::Error::MergeConflict { .. }) => Ok(Event::Conflicted(conflict.to_string())),
@@ -116,16 +121,45 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     }
 }
 
-/// What a candidate has as its configuration would be the environment's rules once it is live.
-async fn require_good_rules(ctx: &Context, promotion: &Promotion) -> Result<Event> {
+/// What a candidate has as its configuration would be the environment's rules once it is live; and what it brings must
+/// come from where the rules of now want it.
+async fn admissible(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
     match policy::committed(ctx, candidate).await {
-        Ok(_) => Ok(Event::Planned),
+        Ok(_) => came_by_the_rules(ctx, promotion).await,
         Err(Error::Policy { problems, .. }) => {
             Ok(Event::Failed(format!("its configuration could not serve as the rules here: {problems}")))
         }
         Err(other) => Err(other),
     }
+}
+
+/// A hotfix comes past the environments before, and what undoes a rollback was here before.
+async fn came_by_the_rules(ctx: &Context, promotion: &Promotion) -> Result<Event> {
+    if promotion.hotfix.is_some() || promotion.undoes.is_some() {
+        return Ok(Event::Planned);
+    }
+    // Rules that cannot be read are told by the gates.
+    let policy = match policy::of_promotion(ctx, promotion).await {
+        Err(Error::Policy { .. }) => return Ok(Event::Planned),
+        found => found?,
+    };
+    if let Err(other @ Error::OtherSource { .. }) =
+        policy::require_source(ctx, &promotion.environment, &policy, promotion.source).await
+    {
+        return Ok(Event::Failed(other.to_string()));
+    }
+    // Nothing keeps what is saved from being taken back meanwhile.
+    if policy.feeding == Feeding::Sandbox {
+        return Ok(Event::Planned);
+    }
+    let (feeding, source) = (policy.feeding.branch(&ctx.config).to_owned(), promotion.source);
+    let place = feeding.clone();
+    let contains = move |repo: &Repo| repo.branch_tip(&place)?.map_or(Ok(false), |tip| repo.is_ancestor(source, tip));
+    Ok(match ctx.git.run(contains).await? {
+        true => Event::Planned,
+        false => Event::Failed(format!("{} is not on `{feeding}`, from where the rules want it", source.short())),
+    })
 }
 
 struct Planner {
@@ -138,6 +172,8 @@ struct Planner {
     past: Past,
     /// The tree that a rollback took away and this promotion brings back.
     comes_back: Option<ObjectId>,
+    /// How entries of the ledger are signed.
+    sign: SignMode,
     promotion: Promotion,
 }
 
@@ -154,7 +190,7 @@ impl Planner {
                 format!("`{}` is checked out in {place}: switch it to another branch, then promote", self.branch);
             return Ok(Planned::Stopped(Event::Failed(reason)));
         }
-        let tip = match environment_tip(repo, &self.branch, self.promotion.remote.as_deref())? {
+        let tip = match environment_tip(repo, &self.branch, self.promotion.remote.as_deref(), self.sign)? {
             Ok(tip) => tip,
             Err(different_ways) => return Ok(Planned::Stopped(Event::Drifted(different_ways))),
         };
@@ -206,8 +242,7 @@ impl Planner {
         for commit in tip.into_iter().chain([self.promotion.source]) {
             let Some(bytes) = repo.content_at(commit, config::FILE_NAME.as_bytes())? else { continue };
             let written = config::parse_written(&String::from_utf8_lossy(&bytes), config::FILE_NAME).ok();
-            let spec =
-                written.and_then(|written| written.environment(&self.promotion.environment).map(|it| it.history));
+            let spec = written.and_then(|written| written.environment_on(&self.branch).map(|(_, it)| it.history));
             if let Some(history) = spec {
                 return Ok(history);
             }
@@ -218,13 +253,14 @@ impl Planner {
     fn build(&self, repo: &Repo, tip: Option<ObjectId>, tree: ObjectId) -> git::Result<ObjectId> {
         let source = self.promotion.source;
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
-        repo.build_commit(&NewCommit {
+        let new = NewCommit {
             tree,
             parents: tip.into_iter().chain([source]).collect(),
             message: self.message(&commits),
             // The moment of the wish: planning again after a crash gives the very same commit.
             at: self.promotion.created_at,
-        })
+        };
+        repo.build_users_commit(&new, repo.kept(&self.promotion.id)?)
     }
 
     fn message(&self, commits: &[CommitSummary]) -> String {
@@ -249,7 +285,7 @@ impl Planner {
 }
 
 /// Answers the commit that an environment is at: the remote's branch where that is ahead of the local one. What the two
-/// have become where they went different ways is answered in words.
+/// have become where they went different ways is answered in words. What the remote's ledger has is brought in with it.
 ///
 /// # Errors
 /// The remote does not answer.
@@ -257,10 +293,12 @@ pub(super) fn environment_tip(
     repo: &Repo,
     branch: &str,
     remote: Option<&str>,
+    sign: SignMode,
 ) -> git::Result<Result<Option<ObjectId>, String>> {
     let local = repo.branch_tip(branch)?;
     let Some(remote) = remote else { return Ok(Ok(local)) };
-    let theirs = repo.remote_tip(remote, branch)?;
+    let (theirs, ledger) = repo.remote_tips(remote, branch)?;
+    ledger::catch_up(repo, remote, ledger, sign)?;
     if theirs.is_some() && theirs != local {
         repo.fetch(remote, branch)?;
     }

@@ -1,15 +1,16 @@
 //! What the database would remember of promotions, from what the ledger says of them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::attestation::{Attempt, Check, Moment, Record, Statement};
 use super::error::Result;
 use crate::base::Timestamp;
-use crate::base::id::PromotionId;
+use crate::base::id::{ObjectId, PromotionId};
 use crate::git::{self, Repo};
 use crate::store::{
-    ApprovalRecord, CheckRecord, EarlierAttempt, Hold, HoldCause, JournalEntry, Promotion, Quarantined, State, Store,
+    Acquaintance, ApprovalRecord, CheckRecord, EarlierAttempt, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
+    State, Store,
 };
 
 /// What the ledger knows and the database does not.
@@ -17,6 +18,8 @@ use crate::store::{
 pub struct Missing {
     /// Promotions that have ended, in the order of their ends.
     pub promotions: Vec<Rebuilt>,
+    /// What was promoted since, which lifts the holds and frees the commits of rollbacks before it.
+    pub freed: Vec<Freed>,
     /// Commits that may not be promoted again, with their environment.
     pub quarantined: Vec<(String, Quarantined)>,
     /// Holds that rollbacks set, with their environment.
@@ -36,6 +39,16 @@ pub struct Rebuilt {
     pub approvals: Vec<ApprovalRecord>,
 }
 
+/// What was promoted: as far as the machine that did it knew, it was allowed to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freed {
+    environment: String,
+    source: ObjectId,
+    tree: Option<ObjectId>,
+    undoes: Option<PromotionId>,
+    at: Timestamp,
+}
+
 impl Missing {
     /// Answers whether the database knows every promotion that has ended.
     #[must_use]
@@ -50,9 +63,22 @@ impl Missing {
 /// # Errors
 /// The chain cannot be read.
 pub fn records(repo: &Repo) -> git::Result<Vec<Record>> {
-    let Some(tip) = repo.ledger_tip()? else { return Ok(Vec::new()) };
+    match repo.ledger_tip()? {
+        Some(tip) => records_since(repo, tip, None),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Reads what was said from the entry after `known` up to `tip`; all of it where the chain does not have that entry.
+///
+/// # Errors
+/// The chain cannot be read.
+pub fn records_since(repo: &Repo, tip: ObjectId, known: Option<ObjectId>) -> git::Result<Vec<Record>> {
     let (mut records, mut seen) = (Vec::new(), HashSet::new());
     repo.walk_ledger(&[tip], &mut |entry| {
+        if Some(entry.id) == known {
+            return Ok(ControlFlow::Break(()));
+        }
         let bytes = repo.statement_of(entry.id)?.unwrap_or_default();
         if let Ok(statement) = Statement::parse(&bytes) {
             let Statement { predicate, .. } = statement;
@@ -69,28 +95,63 @@ pub fn records(repo: &Repo) -> git::Result<Vec<Record>> {
 }
 
 /// Finds what the ledger has and the database does not know. `remote` is the one that promotions are pushed to.
+///
+/// # Errors
+/// The database cannot be read.
+pub async fn lacking(store: &Store, records: &[Record], remote: &str) -> Result<Missing> {
+    let mut known = HashMap::new();
+    for record in records {
+        if let Some(acquaintance) = store.acquaintance(&record.id).await? {
+            known.insert(record.id.clone(), acquaintance);
+        }
+    }
+    Ok(missing(records, &known, remote))
+}
+
+/// Answers whether a record says more than the database has: of a promotion that only another checkout knows, or that
+/// was live by what is known here and that another machine took back.
+fn is_news(record: &Record, known: Option<&Acquaintance>) -> bool {
+    known.is_none_or(|known| !known.is_ours || (known.state == State::Promoted && is_back(record)))
+}
+
+fn is_back(record: &Record) -> bool {
+    matches!(record.state, State::RolledBack | State::RollbackFailed)
+}
+
+/// Finds what the ledger has and a database with the `known` promotions does not.
 #[must_use]
-pub fn missing(records: &[Record], known: &HashSet<PromotionId>, remote: &str) -> Missing {
+pub fn missing(records: &[Record], known: &HashMap<PromotionId, Acquaintance>, remote: &str) -> Missing {
     let mut missing = Missing::default();
     let mut last_landed: BTreeMap<&str, &Record> = BTreeMap::new();
     for (position, record) in records.iter().enumerate() {
-        let is_unknown = !known.contains(&record.id);
+        let acquaintance = known.get(&record.id);
         if record.moment != Moment::Settled {
-            missing.unfinished.extend(is_unknown.then(|| record.id.clone()));
+            missing.unfinished.extend(acquaintance.is_none().then(|| record.id.clone()));
             continue;
         }
-        if matches!(record.state, State::Promoted | State::RolledBack | State::RollbackFailed) {
+        if record.state == State::Promoted || is_back(record) {
             last_landed.insert(&record.environment, record);
         }
-        if is_unknown {
+        if is_news(record, acquaintance) {
             let later = &records[position + 1..];
             missing.quarantined.extend(quarantined(record, later).map(|entry| (record.environment.clone(), entry)));
-            missing.promotions.push(rebuilt(record, remote));
+            missing.freed.extend(freed(record));
+            missing.promotions.extend(rebuilt(record, acquaintance, remote));
         }
     }
-    let unknown = last_landed.values().filter(|record| !known.contains(&record.id));
-    missing.holds = unknown.filter_map(|record| Some((record.environment.clone(), hold(record)?))).collect();
+    let news = last_landed.values().filter(|record| is_news(record, known.get(&record.id)));
+    missing.holds = news.filter_map(|record| Some((record.environment.clone(), hold(record)?))).collect();
     missing
+}
+
+fn freed(record: &Record) -> Option<Freed> {
+    (record.state == State::Promoted).then(|| Freed {
+        environment: record.environment.clone(),
+        source: record.source,
+        tree: record.tree,
+        undoes: record.undoes.clone(),
+        at: ended_at(record),
+    })
 }
 
 fn ended_at(record: &Record) -> Timestamp {
@@ -100,7 +161,7 @@ fn ended_at(record: &Record) -> Timestamp {
 /// What was rolled back may not come back, unless the same content was promoted later all the same: then somebody had
 /// allowed it.
 fn quarantined(record: &Record, later: &[Record]) -> Option<Quarantined> {
-    let tree = record.tree.filter(|_| matches!(record.state, State::RolledBack | State::RollbackFailed))?;
+    let tree = record.tree.filter(|_| is_back(record))?;
     let is_same = |other: &&Record| {
         other.environment == record.environment
             && other.state == State::Promoted
@@ -116,7 +177,7 @@ fn quarantined(record: &Record, later: &[Record]) -> Option<Quarantined> {
 }
 
 fn hold(record: &Record) -> Option<Hold> {
-    matches!(record.state, State::RolledBack | State::RollbackFailed).then(|| Hold {
+    is_back(record).then(|| Hold {
         cause: HoldCause::Rollback,
         reason: record.reason.clone().unwrap_or_else(|| "verification failed".to_owned()),
         person: record.requested_by.clone(),
@@ -125,7 +186,11 @@ fn hold(record: &Record) -> Option<Hold> {
     })
 }
 
-fn rebuilt(record: &Record, remote: &str) -> Rebuilt {
+/// What is known keeps its checks, which are known with their details; what another checkout knows stays with that.
+fn rebuilt(record: &Record, known: Option<&Acquaintance>, remote: &str) -> Option<Rebuilt> {
+    if known.is_some_and(|known| !known.is_ours) {
+        return None;
+    }
     let rollback = record.rollback.as_ref();
     let promotion = Promotion {
         id: record.id.clone(),
@@ -156,8 +221,11 @@ fn rebuilt(record: &Record, remote: &str) -> Rebuilt {
         position: i64::try_from(position).unwrap_or(i64::MAX),
         ..CheckRecord::from(check)
     };
+    if known.is_some() {
+        return Some(Rebuilt { promotion, checks: Vec::new(), approvals: Vec::new() });
+    }
     let checks = record.checks.iter().enumerate().map(place).collect();
-    Rebuilt { promotion, checks, approvals: record.approvals.iter().map(ApprovalRecord::from).collect() }
+    Some(Rebuilt { promotion, checks, approvals: record.approvals.iter().map(ApprovalRecord::from).collect() })
 }
 
 fn in_ms(seconds: f64) -> i64 {
@@ -193,11 +261,15 @@ impl From<&Check> for CheckRecord {
 /// # Errors
 /// The database cannot be written; what was written stays.
 pub async fn restore(store: &Store, missing: &Missing, now: Timestamp) -> Result<()> {
+    for freed in &missing.freed {
+        free(store, freed).await?;
+    }
     for (environment, entry) in &missing.quarantined {
         store.quarantine(environment, entry).await?;
     }
     for (environment, hold) in &missing.holds {
-        if store.held(environment).await?.is_none() {
+        // A person's hold stays, as in a rollback here.
+        if store.held(environment).await?.is_none_or(|before| before.cause == HoldCause::Rollback) {
             store.hold(environment, hold).await?;
         }
     }
@@ -212,6 +284,19 @@ pub async fn restore(store: &Store, missing: &Missing, now: Timestamp) -> Result
         let detail = "from the ledger".to_owned();
         let line = JournalEntry { kind: "event".to_owned(), name: "rebuilt".to_owned(), detail, at: now };
         store.record(promotion, &[line]).await?;
+    }
+    Ok(())
+}
+
+async fn free(store: &Store, freed: &Freed) -> Result<()> {
+    let Freed { environment, source, tree, undoes, at } = freed;
+    let held = store.held(environment).await?;
+    if held.is_some_and(|hold| hold.cause == HoldCause::Rollback && hold.at <= *at) {
+        store.lift_hold(environment).await?;
+    }
+    store.end_quarantine_of(environment, *source, *tree).await?;
+    if let Some(undone) = undoes {
+        store.end_quarantine_by(environment, undone).await?;
     }
     Ok(())
 }
@@ -232,7 +317,13 @@ mod tests {
     }
 
     fn found(records: &[Record], known: &[&str]) -> Missing {
-        missing(records, &known.iter().map(|id| PromotionId::from_stored(id)).collect(), "origin")
+        let known = known.iter().map(|id| (PromotionId::from_stored(id), as_it_is(records, id)));
+        missing(records, &known.collect(), "origin")
+    }
+
+    fn as_it_is(records: &[Record], id: &str) -> Acquaintance {
+        let record = records.iter().find(|record| record.id.as_str() == id);
+        Acquaintance { state: record.map_or(State::Promoted, |record| record.state), is_ours: true }
     }
 
     #[test]
@@ -262,6 +353,20 @@ mod tests {
         assert_eq!((allowed.quarantined.len(), allowed.holds.len()), (0, 0));
         let known = found(&[back], &["aaaa"]);
         assert_eq!(known, Missing::default(), "what a person has lifted meanwhile is not set again");
+    }
+
+    #[test]
+    fn what_was_live_by_what_is_known_here_and_was_taken_back_elsewhere_is_news_without_its_checks() {
+        let back = settled("aaaa", State::RolledBack, 1, 1_000);
+        let known = |state, is_ours| HashMap::from([(back.id.clone(), Acquaintance { state, is_ours })]);
+        let learned = missing(std::slice::from_ref(&back), &known(State::Promoted, true), "origin");
+        assert_eq!((learned.quarantined.len(), learned.holds.len()), (1, 1));
+        assert_eq!(learned.promotions[0].promotion.state, State::RolledBack);
+        assert!(learned.promotions[0].checks.is_empty() && learned.promotions[0].approvals.is_empty());
+        let under_way = missing(std::slice::from_ref(&back), &known(State::RollingBack, true), "origin");
+        assert_eq!(under_way, Missing::default(), "this machine is at it");
+        let elsewhere = missing(std::slice::from_ref(&back), &known(State::RolledBack, false), "origin");
+        assert_eq!((elsewhere.quarantined.len(), elsewhere.promotions.len()), (1, 0), "another checkout has it");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use super::drift::{Drift, Past};
 use super::error::Result;
 use super::plan::{environment_of, further};
+use super::policy;
 use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
@@ -52,8 +53,9 @@ pub async fn rehearsal(ctx: &Context, environment: &str) -> Result<Option<Rehear
 
 /// Rehearses with what others pushed to the sandbox's branch and is about to be brought in.
 async fn rehearsal_with(ctx: &Context, environment: &str, coming: Option<ObjectId>) -> Result<Option<Rehearsal>> {
-    let (spec, _) = environment_of(ctx, environment)?;
+    let spec = environment_of(ctx, environment)?;
     let mut past = Past::of(ctx, environment).await?;
+    let feeding = policy::shown_feeding(ctx, environment).await?;
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
     let Some(found) = ctx.git.run(move |repo| Found::look(repo, &mut past, (&branch, &remote), coming)).await? else {
         return Ok(None);
@@ -62,7 +64,7 @@ async fn rehearsal_with(ctx: &Context, environment: &str, coming: Option<ObjectI
     let since = known.filter(|known| known.verdict == found.verdict && known.verdict != Verdict::Clean);
     Ok(Some(Rehearsal {
         environment: environment.to_owned(),
-        from: spec.from.clone(),
+        from: feeding.upstream(&ctx.config).unwrap_or(&ctx.config.sandbox.branch).to_owned(),
         verdict: found.verdict,
         fact: found.fact,
         next: found.next,

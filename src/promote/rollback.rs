@@ -33,12 +33,13 @@ pub async fn roll_back(
     reason: Option<&str>,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
-    let (spec, _) = environment_of(ctx, environment)?;
+    let spec = environment_of(ctx, environment)?;
     for recovered in super::run::recover(ctx, lock, observer).await? {
         if recovered.environment == environment && is_done(ctx, &recovered, to).await? {
             return Ok(recovered);
         }
     }
+    ledger::learn(ctx).await?;
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
         Some(paused) => paused,
@@ -149,7 +150,7 @@ pub(super) async fn quarantine(ctx: &Context, promotion: &Promotion) -> Result<E
 
 /// Performs the step: decides where the branch goes back to and, for a restore, builds that commit.
 pub(super) async fn plan(ctx: &Context, promotion: &mut Promotion) -> Result<Event> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let spec = environment_of(ctx, &promotion.environment)?;
     let from = promotion.rollback_from.or(promotion.candidate);
     let to = destination(ctx, promotion).await?;
     let (Some(from), Some(to)) = (from, to) else {
@@ -189,8 +190,17 @@ async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId,
         promotion.id
     );
     let at = ctx.now();
-    let build =
-        move |repo: &Repo| repo.build_commit(&NewCommit { tree: repo.tree_of(to)?, parents: vec![from], message, at });
+    let build = move |repo: &Repo| {
+        let new = NewCommit { tree: repo.tree_of(to)?, parents: vec![from], message, at };
+        match repo.build_users_commit(&new, None) {
+            // What is broken does not stay live for want of a signature.
+            Err(refused @ git::Error::CommitNotSigned { .. }) => {
+                tracing::warn!(%refused, "the commit of a rollback is not signed");
+                repo.build_commit(&new)
+            }
+            built => built,
+        }
+    };
     promotion.rollback_commit = Some(ctx.git.run(build).await?);
     Ok(Event::RollbackPlanned)
 }
@@ -206,7 +216,7 @@ struct Return {
 }
 
 async fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>> {
-    let (spec, _) = environment_of(ctx, &promotion.environment)?;
+    let spec = environment_of(ctx, &promotion.environment)?;
     let entry = Addition::of(ctx, promotion, Moment::Returning).await?;
     Ok(promotion.rollback_from.zip(promotion.rollback_commit).map(|(from, commit)| Return {
         branch: spec.branch.clone(),

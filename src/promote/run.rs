@@ -164,7 +164,7 @@ async fn require_waivable(ctx: &Context, request: &Request) -> Result<()> {
     if request.waivers.is_empty() {
         return Ok(());
     }
-    let (spec, _) = environment_of(ctx, &request.environment)?;
+    let spec = environment_of(ctx, &request.environment)?;
     let branch = spec.branch.clone();
     let tip = ctx.git.run(move |repo| repo.branch_tip(&branch)).await?;
     let policy = policy::of_environment(ctx, &request.environment, tip, None).await?;
@@ -229,7 +229,11 @@ pub(super) async fn proposal(ctx: &Context, request: &Request, source: ObjectId)
 
 /// Answers the commit that is wished for.
 async fn source(ctx: &Context, request: &Request) -> Result<ObjectId> {
-    let (spec, feeding) = environment_of(ctx, &request.environment)?;
+    let spec = environment_of(ctx, &request.environment)?;
+    let feeding = match &request.source {
+        Source::Upstream | Source::Commit(_) => policy::source_branch(ctx, &request.environment).await?,
+        Source::Hotfix(_) => policy::shown_feeding(ctx, &request.environment).await?.branch(&ctx.config).to_owned(),
+    };
     if let Source::Hotfix(branch) = &request.source
         && [&spec.branch, &feeding].contains(&branch)
     {
@@ -286,7 +290,7 @@ async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Resu
     if !brings_the_same || open.merge_allowed != wished.merge_allowed || !undoes_the_same {
         return Ok(false);
     }
-    let (spec, _) = environment_of(ctx, &open.environment)?;
+    let spec = environment_of(ctx, &open.environment)?;
     let (branch, previous) = (spec.branch.clone(), open.previous);
     let stands = ctx.git.run(move |repo| match (repo.branch_tip(&branch)?, previous) {
         (Some(tip), Some(previous)) => repo.is_ancestor(tip, previous),
@@ -333,6 +337,9 @@ pub(super) async fn drive(
     mut event: Event,
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
+    if event == Event::Begun && matches!(promotion.state, State::Waiting | State::Planned) {
+        ledger::learn(ctx).await?;
+    }
     let mut unwritten = Vec::new();
     loop {
         unwritten.push(advance(ctx, &mut promotion, &event)?);
@@ -358,6 +365,9 @@ pub(super) async fn drive(
 /// The event does not belong there, or the store cannot be written.
 pub(super) async fn end(ctx: &Context, mut promotion: Promotion, event: &Event) -> Result<()> {
     let line = advance(ctx, &mut promotion, event)?;
+    if promotion.state == State::RolledBack {
+        ledger::settle(ctx, &promotion).await?;
+    }
     Ok(ctx.store.record(&promotion, &[line]).await?)
 }
 

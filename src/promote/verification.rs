@@ -10,7 +10,7 @@ use super::error::Result;
 use super::facts;
 use super::gate::{Finding, Gate};
 use super::phase::Event;
-use super::policy;
+use super::policy::{self, Policy};
 use super::rollback;
 use super::room::{Room, Subject};
 use super::run::{self, Observer};
@@ -92,7 +92,7 @@ pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut
         still_failing.extend(asked.verify((candidate, CheckPhase::Verify), name, observer).await?);
     }
     if still_failing.is_empty() {
-        lift(ctx, promotion).await?;
+        lift(ctx, promotion, &policy).await?;
         return Ok(Event::Verified);
     }
     Ok(Event::Paused(format!("{}, as before the promotion: it is not to blame", still_failing.join("; "))))
@@ -186,14 +186,15 @@ async fn end_older(ctx: &Context, promotion: &Promotion) -> Result<()> {
 
 /// A verified fix ends the hold that a rollback set; a person's hold stays. What a rollback quarantined is free again once
 /// it was brought back.
-async fn lift(ctx: &Context, promotion: &Promotion) -> Result<()> {
-    let environment = &promotion.environment;
-    let held = ctx.store.held(environment).await?;
-    if held.is_some_and(|hold| hold.cause == HoldCause::Rollback) {
-        ctx.store.lift_hold(environment).await?;
-    }
-    if let Some(undone) = &promotion.undoes {
-        ctx.store.end_quarantine_by(environment, undone).await?;
+async fn lift(ctx: &Context, promotion: &Promotion, policy: &Policy) -> Result<()> {
+    for environment in [&promotion.environment, &policy.name] {
+        let held = ctx.store.held(environment).await?;
+        if held.is_some_and(|hold| hold.cause == HoldCause::Rollback) {
+            ctx.store.lift_hold(environment).await?;
+        }
+        if let Some(undone) = &promotion.undoes {
+            ctx.store.end_quarantine_by(environment, undone).await?;
+        }
     }
     Ok(())
 }
@@ -228,7 +229,8 @@ pub(super) fn awaited(promotion: &Promotion) -> Finding {
 
 /// Asks whether the source of a promotion is verified where it comes from; nothing where nothing is known against it.
 pub(super) async fn source_finding(ctx: &Context, promotion: &Promotion) -> Result<Option<Finding>> {
-    let upstream = ctx.config.upstream(&promotion.environment).filter(|_| promotion.hotfix.is_none());
+    let feeding = policy::of_promotion(ctx, promotion).await?.feeding;
+    let upstream = feeding.upstream(&ctx.config).filter(|_| promotion.hotfix.is_none());
     let Some(upstream) = upstream else { return Ok(None) };
     let Some(paused) = paused(ctx, upstream).await? else { return Ok(None) };
     let (unverified, source) = (paused.candidate, promotion.source);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::digest::Digest;
-use crate::base::escape::shown;
+use crate::base::escape::{shell_word, shown};
 use crate::check::secrets::{Error, Finding, Scanner};
 use crate::config::{self, FILE_NAME, Secrets, SecretsMode};
 use crate::context::Context;
@@ -123,7 +123,8 @@ impl Looker {
         findings.retain(|finding| finding.allowed.is_none());
         let first = findings.first()?;
         let more = if findings.len() > 1 { format!(", and {} more", findings.len() - 1) } else { String::new() };
-        let reason = format!("{first}{more}: remove it, or {}", way_out(&format!("{name}:{}", first.line)));
+        let reason =
+            format!("{first}{more}: remove it, or {}", way_out(&shell_word(&format!("{name}:{}", first.line))));
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), findings);
         (self.mode == SecretsMode::Block).then_some(reason)
     }
@@ -163,13 +164,13 @@ mod tests {
     #[test]
     fn blocked_file_says_where_and_what_to_do_without_the_value() {
         let mut at = inspection(SecretsMode::Block);
-        let (reasons, told) = look(&mut at, &[("a b", &format!("x\n{}\n{}", token(1), token(2))), ("c", "fine")]);
+        let (reasons, told) = look(&mut at, &[("a $(b)", &format!("x\n{}\n{}", token(1), token(2))), ("c", "fine")]);
         let expected = "line 2 looks like a secret: github-token (ghp_…, 40 characters), and 1 more: remove it, or where it \
-            is none: `cascade secrets allow a b:2 --reason TEXT`";
+            is none: `cascade secrets allow 'a $(b):2' --reason TEXT`";
         assert_eq!(reasons, [expected]);
         let (title, body) = told.unwrap();
         assert_eq!(title, "not saved, for it looks like a secret");
-        assert!(body.starts_with("a b: line 2 looks") && body.lines().count() == 3, "{body}");
+        assert!(body.starts_with("a $(b): line 2 looks") && body.lines().count() == 3, "{body}");
         assert!(!body.contains(&token(1)));
     }
 

@@ -43,9 +43,12 @@ impl Puller {
         }
     }
 
-    /// Notes what others have pushed.
+    /// Notes what others have pushed; nothing: whatever was wanted is not wanted any more.
     pub fn want(&mut self, theirs: Option<ObjectId>) {
         self.wanted = theirs;
+        if theirs.is_none() {
+            (self.busy_tries, self.problem) = (0, None);
+        }
     }
 
     /// Brings in what is wanted, if anything is; answers whether files changed. What does not work now stays wanted.
@@ -85,7 +88,11 @@ impl Puller {
                 message: &|lost| message::compose_merge(&config.remote, &spec.branch, theirs, lost),
                 now_seconds: now.as_second(),
             };
-            repo.mending(|| repo.pull(&request))
+            // The user may have taken it back since it was wanted.
+            match repo.taken_back(&spec.branch, theirs)? {
+                Some(_) => Ok((PullAnswer::Nothing, None)),
+                None => repo.mending(|| repo.pull(&request)),
+            }
         };
         super::mended(&self.ctx, pull).await
     }

@@ -9,13 +9,15 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use super::board::Board;
 use super::{Follower, News};
 use crate::alert::Alert;
+use crate::base::escape::shell_word;
 use crate::base::id::ObjectId;
 use crate::base::retry::{Backoff, jitter};
+use crate::base::units::count;
 use crate::base::{ErrorKind, Kinded as _};
 use crate::check::secrets::BLOCKED_WORDS;
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::git::{Error, Lease};
+use crate::git::{Error, Lease, TakenBack};
 
 /// Pauses after pushes that the network stopped.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(300) };
@@ -44,6 +46,18 @@ struct Work {
     theirs: watch::Sender<Option<ObjectId>>,
     failures: u32,
     problem: Option<String>,
+    /// What the user took back here and the remote still has: nothing is pushed nor brought in while that is so.
+    taken_back: Option<TakenBack>,
+}
+
+/// What the remote has that the sandbox lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Beyond {
+    Nothing,
+    /// The work of others, up to this commit.
+    Others(ObjectId),
+    /// What the user has taken back here.
+    TakenBack(TakenBack),
 }
 
 impl Pusher {
@@ -59,6 +73,7 @@ impl Pusher {
             theirs,
             failures: 0,
             problem: None,
+            taken_back: None,
         };
         (Self { wishes, task: tokio::spawn(work.run()) }, told)
     }
@@ -91,37 +106,92 @@ impl Work {
                     Ok(()) => self.push_newest().await,
                     Err(_) => return,
                 },
-                _ = looks.tick(), if pulls => if let Err(problem) = self.look_at_remote().await {
-                    tracing::debug!(%problem, "the remote was not looked at");
-                },
+                _ = looks.tick(), if pulls || self.taken_back.is_some() => self.look_again().await,
             }
         }
     }
 
-    /// Fetches what others pushed to the branch, and tells it where the sandbox lacks it; answers whether it does.
-    async fn look_at_remote(&self) -> Result<bool, Error> {
+    /// Looks at the remote; where what the user took back is not there any more, or is here again, pushing goes on.
+    async fn look_again(&mut self) {
+        let was_taken_back = self.taken_back.is_some();
+        match self.look_at_remote().await {
+            Ok(_) if was_taken_back && self.taken_back.is_none() => self.push_newest().await,
+            Ok(_) => {}
+            Err(problem) => tracing::debug!(%problem, "the remote was not looked at"),
+        }
+    }
+
+    /// Fetches what the remote's branch has and the sandbox lacks, and wishes that what others pushed is brought in.
+    async fn look_at_remote(&mut self) -> Result<Beyond, Error> {
         let (remote, branch) = (self.ctx.config.remote.clone(), self.ctx.config.sandbox.branch.clone());
         let looked = self.ctx.git.run(move |repo| {
             if !repo.has_remote(&remote) {
-                return Ok((None, false));
+                return Ok((Beyond::Nothing, false));
             }
             let known = repo.tracking_tip(&remote, &branch)?;
-            let Some(theirs) = repo.remote_tip(&remote, &branch)? else { return Ok((None, false)) };
+            let Some(theirs) = repo.remote_tip(&remote, &branch)? else { return Ok((Beyond::Nothing, false)) };
             if known != Some(theirs) {
                 repo.fetch(&remote, &branch)?;
             }
             let is_rewritten = known.map(|known| repo.is_ancestor(known, theirs)).transpose()? == Some(false);
             let ours = repo.existing_branch_tip(&branch)?;
-            Ok(((!repo.is_ancestor(theirs, ours)?).then_some(theirs), is_rewritten))
+            if repo.is_ancestor(theirs, ours)? {
+                return Ok((Beyond::Nothing, is_rewritten));
+            }
+            let taken_back = repo.taken_back(&branch, theirs)?;
+            Ok((taken_back.map_or(Beyond::Others(theirs), Beyond::TakenBack), is_rewritten))
         });
-        let (theirs, is_rewritten) = looked.await?;
+        let (beyond, is_rewritten) = looked.await?;
         if is_rewritten {
             self.tell_of_rewriting();
         }
-        if theirs.is_some() {
-            self.theirs.send_replace(theirs);
+        let was_taken_back = self.taken_back.take().is_some();
+        match beyond {
+            Beyond::Others(theirs) if self.ctx.config.sandbox.pull => {
+                self.theirs.send_replace(Some(theirs));
+            }
+            Beyond::TakenBack(taken) => self.stay_apart(taken, was_taken_back).await,
+            Beyond::Others(_) | Beyond::Nothing => {}
         }
-        Ok(theirs.is_some())
+        Ok(beyond)
+    }
+
+    /// Shows that the user took back what the remote has, and tells it once: only they know which of both is meant.
+    async fn stay_apart(&mut self, taken: TakenBack, is_told: bool) {
+        self.taken_back = Some(taken);
+        self.theirs.send_replace(None);
+        let problem = self.words_for_taken_back(taken);
+        let tip = *self.wishes.borrow();
+        let unpushed = match tip {
+            Some(tip) => Some(unpushed(&self.ctx, tip).await),
+            None => None,
+        };
+        let stored = Some(problem.clone());
+        self.board
+            .change(|record| {
+                record.push_problem = stored;
+                record.unpushed = unpushed.unwrap_or(record.unpushed);
+            })
+            .await;
+        if !is_told {
+            tracing::warn!(problem, "not pushed");
+            self.ctx.tell(Alert::new(AlertEvent::Paused, "saves are not pushed", &problem));
+        }
+        self.problem = Some(problem);
+    }
+
+    fn words_for_taken_back(&self, taken: TakenBack) -> String {
+        let (remote, branch) = (&self.ctx.config.remote, &self.ctx.config.sandbox.branch);
+        let commits = count(taken.commits, "commit");
+        let (others, too) = match taken.on_top {
+            0 => (String::new(), ""),
+            on_top => (format!(", and {} of others on top", count(on_top, "commit")), ", those of others too"),
+        };
+        format!(
+            "{branch} was moved back or rewritten here; {remote}/{branch} still has {commits} of before{others}: \
+             `git push --force-with-lease {remote} {branch}` drops them there{too}, `git merge {remote}/{branch}` takes \
+             them back; saves go on here"
+        )
     }
 
     fn tell_of_rewriting(&self) {
@@ -133,20 +203,26 @@ impl Work {
         self.ctx.tell(Alert::new(AlertEvent::Conflict, "the remote was rewritten", body));
     }
 
-    /// Answers whether a push failed only because others were first, and what they pushed is about to be brought in.
-    async fn is_being_brought_in(&self, error: &Error) -> bool {
-        let is_behind = error.kind() == ErrorKind::Superseded && self.ctx.config.sandbox.pull;
-        is_behind && self.look_at_remote().await.unwrap_or(false)
+    /// Looks what the remote has, where a push failed because others were first.
+    async fn beyond(&mut self, error: &Error) -> Beyond {
+        match error.kind() {
+            ErrorKind::Superseded => self.look_at_remote().await.unwrap_or(Beyond::Nothing),
+            _ => Beyond::Nothing,
+        }
     }
 
-    /// Pushes until the newest commit is there; when nobody wishes any more, one try is the last.
+    /// Pushes until the newest commit is there; when nobody wishes any more, one try is the last. Gives up where only the
+    /// user knows what is meant.
     async fn push_newest(&mut self) {
         loop {
             let Some(commit) = *self.wishes.borrow_and_update() else { return };
             let Err(error) = self.push(commit).await else { return self.succeeded(commit).await };
             let is_transient = error.kind().is_transient();
-            if !self.is_being_brought_in(&error).await {
-                self.failed(commit, &error).await;
+            match self.beyond(&error).await {
+                Beyond::TakenBack(_) => return,
+                // It is about to be brought in.
+                Beyond::Others(_) if self.ctx.config.sandbox.pull => {}
+                Beyond::Others(_) | Beyond::Nothing => self.failed(commit, &error).await,
             }
             let pause = if is_transient { RETRY.wait(self.failures, jitter()) } else { REFUSED_PAUSE };
             if !self.pause(pause, is_transient).await {
@@ -194,7 +270,7 @@ impl Work {
     }
 
     async fn succeeded(&mut self, commit: ObjectId) {
-        (self.failures, self.problem) = (0, None);
+        (self.failures, self.problem, self.taken_back) = (0, None, None);
         let unpushed = unpushed(&self.ctx, commit).await;
         self.board
             .change(|record| {
@@ -227,8 +303,9 @@ impl Work {
         let (remote, branch) = (&self.ctx.config.remote, &self.ctx.config.sandbox.branch);
         match error.kind() {
             ErrorKind::Superseded => format!(
-                "{remote}/{branch} has commits that this sandbox lacks: bring them in with `git pull --rebase {remote} \
-                 {branch}`"
+                "{remote}/{branch} has commits that this sandbox lacks: bring them in with `git pull --rebase {} {}`",
+                shell_word(remote),
+                shell_word(branch)
             ),
             _ => error.to_string(),
         }

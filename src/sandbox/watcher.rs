@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -72,6 +73,10 @@ struct Watcher<'a> {
     owed: usize,
     /// Why the kernel does not report everything.
     limited: Option<String>,
+    /// Git's index.
+    index: PathBuf,
+    /// When it was written, as of the last look at what is staged.
+    index_written: Option<SystemTime>,
     /// Whether the user has staged something that is not committed.
     has_staged: bool,
     failures: u32,
@@ -108,7 +113,7 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
     let mut beats = every(ctx.config.health.every.0.max(SHORTEST_BEAT));
     let mut looks = every(LOOK_EVERY);
     let mut limited_looks = every(LIMITED_LOOK_EVERY);
-    loop {
+    while watcher.source.is_root_there() {
         tokio::select! {
             told = hints.recv() => watcher.hinted(told)?,
             () = tokio::time::sleep(watcher.wait()) => watcher.save_due().await,
@@ -116,12 +121,14 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
             _ = beats.tick() => watcher.beat().await,
             _ = looks.tick() => watcher.look_at_everything(),
             _ = limited_looks.tick() => if watcher.source.is_limited() { watcher.note_everything() },
-            () = &mut stop => break,
+            () = &mut stop => {
+                // The last events may not have come yet.
+                watcher.note_everything();
+                return Ok(watcher.finish().await);
+            }
         }
     }
-    // The last events may not have come yet.
-    watcher.note_everything();
-    Ok(watcher.finish().await)
+    Err(Error::RootGone { path: ctx.git.root().to_owned() })
 }
 
 fn every(pause: Duration) -> Interval {
@@ -165,6 +172,8 @@ impl<'a> Watcher<'a> {
             stopped_by: None,
             owed: 0,
             limited: None,
+            index: git_dir.join("index"),
+            index_written: None,
             has_staged: false,
             failures: 0,
             not_before: Instant::now(),
@@ -221,6 +230,9 @@ impl<'a> Watcher<'a> {
     }
 
     async fn save_due(&mut self) {
+        if !self.source.is_root_there() {
+            return;
+        }
         let now = self.now_ms();
         if let Some(batch) = self.batcher.take(now) {
             self.save(batch).await;
@@ -229,6 +241,10 @@ impl<'a> Watcher<'a> {
 
     /// Gives a sign of life; looks whether a pause is over and whether the user committed.
     async fn beat(&mut self) {
+        if !self.source.is_root_there() {
+            return;
+        }
+        self.look_at_index().await;
         if self.stopped_by.is_some() && self.failures == 0 {
             self.save(everything()).await;
         }
@@ -327,6 +343,15 @@ impl<'a> Watcher<'a> {
         if let Some((title, body)) = self.inspection.news(looked_at, found) {
             tracing::warn!("{title}: {}", body.replace('\n', "; "));
             self.ctx.tell(Alert::new(AlertEvent::SecretFound, title, body));
+        }
+    }
+
+    /// Looks at what is staged where the index was written since: to stage something may change no file.
+    async fn look_at_index(&mut self) {
+        let written = std::fs::metadata(&self.index).and_then(|found| found.modified()).ok();
+        if written != self.index_written {
+            self.index_written = written;
+            self.look_at_staged().await;
         }
     }
 

@@ -171,7 +171,8 @@ fn migrations() -> Vec<Migration> {
         migration(4, "after landing", include_str!("migrations/0004_after_landing.sql")),
         migration(6, "hotfixes and rehearsals", include_str!("migrations/0006_hotfixes_and_rehearsals.sql")),
         migration(7, "attempts and culprits", include_str!("migrations/0007_attempts_and_culprits.sql")),
-        migration(8, "syncs", include_str!("migrations/0008_syncs.sql")),
+        migration(8, "ledger", include_str!("migrations/0008_ledger.sql")),
+        migration(9, "syncs", include_str!("migrations/0009_syncs.sql")),
     ]
 }
 

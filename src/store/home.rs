@@ -69,6 +69,12 @@ impl ProjectHome {
         self.root.join("logs").join(format!("{}.log", self.key))
     }
 
+    /// Answers the page that a report of the project is, where no other place is wished for.
+    #[must_use]
+    pub fn report(&self) -> PathBuf {
+        self.root.join("reports").join(format!("{}.html", self.key))
+    }
+
     /// Answers the directory for the logs of checks.
     #[must_use]
     pub fn check_logs(&self) -> PathBuf {

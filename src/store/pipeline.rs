@@ -190,6 +190,52 @@ impl Store {
             .map_err(failed("end a quarantine"))
     }
 
+    /// Frees a commit, and every other one with the same content, in an environment.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn end_quarantine_of(&self, environment: &str, source: ObjectId, tree: Option<ObjectId>) -> Result<()> {
+        let freed = "DELETE FROM quarantine WHERE project = $1 AND environment = $2 AND (source = $3 OR tree = $4)";
+        sqlx::query(freed)
+            .bind(self.project.clone())
+            .bind(environment.to_owned())
+            .bind(source.to_string())
+            .bind(tree.map(|tree| tree.to_string()))
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(failed("end a quarantine"))
+    }
+
+    /// Answers the newest entry of the ledger that was taken over.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn ledger_tip(&self) -> Result<Option<ObjectId>> {
+        let rows = sqlx::query("SELECT tip FROM ledgers WHERE project = $1")
+            .bind(self.project.clone())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("look up how much of the ledger is known"))?;
+        rows.first().map(|row| Columns(row).parsed("tip", "a git object name")).transpose()
+    }
+
+    /// Remembers that the ledger was taken over up to an entry.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn note_ledger_tip(&self, tip: ObjectId) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO ledgers (project, tip) VALUES ($1, $2) ON CONFLICT (project) DO UPDATE SET tip = excluded.tip",
+        )
+        .bind(self.project.clone())
+        .bind(tip.to_string())
+        .execute(&self.pool)
+        .await
+        .map(drop)
+        .map_err(failed("remember how much of the ledger is known"))
+    }
+
     /// Frees what is quarantined in an environment because of one promotion.
     ///
     /// # Errors

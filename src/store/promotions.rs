@@ -1,13 +1,15 @@
 //! Promotions, their journal, checks and approvals.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
 use super::error::{Error, Result};
-use super::records::{ApprovalRecord, CheckRecord, EarlierAttempt, JournalEntry, Promotion, State, Waiver};
+use super::records::{
+    Acquaintance, ApprovalRecord, CheckRecord, EarlierAttempt, JournalEntry, Promotion, State, Waiver,
+};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 
@@ -130,14 +132,22 @@ impl Store {
         rows.iter().map(promotion).collect()
     }
 
-    /// Lists the names of all promotions, those of other projects included: a name is given once in a database.
+    /// Answers what is known of a promotion, of whichever project.
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn promotion_ids(&self) -> Result<HashSet<PromotionId>> {
-        let rows =
-            sqlx::query("SELECT id FROM promotions").fetch_all(&self.pool).await.map_err(failed("list promotions"))?;
-        rows.iter().map(|row| Ok(PromotionId::from_stored(&Columns(row).text("id")?))).collect()
+    pub async fn acquaintance(&self, id: &PromotionId) -> Result<Option<Acquaintance>> {
+        let rows = sqlx::query("SELECT project, state FROM promotions WHERE id = $1")
+            .bind(id.as_str().to_owned())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed("look up a promotion"))?;
+        let known = |row: &AnyRow| {
+            let columns = Columns(row);
+            let is_ours = columns.text("project")? == self.project;
+            Ok(Acquaintance { state: columns.parsed("state", "a promotion's state")?, is_ours })
+        };
+        rows.first().map(known).transpose()
     }
 
     /// Lists the promotions that are not at an end, oldest first.
@@ -180,6 +190,25 @@ impl Store {
         .await
         .map_err(failed("find the live promotion"))?;
         rows.iter().map(promotion).collect()
+    }
+
+    /// Answers the latest promotion that brought a candidate to an environment's branch, or was about to; nothing where none
+    /// did.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn latest_of(&self, environment: &str, candidate: ObjectId) -> Result<Option<Promotion>> {
+        let found = sqlx::query(
+            "SELECT * FROM promotions WHERE project = $1 AND environment = $2 AND candidate = $3 \
+             ORDER BY created_ms DESC, id DESC LIMIT 1",
+        )
+        .bind(self.project.clone())
+        .bind(environment.to_owned())
+        .bind(candidate.to_string())
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failed("find who brought a candidate"))?;
+        found.as_ref().map(promotion).transpose()
     }
 
     /// Lists the promotions that are to be verified again and again, oldest first; also those whose time is over.

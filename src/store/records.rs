@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 
+/// What a database has of a promotion: a name is given once in it, whatever the project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acquaintance {
+    /// How far it is.
+    pub state: State,
+    /// Whether it is of the project that asks, not of another checkout of the same repository.
+    pub is_ours: bool,
+}
+
 /// One attempt to bring a candidate into an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Promotion {

@@ -169,6 +169,13 @@ impl Source {
         self.shared.state().watched.len()
     }
 
+    /// Answers whether the checkout is still where it was: the kernel does not tell while anybody, the watcher itself
+    /// among them, works in a directory that was deleted.
+    #[must_use]
+    pub fn is_root_there(&self) -> bool {
+        self.shared.directory_id(b"") == Some(self.shared.root_id)
+    }
+
     /// Answers whether the kernel refused watches, so that only looking periodically finds everything.
     #[must_use]
     pub fn is_limited(&self) -> bool {

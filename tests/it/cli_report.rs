@@ -80,3 +80,11 @@ fn nothing_released_yet_is_a_page_too() {
     let refused = pipeline.cascade(&["report", "--output", "no/such/place.html"]).expect_code(1);
     assert!(refused.stderr.contains("cannot be written"), "{refused:?}");
 }
+
+#[test]
+fn the_page_goes_into_the_checkout_only_where_that_is_asked_for() {
+    let pipeline = Pipeline::new(false, VERIFIED, UP);
+    let page = pipeline.cascade(&["report"]).expect_code(0).stdout;
+    assert!(page.starts_with("<!doctype html>"), "{page}");
+    assert_eq!(pipeline.git(&["status", "--porcelain"]), "");
+}

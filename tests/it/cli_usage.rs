@@ -163,3 +163,26 @@ fn the_demo_shows_the_whole_job_and_leaves_nothing_behind() {
     }
     assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0);
 }
+
+#[test]
+fn formats_that_are_not_supported_are_named_in_plain_words() {
+    for (extension, value, what, instead) in [
+        ("objectformat", "sha256", "objects named by SHA-256", "--object-format=sha1"),
+        ("refstorage", "reftable", "references kept in reftables", "--ref-format=files"),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.git(&["config", "core.repositoryformatversion", "1"]);
+        sandbox.git(&["config", &format!("extensions.{extension}"), value]);
+        let refused = sandbox.cascade(&["init"]).expect_code(2);
+        let told = format!("cascade does not support {what}");
+        assert!(refused.stderr.contains(&told) && refused.stderr.contains(instead), "{refused:#?}");
+    }
+}
+
+#[test]
+fn quiet_commands_print_their_answer_and_no_advice() {
+    let sandbox = Sandbox::new();
+    sandbox.cascade(&["init"]).expect_code(0);
+    let again = sandbox.cascade(&["init", "-q"]).expect_code(0);
+    assert_eq!((again.stdout.as_str(), again.stderr.as_str()), ("", ""));
+}

@@ -93,7 +93,7 @@ fn status_before_the_first_promotion_leads_to_the_watcher() {
     shop  [BASE]/checkout
 
       ○ sandbox      develop [COMM.]                     stopped
-      │   no save yet · not on a remote
+      │   no save yet · no remote to push to
       │
       ▼ 1 to promote, clean
       ? staging      staging [COMM.]                     never promoted
@@ -117,7 +117,7 @@ fn status_of_a_waiting_promotion_says_who_and_how() {
     shop  [BASE]/checkout
 
       ○ sandbox      develop [COMM.]                     stopped
-      │   no save yet · not on a remote
+      │   no save yet · no remote to push to
       │
       ▼ up to date
       ✓ staging      staging [COMM.]                     promoted [AGE]
@@ -152,6 +152,11 @@ fn watcher_that_lives_is_believed_and_one_that_died_is_not() {
     assert_eq!(stopped["sandbox"]["state"], "stopped");
     assert_eq!(stopped["sandbox"]["pending"], serde_json::Value::Null);
     let held = Lock::take(&project.sandbox_lock()).unwrap();
+    let without = sandbox.cascade(&["status", "--json"]).expect_code(0).json()["sandbox"].clone();
+    assert!(["remote", "unpushed", "push_problem"].iter().all(|key| without[key].is_null()), "{without}");
+    let text = sandbox.cascade(&["status"]).expect_code(0).stdout;
+    assert!(text.contains("no remote to push to") && !text.contains("cannot push"), "{text}");
+    sandbox.git(&["remote", "add", "origin", "../origin.git"]);
     let text = lines(sandbox.cascade(&["status"]).expect_code(0));
     filtered(&sandbox, || {
         insta::assert_snapshot!(text, @r#"
@@ -190,9 +195,10 @@ fn unpushed_saves_are_counted_without_a_watcher() {
     let sandbox = pipeline();
     let document = sandbox.cascade(&["status", "--json"]).expect_code(0).json();
     assert_eq!(document["sandbox"]["unpushed"], serde_json::Value::Null);
+    sandbox.git(&["remote", "add", "origin", "../origin.git"]);
     sandbox.git(&["update-ref", "refs/remotes/origin/develop", "main"]);
     let document = sandbox.cascade(&["status", "--json"]).expect_code(0).json();
-    assert_eq!(document["sandbox"]["unpushed"], 1);
+    assert_eq!((&document["sandbox"]["unpushed"], &document["sandbox"]["remote"]), (&1.into(), &"origin".into()));
 }
 
 #[test]
@@ -299,7 +305,7 @@ fn why_and_history_of_a_rollback_name_the_hold() {
     shop  [BASE]/checkout
 
       ○ sandbox      develop [COMM.]                     stopped
-      │   no save yet · not on a remote
+      │   no save yet · no remote to push to
       │
       ▼ 2 to promote
       ? staging      staging [COMM.]                     never promoted
@@ -410,4 +416,37 @@ fn health_asks_now_and_fails_with_the_check_failed_code() {
     let down = sandbox.cascade(&["health", "staging", "--json"]).expect_code(4).json();
     assert_eq!((&down["checks"][0]["name"], &down["checks"][0]["outcome"]), (&"up".into(), &"fail".into()));
     drop(held);
+}
+
+#[test]
+fn any_two_commits_can_be_compared_and_any_one_shown_by_whatever_names_it() {
+    let sandbox = pipeline();
+    sandbox.cascade(&["promote", "staging"]).expect_code(0);
+    let history = sandbox.cascade(&["history", "staging", "--json"]).expect_code(0).json();
+    let id = history[0]["id"].as_str().unwrap().to_owned();
+    sandbox.git(&["tag", "-a", "-m", "First", "v1", "develop"]);
+    sandbox.write("later", "x\n");
+    sandbox.commit("Add later");
+    let develop = sandbox.git(&["rev-parse", "develop"]);
+    let candidate = sandbox.git(&["rev-parse", "refs/heads/staging"]);
+    for from in ["staging", &id, "v1", "develop~1", &candidate[..9]] {
+        for to in ["develop", "HEAD", "", &develop] {
+            let range = format!("{from}..{to}");
+            let document = sandbox.cascade(&["diff", &range, "--json"]).expect_code(0).json();
+            assert_eq!(document["files"][0]["path"], "later", "{range}: {document:#}");
+            assert_eq!(document["to"], develop.as_str(), "{range}");
+        }
+    }
+    let same = sandbox.cascade(&["diff", "staging..v1"]).expect_code(0);
+    assert!(same.stderr.contains("staging and v1 have the same content"), "{same:?}");
+    for name in ["HEAD", "develop", "refs/heads/develop", &develop] {
+        assert!(sandbox.cascade(&["show", name]).expect_code(0).stdout.contains("Add later"), "{name}");
+    }
+    assert!(sandbox.cascade(&["show", "v1"]).expect_code(0).stdout.starts_with("commit "));
+    for hostile in ["nosuch..develop", "develop..\u{1b}[31m", "HEAD..--output=x", "HEAD...develop", "v1..HEAD:later"] {
+        let refused = sandbox.cascade(&["diff", hostile]).expect_code(2);
+        assert!(refused.stderr.contains("there is no ") && !refused.stderr.contains('\u{1b}'), "{refused:?}");
+    }
+    sandbox.cascade(&["show", "--", "--output=x"]).expect_code(2);
+    sandbox.cascade(&["show", "HEAD^{tree}"]).expect_code(2);
 }

@@ -163,6 +163,8 @@ fn what_is_known_of_a_content_is_not_asked_again() {
     pipeline.promote("staging", 4);
     runs(&pipeline);
     pipeline.promote("staging", 4);
+    assert_eq!(runs(&pipeline), 2, "the candidate, and what came after the bad one: it may have been mended there");
+    pipeline.promote("staging", 4);
     assert_eq!(runs(&pipeline), 1, "the candidate alone is asked again");
     assert_eq!(pipeline.newest("staging")["culprit"]["runs"], 0);
 }
@@ -250,4 +252,31 @@ fn the_watcher_finds_who_broke_an_automatic_environment() {
     pipeline.until("somebody is to blame", || pipeline.newest("staging")["culprit"]["first_bad"] == json!(pages[2]));
     drop(watcher);
     assert!(pipeline.log().contains("the first bad save"), "{}", pipeline.log());
+}
+
+#[test]
+fn what_was_mended_is_not_blamed_for_what_broke_later() {
+    let pipeline = pipeline();
+    pipeline.write("bad", "");
+    let first = pipeline.save_file("page", "one");
+    pipeline.promote("staging", 4);
+    std::fs::remove_file(pipeline.root().join("bad")).unwrap();
+    pipeline.save("a fix");
+    let good = pipeline.save_file("page", "two");
+    pipeline.write("bad", "");
+    let second = pipeline.save_file("page", "three");
+    let failed = pipeline.promote("staging", 4);
+    let culprit = pipeline.newest("staging")["culprit"].clone();
+    assert_eq!((&culprit["first_bad"], &culprit["blame"]), (&json!(second), &json!("first")), "{first} {failed:#?}");
+    pipeline.cascade(&["promote", "staging", "--healthy-prefix"]).expect_code(0);
+    assert_eq!(pipeline.tree("staging"), pipeline.tree(&good));
+}
+
+#[test]
+fn quiet_promotions_print_what_came_of_them_and_no_advice() {
+    let pipeline = pipeline();
+    pipeline.save_file("page", "one");
+    let quiet = pipeline.cascade(&["promote", "staging", "-q"]).expect_code(0);
+    assert!(quiet.stdout.starts_with("staging is live at ") && quiet.stdout.lines().count() == 1, "{quiet:#?}");
+    assert_eq!(quiet.stderr, "");
 }

@@ -1,7 +1,13 @@
 //! Gates: rules that a change cannot weaken, candidates that are approved before, freezes, waivers and who may approve.
 
-use crate::support::Output;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use cascade::base::clock::ManualClock;
+use cascade::promote::{self, Request, Silent};
+
 use crate::support::pipeline::{PLAIN, Pipeline};
+use crate::support::{Output, context};
 
 const APPROVED: &str = "
   staging: { from: develop, branch: staging, approval: { required: 1 } }
@@ -55,6 +61,23 @@ fn a_planned_candidate_is_approved_before_and_lands_as_it_is() {
 }
 
 #[test]
+fn an_approval_of_what_was_superseded_says_by_what() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    let old = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+    pipeline.save_file("a", "2");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    let new = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+    for word in ["approve", "reject"] {
+        told(&pipeline.cascade(&[word, &old]).expect_code(7), &format!("superseded by promotion {new}"));
+    }
+    assert_eq!(pipeline.newest("production")["state"], "waiting");
+}
+
+#[test]
 fn a_plan_is_void_once_there_is_something_newer() {
     let pipeline = Pipeline::new(false, APPROVED, "");
     let (first, candidate) = pipeline.plan("staging");
@@ -63,8 +86,8 @@ fn a_plan_is_void_once_there_is_something_newer() {
     pipeline.promote("staging", 3);
     assert_eq!(pipeline.cascade(&["show", &first, "--json"]).json()["state"], "superseded");
     assert_ne!(pipeline.tip("staging"), candidate);
-    let late = pipeline.cascade(&["approve", &first]).expect_code(2);
-    told(&late, "does not wait for an answer");
+    let late = pipeline.cascade(&["approve", &first]).expect_code(7);
+    told(&late, "something newer came first");
 }
 
 #[test]
@@ -199,4 +222,223 @@ fn one_person_is_not_two() {
     pipeline.cascade(&["approve"]).expect_code(2);
     pipeline.become_person("bob");
     pipeline.cascade(&["approve"]).expect_code(0);
+}
+
+/// Production with everything that a change could want to be rid of.
+const GUARDED: &str = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, approval: { required: 2, self: false }, checks: [good] }
+";
+
+/// Brings what is saved to production, where `GUARDED` wants two people.
+fn release_guarded(pipeline: &Pipeline) {
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    approve_as(pipeline, &["bob"], 3);
+    approve_as(pipeline, &["eve"], 0);
+}
+
+/// Approves as one person after the other, and is Ada again.
+#[track_caller]
+fn approve_as(pipeline: &Pipeline, people: &[&str], code: i32) {
+    for person in people {
+        pipeline.become_person(person);
+        pipeline.cascade(&["approve"]).expect_code(code);
+    }
+    pipeline.git(&["config", "user.name", "Ada"]);
+    pipeline.git(&["config", "user.email", "ada@example.test"]);
+}
+
+#[test]
+fn an_environment_with_another_name_keeps_the_rules_of_its_branch() {
+    let pipeline = Pipeline::new(false, GUARDED, GOOD);
+    release_guarded(&pipeline);
+    let live = pipeline.tip("main");
+    let renamed = GUARDED.replace("production:", "prod:").replace(", approval: { required: 2, self: false }", "");
+    pipeline.save_file("broken", "yes");
+    pipeline.promote("staging", 0);
+    pipeline.configure(&renamed.replace(", checks: [good]", ""), GOOD);
+    let failed = pipeline.promote("prod", 4);
+    told(&failed, "check `good` failed");
+    std::fs::remove_file(pipeline.root().join("broken")).unwrap();
+    pipeline.save("Mend");
+    pipeline.promote("staging", 0);
+    let waiting = pipeline.promote("prod", 3);
+    told(&waiting, "needs 2 approvals");
+    assert_eq!(pipeline.tip("main"), live);
+    approve_as(&pipeline, &["bob"], 3);
+    approve_as(&pipeline, &["eve"], 0);
+    pipeline.cascade(&["verify"]).expect_code(0);
+    // From now on its own rules are what the branch has.
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 0);
+    pipeline.promote("prod", 0);
+    pipeline.cascade(&["verify"]).expect_code(0);
+}
+
+#[test]
+fn a_hold_is_not_shaken_off_by_another_name() {
+    let pipeline = Pipeline::new(false, "\n  staging: { from: develop, branch: staging }\n", "");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["hold", "staging", "--reason", "audit"]).expect_code(0);
+    pipeline.configure("\n  stage: { from: develop, branch: staging }\n", "");
+    pipeline.save_file("a", "1");
+    told(&pipeline.promote("stage", 3), "held by Ada");
+    pipeline.cascade(&["resume", "stage"]).expect_code(0);
+    pipeline.promote("stage", 0);
+}
+
+const SOAKED: &str = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, soak: 1h, waive: [] }
+";
+
+#[test]
+fn where_candidates_come_from_is_a_rule_as_well() {
+    let pipeline = Pipeline::new(false, &SOAKED.replace("soak: 1h", "soak: 0s"), "");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 0);
+    pipeline.configure(SOAKED, "");
+    pipeline.save("Soak");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 0);
+    let live = pipeline.tip("main");
+    let skipping = SOAKED.replace("from: staging", "from: develop");
+    pipeline.configure(&skipping, "");
+    let refused = pipeline.promote("production", 2);
+    told(&refused, "production gets what is on `staging` by its rules");
+    told(&refused, "what is on `develop` by the working tree's");
+    told(&refused, "promote it from `staging`");
+    pipeline.cascade(&["plan", "production"]).expect_code(2);
+    pipeline.save("Skip staging");
+    pipeline.promote("production", 2);
+    assert_eq!(pipeline.tip("main"), live);
+    // The change itself comes the way that the rules of now want, and soaks.
+    pipeline.promote("staging", 0);
+    told(&pipeline.promote("production", 3), "must soak upstream");
+    assert_eq!(pipeline.newest("production")["source"], pipeline.tip("staging").as_str());
+    assert_eq!(pipeline.tip("main"), live);
+}
+
+#[test]
+fn a_new_source_counts_once_it_is_live() {
+    let plain = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main }
+";
+    let pipeline = Pipeline::new(true, plain, "");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 0);
+    pipeline.configure(&plain.replace("from: staging", "from: develop"), "");
+    pipeline.save("Without staging");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 0);
+    pipeline.cascade(&["verify"]).expect_code(0);
+    let direct = pipeline.save_file("a", "1");
+    pipeline.promote("production", 0);
+    assert_eq!(pipeline.newest("production")["source"], direct.as_str());
+    pipeline.cascade(&["verify"]).expect_code(0);
+}
+
+#[test]
+fn what_was_taken_back_upstream_goes_no_further() {
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    let live = pipeline.tip("main");
+    pipeline.save_file("bad", "1");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    let bad = pipeline.tip("staging");
+    pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+    let stopped = pipeline.cascade(&["approve"]).expect_code(3);
+    told(&stopped, "was taken back in staging");
+    assert_eq!(pipeline.tip("main"), live);
+    let why = pipeline.cascade(&["why", "production"]).expect_code(0).stdout;
+    assert!(why.contains(&format!("{} waits at a gate of production", &bad[..10])), "{why}");
+    assert!(why.contains("gate quarantine is closed") && why.contains("taken back in staging"), "{why}");
+    // Neither does the approval that was given nor the end of the quarantine let it pass.
+    pipeline.cascade(&["resume", "staging"]).expect_code(0);
+    pipeline.cascade(&["approve"]).expect_code(2);
+    assert_eq!(pipeline.tip("main"), live);
+    std::fs::remove_file(pipeline.root().join("bad")).unwrap();
+    pipeline.save_file("good", "1");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    assert_eq!(pipeline.tree("main"), pipeline.tree("staging"));
+}
+
+#[test]
+fn what_comes_back_upstream_may_go_on() {
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    pipeline.promote("staging", 0);
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+    pipeline.cascade(&["rollback", "staging", "--undo"]).expect_code(0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    assert_eq!(pipeline.tree("main"), pipeline.tree("staging"));
+}
+
+#[test]
+fn who_has_no_address_cannot_be_told_from_who_asked() {
+    let environments = "
+  staging: { from: develop, branch: staging, approval: { required: 1, self: false } }
+";
+    let pipeline = Pipeline::new(false, environments, "");
+    pipeline.become_person("zoe");
+    pipeline.promote("staging", 3);
+    pipeline.git(&["config", "user.email", ""]);
+    let refused = pipeline.cascade(&["approve"]).expect_code(1);
+    told(&refused, "zoe has no e-mail address");
+    told(&refused, "git config user.email");
+    approve_as(&pipeline, &["eve"], 0);
+}
+
+#[test]
+fn what_nobody_approved_in_time_cannot_be_approved_any_more() {
+    let environments = "
+  staging: { from: develop, branch: staging, approval: { required: 1, expires: 1h } }
+";
+    let pipeline = Pipeline::new(false, environments, "");
+    let before = pipeline.tip("staging");
+    let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
+    let (root, home) = (pipeline.root(), pipeline.base().join("cascade"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ctx = context(&root, &home, clock.clone()).await;
+        let lock = promote::lock(&ctx, false).await.unwrap();
+        let waiting = promote::promote(&ctx, &lock, &Request::to("staging"), &mut Silent).await.unwrap();
+        assert_eq!(waiting.state.as_str(), "waiting");
+        clock.advance_ms(60 * 60 * 1_000);
+        let findings = promote::findings(&ctx, &waiting).await.unwrap();
+        assert!(findings[0].fact.starts_with("nobody approved it within 1h"), "{findings:?}");
+        let late = promote::approve::approve(&ctx, &lock, waiting, None, &mut Silent).await.unwrap();
+        assert_eq!(late.state.as_str(), "expired");
+    });
+    assert_eq!(pipeline.tip("staging"), before);
+}
+
+#[test]
+fn whoever_waits_is_told_how_it_ended_after_somebody_else_approved() {
+    for (verdict, code) in [("true", 0), ("false", 6)] {
+        let environments = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, approval: { required: 1 }, verify: [slow] }
+";
+        // Longer than the pause between two looks of whoever waits.
+        let check = format!("\n  slow: {{ run: \"sleep 5; {verdict}\", every: 10ms, failures: 1 }}");
+        let pipeline = Pipeline::new(true, environments, &check);
+        pipeline.save_file("a", "1");
+        pipeline.promote("staging", 0);
+        let mut waiting = pipeline.command(env!("CARGO_BIN_EXE_cascade"), &["promote", "production", "--wait"]);
+        let waiting = waiting.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        pipeline.until("it waits", || pipeline.newest("production")["state"] == "waiting");
+        pipeline.cascade(&["approve"]).expect_code(code);
+        let ended = waiting.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{}", String::from_utf8_lossy(&ended.stderr));
+    }
 }

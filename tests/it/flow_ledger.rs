@@ -8,7 +8,7 @@ use cascade::promote::{self, Request, Silent};
 use serde_json::Value;
 
 use crate::support::pipeline::{PLAIN, Pipeline};
-use crate::support::{Output, context, output, skip};
+use crate::support::{context, output, skip};
 
 const LEDGER: &str = "refs/cascade/ledger";
 const CHECKED: &str = "
@@ -44,22 +44,6 @@ fn newest_statement(pipeline: &Pipeline) -> Value {
     serde_json::from_str(json).unwrap()
 }
 
-/// Clones the remote afresh and runs cascade in the clone, which has no database of its own.
-fn in_a_clone(pipeline: &Pipeline, words: &[&str]) -> Output {
-    let clone = pipeline.base().join("clone");
-    if clone.exists() {
-        std::fs::remove_dir_all(&clone).unwrap();
-    }
-    pipeline.git(&["clone", "--quiet", "../origin.git", "../clone"]);
-    in_place(pipeline, "clone", words)
-}
-
-fn in_place(pipeline: &Pipeline, place: &str, words: &[&str]) -> Output {
-    let mut command = pipeline.command(env!("CARGO_BIN_EXE_cascade"), words);
-    command.current_dir(pipeline.base().join(place)).env("CASCADE_HOME", pipeline.base().join(format!("{place}-home")));
-    output(command, b"")
-}
-
 /// The codes of an environment's problems: first those of the branch, then those of its releases, the newest first.
 fn problems(report: &Value, environment: &str) -> Vec<Vec<String>> {
     let codes = |problems: &Value| {
@@ -85,13 +69,13 @@ fn a_fresh_clone_can_verify_each_release() {
     assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", LEDGER]));
     let moments: Vec<String> = keys(&pipeline).iter().map(|key| key.split_once(' ').unwrap().1.to_owned()).collect();
     assert_eq!(moments, ["landing", "settled promoted"].repeat(4));
-    let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let report = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     assert_eq!(problems(&report, "staging"), codes(&[&[], &[], &[]]));
     assert_eq!(problems(&report, "production"), codes(&[&[], &[], &[]]));
     assert_eq!(report["ledger"]["entries"], 8);
     assert_eq!(report["environments"][1]["releases"][0]["state"], "promoted");
     assert!(!pipeline.base().join("clone-home").exists(), "no database is made");
-    let text = in_place(&pipeline, "clone", &["verify", "production"]).expect_code(0).stdout;
+    let text = pipeline.in_place("clone", &["verify", "production"]).expect_code(0).stdout;
     assert!(text.contains("production (main): 2 releases") && text.contains("all by the rules"), "{text}");
     assert!(!text.contains("staging"), "{text}");
     pipeline.git(&["fsck", "--strict"]);
@@ -137,7 +121,7 @@ fn rollbacks_are_in_the_ledger_whichever_way_they_go() {
         let releases = report["environments"][0]["releases"].as_array().unwrap().len();
         assert_eq!(releases, if mode == "restore" { 3 } else { 1 }, "{mode}");
         if has_remote {
-            let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+            let report = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
             assert_eq!(report["environments"][1]["releases"][0]["kind"] == "rollback", mode == "restore");
         }
     }
@@ -163,7 +147,7 @@ fn promotions_that_never_land_leave_one_entry_with_their_end() {
         all[..all.len() - 1],
         "the last waits for the next landing"
     );
-    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
 }
 
 /// Somebody else's clone, on a branch.
@@ -181,9 +165,9 @@ fn a_direct_push_is_found_and_stops_being_a_problem_once_a_promotion_took_it_ove
     intruder(&pipeline, "main");
     pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", "Hotfix"]);
     pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "main"]);
-    let found = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(1).json();
+    let found = pipeline.in_a_clone(&["verify", "--json"]).expect_code(1).json();
     assert_eq!(problems(&found, "production"), codes(&[&[], &["not_promoted"], &[]]));
-    let text = in_place(&pipeline, "clone", &["verify"]).expect_code(1);
+    let text = pipeline.in_place("clone", &["verify"]).expect_code(1);
     assert!(
         text.stdout.contains("\"Hotfix\" by Ada") && text.stderr.contains("1 release was not promoted"),
         "{text:?}"
@@ -192,7 +176,26 @@ fn a_direct_push_is_found_and_stops_being_a_problem_once_a_promotion_took_it_ove
     pipeline.promote("staging", 0);
     pipeline.cascade(&["promote", "production", "--merge"]).expect_code(3);
     pipeline.cascade(&["approve"]).expect_code(0);
-    let after = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let after = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
+    assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
+    assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
+}
+
+#[test]
+fn a_direct_push_that_came_back_through_the_pipeline_is_no_problem_any_more() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    intruder(&pipeline, "main");
+    pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", "Hotfix"]);
+    pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "main"]);
+    pipeline.promote("production", 5);
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    let on_its_way = pipeline.cascade(&["verify"]).expect_code(1);
+    assert!(on_its_way.stderr.contains("cascade back-merge ENV"), "{on_its_way:?}");
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    release(&pipeline);
+    let after = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
     assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
 }
@@ -222,7 +225,7 @@ fn a_branch_that_was_moved_back_is_found() {
     pipeline.save_file("site", "two");
     pipeline.promote("staging", 0);
     pipeline.git(&["push", "--quiet", "--force", "--no-verify", "origin", "staging~1:staging"]);
-    let found = in_a_clone(&pipeline, &["verify", "staging", "--json"]).expect_code(1).json();
+    let found = pipeline.in_a_clone(&["verify", "staging", "--json"]).expect_code(1).json();
     assert_eq!(problems(&found, "staging"), codes(&[&["not_on_branch"], &[]]));
 }
 
@@ -250,16 +253,17 @@ fn a_rewritten_entry_is_found_by_what_it_says_and_by_whoever_had_the_old_one() {
         ("\"outcome\": \"pass\"", "\"outcome\": \"fail\"", "check"),
         ("\"approvals\": [", "\"approvals\": [], \"old\": [", "approvals"),
         ("\"sha256\": \"", "\"sha256\": \"0", "other_rules"),
+        ("\"from\": \"staging\"", "\"from\": \"develop\"", "other_source"),
         ("\"resourceUri\": \"cascade:shop/production\"", "\"resourceUri\": \"cascade:shop/qa\"", "contradiction"),
         ("\"environment\": \"production\"", "\"environment\": \"staging\"", "contradiction"),
     ] {
         let pipeline = Pipeline::new(true, CHECKED, CHECKS);
         release(&pipeline);
-        in_a_clone(&pipeline, &["verify"]).expect_code(0);
+        pipeline.in_a_clone(&["verify"]).expect_code(0);
         std::fs::rename(pipeline.base().join("clone"), pipeline.base().join("witness")).unwrap();
         // The third entry is the landing in production.
         rewrite_newest(&pipeline, old, new, 2);
-        let found = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(1).json();
+        let found = pipeline.in_a_clone(&["verify", "--json"]).expect_code(1).json();
         assert!(found.to_string().contains(&format!("\"code\":\"{code}\"")), "{new}: {found:#}");
         // Something new, so that the remote is asked.
         pipeline.save_file("site", "two");
@@ -269,7 +273,7 @@ fn a_rewritten_entry_is_found_by_what_it_says_and_by_whoever_had_the_old_one() {
         assert!(status.contains("was rewritten"), "{status}");
         pipeline.git(&["-C", "../witness", "pull", "--quiet"]);
         pipeline.git(&["-C", "../witness", "fetch", "--quiet"]);
-        let witnessed = in_place(&pipeline, "witness", &["verify", "--json"]).expect_code(1).json();
+        let witnessed = pipeline.in_place("witness", &["verify", "--json"]).expect_code(1).json();
         assert_eq!(witnessed["ledger"]["problems"][0]["code"], "rewritten", "{witnessed:#}");
     }
 }
@@ -279,12 +283,12 @@ fn a_ledger_that_is_gone_is_not_taken_for_a_good_one() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.promote("staging", 0);
     pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")]);
-    let found = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(1).json();
+    let found = pipeline.in_a_clone(&["verify", "--json"]).expect_code(1).json();
     assert_eq!(found["ledger"]["problems"][0]["code"], "no_ledger");
     assert_eq!(problems(&found, "staging"), codes(&[&[], &["not_promoted"]]));
     pipeline.save_file("site", "two");
     pipeline.promote("staging", 0);
-    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
 }
 
 #[test]
@@ -307,46 +311,36 @@ fn releases_from_before_the_ledger_are_not_held_against_anybody() {
     pipeline.git(&["update-ref", "-d", LEDGER]);
     pipeline.git(&["update-ref", "-d", "refs/cascade/remotes/origin/ledger"]);
     pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")]);
-    in_a_clone(&pipeline, &["verify"]).expect_code(1);
+    pipeline.in_a_clone(&["verify"]).expect_code(1);
     pipeline.cascade(&["rollback", "production"]).expect_code(0);
-    let report = in_a_clone(&pipeline, &["verify", "production", "--json"]).expect_code(0).json();
+    let report = pipeline.in_a_clone(&["verify", "production", "--json"]).expect_code(0).json();
     assert_eq!(report["environments"][0]["releases"].as_array().unwrap().len(), 1);
     pipeline.save_file("site", "three");
     release(&pipeline);
-    let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let report = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     assert_eq!(problems(&report, "staging"), codes(&[&[], &[]]), "only the newest");
     assert_eq!(problems(&report, "production"), codes(&[&[], &[], &[]]));
-}
-
-/// A second machine: a clone with a database of its own.
-fn second_machine(pipeline: &Pipeline) {
-    pipeline.git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../second"]);
-    for branch in ["staging", "main"] {
-        if pipeline.try_git(&["-C", "../second", "rev-parse", "--verify", &format!("origin/{branch}")]).code == 0 {
-            pipeline.git(&["-C", "../second", "branch", "--quiet", branch, &format!("origin/{branch}")]);
-        }
-    }
 }
 
 #[test]
 fn two_machines_write_one_ledger() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.promote("staging", 0);
-    second_machine(&pipeline);
-    in_place(&pipeline, "second", &["promote", "production"]).expect_code(3);
-    in_place(&pipeline, "second", &["approve"]).expect_code(0);
+    pipeline.second_machine();
+    pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    pipeline.in_place("second", &["approve"]).expect_code(0);
     pipeline.save_file("site", "two");
     pipeline.promote("staging", 0);
     // The second machine has never promoted to staging: only the ledger tells it that what is there is in order.
     pipeline.save_file("site", "three");
     pipeline.git(&["-C", "../second", "pull", "--quiet", "origin", "develop"]);
-    in_place(&pipeline, "second", &["promote", "staging"]).expect_code(0);
+    pipeline.in_place("second", &["promote", "staging"]).expect_code(0);
     pipeline.save_file("site", "four");
     pipeline.promote("staging", 0);
     let all = keys(&pipeline);
     assert_eq!(all.len(), 10, "{all:?}");
     assert_eq!(keys_at(&pipeline, "../origin.git", LEDGER), all);
-    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
 }
 
 #[test]
@@ -356,7 +350,7 @@ fn machines_that_promote_at_the_same_time_lose_no_entry() {
   two: { from: develop, branch: two }
 ";
     let pipeline = Pipeline::new(true, environments, "");
-    second_machine(&pipeline);
+    pipeline.second_machine();
     for branch in ["one", "two"] {
         pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!("main:{branch}")]);
     }
@@ -377,7 +371,7 @@ fn machines_that_promote_at_the_same_time_lose_no_entry() {
     let unique: std::collections::BTreeSet<&String> = all.iter().collect();
     assert_eq!(unique.len(), all.len(), "{all:?}");
     assert_eq!(all.iter().filter(|key| key.ends_with(" landing")).count(), 8, "{all:?}");
-    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
 }
 
 const REFUSING: &str = "#!/bin/sh\ncase $1 in refs/cascade/*) echo 'only branches here' >&2; exit 1;; esac\n";
@@ -405,7 +399,7 @@ fn where_the_remote_refuses_the_ledger_the_environment_lands_and_it_is_told_once
 }
 
 #[test]
-fn a_remote_that_refused_the_ledger_is_offered_it_again_a_day_later() {
+fn a_remote_that_refused_the_ledger_is_offered_it_again_an_hour_later() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.write_program("../origin.git/hooks/update", REFUSING);
     std::fs::remove_file(pipeline.root().join(".git/hooks/pre-push")).unwrap();
@@ -426,13 +420,90 @@ fn a_remote_that_refused_the_ledger_is_offered_it_again_a_day_later() {
     pipeline.save_file("site", "two");
     promote();
     assert_eq!(pipeline.remote_ledger(), "", "not asked again so soon");
-    clock.advance_ms(24 * 60 * 60 * 1_000);
+    clock.advance_ms(60 * 60 * 1_000);
     pipeline.save_file("site", "three");
     promote();
     assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", LEDGER]));
     assert_eq!(keys(&pipeline).len(), 6);
     let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
     assert!(status["ledger"]["kept_here"].is_null(), "{status:#}");
+}
+
+#[test]
+fn doctor_offers_the_ledger_again_to_a_remote_that_refused_it() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.write_program("../origin.git/hooks/update", REFUSING);
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["doctor"]).expect_code(1);
+    std::fs::remove_file(pipeline.root().join("../origin.git/hooks/update")).unwrap();
+    pipeline.cascade(&["doctor", "--dry-run"]).expect_code(1);
+    assert_eq!(pipeline.remote_ledger(), "", "a look changes nothing");
+    let mended = pipeline.cascade(&["doctor"]).expect_code(0);
+    assert!(mended.stdout.contains("origin has it again"), "{mended:?}");
+    assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", LEDGER]));
+    pipeline.cascade(&["doctor", "--dry-run"]).expect_code(0);
+}
+
+#[test]
+fn doctor_tells_of_a_ledger_that_is_not_what_it_was() {
+    const TRACKED: &str = "refs/cascade/remotes/origin/ledger";
+    let broken = |break_it: &dyn Fn(&Pipeline), words: &str| {
+        let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+        release(&pipeline);
+        pipeline.save_file("site", "two");
+        pipeline.promote("staging", 0);
+        pipeline.cascade(&["doctor"]).expect_code(0);
+        break_it(&pipeline);
+        let told = pipeline.cascade(&["doctor"]).expect_code(1);
+        assert!(told.stdout.contains(words), "{words}: {told:?}");
+    };
+    let take = |pipeline: &Pipeline, references: &[&str]| {
+        pipeline.git(&["fetch", "--quiet", "origin", LEDGER]);
+        references.iter().for_each(|reference| drop(pipeline.git(&["update-ref", reference, "FETCH_HEAD"])));
+    };
+    let rewrite = |pipeline: &Pipeline| rewrite_newest(pipeline, "\"reason\": null", "\"reason\": \"another\"", 2);
+    broken(
+        &|pipeline| drop(pipeline.git(&["update-ref", LEDGER, &format!("{LEDGER}~2")])),
+        "rewritten or removed here",
+    );
+    broken(
+        &|pipeline| {
+            rewrite(pipeline);
+            take(pipeline, &[LEDGER]);
+        },
+        "rewritten or removed here",
+    );
+    broken(
+        &|pipeline| {
+            rewrite_newest(pipeline, "\"consent\": true", "\"consent\": false", 2);
+            take(pipeline, &[]);
+        },
+        "the remote's was rewritten",
+    );
+    broken(
+        &|pipeline| drop(pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")])),
+        "none any more",
+    );
+    broken(
+        &|pipeline| {
+            pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")]);
+            pipeline.git(&["update-ref", "-d", LEDGER]);
+            pipeline.git(&["update-ref", "-d", TRACKED]);
+        },
+        "rewritten or removed here",
+    );
+    broken(
+        &|pipeline| {
+            rewrite_newest(
+                pipeline,
+                "\"resourceUri\": \"cascade:shop/production\"",
+                "\"resourceUri\": \"cascade:shop/qa\"",
+                2,
+            );
+            take(pipeline, &[LEDGER, TRACKED]);
+        },
+        "contradicts itself",
+    );
 }
 
 #[test]
@@ -474,18 +545,18 @@ fn entries_are_signed_with_the_key_of_gits_configuration() {
     }
     pipeline.save_file("site", "signed");
     release(&pipeline);
-    let untrusting = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let untrusting = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     assert_eq!(untrusting["environments"][1]["releases"][0]["signature"]["status"], "unchecked");
     let signers = pipeline.base().join("home/signers");
     pipeline.git(&["config", "--global", "gpg.ssh.allowedSignersFile", signers.to_str().unwrap()]);
-    let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let report = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     let newest = &report["environments"][1]["releases"][0]["signature"];
     assert_eq!((&newest["status"], &newest["signer"]), (&"good".into(), &"ada@example.test".into()));
     assert_eq!(report["ledger"]["signed"], 4);
-    let required = in_place(&pipeline, "clone", &["verify", "--require-signed", "--json"]).expect_code(1).json();
+    let required = pipeline.in_place("clone", &["verify", "--require-signed", "--json"]).expect_code(1).json();
     assert_eq!(problems(&required, "production"), codes(&[&[], &[], &["not_trusted"]]));
     std::fs::write(&signers, "").unwrap();
-    let unknown = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+    let unknown = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     assert_eq!(unknown["environments"][1]["releases"][0]["signature"]["status"], "unknown");
 }
 
@@ -505,7 +576,7 @@ fn a_signature_that_does_not_fit_its_entry_is_bad() {
     let hashed = output(pipeline.command("git", &["hash-object", "-t", "commit", "-w", "--stdin"]), forged.as_bytes());
     let forged = hashed.expect_code(0).stdout.trim().to_owned();
     pipeline.git(&["push", "--quiet", "--force", "--no-verify", "origin", &format!("{forged}:{LEDGER}")]);
-    let found = in_a_clone(&pipeline, &["verify", "production", "--json"]).expect_code(1).json();
+    let found = pipeline.in_a_clone(&["verify", "production", "--json"]).expect_code(1).json();
     assert_eq!(problems(&found, "production"), codes(&[&[], &["bad_signature"]]));
 }
 
@@ -548,7 +619,7 @@ fn killed_in_the_middle_of_a_push_a_promotion_states_each_moment_once() {
         let own: Vec<String> = keys(&pipeline).into_iter().filter(|key| key.starts_with(&id)).collect();
         assert_eq!(own.len(), if breaks { 3 } else { 2 }, "{own:?}");
         assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
-        in_a_clone(&pipeline, &["verify", "staging"]).expect_code(0);
+        pipeline.in_a_clone(&["verify", "staging"]).expect_code(0);
     }
 }
 
@@ -604,17 +675,17 @@ fn a_new_machine_learns_from_the_ledger_what_happened_before() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.save_file("site", "one");
     release(&pipeline);
-    second_machine(&pipeline);
-    in_place(&pipeline, "second", &["doctor"]);
+    pipeline.second_machine();
+    pipeline.in_place("second", &["doctor"]);
     let ids = |history: Value| {
         let all = history.as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap().to_owned());
         all.collect::<std::collections::BTreeSet<_>>()
     };
-    let theirs = ids(in_place(&pipeline, "second", &["history", "--json"]).expect_code(0).json());
+    let theirs = ids(pipeline.in_place("second", &["history", "--json"]).expect_code(0).json());
     assert_eq!(theirs, ids(pipeline.cascade(&["history", "--json"]).json()));
-    in_place(&pipeline, "second", &["rollback", "production"]).expect_code(0);
+    pipeline.in_place("second", &["rollback", "production"]).expect_code(0);
     assert_eq!(pipeline.remote_tip("main"), pipeline.git(&["-C", "../second", "rev-parse", "main"]));
-    in_a_clone(&pipeline, &["verify"]).expect_code(0);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
 }
 
 #[test]
@@ -633,12 +704,51 @@ fn hotfixes_and_branches_without_merges_are_audited_too() {
         pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
         pipeline.save_file("site", "two");
         release(&pipeline);
-        let report = in_a_clone(&pipeline, &["verify", "--json"]).expect_code(0).json();
+        let report = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
         let expected = vec![Vec::<String>::new(); 1 + releases];
         assert_eq!(problems(&report, "production"), expected, "{history}");
         // The same content, put there by hand.
         let forged = pipeline.git(&["commit-tree", "-m", "Fix", "-p", "main", &tree]);
         pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!("{forged}:main")]);
-        in_a_clone(&pipeline, &["verify", "production"]).expect_code(1);
+        pipeline.in_a_clone(&["verify", "production"]).expect_code(1);
     }
+}
+
+#[test]
+fn candidates_and_rollbacks_are_signed_where_git_signs_commits() {
+    let pipeline = Pipeline::new(true, CHECKED, CHECKS);
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    let is_signed = |commit: &str| pipeline.git(&["cat-file", "commit", commit]).contains("gpgsig");
+    assert!(is_signed("staging") && is_signed("main"));
+    pipeline.save_file("site", "two");
+    release(&pipeline);
+    pipeline.cascade(&["rollback", "production"]).expect_code(0);
+    assert!(is_signed("main") && pipeline.git(&["log", "-1", "--format=%s", "main"]).contains("back to"));
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+    pipeline.git(&["config", "user.signingKey", "/no/such/key"]);
+    pipeline.git(&["-c", "commit.gpgSign=false", "commit", "--quiet", "--allow-empty", "-m", "Unsigned"]);
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
+    let tip = pipeline.tip("staging");
+    let refused = pipeline.promote("staging", 1);
+    assert!(refused.stderr.contains("cannot be signed, as `commit.gpgSign` wants it"), "{refused:?}");
+    assert_eq!(pipeline.tip("staging"), tip);
+}
+
+#[test]
+fn a_signed_candidate_that_was_kept_is_the_same_when_it_is_planned_again() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    let plan = || pipeline.cascade(&["plan", "staging", "--json"]).expect_code(0).json()["candidate"].clone();
+    let first = plan();
+    assert_eq!(plan(), first);
+    pipeline.promote("staging", 0);
+    assert_eq!(pipeline.tip("staging"), first.as_str().unwrap());
 }

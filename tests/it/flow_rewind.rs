@@ -52,6 +52,7 @@ fn a_path_goes_back_to_a_moment_and_forward_again() {
     watched.cascade(&moment).expect_code(0);
     assert_eq!((watched.read("dir/page").as_str(), watched.read("dir/only three").as_str()), ("two\n", "x\n"));
     assert_eq!(watched.git(&["rev-parse", "HEAD^"]), tip);
+    assert!(watched.git(&["log", "-1", "--format=%b"]).starts_with("M dir/page (4 B)\n"));
     assert_eq!(watched.git(&["status", "--porcelain"]), "");
     watched.cascade(&["undo"]).expect_code(0);
     assert_eq!(watched.read("dir/page"), "three\n");
@@ -105,4 +106,62 @@ fn a_running_watcher_makes_no_save_of_what_was_brought_back_and_pushes_it() {
     watched.stop();
     assert_eq!(watched.git(&["rev-parse", "develop"]), tip);
     assert_eq!(watched.read("dir/page"), "one\n");
+}
+
+#[test]
+fn a_typo_in_the_configuration_takes_nothing_away_that_takes_it_back() {
+    let watched = history();
+    let good = watched.read("cascade-sync.yaml");
+    watched.write("cascade-sync.yaml", format!("{good}oops: [\n"));
+    watched.commit("a typo");
+    let tip = watched.git(&["rev-parse", "HEAD"]);
+    let views: [&[&str]; 5] =
+        [&["status"], &["history"], &["saves"], &["show", &tip], &["rewind", "--to", &tip, "--dry-run"]];
+    for words in views {
+        warned(&watched.cascade(words).expect_code(0));
+    }
+    for words in [&["promote", "staging"][..], &["approve"], &["config", "check"], &["start"]] {
+        watched.cascade(words).expect_code(2);
+    }
+    warned(&watched.cascade(&["undo"]).expect_code(0));
+    assert_eq!(watched.read("cascade-sync.yaml"), good);
+    assert_eq!(watched.cascade(&["status"]).expect_code(0).stderr, "");
+}
+
+/// A warning names what is wrong with the checkout's configuration, and which one is used.
+fn warned(output: &Output) {
+    let told =
+        output.stderr.contains("warning: cascade-sync.yaml") && output.stderr.contains("goes by the configuration of");
+    assert!(told, "{output:#?}");
+}
+
+#[test]
+fn on_a_branch_without_configuration_the_pipeline_is_shown_by_that_of_another() {
+    let watched = Watched::started();
+    watched.git(&["switch", "--quiet", "--orphan", "elsewhere"]);
+    watched.git(&["commit", "--quiet", "--allow-empty", "-m", "nothing is here"]);
+    watched.until("paused", || {
+        let status = watched.cascade(&["status", "--json"]);
+        status.code == 0 && status.json()["sandbox"]["state"] == "paused"
+    });
+    let status = watched.cascade(&["status"]).expect_code(0);
+    assert!(status.stdout.contains("paused") && status.stdout.contains("elsewhere"), "{status:#?}");
+    assert!(status.stderr.contains("cascade-sync.yaml does not exist"), "{status:#?}");
+    watched.cascade(&["promote", "staging"]).expect_code(2);
+}
+
+#[test]
+fn paths_that_never_were_are_misspelled_and_those_that_were_are_not() {
+    let watched = history();
+    for words in [&["saves", "nosuch"][..], &["rewind", "nosuch", "--to", "1 minute ago"]] {
+        let refused = watched.cascade(words).expect_code(2);
+        assert!(refused.stderr.contains("nosuch is not in the checkout, and no save ever had it"), "{refused:#?}");
+    }
+    watched.write("fresh", "x\n");
+    assert!(watched.cascade(&["saves", "fresh"]).expect_code(0).stderr.contains("it was never saved"));
+    std::fs::remove_file(watched.root().join("dir/page")).unwrap();
+    watched.commit("gone");
+    watched.cascade(&["saves", "dir/page"]).expect_code(0);
+    watched.cascade(&["rewind", "dir/page", "--to", "1 minute ago"]).expect_code(0);
+    assert_eq!(watched.read("dir/page"), "three\n");
 }

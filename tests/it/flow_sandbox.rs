@@ -129,6 +129,11 @@ struct Other<'a>(&'a Watched);
 impl<'a> Other<'a> {
     fn of(watched: &'a Watched) -> Self {
         watched.until_pushed();
+        Self::of_pushed(watched)
+    }
+
+    /// The same, whatever the sandbox has that is not there.
+    fn of_pushed(watched: &'a Watched) -> Self {
         watched.git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../other"]);
         Self(watched)
     }
@@ -203,6 +208,54 @@ fn what_others_pushed_comes_in_without_any_save() {
     watched.until("their commit", || watched.git(&["rev-parse", "develop"]) == theirs);
     // The index follows the branch.
     watched.until("a clean status", || watched.git(&["status", "--porcelain"]).is_empty());
+}
+
+/// A watcher that looks at the remote each second, and one of whose saves is pushed.
+fn pushed() -> Watched {
+    let watched = Watched::ready("200ms", "");
+    let config = watched.read("cascade-sync.yaml").replace("settle: 200ms", "settle: 200ms, pull_every: 1s");
+    watched.write("cascade-sync.yaml", config);
+    watched.start();
+    watched.write("dropped", "x\n");
+    watched.until_saved("develop", "dropped", "x");
+    watched.until_pushed();
+    watched
+}
+
+fn push_problem(watched: &Watched) -> String {
+    let status = watched.cascade(&["status", "--json"]).json();
+    status["sandbox"]["push_problem"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn what_the_user_took_back_stays_out_until_the_user_says_what_is_meant() {
+    let watched = pushed();
+    watched.git(&["reset", "--quiet", "--hard", "HEAD~1"]);
+    watched.until("a word on it", || push_problem(&watched).contains("still has 1 commit of before: "));
+    watched.write("since", "x\n");
+    watched.until_saved("develop", "since", "x");
+    let theirs = Other::of_pushed(&watched).push("theirs", "x\n");
+    watched.until("others on top", || push_problem(&watched).contains("and 1 commit of others on top"));
+    assert!(!watched.root().join("dropped").exists() && !watched.root().join("theirs").exists());
+    assert_eq!(watched.log().matches("not pushed").count(), 1, "{}", watched.log());
+    watched.git(&["merge", "--quiet", "--no-edit", "origin/develop"]);
+    watched.until_pushed();
+    watched.until("no problem", || push_problem(&watched).is_empty());
+    watched.git(&["merge-base", "--is-ancestor", &theirs, "develop"]);
+    assert_eq!(watched.at("develop", "since").as_deref(), Some("x"));
+}
+
+#[test]
+fn what_the_user_amended_is_not_merged_with_what_it_was_and_a_forced_push_settles_it() {
+    let watched = pushed();
+    watched.git(&["commit", "--quiet", "--no-verify", "--amend", "-m", "Said better"]);
+    watched.until("a word on it", || push_problem(&watched).contains("--force-with-lease origin develop"));
+    assert_eq!(watched.git(&["log", "-1", "--format=%s", "develop"]), "Said better");
+    watched.git(&["push", "--quiet", "--force-with-lease", "origin", "develop"]);
+    watched.until("no problem", || push_problem(&watched).is_empty());
+    assert_eq!(watched.git(&["log", "--merges", "--format=%s", "develop"]), "");
+    watched.write("since", "x\n");
+    watched.until_saved("origin/develop", "since", "x");
 }
 
 #[test]
@@ -393,6 +446,43 @@ fn what_the_user_staged_and_did_not_commit_is_kept_and_shown() {
     watched.git(&["reset", "--quiet", "page"]);
     watched.write("page", "newest\n");
     watched.until("nothing staged in status", || staged() == serde_json::json!([]));
+    watched.git(&["rm", "--quiet", "--cached", "page"]);
+    watched.until("a staged deletion in status", || staged() == serde_json::json!(["page"]));
+    watched.write("page", "newer again\n");
+    watched.until_saved("develop", "page", "newer again");
+    assert_eq!(watched.git(&["ls-files", "page"]), "");
+    watched.until("the staged deletion still", || staged() == serde_json::json!(["page"]));
+}
+
+#[test]
+fn a_watcher_whose_checkout_goes_ends_by_itself_and_says_so() {
+    for is_moved in [false, true] {
+        let watched = Watched::ready("200ms", "");
+        let started = watched.start();
+        let (process, log) = (started["process"].as_u64().unwrap(), started["log"].as_str().unwrap());
+        let elsewhere = watched.base().join("elsewhere");
+        match is_moved {
+            true => std::fs::rename(watched.root(), elsewhere).unwrap(),
+            false => std::fs::remove_dir_all(watched.root()).unwrap(),
+        }
+        let process = rustix::process::Pid::from_raw(i32::try_from(process).unwrap()).unwrap();
+        let begun = Instant::now();
+        while rustix::process::test_kill_process(process).is_ok() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "it watches what is not there");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        // What stops a watcher that is left needs a place.
+        std::fs::create_dir(watched.root()).unwrap();
+        let said = std::fs::read_to_string(log).unwrap();
+        assert!(said.contains("is no longer there"), "{said}");
+        if is_moved {
+            let place = watched.base().join("elsewhere");
+            let status =
+                watched.cascade(&["status", "--json", "--project", place.to_str().unwrap()]).expect_code(0).json();
+            let reason = status["sandbox"]["reason"].as_str().unwrap_or_default();
+            assert!(reason.contains("is no longer there: run `cascade start`"), "{status}");
+        }
+    }
 }
 
 #[test]

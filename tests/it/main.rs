@@ -25,6 +25,7 @@ mod flow_gates;
 mod flow_hotfix;
 mod flow_ledger;
 mod flow_linear;
+mod flow_machines;
 mod flow_message;
 mod flow_people;
 mod flow_promote;

@@ -1,16 +1,16 @@
 //! The questions about the ledger of promotions.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::machine::idle;
 use super::{Mode, of_error};
-use crate::base::id::PromotionId;
 use crate::base::units::count;
 use crate::base::{Diagnosis, Timestamp, Verdict};
 use crate::config::Config;
-use crate::git::{Git, Sign};
-use crate::promote::ledger::kept;
-use crate::promote::rebuild::{Missing, missing, records, restore};
+use crate::git::{Git, Published, Sign};
+use crate::promote::audit::chain_problems;
+use crate::promote::ledger::{kept, offer_again};
+use crate::promote::rebuild::{Missing, lacking, missing, records, restore};
 use crate::store::{Home, LockError, ProjectHome, Store};
 
 const LEDGER: &str = "ledger";
@@ -26,28 +26,63 @@ pub struct Places<'a> {
 /// Asks whether the ledger is where it should be and the database knows what it says. A database that is lost is made
 /// again, as far as the ledger goes.
 pub async fn all(git: &Git, config: &Config, places: Places<'_>, mode: Mode, now: Timestamp) -> Vec<Diagnosis> {
-    let mut all: Vec<Diagnosis> = config.ledger.push.then(|| place(places.project)).flatten().into_iter().collect();
-    all.push(match known(git, config, places, mode, now).await {
+    let mut all = Vec::new();
+    if config.ledger.push {
+        all.extend(place(git, config, places.project, mode, now).await);
+    }
+    all.push(match known(git, config, &places, mode, now).await {
         Ok(diagnosis) | Err(diagnosis) => diagnosis,
+    });
+    all.extend(match sound(git, config, &places).await {
+        Ok(problems) => problems,
+        Err(unanswered) => vec![unanswered],
     });
     all
 }
 
-fn place(project: &ProjectHome) -> Option<Diagnosis> {
-    let kept = kept(project)?;
+/// Asks why it is on this machine alone; a remote that refused it is offered it again.
+async fn place(git: &Git, config: &Config, project: &ProjectHome, mode: Mode, now: Timestamp) -> Option<Diagnosis> {
+    let mut kept = kept(project)?;
+    if mode == Mode::Repair {
+        match offer_again(git, config, project, now).await {
+            Ok(Published::Along) => {
+                return Some(Diagnosis::new(LEDGER, Verdict::Repaired, format!("{} has it again", config.remote)));
+            }
+            Ok(_) => kept = self::kept(project)?,
+            Err(problem) => tracing::debug!(%problem, "the ledger could not be offered again"),
+        }
+    }
     let advice = if kept.refused {
-        "let the host accept refs/cascade/*, or set `ledger: { push: false }`"
+        "let the host accept refs/cascade/*, then `cascade doctor` offers it again; or set `ledger: { push: false }`"
     } else {
         "look at `cascade verify`; the next promotion tries again"
     };
     Some(Diagnosis::problem(LEDGER, format!("it stays on this machine: {}", kept.reason), advice))
 }
 
+/// Asks whether the chain is whole, by itself and by what is remembered of it here.
+async fn sound(git: &Git, config: &Config, places: &Places<'_>) -> Result<Vec<Diagnosis>, Diagnosis> {
+    let known = match places.home.database().exists() {
+        true => {
+            let store = Store::open(places.home, places.project).await;
+            let tip = store.map_err(|problem| Diagnosis::of_error(LEDGER, &problem))?.ledger_tip().await;
+            tip.map_err(|problem| Diagnosis::of_error(LEDGER, &problem))?
+        }
+        false => None,
+    };
+    let config = config.clone();
+    let problems = git.run(move |repo| chain_problems(repo, &config, known)).await;
+    let problems = problems.map_err(|problem| of_error(LEDGER, &problem))?;
+    let advice = "`cascade verify` tells what that means for the releases; a clone that still has what is missing can \
+                  push it again";
+    Ok(problems.iter().map(|problem| Diagnosis::problem(LEDGER, problem.words(), advice)).collect())
+}
+
 /// Both answers are told alike; the way out of a question that cannot be asked is the shorter one.
 async fn known(
     git: &Git,
     config: &Config,
-    places: Places<'_>,
+    places: &Places<'_>,
     mode: Mode,
     now: Timestamp,
 ) -> Result<Diagnosis, Diagnosis> {
@@ -65,11 +100,13 @@ async fn known(
         true => Some(Store::open(places.home, places.project).await.map_err(store_problem)?),
         false => None,
     };
-    let ids: HashSet<PromotionId> = match &store {
-        Some(store) => store.promotion_ids().await.map_err(store_problem)?,
-        None => HashSet::new(),
+    let missing = match &store {
+        Some(store) => {
+            let lacking = lacking(store, &entries, &config.remote).await;
+            lacking.map_err(|problem| Diagnosis::of_error(LEDGER, &problem))?
+        }
+        None => missing(&entries, &HashMap::new(), &config.remote),
     };
-    let missing = missing(&entries, &ids, &config.remote);
     let diagnosis = match store.filter(|_| mode == Mode::Repair && !missing.is_empty()) {
         Some(store) => repaired(&store, places.project, &missing, now).await,
         None => told(&missing, entries.len()),

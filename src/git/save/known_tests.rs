@@ -128,7 +128,7 @@ fn a_mode_that_the_index_was_not_told_is_saved() {
 }
 
 #[test]
-fn entries_that_nobody_believes_are_read() {
+fn entries_that_git_shall_not_look_at_are_read_and_what_changed_is_told() {
     let tellings: [fn(&Checkout); 2] = [
         |at| drop(at.git(&["update-index", "--assume-unchanged", VICTIM])),
         |at| drop(at.git(&["update-index", "--skip-worktree", VICTIM])),
@@ -139,7 +139,8 @@ fn entries_that_nobody_believes_are_read() {
         at.write(VICTIM, "behind");
         let time = forge(&at);
         set_index_time(&at, time + SETTLED);
-        assert_eq!(saved(at.try_save(all_and(VICTIM)).unwrap()).changes.len(), 1);
+        let SaveAnswer::Nothing { set_aside, .. } = at.try_save(all_and(VICTIM)).unwrap() else { panic!() };
+        assert!(set_aside.len() == 1 && set_aside[0].path == VICTIM.as_bytes(), "{set_aside:?}");
     }
 }
 

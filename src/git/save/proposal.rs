@@ -9,7 +9,7 @@ use super::Change;
 use crate::git::error::{Error, Result};
 use crate::git::index::Op;
 use crate::git::pack::PackWriter;
-use crate::git::tree::{BaseTree, MODE_GITLINK, MODE_LINK, MODE_TREE};
+use crate::git::tree::{BaseTree, MODE_LINK, MODE_TREE};
 
 /// Most bytes of a proposal's patch.
 pub const PATCH_LIMIT_BYTES: usize = 128 << 10;
@@ -79,7 +79,7 @@ impl<'a, 'r> Proposal<'a, 'r> {
     }
 
     fn file(&mut self, section: &mut Vec<u8>, path: &[u8], room: usize) -> Result<()> {
-        let base = self.base.find(path)?.filter(|entry| !matches!(entry.mode, MODE_TREE | MODE_GITLINK));
+        let base = self.base.find(path)?.filter(|entry| entry.mode != MODE_TREE);
         let old = base.map(|entry| Side { mode: entry.mode, oid: entry.oid });
         let new = match self.ops.get(path) {
             Some((_, Op::Put(content))) => Some(Side { mode: content.mode, oid: content.oid }),

@@ -7,7 +7,7 @@ use git2::{Delta, ObjectType, Odb, Oid};
 
 use super::Change;
 use super::commit::Draft;
-use super::transfer::{Transfer, Transferred, clash_reason};
+use super::transfer::{Transfer, Transferred, clash_reason, is_taken_out};
 use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
@@ -174,8 +174,13 @@ impl Repo {
                 let (base, ours) = (BaseTree::new(&odb, base), BaseTree::new(&odb, ours));
                 let pack = self.pack_writer();
                 let mut merge = PathMerge { odb: &odb, base, ours, own: &own, pack };
-                let merged =
-                    other.iter().try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))?;
+                // What goes makes room for what comes.
+                let (gone, put): (Vec<_>, Vec<_>) = other.iter().partition(|(_, edit)| edit.is_none());
+                let paths = gone.into_iter().chain(put);
+                let mut merged = paths
+                    .into_iter()
+                    .try_fold(Merged::default(), |merged, (path, edit)| merge.path(merged, path, *edit))?;
+                merged.lost.sort();
                 merge.pack.finish()?;
                 Ok(merged)
             }
@@ -211,7 +216,7 @@ impl PathMerge<'_> {
                 }
                 None => merged.lost.push(path.to_vec()),
             },
-            None if theirs.is_some() && self.is_in_the_way(path)? => merged.lost.push(path.to_vec()),
+            None if theirs.is_some() && self.is_in_the_way(path, &merged.edits)? => merged.lost.push(path.to_vec()),
             None => {
                 merged.edits.insert(path.to_vec(), theirs);
             }
@@ -219,19 +224,16 @@ impl PathMerge<'_> {
         Ok(merged)
     }
 
-    /// Answers whether the sandbox has a directory at `path`, or a file where a directory of it would have to be.
-    fn is_in_the_way(&mut self, path: &[u8]) -> Result<bool> {
+    /// Answers whether the sandbox keeps a directory at `path`, or a file where a directory of it would have to be, when
+    /// `edits` are made.
+    fn is_in_the_way(&mut self, path: &[u8], edits: &BTreeMap<Vec<u8>, Edit>) -> Result<bool> {
         if self.ours.find(path)?.is_some_and(|entry| entry.mode == MODE_TREE) {
-            return Ok(true);
+            return Ok(!is_taken_out(&mut self.ours, edits, path)?);
         }
-        let mut dir = split(path).0;
-        while !dir.is_empty() {
-            if self.ours.find(dir)?.is_some_and(|entry| entry.mode != MODE_TREE) {
-                return Ok(true);
-            }
-            dir = split(dir).0;
+        match self.ours.file_above(split(path).0)? {
+            Some(above) => Ok(!is_taken_out(&mut self.ours, edits, above)?),
+            None => Ok(false),
         }
-        Ok(false)
     }
 
     /// Merges two versions of a file; answers the content and whether all that others changed is in it. None where there

@@ -172,6 +172,22 @@ fn a_directory_of_the_sandbox_is_not_replaced_by_a_file_of_others() {
 }
 
 #[test]
+fn a_clash_elsewhere_does_not_keep_a_file_from_taking_the_place_of_a_directory() {
+    let pair = Pair::new();
+    pair.ours("one", "mine");
+    std::fs::remove_dir_all(pair.other.path("dir")).unwrap();
+    pair.theirs("dir", "now a file");
+    std::fs::remove_file(pair.other.path("two")).unwrap();
+    pair.theirs("two/inside", "now a directory");
+    pair.theirs("one", "theirs");
+    let pulled = pair.pulled();
+    assert_eq!(names(&pulled.lost), ["one"]);
+    assert_eq!(pair.read("one").as_deref(), Some("mine"));
+    assert_eq!(pair.read("dir").as_deref(), Some("now a file"));
+    assert_eq!(pair.read("two/inside").as_deref(), Some("now a directory"));
+}
+
+#[test]
 fn files_directories_modes_and_links_change_as_others_changed_them() {
     let pair = Pair::new();
     let other = |path: &str| pair.other.path(path);
@@ -319,6 +335,44 @@ fn histories_without_a_common_commit_are_not_mixed() {
 }
 
 #[test]
+fn what_the_user_took_out_of_the_branch_is_told_from_the_work_of_others() {
+    let taken_back = |pair: &Pair, theirs| {
+        pair.at.repo.taken_back("develop", theirs).unwrap().map(|taken| (taken.commits, taken.on_top))
+    };
+    for way in [&["reset", "--hard", "HEAD~2"][..], &["commit", "--amend", "-m", "amended"]] {
+        let pair = Pair::new();
+        pair.ours("one", "mine");
+        pair.ours("two", "mine");
+        pair.other.git(&["pull", "-q"]);
+        pair.theirs("other/e", "theirs");
+        let theirs = pair.push();
+        assert_eq!(taken_back(&pair, theirs), None);
+        pair.at.git(way);
+        let commits = if way[0] == "reset" { 2 } else { 1 };
+        assert_eq!(taken_back(&pair, theirs), Some((commits, 1)), "{way:?}");
+        pair.ours("dir/a", "saved since");
+        assert_eq!(taken_back(&pair, theirs), Some((commits, 1)), "{way:?}");
+        pair.at.git(&["merge", "-q", "-m", "merged", &theirs.to_string()]);
+        assert_eq!(taken_back(&pair, theirs), None);
+        pair.theirs("other/f", "theirs");
+        let theirs = pair.push();
+        assert_eq!(taken_back(&pair, theirs), None);
+    }
+}
+
+#[test]
+fn what_was_taken_back_in_several_steps_is_all_the_users() {
+    let pair = Pair::new();
+    pair.ours("one", "mine");
+    pair.ours("two", "mine");
+    let theirs: ObjectId = pair.at.git(&["rev-parse", "HEAD"]).trim().parse().unwrap();
+    pair.at.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    pair.at.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    let taken = pair.at.repo.taken_back("develop", theirs).unwrap().unwrap();
+    assert_eq!((taken.commits, taken.on_top), (2, 0));
+}
+
+#[test]
 fn after_random_edits_of_both_sides_nothing_of_the_sandbox_is_missing() {
     let mut dice = Dice(7);
     for _ in 0..12 {
@@ -341,4 +395,63 @@ fn after_random_edits_of_both_sides_nothing_of_the_sandbox_is_missing() {
             }
         }
     }
+}
+
+/// Replaces a file by a directory, a directory by a file, or writes or deletes one file.
+fn swap(at: &Checkout, who: &str, dice: &mut Dice) {
+    let (place, name) = (format!("p{}", dice.roll(4)), ["", "/a", "/b", "/a/x"][dice.roll(4)]);
+    let path = format!("{place}{name}");
+    let ends = path.match_indices('/').map(|(end, _)| end).chain([path.len()]);
+    for above in ends.map(|end| at.path(&path[..end])) {
+        match std::fs::symlink_metadata(&above) {
+            Ok(found) if found.is_dir() && above == at.path(&path) => std::fs::remove_dir_all(above).unwrap(),
+            Ok(found) if !found.is_dir() => std::fs::remove_file(above).unwrap(),
+            _ => {}
+        }
+    }
+    if dice.roll(4) > 0 {
+        at.write(&path, format!("{who} {}", dice.roll(1_000)));
+    }
+}
+
+fn listed(at: &Checkout, commit: &str) -> BTreeMap<String, String> {
+    let lines = at.git(&["ls-tree", "-r", "-z", commit]);
+    let lines = lines.split('\0').filter_map(|line| line.split_once('\t'));
+    lines.map(|(entry, path)| (path.to_owned(), entry.to_owned())).collect()
+}
+
+#[test]
+fn beside_a_clash_each_path_that_one_side_changed_is_as_that_side_has_it() {
+    let mut dice = Dice(11);
+    let mut swapped = 0;
+    for _ in 0..25 {
+        let pair = Pair::new();
+        (0..6).for_each(|_| swap(&pair.at, "base", &mut dice));
+        let _ = pair.at.try_save(Hints::Everything).unwrap();
+        pair.other.git(&["pull", "-q"]);
+        (0..3).for_each(|_| swap(&pair.at, "ours", &mut dice));
+        pair.at.write("one", "mine");
+        let _ = pair.at.try_save(Hints::Everything).unwrap();
+        (0..3).for_each(|_| swap(&pair.other, "theirs", &mut dice));
+        pair.theirs("one", "theirs");
+        let pulled = pair.pulled();
+        let lost = names(&pulled.lost);
+        let base = listed(&pair.at, pair.at.git(&["merge-base", "HEAD^1", "HEAD^2"]).trim());
+        let [ours, theirs, now] = ["HEAD^1", "HEAD^2", "HEAD"].map(|commit| listed(&pair.at, commit));
+        let is_beside = |path: &str, other: &str| {
+            path != other && (path.starts_with(&format!("{other}/")) || other.starts_with(&format!("{path}/")))
+        };
+        for path in base.keys().chain(ours.keys()).chain(theirs.keys()) {
+            let (was, mine, other) = (base.get(path), ours.get(path), theirs.get(path));
+            if other == was {
+                assert_eq!(now.get(path), mine, "{path}: only the sandbox may have changed it");
+            } else if mine == was && !lost.contains(path) {
+                assert_eq!(now.get(path), other, "{path}: only others changed it");
+                swapped += usize::from(other.is_some() && ours.keys().any(|mine| is_beside(path, mine)));
+            } else if mine == was {
+                assert!(ours.keys().any(|mine| is_beside(path, mine) && now.contains_key(mine)), "{path}: {lost:?}");
+            }
+        }
+    }
+    assert!(swapped > 0, "no file took the place of a directory");
 }

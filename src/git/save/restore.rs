@@ -11,7 +11,7 @@ use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
 use crate::git::error::{Error, Result};
 use crate::git::repo::Repo;
-use crate::git::tree::Edit;
+use crate::git::tree::{Edit, MODE_GITLINK};
 
 /// A wish to bring something back.
 pub struct RestoreRequest<'a> {
@@ -74,7 +74,7 @@ pub enum RestoreAnswer {
 }
 
 impl Repo {
-    /// Answers what a [`Repo::restore`] would change, sorted by path; sizes are not known.
+    /// Answers what a [`Repo::restore`] would change, sorted by path; sizes are those of what is committed.
     ///
     /// # Errors
     /// A commit is missing.
@@ -85,13 +85,16 @@ impl Repo {
 
     fn changes_by(&self, ours: Oid, edits: &BTreeMap<Vec<u8>, Edit>) -> Result<Vec<Change>> {
         let tip = self.inner.find_commit(ours).map_err(Error::library("read a commit"))?;
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
         let change = |(path, edit): (&Vec<u8>, &Edit)| {
             let kind = match (self.entry_at(&tip, path)?, edit) {
                 (_, None) => ChangeKind::Deleted,
                 (Some(_), Some(_)) => ChangeKind::Modified,
                 (None, Some(_)) => ChangeKind::Added,
             };
-            Ok(Change { path: path.clone(), kind, bytes: 0 })
+            let blob = edit.filter(|(mode, _)| *mode != MODE_GITLINK).map(|(_, oid)| odb.read_header(oid));
+            let size = blob.transpose().map_err(Error::library("look at a blob"))?.map_or(0, |(size, _)| size);
+            Ok(Change { path: path.clone(), kind, bytes: size as u64 })
         };
         edits.iter().map(change).collect()
     }

@@ -1,7 +1,9 @@
 //! Finding out what really changed at the hinted paths.
 
 mod respelled;
+mod submodule;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,6 +18,7 @@ use rustix::fs::FileType;
 use self::respelled::Respelled;
 use super::attributes::{Attributes, Conversion};
 use super::known::Known;
+use super::sparse::KeptLocal;
 use super::spelling::Spellings;
 use super::{Change, ChangeKind, SaveRequest};
 use crate::beneath::{self, Beneath, FileStat, Place};
@@ -47,6 +50,8 @@ pub(super) struct Scan<'a> {
     known: Known,
     spellings: Spellings,
     respelled: Vec<Respelled>,
+    /// Asked once something has changed.
+    kept_local: OnceCell<KeptLocal>,
     started_s: i64,
 }
 
@@ -122,6 +127,7 @@ impl<'a> Scan<'a> {
             known: Known::new(repo.git_dir()),
             spellings: Spellings::default(),
             respelled: Vec::new(),
+            kept_local: OnceCell::new(),
             started_s: request.now_seconds,
         })
     }
@@ -154,8 +160,8 @@ impl<'a> Scan<'a> {
             return Ok(());
         }
         let tracked = self.base.find(path)?;
-        if tracked.as_ref().is_some_and(|entry| entry.mode == MODE_GITLINK) {
-            return Ok(());
+        if let Some(submodule) = tracked.as_ref().filter(|entry| entry.mode == MODE_GITLINK) {
+            return self.submodule(path, submodule);
         }
         let (parent, name) = tree::split(path);
         if tracked.is_none()
@@ -381,8 +387,20 @@ impl<'a> Scan<'a> {
         Ok(Some(oid))
     }
 
-    /// Lets the one who wishes to save look at new content.
+    /// Answers of which paths the user wants to keep edits to themselves.
+    pub fn kept_local(&self) -> Result<&KeptLocal> {
+        if self.kept_local.get().is_none() {
+            // It cannot have been set since.
+            let _ = self.kept_local.set(self.repo.kept_local()?);
+        }
+        Ok(self.kept_local.get_or_init(KeptLocal::default))
+    }
+
+    /// Lets the one who wishes to save look at new content, unless the user keeps it to themselves.
     fn inspect(&self, candidate: &Candidate<'_>, bytes: &[u8]) -> std::result::Result<(), Failure> {
+        if let Some(reason) = self.kept_local()?.reason(candidate.path) {
+            return Err(Failure::Refused(reason.to_owned()));
+        }
         // What cannot be read counts as nothing, so that all of the new content is looked at.
         let committed = || self.tracked_bytes(candidate).ok().flatten();
         (self.request.inspect)(candidate.path, bytes, &committed).map_or(Ok(()), |reason| Err(Failure::Refused(reason)))
@@ -391,6 +409,9 @@ impl<'a> Scan<'a> {
     fn store_large(&mut self, candidate: &Candidate<'_>, mode: u32, mut file: &File, size: u64) -> Stored {
         let Some(oid) = pack::hash_large(size, &mut file)? else { return Ok(None) };
         if is_news(candidate, mode, oid) {
+            if let Some(reason) = self.kept_local()?.reason(candidate.path) {
+                return Err(Failure::Refused(reason.to_owned()));
+            }
             file.seek(SeekFrom::Start(0))?;
             return Ok(self.pack.add_large(size, &mut file, oid)?.then_some(oid));
         }
@@ -473,6 +494,10 @@ impl<'a> Scan<'a> {
             Some(_) => ChangeKind::Modified,
             None => ChangeKind::Added,
         };
+        if let Some(reason) = self.kept_local()?.reason(path) {
+            self.set_aside(path, reason);
+            return Ok(());
+        }
         let recent = stat.ctime.0.max(stat.mtime.0) + 1 >= self.started_s;
         let change = Change { path: path.to_vec(), kind, bytes: stat.size };
         let before = candidate.tracked.as_ref().filter(|entry| entry.mode != MODE_TREE).map(|entry| entry.oid);
@@ -488,7 +513,13 @@ impl<'a> Scan<'a> {
         self.found.changes.insert(path, (change, Op::Drop { before }));
     }
 
-    fn set_aside(&mut self, path: &[u8], reason: &str) {
+    /// Answers whether something is saved below `path`, where that is no directory in the commit.
+    pub fn is_displaced(&self, path: &[u8]) -> bool {
+        let below = [path, b"/"].concat();
+        self.found.changes.range(below.clone()..).next().is_some_and(|(path, _)| path.starts_with(&below))
+    }
+
+    pub fn set_aside(&mut self, path: &[u8], reason: &str) {
         self.found.set_aside.insert(path.to_vec(), reason.to_owned());
     }
 

@@ -1,4 +1,5 @@
-//! Sparse checkouts: what is left out of the working tree on purpose, and is not deleted.
+//! Sparse checkouts: what is left out of the working tree on purpose, and is not deleted. And what git shall not look at,
+//! so that an edit stays where it is.
 //!
 //! Of a path in the index its own bit says so, whatever the patterns are by now. Only of a path that is new to the index
 //! are the patterns asked, through git, which knows both kinds of them.
@@ -13,10 +14,17 @@ use crate::git::index::Index;
 use crate::git::program::Program;
 use crate::git::repo::Repo;
 
-/// What an index says is left out on purpose.
+/// Why an edit is not saved that `git update-index` was told to skip.
+const SKIPPED: &str = "git skips it: `git update-index --no-skip-worktree` lets it be saved";
+/// The same where it was told to assume that there is none.
+const ASSUMED: &str = "git assumes it unchanged: `git update-index --no-assume-unchanged` lets it be saved";
+
+/// What an index says is left out on purpose, or not to be looked at.
 #[derive(Default)]
 pub(super) struct Skipped {
     pub paths: HashSet<Vec<u8>>,
+    /// What shall count as unchanged, whatever is there.
+    pub assumed: HashSet<Vec<u8>>,
     /// The index that was asked; none where there was none.
     pub index: Option<FileStat>,
 }
@@ -27,6 +35,26 @@ pub(super) struct Absence {
     pub paths: Vec<Vec<u8>>,
     /// The index that was asked.
     pub index: Option<FileStat>,
+}
+
+/// What stays as it is in the commit because the index says that its edits are nobody else's business.
+#[derive(Default)]
+pub(super) struct KeptLocal {
+    skipped: HashSet<Vec<u8>>,
+    assumed: HashSet<Vec<u8>>,
+}
+
+impl KeptLocal {
+    /// Answers why an edit at `path` is not saved; nothing where it is.
+    pub fn reason(&self, path: &[u8]) -> Option<&'static str> {
+        let is_assumed = self.assumed.contains(path).then_some(ASSUMED);
+        is_assumed.or_else(|| self.skipped.contains(path).then_some(SKIPPED))
+    }
+
+    /// Lists the paths.
+    pub fn paths(&self) -> impl Iterator<Item = &Vec<u8>> {
+        self.skipped.iter().chain(&self.assumed)
+    }
 }
 
 impl Absence {
@@ -69,16 +97,34 @@ impl Repo {
         let Some(old) = self.present_index()? else { return Ok(Skipped::default()) };
         let index = Some(old.stat);
         if let Some(parsed) = Index::parse(&old.bytes) {
-            let paths = parsed.skip_worktree();
-            if !paths.is_empty() {
+            let (paths, assumed) = (parsed.skip_worktree(), parsed.assumed());
+            if !paths.is_empty() || !assumed.is_empty() {
                 old.prove(self.proved_index.get())?;
             }
-            return Ok(Skipped { paths, index });
+            return Ok(Skipped { paths, assumed, index });
         }
         old.prove(self.proved_index.get())?;
-        let listed = Program::durable(self.root(), ["ls-files", "-t", "-z"]).keep_all().succeed()?;
-        let paths = listed.split(|byte| *byte == 0).filter_map(|line| line.strip_prefix(b"S "));
-        Ok(Skipped { paths: paths.map(<[u8]>::to_vec).collect(), index })
+        let listed = Program::durable(self.root(), ["ls-files", "-v", "-z"]).keep_all().succeed()?;
+        let mut skipped = Skipped { index, ..Skipped::default() };
+        for (tag, path) in listed.split(|byte| *byte == 0).filter_map(|line| Some((*line.first()?, line.get(2..)?))) {
+            if tag.eq_ignore_ascii_case(&b'S') {
+                skipped.paths.insert(path.to_vec());
+            }
+            // Small letters are how git shows the other mark.
+            if tag.is_ascii_lowercase() {
+                skipped.assumed.insert(path.to_vec());
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// Answers of which paths the user wants to keep edits to themselves.
+    ///
+    /// In a sparse checkout a file that is there is one like any other, as for git, whatever its bit says.
+    pub(super) fn kept_local(&self) -> Result<KeptLocal> {
+        let Skipped { paths, assumed, .. } = self.skip_worktree()?;
+        let skipped = if paths.is_empty() || self.is_sparse()? { HashSet::new() } else { paths };
+        Ok(KeptLocal { skipped, assumed })
     }
 
     /// Answers which of `paths` the patterns leave out; without patterns none, as git has it.

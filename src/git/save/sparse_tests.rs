@@ -234,3 +234,47 @@ fn random_edits_of_others_come_in_as_git_brings_them() {
         }
     }
 }
+
+/// The ways to make an index that git alone can change, and the common one.
+const FORMS: [&[&str]; 2] = [&["update-index", "--index-version", "2"], &["update-index", "--split-index"]];
+
+#[test]
+fn an_edit_that_git_shall_not_look_at_is_set_aside_and_keeps_its_mark() {
+    for (mark, tag) in [("--skip-worktree", "S"), ("--assume-unchanged", "h")] {
+        for form in FORMS {
+            let at = Checkout::new();
+            at.git(form);
+            at.git(&["update-index", mark, "dir/b"]);
+            at.write("dir/b", "hush: nobody else's business");
+            at.write("one", "saved");
+            let saved = at.save(&["dir/b", "one"]);
+            assert_eq!(kinds(&saved), [("one".to_owned(), ChangeKind::Modified)], "{mark}");
+            let [aside] = &saved.set_aside[..] else { panic!("{:?}", saved.set_aside) };
+            let way_back = mark.replacen("--", "--no-", 1);
+            assert!(aside.path == b"dir/b" && aside.reason.contains(&way_back), "{aside:?}");
+            for look in [Hints::Everything, hints(&["dir"])] {
+                let SaveAnswer::Nothing { set_aside, .. } = at.try_save(look).unwrap() else { panic!() };
+                assert_eq!(set_aside, saved.set_aside);
+            }
+            assert_eq!(at.git(&["ls-files", "-v", "dir/b"]), format!("{tag} dir/b\n"));
+            assert_eq!(at.blob("dir/b"), "dir/b");
+            at.git(&["update-index", &way_back, "dir/b"]);
+            at.write("dir/b", "everybody's business");
+            assert_eq!(kinds(&at.save(&["dir/b"])), [("dir/b".to_owned(), ChangeKind::Modified)]);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_git_assumes_unchanged_is_not_deleted_unless_a_directory_takes_its_place() {
+    let at = Checkout::new();
+    at.git(&["update-index", "--assume-unchanged", "one", "two"]);
+    fs::remove_file(at.path("one")).unwrap();
+    let SaveAnswer::Nothing { set_aside, .. } = at.try_save(hints(&["one"])).unwrap() else { panic!() };
+    assert_eq!(set_aside.len(), 1);
+    fs::remove_file(at.path("two")).unwrap();
+    at.write("two/inside", "x");
+    let saved = at.save(&["two"]);
+    let expected = [("two", ChangeKind::Deleted), ("two/inside", ChangeKind::Added)];
+    assert_eq!(kinds(&saved), expected.map(|(path, kind)| (path.to_owned(), kind)));
+}

@@ -428,7 +428,7 @@ fn commit_is_signed_when_git_is_told_to() {
 }
 
 #[test]
-fn submodules_stay_as_they_are() {
+fn of_a_submodule_the_commit_is_saved_and_what_is_in_it_stays() {
     let at = Checkout::new();
     let commit = at.git(&["rev-parse", "HEAD"]);
     at.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{},sub", commit.trim())]);
@@ -437,7 +437,24 @@ fn submodules_stay_as_they_are() {
     at.write("one", "new");
     assert_eq!(kinds(&at.save(&["sub", "sub/file", "one"])), [("one".to_owned(), ChangeKind::Modified)]);
     fs::remove_dir_all(at.path("sub")).unwrap();
-    assert!(matches!(at.try_save(hints(&["sub", "sub/file"])).unwrap(), SaveAnswer::Nothing { .. }));
+    for look in [hints(&["sub", "sub/file"]), Hints::Everything] {
+        let SaveAnswer::Nothing { set_aside, .. } = at.try_save(look).unwrap() else { panic!() };
+        assert!(set_aside.len() == 1 && set_aside[0].reason.contains("is not there"), "{set_aside:?}");
+    }
+    let inner = Checkout::new();
+    run(at.dir.path(), &["clone", "-q", inner.dir.path().to_str().unwrap(), "sub"]);
+    assert!(matches!(at.try_save(hints(&["sub"])).unwrap(), SaveAnswer::Saved(_)));
+    for look in [hints(&["sub/file"]), Hints::Everything] {
+        let move_it =
+            ["-c", "user.name=T", "-c", "user.email=t@localhost", "commit", "-q", "--allow-empty", "-m", "moved"];
+        run(&at.path("sub"), &move_it);
+        let head = run(&at.path("sub"), &["rev-parse", "HEAD"]);
+        assert_eq!(kinds(&saved(at.try_save(look).unwrap())), [("sub".to_owned(), ChangeKind::Modified)]);
+        assert_eq!(at.git(&["ls-tree", "HEAD", "sub"]), format!("160000 commit {}\tsub\n", head.trim()));
+        assert_eq!(at.git(&["status", "--porcelain"]), "");
+    }
+    at.write("sub/file", "x");
+    assert!(matches!(at.try_save(hints(&["sub/file"])).unwrap(), SaveAnswer::Nothing { .. }));
 }
 
 #[test]

@@ -235,7 +235,7 @@ fn clash(
 }
 
 /// Answers whether nothing is left at `path` and below it.
-fn is_taken_out(base: &mut BaseTree<'_>, edits: &BTreeMap<Vec<u8>, Edit>, path: &[u8]) -> Result<bool> {
+pub(super) fn is_taken_out(base: &mut BaseTree<'_>, edits: &BTreeMap<Vec<u8>, Edit>, path: &[u8]) -> Result<bool> {
     let is_out = |path: &[u8]| edits.get(path).is_some_and(Option::is_none);
     let is_dir = base.find(path)?.is_some_and(|entry| entry.mode == MODE_TREE);
     Ok(if is_dir { base.files_below(path)?.iter().all(|file| is_out(file)) } else { is_out(path) })

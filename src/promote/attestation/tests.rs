@@ -65,6 +65,7 @@ pub fn statement(moment: Moment, promotion: &Promotion) -> Statement {
         checks: &[(check, Some(Digest::of(b"make build")))],
         approvals: &[approval],
         waivers: &[],
+        from: Some("staging"),
         live_upstream_since: None,
         utc_offset_seconds: None,
     };
@@ -137,6 +138,7 @@ fn the_extension_has_all_that_was_looked_at() {
           "environment": "production",
           "branch": "main",
           "source": "0101010101010101010101010101010101010101",
+          "from": "staging",
           "previous": "0202020202020202020202020202020202020202",
           "candidate": "0303030303030303030303030303030303030303",
           "tree": "0404040404040404040404040404040404040404",

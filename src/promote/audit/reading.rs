@@ -53,6 +53,60 @@ pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
     Ok(report)
 }
 
+/// Lists what is wrong with the chain as such: by its entries, by what the remote has and had, and by the entry `known` up
+/// to which the database took it over. No release is looked at, and nothing is brought in.
+///
+/// # Errors
+/// The repository cannot be read.
+pub fn chain_problems(repo: &Repo, config: &Config, known: Option<ObjectId>) -> git::Result<Vec<Problem>> {
+    let remote = remote_of(repo, config);
+    let theirs = repo.remote_ledger(remote)?;
+    let mut problems = match repo.ledger_tip()? {
+        // Where nobody promoted yet there is none, and nothing is wrong.
+        None => Vec::new(),
+        Some(_) => Ledger::read(repo, config)?.problems,
+    };
+    // Whatever was fetched or pushed is in the chain as it is; what was taken over before may be there anew, on top of that.
+    let tip = repo.ledger_tip()?;
+    let is_there =
+        |entry| -> git::Result<bool> { Ok(tip.map(|tip| repo.is_ancestor(entry, tip)).transpose()?.unwrap_or(false)) };
+    if let Some(entry) = theirs
+        && !is_there(entry)?
+    {
+        problems.push(Problem::Lacking(entry));
+    } else if let Some(entry) = known
+        && !has_entry(repo, entry)?
+    {
+        problems.push(Problem::Lacking(entry));
+    }
+    // A remote that does not answer is told elsewhere.
+    let Some((before, Ok((_, now)))) = theirs.map(|before| (before, repo.remote_tips(remote, &config.sandbox.branch)))
+    else {
+        return Ok(problems);
+    };
+    problems.extend(match now {
+        None => Some(Problem::RemovedThere(before)),
+        // What is not here yet cannot be compared: it is when it is brought in.
+        Some(now) if repo.has_commit(now) && !repo.is_ancestor(before, now)? => {
+            Some(Problem::Rewritten { before, now })
+        }
+        Some(_) => None,
+    });
+    Ok(problems)
+}
+
+/// Answers whether the chain has an entry, or one that says the very same on top of other machines' entries.
+fn has_entry(repo: &Repo, entry: ObjectId) -> git::Result<bool> {
+    let Some(tip) = repo.ledger_tip()? else { return Ok(false) };
+    let statement = if repo.has_commit(entry) { repo.statement_of(entry)? } else { None };
+    let mut found = false;
+    repo.walk_ledger(&[tip], &mut |at| {
+        found = at.id == entry || (statement.is_some() && repo.statement_of(at.id)? == statement);
+        Ok(if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    })?;
+    Ok(found)
+}
+
 /// Answers the remote to ask: the one of the configuration, else the one that git gives to a clone.
 fn remote_of<'a>(repo: &Repo, config: &'a Config) -> &'a str {
     if repo.has_remote(&config.remote) { &config.remote } else { CLONES_REMOTE }
@@ -72,8 +126,8 @@ fn ask_remote(repo: &Repo, config: &Config) -> git::Result<Option<Problem>> {
 }
 
 fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
-    let mut ledger = Ledger::read(repo)?;
-    ledger.check_signatures(repo, wish)?;
+    let mut ledger = Ledger::read(repo, config)?;
+    ledger.check_signatures(repo, config, wish)?;
     let mut policies = Policies::default();
     let is_wanted = |name: &str| wish.environment.as_deref().is_none_or(|wanted| wanted == name);
     let mut environments = Vec::new();
@@ -81,7 +135,8 @@ fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
         let branch = Branch::read(repo, config, &ledger, name, spec)?;
         environments.push(branch.report(repo, &ledger, &mut policies, wish)?);
     }
-    let unknown = ledger.entries.iter().map(|(_, statement)| &statement.record().environment);
+    let records = ledger.entries.iter().map(|(_, statement)| statement.record());
+    let unknown = records.filter(|record| !ledger.branches.contains(&record.branch)).map(|record| &record.environment);
     let unknown: BTreeSet<&String> = unknown.filter(|name| !config.environments.contains_key(*name)).collect();
     let notes = unknown.into_iter().map(|name| {
         format!("the ledger knows an environment `{}` that the configuration does not have", shown(name.as_bytes()))
@@ -99,15 +154,18 @@ fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
 /// The whole ledger, the oldest entry first.
 struct Ledger {
     entries: Vec<(LedgerEntry, Statement)>,
+    /// The branches of environments.
+    branches: HashSet<String>,
     signatures: BTreeMap<ObjectId, Signature>,
     problems: Vec<Problem>,
 }
 
 impl Ledger {
-    fn read(repo: &Repo) -> git::Result<Self> {
+    fn read(repo: &Repo, config: &Config) -> git::Result<Self> {
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        let branches = config.environments.values().map(|spec| spec.branch.clone()).collect();
         let Some(tip) = repo.ledger_tip()? else {
-            return Ok(Self { entries, signatures: BTreeMap::new(), problems: vec![Problem::NoLedger] });
+            return Ok(Self { entries, branches, signatures: BTreeMap::new(), problems: vec![Problem::NoLedger] });
         };
         repo.walk_ledger(&[tip], &mut |entry| {
             if entry.parents.len() > 1 {
@@ -122,23 +180,40 @@ impl Ledger {
         })?;
         entries.reverse();
         problems.extend(disorder(&entries));
-        Ok(Self { entries, signatures: BTreeMap::new(), problems })
+        Ok(Self { entries, branches, signatures: BTreeMap::new(), problems })
     }
 
     /// Lets git check those signatures that bear on the environments that are asked about.
-    fn check_signatures(&mut self, repo: &Repo, wish: &Wish) -> git::Result<()> {
-        let bears = |record: &Record| {
-            record.moment != Moment::Settled && wish.environment.as_ref().is_none_or(|name| *name == record.environment)
+    fn check_signatures(&mut self, repo: &Repo, config: &Config, wish: &Wish) -> git::Result<()> {
+        let wanted = |record: &Record| {
+            let about = |name: &String| config.environment(name).is_some_and(|spec| self.is_about(record, name, spec));
+            wish.environment.as_ref().is_none_or(about)
         };
+        let bears = |record: &Record| record.moment != Moment::Settled && wanted(record);
         let signed = self.entries.iter().filter(|(entry, statement)| entry.is_signed && bears(statement.record()));
         let signed: Vec<ObjectId> = signed.map(|(entry, _)| entry.id).collect();
         self.signatures = repo.signatures(&signed)?;
         Ok(())
     }
 
-    fn of(&self, environment: &str) -> impl DoubleEndedIterator<Item = (&LedgerEntry, &Statement, &Record)> {
+    /// Answers what is said of an environment: of its branch, whatever it was called then, or of a branch that it had.
+    fn of(&self, name: &str, spec: &Environment) -> impl Iterator<Item = (&LedgerEntry, &Statement, &Record)> {
         let all = self.entries.iter().map(|(entry, statement)| (entry, statement, statement.record()));
-        all.filter(move |(_, _, record)| record.environment == environment)
+        all.filter(move |(_, _, record)| self.is_about(record, name, spec))
+    }
+
+    fn is_about(&self, record: &Record, name: &str, spec: &Environment) -> bool {
+        record.branch == spec.branch || (record.environment == name && !self.branches.contains(&record.branch))
+    }
+
+    /// Answers whether a commit was put on a branch by a promotion or a rollback.
+    fn has_put(&self, commit: ObjectId, branch: &str) -> bool {
+        let records = self.entries.iter().map(|(_, statement)| statement.record());
+        let mut moves = records.filter(|record| record.moment != Moment::Settled && record.branch == branch);
+        moves.any(|record| {
+            let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
+            record.candidate == Some(commit) || back == Some(commit)
+        })
     }
 
     fn attested<'a>(&'a self, entry: &LedgerEntry, statement: &'a Statement) -> Attested<'a> {
@@ -174,6 +249,7 @@ fn disorder(entries: &[(LedgerEntry, Statement)]) -> Vec<Problem> {
 struct Branch<'a> {
     name: &'a str,
     spec: &'a Environment,
+    remote: String,
     tips: Vec<ObjectId>,
     commits: Vec<LinedCommit>,
     /// Since when the ledger knows it.
@@ -188,8 +264,9 @@ impl<'a> Branch<'a> {
         name: &'a str,
         spec: &'a Environment,
     ) -> git::Result<Self> {
-        let tips = tips(repo, remote_of(repo, config), &spec.branch)?;
-        let first = ledger.of(name).find(|(_, _, record)| record.moment != Moment::Settled);
+        let remote = remote_of(repo, config);
+        let tips = tips(repo, remote, &spec.branch)?;
+        let first = ledger.of(name, spec).find(|(_, _, record)| record.moment != Moment::Settled);
         let first = first.map(|(_, statement, _)| statement);
         let commits = match first.map(Statement::record) {
             Some(record) => {
@@ -202,7 +279,7 @@ impl<'a> Branch<'a> {
                 all
             }
         };
-        Ok(Self { name, spec, tips, commits, first })
+        Ok(Self { name, spec, remote: remote.to_owned(), tips, commits, first })
     }
 
     fn report(
@@ -212,7 +289,7 @@ impl<'a> Branch<'a> {
         policies: &mut Policies,
         wish: &Wish,
     ) -> git::Result<EnvironmentReport> {
-        let speaking = Speaking::of(ledger, self.name);
+        let speaking = Speaking::of(ledger, self.name, self.spec);
         let (mut releases, mut taken_over_by) = (Vec::new(), None);
         let mut along = HashSet::new();
         for commit in &self.commits {
@@ -220,12 +297,13 @@ impl<'a> Branch<'a> {
             if along.contains(id) && !speaking.speaks_for(id) {
                 continue;
             }
-            let release = self.release(repo, commit, &speaking, policies, wish)?;
+            let release = self.release(repo, commit, (ledger, &speaking), policies, wish)?;
             if let Some(record) = speaking.moved_forward(id).filter(|_| !release.is_different()) {
                 let came = repo.commits_between(record.previous, record.source, usize::MAX)?;
                 along.extend(came.into_iter().map(|commit| commit.id));
             }
             let release = taken_over(release, &mut taken_over_by, &speaking);
+            let release = came_back(repo, release, &releases, &speaking)?;
             releases.push(release);
         }
         Ok(EnvironmentReport {
@@ -242,7 +320,7 @@ impl<'a> Branch<'a> {
         &self,
         repo: &Repo,
         commit: &LinedCommit,
-        speaking: &Speaking<'_>,
+        (ledger, speaking): (&Ledger, &Speaking<'_>),
         policies: &mut Policies,
         wish: &Wish,
     ) -> git::Result<Release> {
@@ -256,9 +334,14 @@ impl<'a> Branch<'a> {
             Some(record) => record.previous.filter(|previous| repo.has_commit(*previous)),
             None => commit.parents.first().copied(),
         };
-        let policy = policies.at(repo, self.name, before, id)?;
-        let approval = policy.as_ref().and_then(|(_, config)| config.environment(self.name)?.approval.as_ref());
+        let policy = policies.at(repo, &self.spec.branch, before, id)?;
+        let approval = policy.as_ref().and_then(|policy| policy.environment.approval.as_ref());
         let wants_others = approval.is_some_and(|approval| !approval.own);
+        let from = policy.as_ref().and_then(|policy| policy.from.as_deref());
+        let was_upstream = match landing.zip(from) {
+            Some((entry, from)) => self.was_upstream(repo, ledger, entry.statement.record().source, from)?,
+            None => true,
+        };
         let authors = match record.filter(|_| wants_others) {
             Some(record) => repo.people_between(record.previous, record.source)?,
             None => BTreeSet::new(),
@@ -268,13 +351,11 @@ impl<'a> Branch<'a> {
             is_live: self.tips.contains(&id),
             landing,
             follows: before.map_or(Ok(true), |before| repo.is_ancestor(before, id))?,
+            was_upstream,
             returning,
             returned_tree: back.filter(|back| repo.has_commit(*back)).map(|back| repo.tree_of(back)).transpose()?,
             verdict,
-            rules: policy.as_ref().and_then(|(digest, config)| {
-                let environment = config.environment(self.name)?;
-                Some(Rules { digest: *digest, environment, groups: &config.groups, authors: &authors })
-            }),
+            rules: policy.as_ref().map(|policy| policy.rules(&authors)),
             requires_signature: wish.requires_signature,
         };
         Ok(Release {
@@ -292,6 +373,15 @@ impl<'a> Branch<'a> {
             signature: spoken.map_or(Signature::NONE, |entry| entry.signature.clone()),
             problems: judge(&evidence),
         })
+    }
+
+    /// Answers whether a commit was, or is, on the branch that feeds the environment; a branch that is gone cannot tell.
+    fn was_upstream(&self, repo: &Repo, ledger: &Ledger, commit: ObjectId, from: &str) -> git::Result<bool> {
+        let tips = tips(repo, &self.remote, from)?;
+        if tips.is_empty() || !repo.has_commit(commit) || ledger.has_put(commit, from) {
+            return Ok(true);
+        }
+        tips.into_iter().try_fold(false, |found, tip| Ok(found || repo.is_ancestor(commit, tip)?))
     }
 
     /// By the last verdict something must be on the branch.
@@ -351,9 +441,9 @@ impl<'a> Speaking<'a> {
         is_forward(record).then_some(record)
     }
 
-    fn of(ledger: &'a Ledger, environment: &str) -> Self {
+    fn of(ledger: &'a Ledger, name: &str, spec: &Environment) -> Self {
         let mut speaking = Self::default();
-        for (position, (entry, statement, record)) in ledger.of(environment).enumerate() {
+        for (position, (entry, statement, record)) in ledger.of(name, spec).enumerate() {
             let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
             // A branch that is moved back gets no new commit: who put the old one there is told elsewhere.
             let made = back.filter(|back| record.rollback.as_ref().and_then(|rollback| rollback.to) != Some(*back));
@@ -407,6 +497,52 @@ fn taken_over(mut release: Release, by: &mut Option<(PromotionId, Option<State>)
     release
 }
 
+/// What somebody else put on a branch and a later promotion brought once more came through the pipeline after all. Of
+/// several such promotions, the first counts; `later` has the newest first.
+fn came_back(repo: &Repo, mut release: Release, later: &[Release], speaking: &Speaking<'_>) -> git::Result<Release> {
+    if release.kind != Kind::Foreign {
+        return Ok(release);
+    }
+    for promoted in later.iter().rev().filter(|later| later.kind == Kind::Promotion && !later.is_different()) {
+        let Some(record) = speaking.landing.get(&promoted.commit).map(|entry| entry.statement.record()) else {
+            continue;
+        };
+        if repo.has_commit(record.source) && repo.is_ancestor(release.commit, record.source)? {
+            release.kind = Kind::TakenOver;
+            (release.promotion, release.state) = (promoted.promotion.clone(), promoted.state);
+            release.problems.clear();
+            break;
+        }
+    }
+    Ok(release)
+}
+
+/// The rules of one environment as they were committed.
+struct Written {
+    digest: Digest,
+    environment: Environment,
+    /// The branch of the environment that feeds it.
+    from: Option<String>,
+    config: Arc<Config>,
+}
+
+impl Written {
+    fn of(config: &Arc<Config>, branch: &str) -> Option<Self> {
+        let (name, environment) = config.environment_on(branch)?;
+        Some(Self {
+            digest: config.policy_digest(name)?,
+            environment: environment.clone(),
+            from: config.upstream(name).and_then(|_| config.source_branch(name)).map(ToOwned::to_owned),
+            config: Arc::clone(config),
+        })
+    }
+
+    fn rules<'a>(&'a self, authors: &'a BTreeSet<String>) -> Rules<'a> {
+        let Self { digest, environment, from, config } = self;
+        Rules { digest: *digest, environment, from: from.as_deref(), groups: &config.groups, authors }
+    }
+}
+
 /// The rules of environments as they were committed, each configuration read once.
 #[derive(Default)]
 struct Policies {
@@ -414,14 +550,14 @@ struct Policies {
 }
 
 impl Policies {
-    /// Answers the rules that held when a commit landed: those on the tip before it, else its own.
+    /// Answers the rules that held for a branch when a commit landed there: those on the tip before it, else its own.
     fn at(
         &mut self,
         repo: &Repo,
-        environment: &str,
+        branch: &str,
         before: Option<ObjectId>,
         landed: ObjectId,
-    ) -> git::Result<Option<(Digest, Arc<Config>)>> {
+    ) -> git::Result<Option<Written>> {
         for place in before.into_iter().chain([landed]) {
             let Some(bytes) = repo.content_at(place, config::FILE_NAME.as_bytes())? else { continue };
             let key = Digest::of(&bytes);
@@ -429,8 +565,7 @@ impl Policies {
                 let text = String::from_utf8(bytes).ok()?;
                 config::parse_written(&text, &shown(config::FILE_NAME.as_bytes())).ok().map(Arc::new)
             });
-            let found =
-                known.as_ref().and_then(|config| Some((config.policy_digest(environment)?, Arc::clone(config))));
+            let found = known.as_ref().and_then(|config| Written::of(config, branch));
             if found.is_some() {
                 return Ok(found);
             }

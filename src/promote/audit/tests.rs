@@ -21,6 +21,7 @@ struct Tampered {
     soaked: Option<Soaked>,
     approval: Option<Spoiled>,
     policy: bool,
+    source: Option<Past>,
     no_rules: bool,
     signature: Option<SignatureStatus>,
     requires_signature: bool,
@@ -36,6 +37,13 @@ enum Soaked {
     Enough,
     AsHotfix,
     Before,
+}
+
+/// How what lands came past the branch that feeds the environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Past {
+    Said,
+    Found,
 }
 
 /// Why an approval does not count.
@@ -113,6 +121,9 @@ fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
             at: from_ms(0),
         }));
     }
+    if tampered.source == Some(Past::Said) {
+        landing.predicate.promotion.from = Some("develop".to_owned());
+    }
     if let Some(how) = tampered.approval {
         spoil(&mut landing, how);
     }
@@ -134,11 +145,13 @@ fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
         landing: (!tampered.no_entry).then_some(Attested { statement: &landing, signature: &signature }),
         returning: None,
         follows: true,
+        was_upstream: tampered.source != Some(Past::Found),
         returned_tree: None,
         verdict: tampered.verdict,
         rules: (!tampered.no_rules).then_some(Rules {
             digest,
             environment: &environment,
+            from: Some("staging"),
             groups: &groups,
             authors: &authors,
         }),
@@ -156,6 +169,7 @@ fn expected(tampered: &Tampered) -> BTreeSet<&'static str> {
     let was_stopped = !was_undone && !matches!(tampered.verdict, None | Some(State::Promoted));
     let status = tampered.signature.unwrap_or(SignatureStatus::Good);
     let ruled = !tampered.no_rules;
+    let may_come_past = matches!(tampered.soaked, Some(Soaked::AsHotfix | Soaked::Before));
     let table = [
         (tampered.tree || tampered.parents, "different"),
         (ruled && (tampered.check_failed || tampered.check_missing) && !tampered.waived, "check"),
@@ -163,6 +177,7 @@ fn expected(tampered: &Tampered) -> BTreeSet<&'static str> {
         (ruled && tampered.frozen && !tampered.waived, "frozen"),
         (ruled && matches!(tampered.soaked, Some(Soaked::Never | Soaked::TooShort)) && !tampered.waived, "not_soaked"),
         (ruled && tampered.policy, "other_rules"),
+        (ruled && tampered.source.is_some() && !may_come_past, "other_source"),
         (!ruled, "no_rules"),
         (status == SignatureStatus::Bad, "bad_signature"),
         (tampered.requires_signature && !matches!(status, SignatureStatus::Bad | SignatureStatus::Good), "not_trusted"),
@@ -196,10 +211,11 @@ fn tampered() -> impl Strategy<Value = Tampered> {
         Soaked::Before,
     ]);
     let rarely = || proptest::bool::weighted(0.15);
-    let flags = proptest::collection::vec(rarely(), 12);
+    let flags = proptest::collection::vec(rarely(), 13);
+    let past = prop_oneof![Just(Past::Said), Just(Past::Found)];
     let whether = proptest::option::weighted(0.3, soaked);
-    (flags, proptest::option::of(spoiled), proptest::option::of(status), proptest::option::of(verdict), whether)
-        .prop_map(|(flags, approval, signature, verdict, soaked)| Tampered {
+    (flags, proptest::option::of(spoiled), proptest::option::of(status), proptest::option::of(verdict), whether, past)
+        .prop_map(|(flags, approval, signature, verdict, soaked, past)| Tampered {
             no_entry: flags[0],
             tree: flags[1],
             parents: flags[2],
@@ -210,6 +226,7 @@ fn tampered() -> impl Strategy<Value = Tampered> {
             soaked,
             approval: approval.filter(|_| flags[6]),
             policy: flags[7],
+            source: flags[12].then_some(past),
             no_rules: flags[8],
             signature,
             requires_signature: flags[9],
@@ -241,6 +258,7 @@ fn a_branch_is_moved_to_its_source_only_by_linear_rules_and_only_forward() {
         let rules = Rules {
             digest: Digest::of(b"rules"),
             environment: &environment,
+            from: None,
             groups: &BTreeMap::new(),
             authors: &BTreeSet::new(),
         };
@@ -249,6 +267,7 @@ fn a_branch_is_moved_to_its_source_only_by_linear_rules_and_only_forward() {
             is_live: true,
             landing: Some(Attested { statement: &statement, signature: &Signature::NONE }),
             follows,
+            was_upstream: true,
             returning: None,
             returned_tree: None,
             verdict: None,
@@ -276,7 +295,7 @@ fn the_same_person_does_not_count_twice() {
 fn breaches(landing: &Statement, environment: &Environment, authors: &[&str]) -> Vec<Problem> {
     let groups = BTreeMap::from([("leads".to_owned(), vec!["ann@example.test".to_owned()])]);
     let authors = authors.iter().map(|author| (*author).to_owned()).collect();
-    let rules = Rules { digest: Digest::of(b"rules"), environment, groups: &groups, authors: &authors };
+    let rules = Rules { digest: Digest::of(b"rules"), environment, from: None, groups: &groups, authors: &authors };
     problems_of_approvals(landing, &rules)
 }
 
@@ -315,6 +334,7 @@ fn what_comes_back_must_be_the_content_that_was_verified() {
             landing: None,
             returning: Some(Attested { statement: &returning, signature: &Signature::NONE }),
             follows: true,
+            was_upstream: true,
             returned_tree: Some(object(8)),
             verdict: Some(State::RolledBack),
             rules: None,
@@ -336,6 +356,7 @@ fn a_commit_that_claims_a_promotion_is_told_with_its_claim() {
         landing: None,
         returning: None,
         follows: true,
+        was_upstream: true,
         returned_tree: None,
         verdict: None,
         rules: None,

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use serde_json::Value;
 
-use super::{Output, Sandbox};
+use super::{Output, Sandbox, output};
 
 /// A checkout on `develop` with `staging` and `production`, with or without a bare remote.
 pub struct Pipeline {
@@ -103,5 +103,32 @@ impl Pipeline {
     pub fn newest(&self, environment: &str) -> Value {
         let history = self.cascade(&["history", environment, "--json"]).expect_code(0).json();
         history[0].clone()
+    }
+
+    /// Clones the remote afresh and runs cascade in the clone, which has no database of its own.
+    pub fn in_a_clone(&self, words: &[&str]) -> Output {
+        let clone = self.base().join("clone");
+        if clone.exists() {
+            std::fs::remove_dir_all(&clone).unwrap();
+        }
+        self.git(&["clone", "--quiet", "../origin.git", "../clone"]);
+        self.in_place("clone", words)
+    }
+
+    /// Runs cascade in another checkout beside this one, with a directory of cascade's own.
+    pub fn in_place(&self, place: &str, words: &[&str]) -> Output {
+        let mut command = self.command(env!("CARGO_BIN_EXE_cascade"), words);
+        command.current_dir(self.base().join(place)).env("CASCADE_HOME", self.base().join(format!("{place}-home")));
+        output(command, b"")
+    }
+
+    /// Makes a second machine at `second`: a clone with a database of its own.
+    pub fn second_machine(&self) {
+        self.git(&["clone", "--quiet", "--branch", "develop", "../origin.git", "../second"]);
+        for branch in ["staging", "main"] {
+            if self.try_git(&["-C", "../second", "rev-parse", "--verify", &format!("origin/{branch}")]).code == 0 {
+                self.git(&["-C", "../second", "branch", "--quiet", branch, &format!("origin/{branch}")]);
+            }
+        }
     }
 }

@@ -1,0 +1,128 @@
+//! What one machine does is known to the others by the ledger.
+
+use serde_json::Value;
+
+use crate::support::pipeline::{PLAIN, Pipeline};
+
+/// Brings what was saved to production.
+fn release(pipeline: &Pipeline) {
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+}
+
+/// Production as `status --json` of the second machine tells it.
+fn second_production(pipeline: &Pipeline) -> Value {
+    let status = pipeline.in_place("second", &["status", "--json"]).expect_code(0).json();
+    status["environments"][1].clone()
+}
+
+/// A pipeline whose newest release was rolled back, with the tip of production from then on.
+fn rolled_back() -> (Pipeline, String) {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    for content in ["one", "two"] {
+        pipeline.save_file("site", content);
+        release(&pipeline);
+    }
+    pipeline.cascade(&["rollback", "production", "--reason", "prices are wrong"]).expect_code(0);
+    let tip = pipeline.remote_tip("main");
+    (pipeline, tip)
+}
+
+#[test]
+fn what_one_machine_rolled_back_another_does_not_bring_back() {
+    let (pipeline, tip) = rolled_back();
+    pipeline.second_machine();
+    let refused = pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    assert!(refused.stderr.contains("prices are wrong") && refused.stderr.contains("failed here"), "{refused:?}");
+    pipeline.in_place("second", &["approve"]).expect_code(3);
+    assert_eq!(pipeline.remote_tip("main"), tip);
+    assert_eq!(second_production(&pipeline)["held"]["cause"], "rollback");
+    pipeline.in_place("second", &["resume", "production"]).expect_code(0);
+    pipeline.in_place("second", &["promote", "production"]);
+    pipeline.in_place("second", &["approve"]);
+    assert_ne!(pipeline.remote_tip("main"), tip, "what was lifted is not set again");
+}
+
+#[test]
+fn a_lost_database_brings_nothing_back_either() {
+    let (pipeline, tip) = rolled_back();
+    for file in std::fs::read_dir(pipeline.base().join("cascade")).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy().starts_with("cascade.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let refused = pipeline.promote("production", 3);
+    assert!(refused.stderr.contains("prices are wrong"), "{refused:?}");
+    assert_eq!(pipeline.remote_tip("main"), tip);
+}
+
+#[test]
+fn a_rollback_of_what_the_other_machine_knows_as_live_is_learned_and_a_fix_lifts_it_there_too() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    for content in ["one", "two"] {
+        pipeline.save_file("site", content);
+        release(&pipeline);
+    }
+    pipeline.second_machine();
+    let nothing = pipeline.in_place("second", &["promote", "production"]).expect_code(0);
+    assert!(nothing.stdout.contains("up to date"), "{nothing:?}");
+    pipeline.cascade(&["rollback", "production"]).expect_code(0);
+    let tip = pipeline.remote_tip("main");
+    pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    assert_eq!(pipeline.remote_tip("main"), tip);
+    assert_eq!(second_production(&pipeline)["held"]["cause"], "rollback");
+    pipeline.save_file("site", "three");
+    release(&pipeline);
+    pipeline.git(&["-C", "../second", "fetch", "--quiet", "origin", "staging:staging"]);
+    pipeline.in_place("second", &["promote", "production"]).expect_code(0);
+    assert!(second_production(&pipeline)["held"].is_null());
+}
+
+#[test]
+fn what_waits_on_one_machine_stops_when_another_rolls_back_the_same() {
+    let environments = "
+  staging: { from: develop, branch: staging }
+  production: { from: staging, branch: main, rollback: reset, approval: { required: 1 } }
+";
+    let pipeline = Pipeline::new(true, environments, "");
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    pipeline.second_machine();
+    pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    pipeline.cascade(&["rollback", "production"]).expect_code(0);
+    let tip = pipeline.remote_tip("main");
+    let refused = pipeline.in_place("second", &["approve"]).expect_code(3);
+    assert!(refused.stderr.contains("failed here"), "{refused:?}");
+    assert_eq!(pipeline.remote_tip("main"), tip);
+}
+
+#[test]
+fn what_was_undone_along_with_a_rollback_is_not_brought_back_either() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    let mut first = String::new();
+    for content in ["one", "two", "three"] {
+        pipeline.save_file("site", content);
+        release(&pipeline);
+        if first.is_empty() {
+            first = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+        }
+    }
+    pipeline.cascade(&["rollback", "production", "--to", &first]).expect_code(0);
+    pipeline.second_machine();
+    pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    let states = |history: Value| {
+        let all = history.as_array().unwrap().iter().map(|it| (it["id"].to_string(), it["state"].to_string()));
+        all.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let here = states(pipeline.cascade(&["history", "production", "--json"]).json());
+    let mut there = states(pipeline.in_place("second", &["history", "production", "--json"]).json());
+    there.retain(|id, _| here.contains_key(id));
+    assert_eq!(there, here);
+    pipeline.in_place("second", &["verify"]).expect_code(0);
+}
