@@ -12,6 +12,9 @@
 /// Words without I/O: ids, digests, clock, retry, units, error kinds.
 pub mod base;
 
+/// Reaching into directories without being led out of them.
+pub mod beneath;
+
 /// How other machines are asked: HTTP clients, words for what the network answers.
 pub mod net;
 
@@ -38,6 +41,12 @@ pub mod context;
 
 /// The save loop: batch → commit → push, and the health of what runs.
 pub mod sandbox;
+
+/// Holders of keyed items: what a sync reads from and writes to.
+pub mod endpoint;
+
+/// Bringing a target to what a source says, three-way and with snapshots.
+pub mod sync;
 
 /// Promotions: from a wish to a verified environment, or back.
 pub mod promote;

@@ -15,10 +15,43 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// Takes the digest as its 32 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Answers the digest's 32 bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Answers the first `digits` hexadecimal digits (at most 64).
     #[must_use]
     pub fn short(&self, digits: usize) -> String {
         self.to_string().chars().take(digits).collect()
+    }
+}
+
+/// A digest in the making, of content that comes piece by piece.
+#[derive(Debug, Clone, Default)]
+pub struct Digesting {
+    inner: Sha256,
+    size: u64,
+}
+
+impl Digesting {
+    /// Takes in the next piece.
+    pub fn add(&mut self, piece: &[u8]) {
+        self.inner.update(piece);
+        self.size += piece.len() as u64;
+    }
+
+    /// Answers the digest of all pieces, and how many bytes they have.
+    #[must_use]
+    pub fn finish(self) -> (Digest, u64) {
+        (Digest(self.inner.finalize().into()), self.size)
     }
 }
 
@@ -42,5 +75,12 @@ mod tests {
     fn digest_of_nothing_is_the_published_one() {
         assert_eq!(Digest::of(b"").to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::of(b"").short(8), "e3b0c442");
+    }
+
+    #[test]
+    fn pieces_have_the_digest_of_the_whole() {
+        let mut digesting = Digesting::default();
+        [&b"one"[..], b"", b" and two"].into_iter().for_each(|piece| digesting.add(piece));
+        assert_eq!(digesting.finish(), (Digest::of(b"one and two"), 11));
     }
 }

@@ -15,6 +15,10 @@ pub struct Span(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct ByteSize(pub u64);
 
+/// A part of a whole in hundredths of a percent, written `10%` or `2.5%`; at most `100%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Share(u32);
+
 /// Units of time with their length in milliseconds, longest first (the order they are shown in).
 const TIME_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
@@ -46,6 +50,46 @@ impl Span {
     #[must_use]
     pub fn as_ms(self) -> i64 {
         i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl Share {
+    /// Makes a share of whole percents, at most 100.
+    #[must_use]
+    pub const fn percent(percent: u32) -> Self {
+        Self(if percent > 100 { 10_000 } else { percent * 100 })
+    }
+
+    /// Answers the share as a number from 0 to 1.
+    #[must_use]
+    pub fn as_fraction(self) -> f64 {
+        f64::from(self.0) / 10_000.0
+    }
+}
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem = || format!("`{text}` is not a share: write it like 10% or 2.5%, 100% at most");
+        let number = text.trim().strip_suffix('%').ok_or_else(problem)?.trim_end();
+        let (whole, rest) = number.split_once('.').unwrap_or((number, "0"));
+        let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+        if !is_number(whole) || !is_number(rest) || whole.len() > 3 || rest.len() > 2 {
+            return Err(problem());
+        }
+        let hundredths: u32 = format!("{whole}{rest:0<2}").parse().map_err(|_| problem())?;
+        if hundredths > 10_000 { Err(problem()) } else { Ok(Self(hundredths)) }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole}%"),
+            (whole, rest) if rest % 10 == 0 => write!(f, "{whole}.{}%", rest / 10),
+            (whole, rest) => write!(f, "{whole}.{rest:02}%"),
+        }
     }
 }
 
@@ -151,6 +195,7 @@ macro_rules! text_in_configuration {
 }
 
 text_in_configuration!(Span, "Duration", r"^(\d+(ms|s|m|h|d)\s*)+$");
+text_in_configuration!(Share, "Share", r"^\d{1,3}(\.\d{1,2})?\s*%$");
 text_in_configuration!(ByteSize, "Size", r"^\d+\s*(B|KB|MB|GB|KiB|MiB|GiB)?$");
 
 #[cfg(test)]
@@ -190,7 +235,22 @@ mod tests {
         assert!("99999999999GiB".parse::<ByteSize>().is_err());
     }
 
+    #[test]
+    fn shares_read_as_written_and_no_further() {
+        for (text, fraction) in [("10%", 0.1), ("2.5%", 0.025), ("0.25 %", 0.0025), ("100%", 1.0), ("0%", 0.0)] {
+            assert_eq!(text.parse::<Share>().map(Share::as_fraction), Ok(fraction), "{text}");
+        }
+        for text in ["10", "%", "101%", "100.01%", "-1%", "1.234%", "1.%", "9999999999%"] {
+            assert!(text.parse::<Share>().unwrap_err().contains("write it like"), "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn shown_shares_read_back(hundredths in 0_u32..=10_000) {
+            prop_assert_eq!(Share(hundredths).to_string().parse::<Share>(), Ok(Share(hundredths)));
+        }
+
         #[test]
         fn shown_durations_read_back(ms in 0_u64..10_000_000_000) {
             let span = Span(Duration::from_millis(ms));

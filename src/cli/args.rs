@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::base::units::Share;
 use crate::config::Waivable;
 
 /// A git-driven release pipeline: saves become commits, commits become releases, bad releases go back.
@@ -150,6 +151,16 @@ pub enum Command {
     /// Of files that changed, what the last commit has already is left out; of those that are named, all of it is listed.
     /// Exits 4 when something is found that is not allowed. No value is ever shown.
     Secrets(Secrets),
+    /// Bring the targets of syncs to what their sources say: of NAME, or of all under `syncs`
+    ///
+    /// Touches only what changed, keeps what it replaces (`cascade snapshots`), and never overwrites what somebody changed
+    /// by hand at the target: that is flagged until `cascade sync resolve`. Exits 5 when something is flagged, 4 when
+    /// something is not there as it was written, 1 when an item could not be brought over. With --json: one report for
+    /// NAME, a list of reports without.
+    Sync(Sync),
+    /// What syncs replaced: list it, show it, bring it back
+    #[command(subcommand)]
+    Snapshots(Snapshots),
     /// Do the work of a git hook (installed by `cascade init`)
     #[command(subcommand)]
     Hook(Hook),
@@ -446,6 +457,104 @@ pub struct AllowSecret {
     /// Only what this rule finds
     #[arg(long, value_name = "RULE")]
     pub rule: Option<String>,
+}
+
+/// Options of `sync`.
+#[derive(Debug, Clone, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Sync {
+    /// What to do instead of syncing.
+    #[command(subcommand)]
+    pub command: Option<SyncCommand>,
+    /// Name of the sync [default: all of them, in order]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print the plan and stop there
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Let this run delete a larger share of what is at the target than `max_delete` says, for example 100%
+    #[arg(long, value_name = "SHARE", requires = "name")]
+    pub max_delete: Option<Share>,
+}
+
+/// What to do about a sync.
+#[derive(Debug, Clone, Subcommand)]
+pub enum SyncCommand {
+    /// Decide about an item that is flagged
+    Resolve(Resolve),
+}
+
+/// Options of `sync resolve`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Resolve {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The item, as `cascade sync` lists it
+    #[arg(value_name = "KEY")]
+    pub key: OsString,
+    /// Whose stays: the source's takes its place now; the target's rests until the source's changes again
+    #[arg(long, value_name = "SIDE")]
+    pub take: SyncSide,
+}
+
+/// A side of a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SyncSide {
+    /// What the source has
+    Source,
+    /// What the target has
+    Target,
+}
+
+/// What to do with snapshots.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Snapshots {
+    /// List the runs of a sync that replaced something, the newest first
+    List(NamedSync),
+    /// Show what was under each key before a run
+    Show(ShowSnapshot),
+    /// Bring the target back to what it was before a run
+    ///
+    /// Undoes that run and those after it, for the items that they changed. What is replaced by that is in a snapshot
+    /// itself. What is back stays until the source has something new under its key.
+    Restore(RestoreSnapshot),
+}
+
+/// A sync.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct NamedSync {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// Options of `snapshots show`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ShowSnapshot {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The run, as `cascade snapshots list` names it [default: the newest]
+    #[arg(value_name = "ID")]
+    pub id: Option<String>,
+}
+
+/// Options of `snapshots restore`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct RestoreSnapshot {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The run before which everything was as it should be [default: the newest]
+    #[arg(long, value_name = "ID")]
+    pub at: Option<String>,
+    /// Only keys that match, as a .gitignore pattern; can be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub keys: Vec<String>,
+    /// Print the plan and stop there
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// The hooks.

@@ -34,10 +34,12 @@ mod saves;
 mod secrets;
 mod service;
 mod show;
+mod snapshots;
 mod standing;
 mod start;
 mod status;
 mod stop;
+mod sync;
 pub mod ui;
 mod verify;
 mod why;
@@ -286,6 +288,8 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Saves(args) => saves::run(shell, &args).await,
         Command::Undo(args) => rewind::undo(shell, &args).await,
         Command::Rewind(args) => rewind::rewind(shell, &args).await,
+        Command::Sync(args) => sync::run(shell, &args).await,
+        Command::Snapshots(command) => snapshots::run(shell, &command).await,
         Command::Demo(args) => demo::run(shell, &args).await,
     }
 }

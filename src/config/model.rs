@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::freeze::FreezeWindow;
 use super::message::MessageTemplate;
 use super::surroundings::Surroundings;
+use super::syncs::SyncSpec;
 use crate::base::units::{ByteSize, Span};
 
 /// The pipeline of one project.
@@ -49,6 +50,9 @@ pub struct Config {
     /// Checks that are asked continuously while the watcher runs.
     #[serde(default)]
     pub health: Health,
+    /// Named syncs: what brings a target to what a source says, with `cascade sync`. Default none.
+    #[serde(default)]
+    pub syncs: IndexMap<String, SyncSpec>,
     /// Who is told about what.
     #[serde(default)]
     pub notify: Notify,

@@ -111,6 +111,7 @@ impl<'a> Walk<'a> {
         match type_name(schema) {
             "string" if pattern.contains("ms") => "duration".to_owned(),
             "string" if pattern.contains("MiB") => "size".to_owned(),
+            "string" if pattern.contains('%') => "percentage".to_owned(),
             "string" => "text".to_owned(),
             "integer" => "number".to_owned(),
             "boolean" => "true, false".to_owned(),
@@ -179,7 +180,8 @@ mod tests {
 
     #[test]
     fn reference_lists_every_key() {
-        insta::assert_snapshot!(lines_where(|line| !is_of_alerts(line) && !is_of_checks(line)), @"
+        let is_elsewhere = |line: &str| is_of_alerts(line) || is_of_checks(line) || line.starts_with("| `syncs");
+        insta::assert_snapshot!(lines_where(|line| !is_elsewhere(line)), @"
         | key | value | default | meaning |
         |---|---|---|---|
         | `version` | number | required | Version of this file's format. Always `1`. |
@@ -257,6 +259,26 @@ mod tests {
         | `checks.<name>.flaky` | true, false | `false` | Known to fail now and then: before landing, a failure is asked once more, and both answers are recorded. |
         | `checks.<name>.env` | list of text | none | Variables that `run` gets although they are withheld, from the environment or `.env`. |
         | `parallel_checks` | number | the number of processors | Most checks of one promotion that run at the same time; each command has a scratch checkout of its own, and `1` makes them share one, in order. |
+        ");
+    }
+
+    #[test]
+    fn reference_lists_the_keys_of_syncs() {
+        insta::assert_snapshot!(lines_where(|line| line.starts_with("| `syncs")), @"
+        | `syncs` | names with keys | none | Named syncs: what brings a target to what a source says, with `cascade sync`. |
+        | `syncs.<name>.from` | keys | required | Where the content comes from. |
+        | `syncs.<name>.from.directory` | text | none | Path of a directory, from the top of the checkout where it does not begin with `/`. |
+        | `syncs.<name>.from.tree` | text | none | An environment, or a branch: what is committed there. |
+        | `syncs.<name>.from.path` | text | all of it | Directory within `tree`. |
+        | `syncs.<name>.to` | keys | required | What is brought to that. |
+        | `syncs.<name>.to.directory` | text | none | Path of a directory that exists, from the top of the checkout where it does not begin with `/`. |
+        | `syncs.<name>.on_drift` | `flag`, `keep`, `overwrite` | `flag` | What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). |
+        | `syncs.<name>.delete` | `never`, `tracked`, `mirror` | `tracked` | What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). |
+        | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |
+        | `syncs.<name>.include` | list of text | everything | What takes part, as .gitignore patterns. |
+        | `syncs.<name>.exclude` | list of text | nothing | What takes no part on either side, as .gitignore patterns; `.git` never does. |
+        | `syncs.<name>.snapshots` | keys | see below | How what is replaced is kept. |
+        | `syncs.<name>.snapshots.keep` | duration | `30d` | How long it can be restored. |
         ");
     }
 

@@ -90,7 +90,7 @@ mod tests {
         }
         let Some(map) = value.as_mapping() else { return };
         for (key, value) in map {
-            let named = matches!(path, "environments" | "checks" | "groups") || path.ends_with(".each");
+            let named = matches!(path, "environments" | "checks" | "groups" | "syncs") || path.ends_with(".each");
             let key = if named { "<name>" } else { key.as_str().unwrap() };
             let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
             keys_of(value, &path, keys);

@@ -41,6 +41,38 @@ fn allowed_secrets_say_what_they_allow_and_why() {
 }
 
 #[test]
+fn syncs_say_what_comes_from_where_and_overlap_nowhere() {
+    let text = r#"environments: { production: { from: develop, branch: main } }
+syncs:
+  Site: { from: { tree: production }, to: { directory: /a } }
+  resolve: { from: { tree: "a b" }, to: { directory: " " } }
+  both: { from: { tree: main, directory: x }, to: { directory: "${MISSING}" } }
+  none: { from: {}, to: { directory: /b/../c }, max_delete: 10, on_drift: never, exclude: ["a/{b"] }
+  inner: { from: { directory: /s, path: x }, to: { directory: /s/t }, snapshots: { keep: 0s } }
+  other: { from: { tree: main, path: ../x }, to: { directory: /c/d } }
+  short: { from: { tree: main } }
+"#;
+    insta::assert_snapshot!(after_head(text), @r"
+    cascade-sync.yaml:7:3: syncs.Site: a sync's name starts with a-z or 0-9 and goes on with those, `-` and `_`
+    cascade-sync.yaml:8:3: syncs.resolve: a sync cannot have this name: it is a word of `cascade sync`
+    cascade-sync.yaml:8:28: syncs.resolve.from.tree: neither an environment nor a branch: a branch must not contain spaces, control characters or any of `~^:?*[\`
+    cascade-sync.yaml:8:54: syncs.resolve.to.directory: must be the path of a directory
+    cascade-sync.yaml:9:19: syncs.both.from.tree: a source is one thing, and this one is a `directory` already
+    cascade-sync.yaml:9:64: syncs.both.to.directory: the variable `MISSING` is not set, in the environment or in .env
+    cascade-sync.yaml:10:11: syncs.none.from: a source is a `directory` or a `tree`
+    cascade-sync.yaml:10:61: syncs.none.max_delete: `10` is not a share: write it like 10% or 2.5%, 100% at most
+    cascade-sync.yaml:10:75: syncs.none.on_drift: `never` is not one of the choices (allowed: flag, keep, overwrite)
+    cascade-sync.yaml:10:92: syncs.none.exclude[0]: not a .gitignore pattern: error parsing glob 'a/{b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
+    cascade-sync.yaml:11:35: syncs.inner.from.path: only has a meaning beside `tree`
+    cascade-sync.yaml:11:63: syncs.inner.to.directory: source and target overlap: neither may lie in the other
+    cascade-sync.yaml:11:90: syncs.inner.snapshots.keep: must be longer than 0s
+    cascade-sync.yaml:12:38: syncs.other.from.path: must be a relative path that stays inside (no `..`)
+    cascade-sync.yaml:12:63: syncs.other.to.directory: overlaps with the target of sync `none`
+    cascade-sync.yaml:13:3: syncs.short.to: this key is required
+    ");
+}
+
+#[test]
 fn secrets_are_known_without_the_variables_of_checks() {
     let dir = tempfile::tempdir().unwrap();
     let text = "version: 1\nproject: p\nsecrets:\n  allow: [{ rule: x, reason: y }]\nchecks: { a: { tcp: \"${MISSING}:1\" } }\n";
@@ -86,7 +118,7 @@ notify:
 health: 3
 "#;
     insta::assert_snapshot!(problems(text), @"
-    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:2:1: verion: unknown key; did you mean `version`? (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, syncs, notify, secrets)
     cascade-sync.yaml:2:1: version: this key is required
     cascade-sync.yaml:3:10: project: expected text, found a list
     cascade-sync.yaml:5:11: sandbox.settle: `3 fortnights` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
@@ -253,8 +285,8 @@ fn hostile_text_is_shown_harmless_and_short() {
         "k".repeat(500)
     );
     insta::assert_snapshot!(after_head(&text), @r#"
-    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, notify, secrets)
-    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, notify, secrets)
+    cascade-sync.yaml:5:1: \x1b[2J: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, syncs, notify, secrets)
+    cascade-sync.yaml:6:1: kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk…: unknown key (allowed: version, project, sandbox, remote, remote_deadline, environments, checks, parallel_checks, groups, ledger, health, syncs, notify, secrets)
     cascade-sync.yaml:7:9: remote: this is not the name of a git remote
     cascade-sync.yaml:8:20: sandbox.settle: `\x1b[31m` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     "#);

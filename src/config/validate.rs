@@ -1,6 +1,7 @@
 //! What the types cannot say: names that must exist, chains that must end, exactly one of four keys.
 
 mod notify;
+mod syncs;
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -41,6 +42,7 @@ pub(super) fn validate(
     checker.check_health(config);
     checker.check_secrets(config);
     checker.check_notify(&config.notify);
+    checker.check_syncs(config);
 }
 
 /// Reports what does not fit together in what `config` says about secrets.
@@ -59,6 +61,7 @@ impl Checker<'_> {
         let counts = [
             ("environments", config.environments.len(), MAX_ENVIRONMENTS),
             ("checks", config.checks.len(), MAX_CHECKS),
+            ("syncs", config.syncs.len(), syncs::MAX_SYNCS),
         ];
         let mut exceeds = false;
         for (key, _, limit) in counts.into_iter().filter(|(_, count, limit)| count > limit) {
@@ -78,6 +81,7 @@ impl Checker<'_> {
             }
         }
         self.expand_notify(&mut config.notify, variables);
+        self.expand_syncs(config, variables);
     }
 
     /// Gives a text its value, or reports why there is none.

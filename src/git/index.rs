@@ -8,8 +8,8 @@ use std::ops::Range;
 use git2::Oid;
 use sha1::{Digest as _, Sha1};
 
-use super::beneath::FileStat;
 use super::tree::{DirChange, MODE_GITLINK};
+use crate::beneath::FileStat;
 
 /// Bytes of an entry before its name, without and with the extended flags.
 const FIXED_BYTES: usize = 62;

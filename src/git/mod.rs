@@ -4,9 +4,9 @@
 //! bounded pool of blocking threads.
 
 mod apart;
-mod beneath;
 mod branch;
 pub mod candidate;
+mod contents;
 mod durable;
 pub mod error;
 pub mod handle;
@@ -33,6 +33,7 @@ mod unreadable;
 pub mod version;
 
 pub use candidate::NewCommit;
+pub use contents::{ContentEntry, ContentForm};
 pub use durable::{LostSaves, WentBack};
 pub use error::{Error, Result};
 pub use git2::Oid;

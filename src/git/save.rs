@@ -55,13 +55,13 @@ pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
 use self::sparse::Absence;
 pub(super) use self::tip::Tip;
-use super::beneath::Beneath;
 use super::branch::object_id;
 use super::error::{Error, Result};
 use super::index::Op;
 use super::program::Program;
 use super::repo::{Head, Repo};
 use super::tree::{BaseTree, Edit};
+use crate::beneath::Beneath;
 
 /// Packs up to this number cost reading nothing worth mentioning; git's own limit is the same.
 pub const PACKS_KEPT: usize = 50;

@@ -217,7 +217,7 @@ fn order(a: (&[u8], u32), b: (&[u8], u32)) -> Ordering {
     a.0[..common].cmp(&b.0[..common]).then_with(|| next(a).cmp(&next(b))).then_with(|| a.0.len().cmp(&b.0.len()))
 }
 
-fn parse(mut bytes: &[u8]) -> Option<Vec<TreeEntry>> {
+pub(super) fn parse(mut bytes: &[u8]) -> Option<Vec<TreeEntry>> {
     let mut entries = Vec::with_capacity(bytes.len() / 32);
     while !bytes.is_empty() {
         let space = bytes.iter().position(|byte| *byte == b' ')?;

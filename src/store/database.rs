@@ -172,6 +172,7 @@ fn migrations() -> Vec<Migration> {
         migration(6, "hotfixes and rehearsals", include_str!("migrations/0006_hotfixes_and_rehearsals.sql")),
         migration(7, "attempts and culprits", include_str!("migrations/0007_attempts_and_culprits.sql")),
         migration(8, "ledger", include_str!("migrations/0008_ledger.sql")),
+        migration(9, "syncs", include_str!("migrations/0009_syncs.sql")),
     ]
 }
 

@@ -56,6 +56,12 @@ pub enum Error {
         /// The id as given.
         id: String,
     },
+    /// Another run of a sync came first.
+    #[error("another run moved on what the sync `{sync}` agreed on")]
+    SyncMoved {
+        /// The sync.
+        sync: String,
+    },
     /// A lock file cannot be used or is held.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -66,6 +72,7 @@ impl Kinded for Error {
         match self {
             Self::NoSuchPromotion { .. } | Self::AmbiguousPromotion { .. } => ErrorKind::Usage,
             Self::Malformed { .. } => ErrorKind::Integrity,
+            Self::SyncMoved { .. } => ErrorKind::Conflict,
             Self::Home { .. } | Self::Open { .. } | Self::Statement { .. } | Self::Lock(_) => ErrorKind::Unavailable,
         }
     }
@@ -81,6 +88,7 @@ impl Kinded for Error {
                 "another cascade command is at work on this project; try again when it is done"
             }
             Self::Lock(LockError::Io { .. }) => "make the directory writable, or set CASCADE_HOME to another one",
+            Self::SyncMoved { .. } => "nothing was lost: run it again",
             Self::Malformed { .. } => return None,
         };
         Some(hint.to_owned())

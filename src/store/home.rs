@@ -93,6 +93,18 @@ impl ProjectHome {
         self.root.join("run").join(format!("{}.promotion.lock", self.key))
     }
 
+    /// Answers the lock that whoever syncs holds.
+    #[must_use]
+    pub fn sync_lock(&self) -> PathBuf {
+        self.root.join("run").join(format!("{}.sync.lock", self.key))
+    }
+
+    /// Answers the directory for the content that syncs replace.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots").join(&self.key)
+    }
+
     /// Answers the note that says why the ledger of promotions is not on the remote.
     #[must_use]
     pub fn ledger_note(&self) -> PathBuf {

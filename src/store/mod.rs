@@ -14,6 +14,7 @@ mod pipeline;
 mod promotions;
 pub mod records;
 mod rehearsals;
+mod syncs;
 
 pub use database::Store;
 pub use error::{Error, Result};
@@ -24,3 +25,4 @@ pub use records::{
     HoldCause, JournalEntry, Promotion, Quarantined, RehearsalRecord, SandboxRecord, SandboxState, State, Step,
     Verdict, Waiver,
 };
+pub use syncs::{Advance, Chunk, SnapshotRecord, StoredBaseline, SyncFlag, SyncRun};

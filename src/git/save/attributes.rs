@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use crate::git::beneath::{self, Beneath, Place};
+use crate::beneath::{self, Beneath, Place};
 use crate::git::error::Result;
 use crate::git::program::Program;
 use crate::git::repo::{Repo, user_directories};

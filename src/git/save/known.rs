@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use git2::Oid;
 
 use super::old_index::OldIndex;
-use crate::git::beneath::FileStat;
+use crate::beneath::FileStat;
 use crate::git::index::Lookup;
 
 /// Fewest files that are read before the index is asked.

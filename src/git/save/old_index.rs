@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::lock::NewIndex;
 use super::mend::{MISSING, flaw};
-use crate::git::beneath::FileStat;
+use crate::beneath::FileStat;
 use crate::git::error::{Error, Result};
 use crate::git::index::Proved;
 use crate::git::repo::Repo;

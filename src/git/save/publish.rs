@@ -14,7 +14,7 @@ use super::mend::IndexPlace;
 use super::old_index::{OldIndex, index_stat};
 use super::sparse::Absence;
 use super::tip::Tip;
-use crate::git::beneath::{FileStat, stat_at};
+use crate::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Op, Patch, Proved};
 use crate::git::moves::LOG_PREFIX;

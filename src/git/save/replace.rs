@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use super::attributes::Attributes;
 use super::spelling::folded;
-use crate::git::beneath::{Beneath, FileStat, Place, list, stat_at};
+use crate::beneath::{Beneath, FileStat, Place, list, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::program::Program;
 use crate::git::repo::Repo;

@@ -21,7 +21,7 @@ use super::known::Known;
 use super::sparse::KeptLocal;
 use super::spelling::Spellings;
 use super::{Change, ChangeKind, SaveRequest};
-use crate::git::beneath::{self, Beneath, FileStat, Place};
+use crate::beneath::{self, Beneath, FileStat, Place};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Op};
 use crate::git::names;

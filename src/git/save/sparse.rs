@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
 use super::old_index::index_stat;
-use crate::git::beneath::FileStat;
+use crate::beneath::FileStat;
 use crate::git::error::{Error, Result};
 use crate::git::index::Index;
 use crate::git::program::Program;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 
-use crate::git::beneath::{self, Beneath, Place};
+use crate::beneath::{self, Beneath, Place};
 use crate::git::error::{Error, Result};
 use crate::git::repo::Repo;
 use crate::git::tree::{BaseTree, split};

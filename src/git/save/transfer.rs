@@ -11,7 +11,7 @@ use super::scan::Scan;
 use super::spelling::{Spellings, folded};
 use super::{Change, ChangeKind, Hints, SaveRequest};
 use crate::base::escape::shown;
-use crate::git::beneath::{Beneath, FileStat};
+use crate::beneath::{Beneath, FileStat};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Op};
 use crate::git::repo::Repo;

@@ -9,7 +9,7 @@ use git2::Oid;
 
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
-use crate::git::beneath::FileStat;
+use crate::beneath::FileStat;
 use crate::git::error::{Error, Result};
 
 const MAGIC: &str = "cascade scratch 1";

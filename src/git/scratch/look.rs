@@ -13,7 +13,7 @@ use git2::{ObjectType, Oid};
 use rustix::fs::{CWD, FileType};
 
 use super::left::{Left, Moment, Stats, boot};
-use crate::git::beneath::{Beneath, FileStat, Place, list, open_file, read_link, stat_at};
+use crate::beneath::{Beneath, FileStat, Place, list, open_file, read_link, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Known, kept_times};
 use crate::git::pack;

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::git::beneath::{Beneath, FileStat, Place, directory_flags, list, stat_at};
+use crate::beneath::{Beneath, FileStat, Place, directory_flags, list, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::tree::{MODE_EXECUTABLE, MODE_LINK, join, split};
 

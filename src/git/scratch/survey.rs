@@ -9,7 +9,7 @@ use rustix::fs::FileType;
 
 use super::left::Left;
 use super::{IGNORES, Scratch};
-use crate::git::beneath::{Beneath, Place, list, stat_at};
+use crate::beneath::{Beneath, Place, list, stat_at};
 use crate::git::error::{Error, Result};
 use crate::git::index::Known;
 use crate::git::tree::{join, split};

@@ -6,7 +6,7 @@ use rustix::fs::FileType;
 
 use super::Scan;
 use crate::base::escape::shown;
-use crate::git::beneath::{FileStat, Place, stat_at};
+use crate::beneath::{FileStat, Place, stat_at};
 use crate::git::error::Result;
 use crate::git::index::Op;
 use crate::git::save::spelling::{Spelling, folded};

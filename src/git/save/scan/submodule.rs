@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::fs::FileType;
 
 use super::Scan;
-use crate::git::beneath::{Place, stat_at};
+use crate::beneath::{Place, stat_at};
 use crate::git::error::Result;
 use crate::git::index::{Content, Op};
 use crate::git::save::{Change, ChangeKind};

@@ -1,4 +1,4 @@
-//! Reading files of a working tree without being led out of it.
+//! Reaching into a directory without being led out of it: no symlink on the way is followed.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -14,13 +14,13 @@ use rustix::io::Errno;
 const RENAME_RETRIES: usize = 16;
 
 /// A directory from which only what really lies beneath it can be reached: no symlink is followed.
-pub(super) struct Beneath {
+pub struct Beneath {
     root: Rc<OwnedFd>,
     recent: RefCell<Option<(Vec<u8>, Rc<OwnedFd>)>>,
 }
 
 /// What is found where a directory was looked for.
-pub(super) enum Place {
+pub enum Place {
     /// The directory, opened.
     Dir(Rc<OwnedFd>),
     /// Nothing.
@@ -36,32 +36,59 @@ pub(super) enum Place {
 
 /// What the file system says about a file; equal values mean that it was not touched in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileStat {
+pub struct FileStat {
+    /// What it is.
     pub kind: FileType,
+    /// When its content or attributes were last changed: seconds and nanoseconds.
     pub ctime: (i64, u32),
+    /// When its content was last changed: seconds and nanoseconds.
     pub mtime: (i64, u32),
+    /// The file system it is on.
     pub dev: u64,
+    /// Its number there.
     pub ino: u64,
+    /// Kind and permissions.
     pub mode: u32,
+    /// Who owns it.
     pub uid: u32,
+    /// Which group owns it.
     pub gid: u32,
+    /// Bytes.
     pub size: u64,
 }
 
 impl Beneath {
     /// Opens the top of a tree.
+    ///
+    /// # Errors
+    /// It is no directory, or cannot be opened.
     pub fn open(root: &Path) -> io::Result<Self> {
         let root = rustix::fs::open(root, directory_flags(), Mode::empty())?;
         Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
     }
 
-    /// The same for a tree whose top may be no symlink either.
+    /// Takes an opened directory for the top, whatever is at its path by now.
+    ///
+    /// # Errors
+    /// The system has no descriptors left.
+    pub fn within(top: BorrowedFd<'_>) -> io::Result<Self> {
+        let root = rustix::io::fcntl_dupfd_cloexec(top, 0)?;
+        Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
+    }
+
+    /// Opens the top of a tree, which may be no symlink either.
+    ///
+    /// # Errors
+    /// As [`Beneath::open`]; it is a symlink.
     pub fn open_real(root: &Path) -> io::Result<Self> {
         let root = rustix::fs::open(root, directory_flags() | OFlags::NOFOLLOW, Mode::empty())?;
         Ok(Self { root: Rc::new(root), recent: RefCell::new(None) })
     }
 
     /// Opens the directory `path` (empty: the top).
+    ///
+    /// # Errors
+    /// The system refuses; others keep renaming on the way.
     pub fn dir(&self, path: &[u8]) -> io::Result<Place> {
         if path.is_empty() {
             return Ok(Place::Dir(Rc::clone(&self.root)));
@@ -112,6 +139,8 @@ impl Beneath {
 }
 
 impl FileStat {
+    /// Takes what the system answered.
+    #[must_use]
     pub fn of(stat: &Stat) -> Self {
         // The widths of these fields differ between platforms.
         #[allow(clippy::unnecessary_cast)]
@@ -129,6 +158,7 @@ impl FileStat {
     }
 
     /// Answers it as numbers, to be written down.
+    #[must_use]
     pub fn words(&self) -> [i128; 10] {
         let ((cs, cns), (ms, mns)) = (self.ctime, self.mtime);
         let [cs, ms, size] = [cs.into(), ms.into(), self.size.into()];
@@ -137,6 +167,7 @@ impl FileStat {
     }
 
     /// Reads what [`FileStat::words`] answered; none for anything else.
+    #[must_use]
     pub fn from_words([mode, dev, ino, uid, gid, size, cs, cns, ms, mns]: [i128; 10]) -> Option<Self> {
         let small = |word: i128| u32::try_from(word).ok();
         let mode = small(mode)?;
@@ -158,39 +189,56 @@ impl FileStat {
 
     /// Answers whether it is the same file, untouched in between. A file system may get another number with each start of
     /// the machine.
+    #[must_use]
     pub fn is_still(&self, other: &Self) -> bool {
         Self { dev: other.dev, ..*self } == *other
     }
 
     /// Answers what an opened file is now.
+    ///
+    /// # Errors
+    /// The system refuses.
     pub fn of_open(file: &File) -> io::Result<Self> {
         Ok(Self::of(&rustix::fs::fstat(file)?))
     }
 
     /// Answers whether the owner may execute the file.
+    #[must_use]
     pub fn executable(&self) -> bool {
         self.mode & 0o100 != 0
     }
 }
 
 /// Answers what `name` in `dir` is, a symlink itself and not where it leads.
-pub(super) fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<FileStat> {
+///
+/// # Errors
+/// There is nothing, or the system refuses.
+pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<FileStat> {
     Ok(FileStat::of(&rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
 /// Opens `name` in `dir` for reading; never waits (FIFO) and follows no symlink.
-pub(super) fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
+///
+/// # Errors
+/// It is a symlink, or the system refuses.
+pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     Ok(File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?))
 }
 
 /// Answers where the symlink `name` in `dir` leads.
-pub(super) fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// It is no symlink, or the system refuses.
+pub fn read_link(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<Vec<u8>> {
     Ok(rustix::fs::readlinkat(dir, name, Vec::new())?.into_bytes())
 }
 
 /// Lists the names in `dir`, sorted.
-pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     let readable = rustix::fs::openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut names = Vec::new();
     for entry in Dir::new(readable)? {
@@ -203,13 +251,17 @@ pub(super) fn list(dir: BorrowedFd<'_>) -> io::Result<Vec<Vec<u8>>> {
     Ok(names)
 }
 
+/// Answers how directories are opened on the way to what is in them: for that alone, where there is such a way.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn directory_flags() -> OFlags {
+#[must_use]
+pub fn directory_flags() -> OFlags {
     OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
 
+/// Answers how directories are opened on the way to what is in them: for that alone, where there is such a way.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(super) fn directory_flags() -> OFlags {
+#[must_use]
+pub fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
 

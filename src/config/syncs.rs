@@ -1,0 +1,103 @@
+//! What a configuration says about syncs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::model::Expanded;
+use crate::base::units::{Share, Span};
+
+/// One sync: what brings a target to what a source says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SyncSpec {
+    /// Where the content comes from.
+    pub from: SyncSource,
+    /// What is brought to that.
+    pub to: SyncTarget,
+    /// What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). Default `flag`.
+    #[serde(default)]
+    pub on_drift: OnDrift,
+    /// What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). Default `tracked`.
+    #[serde(default)]
+    pub delete: DeleteMode,
+    /// Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. Default `10%`.
+    #[serde(default = "default_max_delete")]
+    pub max_delete: Share,
+    /// What takes part, as .gitignore patterns. Default: everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub include: Vec<String>,
+    /// What takes no part on either side, as .gitignore patterns; `.git` never does. Default: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// How what is replaced is kept.
+    #[serde(default)]
+    pub snapshots: Snapshots,
+}
+
+/// Where the content of a sync comes from. Exactly one of `directory` and `tree` is set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyncSource {
+    /// Path of a directory, from the top of the checkout where it does not begin with `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Expanded>,
+    /// An environment, or a branch: what is committed there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tree: Option<String>,
+    /// Directory within `tree`. Default: all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+}
+
+/// What a sync writes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SyncTarget {
+    /// Path of a directory that exists, from the top of the checkout where it does not begin with `/`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Expanded>,
+}
+
+/// How what is replaced is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    /// How long it can be restored. Default `30d`.
+    pub keep: Span,
+}
+
+/// What happens where somebody else changed the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDrift {
+    /// The target is left alone, and it is told until somebody decides.
+    #[default]
+    Flag,
+    /// The target is left alone, and that is all.
+    Keep,
+    /// The source wins; what was there is in a snapshot.
+    Overwrite,
+}
+
+/// What happens to what the source does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeleteMode {
+    /// Nothing is ever deleted.
+    Never,
+    /// What was once put there from here is deleted with it.
+    #[default]
+    Tracked,
+    /// Whatever the source does not have is deleted.
+    Mirror,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { keep: Span::seconds(30 * 24 * 60 * 60) }
+    }
+}
+
+fn default_max_delete() -> Share {
+    Share::percent(10)
+}

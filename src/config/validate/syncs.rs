@@ -1,0 +1,145 @@
+//! What the types cannot say about syncs.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::{Checker, NOT_ZERO, brief, is_environment_name, is_inside, pattern_problem};
+use crate::config::branch_problem;
+use crate::config::model::{Config, Expanded};
+use crate::config::syncs::SyncSpec;
+use crate::config::variables::Variables;
+
+/// More syncs are refused.
+pub(super) const MAX_SYNCS: usize = 100;
+
+/// Words that follow `cascade sync` with a meaning of their own.
+const RESERVED: [&str; 5] = ["resolve", "verify", "apply", "check-only", "help"];
+
+impl Checker<'_> {
+    pub(super) fn expand_syncs(&mut self, config: &mut Config, variables: &Variables) {
+        for (name, sync) in &mut config.syncs {
+            if let Some(directory) = &mut sync.from.directory {
+                let value = variables.expand(directory.written());
+                self.replace(&["syncs", name, "from", "directory"], directory, value);
+            }
+            if let Some(directory) = &mut sync.to.directory {
+                let value = variables.expand(directory.written());
+                self.replace(&["syncs", name, "to", "directory"], directory, value);
+            }
+        }
+    }
+
+    pub(super) fn check_syncs(&mut self, config: &Config) {
+        let mut targets: Vec<(&str, PathBuf)> = Vec::new();
+        for (name, sync) in &config.syncs {
+            let path = ["syncs", name.as_str()];
+            if !is_environment_name(name) {
+                self.report_key(&path, "a sync's name starts with a-z or 0-9 and goes on with those, `-` and `_`");
+            } else if RESERVED.contains(&name.as_str()) {
+                self.report_key(&path, "a sync cannot have this name: it is a word of `cascade sync`");
+            }
+            self.check_sync_source(config, name, sync);
+            for list in ["include", "exclude"] {
+                for (place, pattern) in self.texts(&[path[0], name, list]) {
+                    if let Some(problem) = pattern_problem(&pattern) {
+                        self.report.add(place.at, place.key, problem);
+                    }
+                }
+            }
+            if sync.snapshots.keep.0.is_zero() {
+                self.report_value(&[path[0], name, "snapshots", "keep"], NOT_ZERO);
+            }
+            self.check_sync_target(name, sync, &mut targets);
+        }
+    }
+
+    fn check_sync_source(&mut self, config: &Config, name: &str, sync: &SyncSpec) {
+        let path = |key| ["syncs", name, "from", key];
+        match (self.is_set(&path("directory")), self.is_set(&path("tree"))) {
+            (false, false) => self.report_key(&["syncs", name, "from"], "a source is a `directory` or a `tree`"),
+            (true, true) => {
+                self.report_key(&path("tree"), "a source is one thing, and this one is a `directory` already");
+            }
+            (true, false) if self.is_set(&path("path")) => {
+                self.report_key(&path("path"), "only has a meaning beside `tree`");
+            }
+            _ => {}
+        }
+        if sync.from.directory.as_ref().is_some_and(|directory| !is_directory(directory.value())) {
+            self.report_value(&path("directory"), NO_DIRECTORY);
+        }
+        if let Some(problem) =
+            sync.from.tree.as_deref().filter(|tree| config.environment(tree).is_none()).and_then(branch_problem)
+        {
+            self.report_value(&path("tree"), &format!("neither an environment nor a branch: {problem}"));
+        }
+        if sync.from.path.as_deref().is_some_and(|path| !is_inside(path)) {
+            self.report_value(&path("path"), "must be a relative path that stays inside (no `..`)");
+        }
+    }
+
+    fn check_sync_target<'a>(&mut self, name: &'a str, sync: &SyncSpec, targets: &mut Vec<(&'a str, PathBuf)>) {
+        let path = ["syncs", name, "to", "directory"];
+        if !self.is_set(&path) {
+            return self.report_key(&["syncs", name, "to"], "a target is a `directory`");
+        }
+        let Some(value) = sync.to.directory.as_ref().filter(|_| self.find(&path).is_some()).map(Expanded::value) else {
+            return;
+        };
+        if !is_directory(value) {
+            return self.report_value(&path, NO_DIRECTORY);
+        }
+        let target = normal(value);
+        let source =
+            sync.from.directory.as_ref().filter(|_| self.find(&["syncs", name, "from", "directory"]).is_some());
+        if source.is_some_and(|source| overlap(&normal(source.value()), &target)) {
+            self.report_value(&path, "source and target overlap: neither may lie in the other");
+        }
+        if let Some((other, _)) = targets.iter().find(|(_, other)| overlap(other, &target)) {
+            let message = format!("overlaps with the target of sync `{}`", brief(other));
+            self.report_value(&path, &message);
+        }
+        targets.push((name, target));
+    }
+}
+
+const NO_DIRECTORY: &str = "must be the path of a directory";
+
+fn is_directory(path: &str) -> bool {
+    !path.trim().is_empty() && !path.contains('\0')
+}
+
+/// Answers a path without `.` and `..`, as far as that can be said without looking.
+fn normal(path: &str) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in Path::new(path).components() {
+        match component {
+            Component::CurDir => {}
+            Component::ParentDir if normal.file_name().is_some() => {
+                normal.pop();
+            }
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+/// Answers whether one path surely is the other or lies in it; those that begin elsewhere are compared when they are
+/// opened.
+fn overlap(one: &Path, other: &Path) -> bool {
+    let ups = |path: &Path| path.components().take_while(|part| *part == Component::ParentDir).count();
+    let begin_alike = one.is_absolute() == other.is_absolute() && ups(one) == ups(other);
+    begin_alike && (one.starts_with(other) || other.starts_with(one))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlaps_are_seen_through_dots() {
+        let overlaps = |one: &str, other: &str| overlap(&normal(one), &normal(other));
+        assert!(overlaps("/a/b", "/a/./c/../b/d") && overlaps("x", "./x/y") && overlaps("/", "/a"));
+        assert!(overlaps(".", "x") && overlaps("../x", "../x/y") && !overlaps(".", "../x"));
+        assert!(!overlaps("/a/b", "/a/bc") && !overlaps("/a/b", "/a/c") && !overlaps("a", "/a"));
+    }
+}

@@ -1,0 +1,267 @@
+//! What every kind of endpoint promises, asked of each of them.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::*;
+use crate::base::clock::SystemClock;
+use crate::git::Git;
+
+const PLAIN: Form = Form::File { executable: false };
+const PROGRAM: Form = Form::File { executable: true };
+
+/// Puts something under a key.
+type Setter = Box<dyn Fn(&str, Form, &[u8])>;
+
+/// An endpoint, and somebody else who changes what it holds.
+pub(super) struct Subject {
+    pub endpoint: Arc<dyn Endpoint>,
+    set: Setter,
+    unset: Box<dyn Fn(&str)>,
+}
+
+pub(super) fn key(text: &str) -> Key {
+    Key::new(text.as_bytes().to_vec()).unwrap()
+}
+
+fn version(form: Form, content: &[u8]) -> Version {
+    Version { digest: Digest::of(content), form, size: content.len() as u64 }
+}
+
+fn memory() -> Subject {
+    let memory = Memory::new("test");
+    let (setting, unsetting) = (memory.clone(), memory.clone());
+    Subject {
+        endpoint: Arc::new(memory),
+        set: Box::new(move |text, form, content| setting.set(&key(text), form, content)),
+        unset: Box::new(move |text| unsetting.unset(&key(text))),
+    }
+}
+
+fn put_file(root: &Path, text: &str, form: Form, content: &[u8]) {
+    let path = root.join(text);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let _ = std::fs::remove_file(&path);
+    match form {
+        Form::Link => symlink(std::ffi::OsStr::from_bytes(content), &path).unwrap(),
+        Form::File { executable } => {
+            std::fs::write(&path, content).unwrap();
+            let mode = if executable { 0o755 } else { 0o644 };
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+    }
+}
+
+pub(super) fn directory(root: &Path) -> Subject {
+    let (setting, unsetting) = (root.to_owned(), root.to_owned());
+    Subject {
+        endpoint: Arc::new(Directory::open(root, Arc::new(SystemClock)).unwrap()),
+        set: Box::new(move |text, form, content| put_file(&setting, text, form, content)),
+        unset: Box::new(move |text| std::fs::remove_file(unsetting.join(text)).unwrap()),
+    }
+}
+
+pub(super) async fn listed(endpoint: &dyn Endpoint) -> (Vec<Item>, Ended) {
+    let (mut listing, mut items) = (endpoint.list(), Vec::new());
+    while let Some(part) = listing.next().await {
+        match part.unwrap() {
+            Listed::Items(batch) => items.extend(batch),
+            Listed::End(ended) => return (items, ended),
+        }
+    }
+    panic!("no end")
+}
+
+async fn known(endpoint: &dyn Endpoint, text: &str) -> Known {
+    let (items, _) = listed(endpoint).await;
+    let item = items.into_iter().find(|item| item.key == key(text)).unwrap();
+    endpoint.digest(vec![item]).await.remove(0).unwrap()
+}
+
+async fn content(endpoint: &dyn Endpoint, text: &str) -> Option<Vec<u8>> {
+    let item = listed(endpoint).await.0.into_iter().find(|item| item.key == key(text))?;
+    let content = endpoint.read(vec![item]).await.remove(0).unwrap();
+    let drained = tokio::task::spawn_blocking(move || {
+        let mut bytes = Vec::new();
+        content.drain(|piece| {
+            bytes.extend_from_slice(piece);
+            Ok::<_, Error>(())
+        })?;
+        Ok::<_, Error>(bytes)
+    });
+    Some(drained.await.unwrap().unwrap())
+}
+
+fn put(text: &str, form: Form, content: &[u8], expected: Option<Known>) -> Put {
+    let to = version(form, content);
+    Put { key: key(text), to, content: Content::Whole(content.to_vec()), expected }
+}
+
+async fn write(endpoint: &dyn Endpoint, put: Put) -> Result<Fingerprint> {
+    endpoint.write(vec![put]).await.remove(0)
+}
+
+/// One of everything, in the order of keys.
+fn sample() -> [(&'static str, Form, Vec<u8>); 6] {
+    [
+        ("a.txt", PLAIN, b"one".to_vec()),
+        ("a/b/c", PROGRAM, b"two".to_vec()),
+        ("a/link", Form::Link, b"../elsewhere".to_vec()),
+        ("a0", PLAIN, Vec::new()),
+        ("large", PLAIN, vec![7; PIECE_BYTES * 3 + 5]),
+        ("z/\u{e4}", PLAIN, b"umlaut".to_vec()),
+    ]
+}
+
+/// What holds for every endpoint: it lists in order, reads and digests what it lists.
+async fn is_read(subject: &Subject) {
+    let endpoint = &*subject.endpoint;
+    let held = sample();
+    held.iter().for_each(|(text, form, content)| (subject.set)(text, *form, content));
+    let (items, ended) = listed(endpoint).await;
+    let keys: Vec<Key> = held.iter().map(|(text, ..)| key(text)).collect();
+    assert_eq!(items.iter().map(|item| item.key.clone()).collect::<Vec<_>>(), keys);
+    assert_eq!(ended, Ended::default());
+    for (item, answer) in items.iter().zip(endpoint.digest(items.clone()).await) {
+        let known = answer.unwrap();
+        let (text, form, bytes) = held.iter().find(|(text, ..)| key(text) == item.key).unwrap();
+        assert_eq!((known.version, item.size), (version(*form, bytes), bytes.len() as u64), "{text}");
+        assert_eq!(known.fingerprint.bytes, item.fingerprint.bytes, "{text} was not touched");
+        assert!(item.digest.is_none_or(|digest| digest == known.version.digest), "{text}");
+        assert_eq!(content(endpoint, text).await.as_ref(), Some(bytes), "{text}");
+    }
+    let (again, _) = listed(endpoint).await;
+    assert!(items.iter().zip(&again).all(|(one, other)| one.fingerprint.bytes == other.fingerprint.bytes));
+}
+
+async fn writes_what_is_expected_and_nothing_else(subject: &Subject) {
+    let endpoint = &*subject.endpoint;
+    for (form, bytes) in [(PLAIN, &b"new"[..]), (PROGRAM, b"#!"), (Form::Link, b"dir/new")] {
+        let fingerprint = write(endpoint, put("dir/new", form, bytes, None)).await.unwrap();
+        let now = known(endpoint, "dir/new").await;
+        assert_eq!((now.version, &now.fingerprint.bytes), (version(form, bytes), &fingerprint.bytes));
+        let refused = write(endpoint, put("dir/new", form, b"again", None)).await.unwrap_err();
+        assert!(refused.is_change(), "something is there: {refused}");
+        endpoint.delete(vec![Take { key: key("dir/new"), expected: now }]).await.remove(0).unwrap();
+        assert_eq!(content(endpoint, "dir/new").await, None);
+    }
+    (subject.set)("kept", PLAIN, b"theirs");
+    let before = known(endpoint, "kept").await;
+    write(endpoint, put("kept", PROGRAM, b"ours", Some(before.clone()))).await.unwrap();
+    assert_eq!(known(endpoint, "kept").await.version, version(PROGRAM, b"ours"));
+    let refused = write(endpoint, put("kept", PLAIN, b"late", Some(before.clone()))).await.unwrap_err();
+    assert!(refused.is_change(), "{refused}");
+    let refused = endpoint.delete(vec![Take { key: key("kept"), expected: before.clone() }]).await.remove(0);
+    assert!(refused.unwrap_err().is_change());
+    assert_eq!(content(endpoint, "kept").await.as_deref(), Some(&b"ours"[..]));
+    (subject.unset)("kept");
+    let refused = write(endpoint, put("kept", PLAIN, b"late", Some(before))).await.unwrap_err();
+    assert!(refused.is_change(), "it is gone: {refused}");
+    assert_eq!(content(endpoint, "kept").await, None);
+    endpoint.flush().await.unwrap();
+}
+
+async fn never_writes_what_is_not_what_was_promised(subject: &Subject) {
+    let endpoint = &*subject.endpoint;
+    (subject.set)("old", PLAIN, b"old");
+    let before = known(endpoint, "old").await;
+    let lie =
+        |text: &str, expected| Put { to: version(PLAIN, b"promised"), ..put(text, PLAIN, b"delivered", expected) };
+    assert!(write(endpoint, lie("old", Some(before))).await.unwrap_err().is_change());
+    assert!(write(endpoint, lie("new", None)).await.unwrap_err().is_change());
+    assert_eq!(content(endpoint, "old").await.as_deref(), Some(&b"old"[..]));
+    assert_eq!(content(endpoint, "new").await, None);
+    assert_eq!(listed(endpoint).await.1, Ended::default(), "nothing is left behind");
+}
+
+async fn takes_content_in_pieces_and_answers_for_each_item(subject: &Subject) {
+    let endpoint = &*subject.endpoint;
+    let (sender, content_in_pieces) = pieces();
+    let feeding = tokio::spawn(async move {
+        for piece in [&b"one "[..], b"two ", b"three"] {
+            sender.send(Ok(piece.to_vec())).await.unwrap();
+        }
+    });
+    let to = version(PLAIN, b"one two three");
+    (subject.set)("taken", PLAIN, b"x");
+    let puts = vec![
+        put("first", PLAIN, b"1", None),
+        put("taken", PLAIN, b"2", None),
+        Put { key: key("pieces"), to, content: content_in_pieces, expected: None },
+    ];
+    let done: Vec<bool> = endpoint.write(puts).await.iter().map(Result::is_ok).collect();
+    feeding.await.unwrap();
+    assert_eq!(done, [true, false, true]);
+    assert_eq!(content(endpoint, "pieces").await.as_deref(), Some(&b"one two three"[..]));
+    let (broken, content_of_broken) = pieces();
+    let to = version(PLAIN, b"half");
+    broken.send(Err(Error::changed(&key("half"), "broke"))).await.unwrap();
+    drop(broken);
+    write(endpoint, Put { key: key("half"), to, content: content_of_broken, expected: None }).await.unwrap_err();
+    assert_eq!(content(endpoint, "half").await, None);
+}
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    is_read(&memory()).await;
+    let subject = memory();
+    writes_what_is_expected_and_nothing_else(&subject).await;
+    never_writes_what_is_not_what_was_promised(&subject).await;
+    takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+}
+
+#[tokio::test]
+async fn a_directory_keeps_the_contract() {
+    let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    is_read(&directory(dirs[0].path())).await;
+    let subject = directory(dirs[1].path());
+    writes_what_is_expected_and_nothing_else(&subject).await;
+    never_writes_what_is_not_what_was_promised(&subject).await;
+    takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+}
+
+/// A repository with one commit; answers its directory.
+fn repository() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = git2::Repository::init(dir.path()).unwrap();
+    let mut config = repo.config().unwrap();
+    config.set_str("user.name", "Ada").unwrap();
+    config.set_str("user.email", "ada@example.test").unwrap();
+    dir
+}
+
+fn commit(root: &Path, branch: &str) {
+    let repo = git2::Repository::open(root).unwrap();
+    let mut index = repo.index().unwrap();
+    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+    index.write().unwrap();
+    let tree = repo.find_tree(index.write_tree().unwrap()).unwrap();
+    let ada = repo.signature().unwrap();
+    repo.commit(Some(&format!("refs/heads/{branch}")), &ada, &ada, "all", &tree, &[]).unwrap();
+}
+
+#[tokio::test]
+async fn a_tree_keeps_the_contract_of_what_is_only_read_from() {
+    for path in ["", "public", "deep/public"] {
+        let dir = repository();
+        let root = dir.path().to_owned();
+        let below = root.join(path);
+        for (text, form, bytes) in sample() {
+            put_file(&below, text, form, &bytes);
+        }
+        std::fs::write(root.join(".git/not-content"), "x").unwrap();
+        commit(&root, "live");
+        let git = Git::open(&root, None).unwrap();
+        let tree = Tree::open(&git, "live", path.as_bytes()).await.unwrap();
+        let subject = Subject { endpoint: Arc::new(tree), set: Box::new(|_, _, _| {}), unset: Box::new(|_| {}) };
+        is_read(&subject).await;
+        let refused = write(&*subject.endpoint, put("x", PLAIN, b"x", None)).await.unwrap_err();
+        assert_eq!(refused.to_string(), format!("{} cannot be written to", subject.endpoint.place()));
+        assert!(!subject.endpoint.capabilities().writes);
+        let missing = Tree::open(&git, "live", b"nowhere").await.unwrap_err();
+        assert_eq!(missing.to_string(), "nowhere of the branch live is not there");
+        assert!(Tree::open(&git, "other", b"").await.is_err());
+    }
+}

@@ -1,0 +1,268 @@
+//! A directory of this machine: files and symbolic links beneath it.
+//!
+//! Nothing is followed out of it. New content is written aside, in the directory where it belongs, and changes places with
+//! what is there in one step of the file system; what comes out is looked at, and goes back where it is not what was
+//! expected. Hard links, owners, times and extended attributes are not kept.
+
+mod place;
+mod walk;
+mod write;
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+use tokio::sync::mpsc;
+
+use super::{
+    Capabilities, Content, Endpoint, Error, Fingerprint, Form, IsKept, Item, Key, Known, Later, Leftover, Listing,
+    PIECE_BYTES, Put, Result, Take, Version,
+};
+use crate::base::Clock;
+use crate::base::digest::{Digest, Digesting};
+use crate::base::escape::shown;
+use crate::beneath::{self, Beneath, FileStat};
+use place::Spot;
+
+/// A file system that tells fractions of a second has the time from the last tick of the kernel's clock.
+const TICK_MS: i64 = 50;
+/// The coarsest clock of a file system that does not (FAT).
+const COARSE_TICK_MS: i64 = 2_000;
+/// How often a file that is being changed is read again.
+const READ_ATTEMPTS: u32 = 3;
+
+/// A directory, opened once: what is at its path later does not matter; cheap to clone.
+#[derive(Clone)]
+pub struct Directory {
+    path: PathBuf,
+    top: Arc<OwnedFd>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Directory {
+    /// Opens a directory; `path` is absolute.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be opened.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self> {
+        let open = || -> io::Result<(PathBuf, OwnedFd)> {
+            let real = path.canonicalize()?;
+            let top = File::open(&real)?;
+            if !top.metadata()?.is_dir() {
+                return Err(io::Error::from(io::ErrorKind::NotADirectory));
+            }
+            Ok((real, top.into()))
+        };
+        let (path, top) = open().map_err(Error::unusable(&place_of(path)))?;
+        Ok(Self { path, top: Arc::new(top), clock })
+    }
+
+    /// Answers its path, symlinks resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn beneath(&self) -> Result<Beneath> {
+        Beneath::within(self.top.as_fd()).map_err(Error::unusable(&self.place()))
+    }
+
+    /// Does work on many items beneath the directory on a blocking thread.
+    fn batch<T, R>(
+        &self,
+        items: Vec<T>,
+        work: impl FnOnce(&Self, &Beneath, Vec<T>) -> Vec<Result<R>> + Send + 'static,
+    ) -> Later<'static, Vec<Result<R>>>
+    where
+        T: Send + 'static,
+        R: Send + 'static,
+    {
+        let this = self.clone();
+        Box::pin(super::in_batch(self.place(), items, move |items| match this.beneath() {
+            Ok(beneath) => work(&this, &beneath, items),
+            Err(error) => {
+                let reason = error.to_string();
+                let lost = |_| Err(Error::Lost { place: this.place(), reason: reason.clone() });
+                items.into_iter().map(lost).collect()
+            }
+        }))
+    }
+
+    /// Answers what tells cheaply whether a file was touched; `seen_ms` is a moment before it was looked at.
+    fn fingerprint(stat: &FileStat, seen_ms: i64) -> Fingerprint {
+        let mut bytes = Vec::with_capacity(48);
+        bytes.extend_from_slice(&stat.size.to_le_bytes());
+        for (seconds, nanoseconds) in [stat.mtime, stat.ctime] {
+            bytes.extend_from_slice(&seconds.to_le_bytes());
+            bytes.extend_from_slice(&nanoseconds.to_le_bytes());
+        }
+        bytes.extend_from_slice(&stat.ino.to_le_bytes());
+        bytes.extend_from_slice(&stat.mode.to_le_bytes());
+        Fingerprint { bytes, is_racy: is_young(stat, seen_ms) }
+    }
+
+    /// Answers what is at a place now, by its content.
+    fn known(&self, spot: &Spot) -> io::Result<Known> {
+        for _ in 0..READ_ATTEMPTS {
+            let seen_ms = self.clock.now().as_millisecond();
+            let before = spot.stat()?;
+            let (form, digest, size) = match form(&before) {
+                Some(Form::Link) => {
+                    let leads = spot.read_link()?;
+                    (Form::Link, Digest::of(&leads), leads.len() as u64)
+                }
+                Some(form) => {
+                    let (digest, size) = digest_file(spot.open()?)?;
+                    (form, digest, size)
+                }
+                None => return Err(io::Error::other("it is neither a file nor a link")),
+            };
+            if spot.stat()? == before {
+                let version = Version { digest, form, size };
+                return Ok(Known { version, fingerprint: Self::fingerprint(&before, seen_ms) });
+            }
+        }
+        Err(io::Error::other("it is being changed all the time"))
+    }
+}
+
+/// Answers whether a file was touched so shortly before `seen_ms` that it can change again without its times telling.
+fn is_young(stat: &FileStat, seen_ms: i64) -> bool {
+    let (seconds, nanoseconds) = stat.ctime;
+    let tick_ms = if nanoseconds == 0 { COARSE_TICK_MS } else { TICK_MS };
+    seconds.saturating_mul(1_000).saturating_add(i64::from(nanoseconds / 1_000_000)).saturating_add(tick_ms) >= seen_ms
+}
+
+/// Answers what a directory's entry is as an item; nothing where it is none.
+fn form(stat: &FileStat) -> Option<Form> {
+    match stat.kind {
+        FileType::RegularFile => Some(Form::File { executable: stat.executable() }),
+        FileType::Symlink => Some(Form::Link),
+        _ => None,
+    }
+}
+
+fn digest_file(mut file: File) -> io::Result<(Digest, u64)> {
+    let mut digesting = Digesting::default();
+    let mut piece = vec![0; PIECE_BYTES.min(128 << 10)];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(digesting.finish()),
+            count => digesting.add(&piece[..count]),
+        }
+    }
+}
+
+fn place_of(path: &Path) -> String {
+    format!("the directory {}", shown(path.as_os_str().as_bytes()))
+}
+
+fn os(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}
+
+impl fmt::Debug for Directory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint for Directory {
+    fn place(&self) -> String {
+        place_of(&self.path)
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { writes: true, executables: true, links: true }
+    }
+
+    fn list(&self) -> Listing {
+        let this = self.clone();
+        Listing::blocking(self.place(), move |lister| walk::walk(&this, lister))
+    }
+
+    fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>> {
+        self.batch(items, |_, beneath, items| items.iter().map(|item| read(beneath, item)).collect())
+    }
+
+    fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {
+        self.batch(items, |this, beneath, items| {
+            let known = |item: &Item| {
+                let spot = Spot::existing(beneath, &item.key).and_then(|spot| this.known(&spot));
+                spot.map_err(Error::item("read", &item.key))
+            };
+            items.iter().map(known).collect()
+        })
+    }
+
+    fn write(&self, puts: Vec<Put>) -> Later<'_, Vec<Result<Fingerprint>>> {
+        self.batch(puts, write::write)
+    }
+
+    fn delete(&self, takes: Vec<Take>) -> Later<'_, Vec<Result<()>>> {
+        self.batch(takes, |this, beneath, takes| takes.iter().map(|take| write::delete(this, beneath, take)).collect())
+    }
+
+    fn flush(&self) -> Later<'_, Result<()>> {
+        let this = self.clone();
+        Box::pin(async move {
+            let done = super::in_batch(this.place(), vec![()], move |_| {
+                vec![write::flush(&this.top).map_err(Error::unusable(&this.place()))]
+            });
+            done.await.pop().unwrap_or(Ok(()))
+        })
+    }
+
+    fn sweep(&self, leftovers: Vec<Leftover>, is_kept: IsKept) -> Later<'_, Vec<String>> {
+        let swept = self.batch(leftovers, move |this, beneath, leftovers| {
+            leftovers.iter().map(|path| Ok(write::sweep(this, beneath, path, &is_kept))).collect()
+        });
+        Box::pin(async move { swept.await.into_iter().filter_map(|answer| answer.ok().flatten()).collect() })
+    }
+}
+
+fn read(beneath: &Beneath, item: &Item) -> Result<Content> {
+    let failed = || Error::item("read", &item.key);
+    let spot = Spot::existing(beneath, &item.key).map_err(failed())?;
+    if item.form == Form::Link {
+        return spot.read_link().map(Content::Whole).map_err(failed());
+    }
+    let mut file = spot.open().map_err(failed())?;
+    let size = beneath::FileStat::of_open(&file).map_err(failed())?.size;
+    if size > PIECE_BYTES as u64 {
+        let (sender, content) = super::pieces();
+        let key = item.key.clone();
+        tokio::task::spawn_blocking(move || send_pieces(&mut file, &key, &sender));
+        return Ok(content);
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    // A file that grows meanwhile is found out by its digest.
+    file.take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed())?;
+    Ok(Content::Whole(bytes))
+}
+
+fn send_pieces(file: &mut File, key: &Key, sender: &mpsc::Sender<Result<Vec<u8>>>) {
+    loop {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece);
+        let next = match read {
+            Ok(0) => return,
+            Ok(_) => Ok(piece),
+            Err(source) => Err(Error::item("read", key)(source)),
+        };
+        let is_last = next.is_err();
+        // Nobody wants more of it where this fails.
+        if sender.blocking_send(next).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,274 @@
+//! Holders of keyed items: what a sync reads from and writes to.
+//!
+//! Every kind of endpoint lists itself as [`Item`]s in byte order of their keys, so that two of them and what was agreed
+//! last can be compared in one pass. What an endpoint cannot do it says in its [`Capabilities`]; nobody asks what kind it
+//! is. `contract_tests` holds every kind to the same promises.
+
+#[cfg(test)]
+mod contract_tests;
+pub mod directory;
+pub mod error;
+pub mod item;
+pub mod memory;
+pub mod tree;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+pub use directory::Directory;
+pub use error::{Error, Result};
+pub use item::{Fingerprint, Form, Item, Key, Version};
+pub use memory::Memory;
+pub use tree::Tree;
+
+use crate::base::digest::Digest;
+
+/// Items that are listed at a time.
+pub const LISTED_AT_ONCE_ITEMS: usize = 1_000;
+/// Batches of a listing that wait for whoever reads it.
+const LISTING_BATCHES_LIMIT: usize = 4;
+/// Content up to this size travels as a whole; larger content comes in pieces of this size.
+pub const PIECE_BYTES: usize = 1 << 20;
+/// Pieces that wait for whoever reads them.
+const PIECES_LIMIT: usize = 2;
+
+/// An answer that is waited for.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What an endpoint can keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// It can be written to.
+    pub writes: bool,
+    /// It knows which files may be executed; elsewhere none may.
+    pub executables: bool,
+    /// It can hold symbolic links.
+    pub links: bool,
+}
+
+/// What is under a key, and what tells that it still is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What it is.
+    pub version: Version,
+    /// What the endpoint said of it.
+    pub fingerprint: Fingerprint,
+}
+
+/// Content on its way.
+#[derive(Debug)]
+pub enum Content {
+    /// All of it.
+    Whole(Vec<u8>),
+    /// Piece after piece, the last of them before the channel closes; a failure is the last one.
+    Pieces(mpsc::Receiver<Result<Vec<u8>>>),
+}
+
+impl Content {
+    /// Gives all content to `take`, piece by piece, waiting for it: for blocking threads.
+    ///
+    /// # Errors
+    /// What the source of the content, or `take`, answers.
+    pub fn drain<E: From<Error>>(self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        match self {
+            Self::Whole(bytes) => take(&bytes),
+            Self::Pieces(mut pieces) => {
+                while let Some(piece) = pieces.blocking_recv() {
+                    take(&piece?)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Something to write.
+#[derive(Debug)]
+pub struct Put {
+    /// Under which key.
+    pub key: Key,
+    /// What it must be when all of it has come.
+    pub to: Version,
+    /// The content.
+    pub content: Content,
+    /// What must be there; none: nothing.
+    pub expected: Option<Known>,
+}
+
+/// Something to take away.
+#[derive(Debug, Clone)]
+pub struct Take {
+    /// Under which key.
+    pub key: Key,
+    /// What must be there.
+    pub expected: Known,
+}
+
+/// Something that is there and not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlisted {
+    /// Its key, or that of everything at and below it.
+    pub key: Key,
+    /// Why it is not listed.
+    pub reason: String,
+    /// Whether items may hide behind it; otherwise it is known to be none (a FIFO, a socket, a device).
+    pub hides_items: bool,
+}
+
+/// How a listing ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// What is there and not listed.
+    pub unlisted: Vec<Unlisted>,
+    /// What an interrupted write left behind, for [`Endpoint::sweep`].
+    pub leftovers: Vec<Leftover>,
+}
+
+/// Something that an interrupted write left behind, by the name that the endpoint gave it.
+pub type Leftover = Vec<u8>;
+
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
+    /// The next items, in byte order of their keys, each key once.
+    Items(Vec<Item>),
+    /// That was all.
+    End(Ended),
+}
+
+/// A listing under way.
+#[derive(Debug)]
+pub struct Listing(mpsc::Receiver<Result<Listed>>);
+
+/// Whoever lists gives the items to this.
+#[derive(Debug)]
+pub struct Lister {
+    sender: mpsc::Sender<Result<Listed>>,
+    batch: Vec<Item>,
+}
+
+/// Answers whether content of that digest is kept elsewhere.
+pub type IsKept = Arc<dyn Fn(&Digest) -> bool + Send + Sync>;
+
+/// A holder of keyed items.
+///
+/// Work on many items answers for each of them in the order in which they were given; one that fails stops no other.
+pub trait Endpoint: fmt::Debug + Send + Sync {
+    /// Answers what people call it; equal for equal endpoints, and for no others.
+    fn place(&self) -> String;
+
+    /// Answers what it can keep.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Begins to list all items.
+    fn list(&self) -> Listing;
+
+    /// Reads the content of items. That it is what was listed is for whoever digests it to see.
+    fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>>;
+
+    /// Answers what items are now, with the fingerprint that belongs to it.
+    fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>>;
+
+    /// Writes items, each wholly or not at all, and only where what is there is what is expected
+    /// ([`Error::Changed`] otherwise). Answers the fingerprint of what is there then.
+    fn write(&self, puts: Vec<Put>) -> Later<'_, Vec<Result<Fingerprint>>>;
+
+    /// Takes items away, each only where it is what is expected ([`Error::Changed`] otherwise).
+    fn delete(&self, takes: Vec<Take>) -> Later<'_, Vec<Result<()>>>;
+
+    /// Waits until everything that was written and deleted would survive a power cut.
+    fn flush(&self) -> Later<'_, Result<()>>;
+
+    /// Removes what interrupted writes left behind, except what somebody may still want: what is neither our own new
+    /// content nor kept elsewhere. Answers that, for people.
+    fn sweep(&self, leftovers: Vec<Leftover>, is_kept: IsKept) -> Later<'_, Vec<String>>;
+}
+
+impl Listing {
+    /// Lists on a blocking thread; `work` gives its items to the lister and answers how it ended.
+    fn blocking(place: String, work: impl FnOnce(&mut Lister) -> Result<Ended> + Send + 'static) -> Self {
+        let lost = place.clone();
+        Self::running(place, |mut lister| async move {
+            let listed = tokio::task::spawn_blocking(move || work(&mut lister).map(|ended| (lister, ended)));
+            listed.await.unwrap_or_else(|end| Err(Error::Lost { place: lost, reason: end.to_string() }))
+        })
+    }
+
+    /// Lists beside whoever reads; `work` gives its items to the lister and answers that with how it ended.
+    fn running<F>(place: String, work: impl FnOnce(Lister) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<(Lister, Ended)>> + Send + 'static,
+    {
+        let (sender, receiver) = mpsc::channel(LISTING_BATCHES_LIMIT);
+        let lister = Lister { sender: sender.clone(), batch: Vec::new() };
+        tokio::spawn(async move {
+            let last = match work(lister).await {
+                // Nobody listens any more where a part cannot be sent.
+                Ok((lister, ended)) => {
+                    if !lister.batch.is_empty() && sender.send(Ok(Listed::Items(lister.batch))).await.is_err() {
+                        return;
+                    }
+                    Ok(Listed::End(ended))
+                }
+                Err(error) => Err(error),
+            };
+            if sender.send(last).await.is_err() {
+                tracing::debug!("nobody reads the listing of {place} any more");
+            }
+        });
+        Self(receiver)
+    }
+
+    /// Waits for the next part, on a blocking thread; nothing after the end or a failure.
+    pub fn next_blocking(&mut self) -> Option<Result<Listed>> {
+        self.0.blocking_recv()
+    }
+
+    /// Waits for the next part; nothing after the end or a failure.
+    pub async fn next(&mut self) -> Option<Result<Listed>> {
+        self.0.recv().await
+    }
+}
+
+impl Lister {
+    /// Gives the next item; answers whether anybody still wants it.
+    pub fn give(&mut self, item: Item) -> bool {
+        self.batch.push(item);
+        self.batch.len() < LISTED_AT_ONCE_ITEMS || self.send_batch()
+    }
+
+    fn send_batch(&mut self) -> bool {
+        let batch = std::mem::take(&mut self.batch);
+        self.sender.blocking_send(Ok(Listed::Items(batch))).is_ok()
+    }
+}
+
+/// Prepares a channel for content that comes in pieces.
+fn pieces() -> (mpsc::Sender<Result<Vec<u8>>>, Content) {
+    let (sender, receiver) = mpsc::channel(PIECES_LIMIT);
+    (sender, Content::Pieces(receiver))
+}
+
+/// Does work on many items on a blocking thread; where the thread is lost, every item is.
+async fn in_batch<T: Send + 'static, R: Send + 'static>(
+    place: String,
+    items: Vec<T>,
+    work: impl FnOnce(Vec<T>) -> Vec<Result<R>> + Send + 'static,
+) -> Vec<Result<R>> {
+    let count = items.len();
+    match tokio::task::spawn_blocking(move || work(items)).await {
+        Ok(done) => done,
+        Err(lost) => {
+            let error = || Error::Lost { place: place.clone(), reason: lost.to_string() };
+            (0..count).map(|_| Err(error())).collect()
+        }
+    }
+}
+
+/// Refuses to write, for endpoints that are only read from.
+fn read_only<R: Send + 'static>(place: String, count: usize) -> Later<'static, Vec<Result<R>>> {
+    Box::pin(async move { (0..count).map(|_| Err(Error::ReadOnly { place: place.clone() })).collect() })
+}

@@ -1,0 +1,226 @@
+//! Doing what a plan says, batch by batch: keep what is there, put what comes, look at it again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::archive::{Archive, Keep};
+use super::compare::{Found, batches, digests, reason};
+use super::error::{Error, Result};
+use super::plan::Action;
+use super::report::{Noted, Report};
+use super::run::Sync;
+use super::snapshot::{after, before};
+use crate::endpoint::{self, Content, Endpoint, Fingerprint, Item, Key, Known, Listed, Put, Take, Version};
+
+/// Items that are changed at a time, unless they are large.
+const CHANGED_AT_ONCE_ITEMS: usize = 256;
+/// Bytes that are read at a time, unless one item has more.
+const CHANGED_AT_ONCE_BYTES: u64 = 32 << 20;
+
+/// Where content comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Supply {
+    /// From an endpoint.
+    Endpoint(Arc<dyn Endpoint>),
+    /// From what was replaced earlier.
+    Archive(Archive),
+}
+
+impl Supply {
+    async fn read(&self, items: Vec<Item>) -> Vec<endpoint::Result<Content>> {
+        match self {
+            Self::Endpoint(source) => source.read(items).await,
+            Self::Archive(archive) => items.iter().map(|item| kept(archive, item)).collect(),
+        }
+    }
+}
+
+fn kept(archive: &Archive, item: &Item) -> endpoint::Result<Content> {
+    let failed = |source| endpoint::Error::Item { action: "read the snapshot of", key: item.key.clone(), source };
+    let Some(digest) = item.digest else { return Err(failed(std::io::ErrorKind::NotFound.into())) };
+    archive.read(&item.key, &Version { digest, form: item.form, size: item.size }).map_err(failed)
+}
+
+/// What is under a key after it was changed.
+#[derive(Debug)]
+pub(super) enum Applied {
+    /// What was to be there, with what tells that it still is; none: nothing is there, as it was to be.
+    Verified(Option<Known>),
+    /// Something else.
+    Different,
+}
+
+/// What was written, by key: what must be there, and what the target said of it.
+type Written = BTreeMap<Key, Option<Known>>;
+
+/// Whoever carries a plan out.
+pub(super) struct Apply<'a> {
+    pub sync: &'a Sync,
+    pub supply: &'a Supply,
+    pub found: &'a BTreeMap<Key, Found>,
+}
+
+impl Apply<'_> {
+    /// Carries actions out; what goes wrong with one of them is noted.
+    pub async fn perform(&self, actions: &[&Action], report: &mut Report) -> Result<Written> {
+        let mut written = Written::new();
+        let size = |action: &&Action| before(action).map_or(0, |it| it.size) + after(action).map_or(0, |it| it.size);
+        for batch in batches(actions.to_vec(), size, CHANGED_AT_ONCE_ITEMS, CHANGED_AT_ONCE_BYTES) {
+            let batch = self.keep(batch, report).await?;
+            let (deletions, writes): (Vec<&Action>, Vec<&Action>) =
+                batch.into_iter().partition(|action| after(action).is_none());
+            self.delete(deletions, &mut written, report).await;
+            self.write(writes, &mut written, report).await;
+        }
+        let flushed = self.sync.target.flush().await;
+        flushed.map_err(|source| Error::Endpoint { name: self.sync.name.clone(), source })?;
+        Ok(written)
+    }
+
+    /// Keeps what the actions replace, on the disk; answers the actions that may go on.
+    async fn keep<'b>(&self, batch: Vec<&'b Action>, report: &mut Report) -> Result<Vec<&'b Action>> {
+        let is_missing = |version: &Version| !self.sync.archive.has(&version.digest);
+        let (replacing, mut ready): (Vec<&Action>, Vec<&Action>) =
+            batch.into_iter().partition(|action| before(action).as_ref().is_some_and(is_missing));
+        let items = replacing.iter().filter_map(|action| Some(item(action.key(), &before(action)?))).collect();
+        let mut keeps = Vec::new();
+        let mut kept_actions = Vec::new();
+        for (action, read) in replacing.iter().zip(self.sync.target.read(items).await) {
+            match (read, before(action)) {
+                (Ok(content), Some(version)) => {
+                    keeps.push(Keep { key: action.key().clone(), version, content });
+                    kept_actions.push(*action);
+                }
+                (Err(error), _) => note(report, action.key(), &error),
+                (Ok(_), None) => {}
+            }
+        }
+        let archive = self.sync.archive.clone();
+        let kept = tokio::task::spawn_blocking(move || archive.keep(keeps));
+        let lost =
+            |lost: tokio::task::JoinError| Error::Lost { name: self.sync.name.clone(), reason: lost.to_string() };
+        let refused = |source| Error::Archive { path: self.sync.archive.root().to_owned(), source };
+        for (action, answer) in kept_actions.into_iter().zip(kept.await.map_err(lost)?.map_err(refused)?) {
+            match answer {
+                Ok(()) => ready.push(action),
+                Err(super::archive::KeepError::Changed) => {
+                    report.flagged.push(Noted::new(action.key(), "was changed at the target meanwhile"));
+                }
+                Err(error) => report.failed.push(Noted::new(action.key(), reason(&error))),
+            }
+        }
+        Ok(ready)
+    }
+
+    async fn delete(&self, actions: Vec<&Action>, written: &mut Written, report: &mut Report) {
+        let take = |action: &&Action| Some(Take { key: action.key().clone(), expected: self.expected(action)? });
+        let takes: Vec<Take> = actions.iter().filter_map(take).collect();
+        let keys: Vec<Key> = takes.iter().map(|take| take.key.clone()).collect();
+        for (key, answer) in keys.into_iter().zip(self.sync.target.delete(takes).await) {
+            match answer {
+                Ok(()) => drop(written.insert(key, None)),
+                Err(error) => note(report, &key, &error),
+            }
+        }
+    }
+
+    async fn write(&self, actions: Vec<&Action>, written: &mut Written, report: &mut Report) {
+        let items = actions.iter().filter_map(|action| Some(self.source_item(action.key(), &after(action)?))).collect();
+        let mut puts = Vec::new();
+        for (action, read) in actions.iter().zip(self.supply.read(items).await) {
+            match (read, after(action)) {
+                (Ok(content), Some(to)) => {
+                    puts.push(Put { key: action.key().clone(), to, content, expected: self.expected(action) });
+                }
+                (Err(error), _) => note(report, action.key(), &error),
+                (Ok(_), None) => {}
+            }
+        }
+        let keys: Vec<(Key, Version)> = puts.iter().map(|put| (put.key.clone(), put.to)).collect();
+        for ((key, version), answer) in keys.into_iter().zip(self.sync.target.write(puts).await) {
+            match answer {
+                Ok(fingerprint) => drop(written.insert(key, Some(Known { version, fingerprint }))),
+                Err(error) => note(report, &key, &error),
+            }
+        }
+    }
+
+    /// Answers what must be at the target before an action.
+    fn expected(&self, action: &Action) -> Option<Known> {
+        before(action)?;
+        self.found.get(action.key())?.target.clone()
+    }
+
+    /// Answers an item as its endpoint listed it.
+    fn source_item(&self, key: &Key, version: &Version) -> Item {
+        let listed = self.found.get(key).and_then(|row| row.source.as_ref());
+        let fingerprint = listed.map(|known| known.fingerprint.clone());
+        Item { fingerprint: fingerprint.unwrap_or_else(unknown), ..item(key, version) }
+    }
+
+    /// Looks at the target again: only what is there as it was written counts.
+    pub async fn verify(&self, mut written: Written, report: &mut Report) -> Result<BTreeMap<Key, Applied>> {
+        let failed = |source| Error::Endpoint { name: self.sync.name.clone(), source };
+        let (mut applied, mut doubtful) = (BTreeMap::new(), Vec::new());
+        let mut listing = self.sync.target.list();
+        while let Some(part) = listing.next().await {
+            let Listed::Items(items) = part.map_err(failed)? else { break };
+            for item in items {
+                match written.remove(&item.key) {
+                    Some(Some(known)) if known.fingerprint.bytes == item.fingerprint.bytes => {
+                        let known = Known { fingerprint: item.fingerprint, ..known };
+                        applied.insert(item.key, Applied::Verified(Some(known)));
+                    }
+                    Some(expected) => doubtful.push((item, expected)),
+                    None => {}
+                }
+            }
+        }
+        for (key, expected) in written {
+            let is_gone = expected.is_none();
+            applied.insert(key, if is_gone { Applied::Verified(None) } else { Applied::Different });
+        }
+        self.look_closely(doubtful, &mut applied).await;
+        for (key, applied) in &applied {
+            if matches!(applied, Applied::Different) {
+                report.unverified.push(Noted::new(key, "is not what was written"));
+            }
+        }
+        Ok(applied)
+    }
+
+    /// Reads what tells that it was touched since it was written.
+    async fn look_closely(&self, doubtful: Vec<(Item, Option<Known>)>, applied: &mut BTreeMap<Key, Applied>) {
+        let (items, expected): (Vec<Item>, Vec<(Key, Option<Known>)>) =
+            doubtful.into_iter().map(|(item, expected)| (item.clone(), (item.key, expected))).unzip();
+        let mut found = digests(&*self.sync.target, items).await;
+        for (key, expected) in expected {
+            let answer = match (found.remove(&key), expected) {
+                (Some(Ok(now)), Some(expected)) if now.version == expected.version => Applied::Verified(Some(now)),
+                _ => Applied::Different,
+            };
+            applied.insert(key, answer);
+        }
+    }
+}
+
+fn unknown() -> Fingerprint {
+    Fingerprint { bytes: Vec::new(), is_racy: true }
+}
+
+fn item(key: &Key, version: &Version) -> Item {
+    let Version { digest, form, size } = *version;
+    Item { key: key.clone(), form, size, fingerprint: unknown(), digest: Some(digest) }
+}
+
+/// Notes why an item was left alone: somebody was faster, or it could not be done.
+fn note(report: &mut Report, key: &Key, error: &endpoint::Error) {
+    let list = match error {
+        endpoint::Error::Changed { reason, .. } => {
+            return report.flagged.push(Noted::new(key, *reason));
+        }
+        endpoint::Error::Aside { .. } => &mut report.flagged,
+        _ => &mut report.failed,
+    };
+    list.push(Noted::new(key, reason(error)));
+}

@@ -1,0 +1,33 @@
+//! Bringing a target to what a source says: compare three ways, plan, and do exactly that.
+//!
+//! [`join`] walks source, baseline and target in one pass, [`diff`] says what is the matter with a key, [`plan`] what is
+//! to be done about it; they are pure, as are [`baseline`] and [`snapshot`]. [`run`] does it: what is about to be replaced
+//! is in the [`archive`] and what is about to be done in the store before anything is touched, each item changes only where
+//! it still is what was looked at, and only what is there afterwards as it was written is agreed on. A run that was killed
+//! is finished or redone by the next one, which knows what was about to be done.
+
+mod apply;
+pub mod archive;
+pub mod baseline;
+pub mod codec;
+pub mod compare;
+pub mod diff;
+pub mod error;
+pub mod filter;
+pub mod join;
+pub mod open;
+pub mod plan;
+pub mod report;
+pub mod restore;
+pub mod run;
+#[cfg(test)]
+mod run_tests;
+pub mod snapshot;
+
+pub use diff::{Agreed, Finding, judge};
+pub use error::{Error, Result};
+pub use open::{lock, open, require};
+pub use plan::{Action, Plan, Policy};
+pub use report::{Noted, Report, Step};
+pub use restore::Wanted;
+pub use run::{Prepared, Sync};

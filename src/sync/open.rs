@@ -1,0 +1,100 @@
+//! From a configured sync to one that can run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::archive::Archive;
+use super::error::{Error, Result};
+use super::filter::Filter;
+use super::plan::Policy;
+use super::run::Sync;
+use crate::base::escape::shown;
+use crate::base::units::Share;
+use crate::config::{Expanded, SyncSpec};
+use crate::context::Context;
+use crate::endpoint::{self, Directory, Endpoint, Tree};
+use crate::store::Lock;
+
+/// Takes the lock under which a project's syncs run, one after the other.
+///
+/// # Errors
+/// Another process holds it.
+pub fn lock(ctx: &Context) -> Result<Lock> {
+    Ok(Lock::take(&ctx.home.sync_lock()).map_err(crate::store::Error::from)?)
+}
+
+/// Answers what is configured for a sync.
+///
+/// # Errors
+/// No sync has that name.
+pub fn require<'c>(ctx: &'c Context, name: &str) -> Result<&'c SyncSpec> {
+    ctx.config.syncs.get(name).ok_or_else(|| Error::Unknown {
+        name: shown(name.as_bytes()),
+        known: ctx.config.syncs.keys().cloned().collect(),
+    })
+}
+
+/// Opens a configured sync; `max_delete` is for this once.
+///
+/// # Errors
+/// No sync has that name; an endpoint is not there; source, target and what cascade works with overlap.
+pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Result<Sync> {
+    let spec = require(ctx, name)?;
+    let failed = |source| Error::Endpoint { name: name.to_owned(), source };
+    let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
+    let target = directory(ctx, path).map_err(failed)?;
+    require_apart(ctx, name, target.path()).await?;
+    let source = source(ctx, name, spec, target.path()).await?;
+    let max_delete = max_delete.unwrap_or(spec.max_delete);
+    let policy = Policy { on_drift: spec.on_drift, delete: spec.delete, max_delete: max_delete.as_fraction() };
+    Ok(Sync {
+        name: name.to_owned(),
+        source,
+        target: Arc::new(target),
+        policy,
+        max_delete,
+        filter: Filter::new(&spec.include, &spec.exclude),
+        keep: spec.snapshots.keep,
+        store: ctx.store.clone(),
+        archive: Archive::new(ctx.home.snapshots()),
+        clock: Arc::clone(&ctx.clock),
+    })
+}
+
+fn directory(ctx: &Context, path: &str) -> endpoint::Result<Directory> {
+    Directory::open(&ctx.git.root().join(path), Arc::clone(&ctx.clock))
+}
+
+async fn source(ctx: &Context, name: &str, spec: &SyncSpec, target: &Path) -> Result<Arc<dyn Endpoint>> {
+    let failed = |source| Error::Endpoint { name: name.to_owned(), source };
+    if let Some(path) = &spec.from.directory {
+        let source = directory(ctx, path.value()).map_err(failed)?;
+        require_disjoint(name, source.path(), target)?;
+        return Ok(Arc::new(source));
+    }
+    let tree = spec.from.tree.as_deref().unwrap_or_default();
+    let branch = ctx.config.environment(tree).map_or(tree, |environment| environment.branch.as_str());
+    let path = spec.from.path.as_deref().unwrap_or_default();
+    let path: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+    Ok(Arc::new(Tree::open(&ctx.git, branch, path.join("/").as_bytes()).await.map_err(failed)?))
+}
+
+/// Refuses a target that holds, or lies in, what cascade itself works with.
+async fn require_apart(ctx: &Context, name: &str, target: &Path) -> Result<()> {
+    let common_dir: PathBuf = ctx.git.run(|repo| Ok(repo.common_dir().to_owned())).await?;
+    let snapshots = ctx.home.snapshots();
+    let own = snapshots.parent().and_then(Path::parent).unwrap_or(&snapshots);
+    for place in [common_dir.as_path(), own] {
+        let place = place.canonicalize().unwrap_or_else(|_| place.to_owned());
+        require_disjoint(name, &place, target)?;
+    }
+    Ok(())
+}
+
+fn require_disjoint(name: &str, one: &Path, other: &Path) -> Result<()> {
+    if !one.starts_with(other) && !other.starts_with(one) {
+        return Ok(());
+    }
+    let shown = |path: &Path| shown(path.as_os_str().as_encoded_bytes());
+    Err(Error::Overlap { name: name.to_owned(), one: shown(one), other: shown(other) })
+}

@@ -1,0 +1,397 @@
+//! One run of a sync: compare, plan, keep what will be replaced, act, look again, and only then agree.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::apply::{Applied, Apply, Supply};
+use super::archive::Archive;
+use super::baseline::{self, Changes, Entry};
+use super::compare::{Comparison, Found, Intents, Sides, compare};
+use super::error::{Error, Result};
+use super::filter::Filter;
+use super::join::Row;
+use super::plan::{Action, Plan, Planner, Policy};
+use super::report::{Noted, Report, flagged};
+use super::snapshot::{self, Before};
+use crate::base::clock::from_ms;
+use crate::base::digest::Digest;
+use crate::base::id::{PromotionId, entropy};
+use crate::base::units::{Share, Span};
+use crate::base::{Clock, Timestamp};
+use crate::endpoint::{Endpoint, IsKept, Key};
+use crate::store::{Advance, SnapshotRecord, Store, StoredBaseline, SyncRun};
+
+/// A sync with everything that acts for it.
+#[derive(Debug, Clone)]
+pub struct Sync {
+    /// Its name.
+    pub name: String,
+    /// Where the content comes from.
+    pub source: Arc<dyn Endpoint>,
+    /// What is brought to that.
+    pub target: Arc<dyn Endpoint>,
+    /// How it decides.
+    pub policy: Policy,
+    /// What may be deleted at most, for messages.
+    pub max_delete: Share,
+    /// What takes part.
+    pub filter: Filter,
+    /// How long what was replaced is kept.
+    pub keep: Span,
+    /// What it remembers.
+    pub store: Store,
+    /// What it replaced.
+    pub archive: Archive,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What a sync would do, with all that it was decided on.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What would be done.
+    pub plan: Plan,
+    /// What takes no part, and what could not be read.
+    pub comparison: Comparison,
+    found: BTreeMap<Key, Found>,
+    stored: StoredBaseline,
+    pub(super) is_fresh: bool,
+    started_at: Timestamp,
+}
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Bring the target to what the source says.
+    Sync,
+    /// Do what a person decided about one item.
+    Resolve,
+    /// Bring back what was replaced.
+    Restore,
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Resolve => "resolve",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+impl Sync {
+    /// Looks at both sides and plans; nothing is changed.
+    ///
+    /// # Errors
+    /// An endpoint cannot be listed, or what the sync remembers cannot be read.
+    pub async fn prepare(&self) -> Result<Prepared> {
+        let started_at = self.clock.now();
+        let (stored, is_fresh) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
+        let comparison = compare(&self.sides(Some(Arc::clone(&self.source)), is_fresh).await?, stored.clone()).await?;
+        let mut planner = Planner::new(&self.policy, comparison.is_partial);
+        planner.add_unchanged(comparison.unchanged);
+        comparison.found.iter().for_each(|found| planner.add(versions(found)));
+        Ok(self.prepared(planner.finish(), comparison, (stored, is_fresh), started_at))
+    }
+
+    pub(super) fn prepared(
+        &self,
+        plan: Plan,
+        mut comparison: Comparison,
+        (stored, is_fresh): (StoredBaseline, bool),
+        started_at: Timestamp,
+    ) -> Prepared {
+        let found = std::mem::take(&mut comparison.found).into_iter().map(|row| (row.key.clone(), row)).collect();
+        Prepared { plan, comparison, found, stored, is_fresh, started_at }
+    }
+
+    pub(super) fn endpoints(&self) -> String {
+        format!("{} → {}", self.source.place(), self.target.place())
+    }
+
+    pub(super) async fn sides(&self, source: Option<Arc<dyn Endpoint>>, is_fresh: bool) -> Result<Sides> {
+        let mut intents = Intents::new();
+        if !is_fresh {
+            for body in self.store.sync_intents(&self.name).await? {
+                snapshot::decode_intents(&body, &mut intents).map_err(|source| self.damaged(source))?;
+            }
+        }
+        let (name, target, filter) = (self.name.clone(), Arc::clone(&self.target), self.filter.clone());
+        Ok(Sides { name, source, target, filter, intents })
+    }
+
+    pub(super) fn damaged(&self, source: super::codec::Damaged) -> Error {
+        Error::Damaged { name: self.name.clone(), source }
+    }
+
+    /// Brings the target to what the source says.
+    ///
+    /// # Errors
+    /// As [`Sync::prepare`]; too much would be deleted; what is replaced cannot be kept; the database cannot be written.
+    /// What goes wrong with single items is in the report.
+    pub async fn run(&self) -> Result<Report> {
+        let prepared = self.prepare().await?;
+        self.require_guard(&prepared.plan)?;
+        self.perform(prepared, Purpose::Sync, &Supply::Endpoint(Arc::clone(&self.source))).await
+    }
+
+    fn require_guard(&self, plan: &Plan) -> Result<()> {
+        match plan.guard {
+            None => Ok(()),
+            Some(guard) => Err(Error::Guard {
+                name: self.name.clone(),
+                deletes: guard.deletes,
+                of: guard.of,
+                limit: self.max_delete,
+            }),
+        }
+    }
+
+    /// Does what was planned.
+    pub(super) async fn perform(&self, prepared: Prepared, purpose: Purpose, supply: &Supply) -> Result<Report> {
+        let mut report = self.begin_report(&prepared).await;
+        let actions: Vec<&Action> = prepared.plan.actions.iter().filter(|action| action.touches_target()).collect();
+        let mut changes = agreements(&prepared, purpose);
+        let run = (!actions.is_empty()).then(|| self.new_run(&prepared, purpose));
+        let mut done = Before::new();
+        if let Some(run) = &run {
+            let planned = actions.iter().map(|action| (action.key().clone(), snapshot::before(action))).collect();
+            let intents = snapshot::encode_intents(&actions, purpose != Purpose::Restore);
+            let endpoints = prepared.is_fresh.then(|| self.endpoints());
+            self.store.begin_sync(run, intents, &record(run, &planned), endpoints).await?;
+            let apply = Apply { sync: self, supply, found: &prepared.found };
+            let applied = apply.perform(&actions, &mut report).await?;
+            let verified = apply.verify(applied, &mut report).await?;
+            let (replaced, agreed) = self.conclude(&prepared, purpose, verified, &mut report);
+            done = replaced;
+            changes.extend(agreed);
+        }
+        self.agree(&prepared, &changes, &report, purpose).await?;
+        report.seconds = seconds(prepared.started_at, self.clock.now());
+        if let Some(run) = run {
+            report.run = Some(run.id.clone());
+            let report = serde_json::to_string(&report).ok();
+            let finished = SyncRun { finished_at: Some(self.clock.now()), report, ..run };
+            self.store.finish_sync(&finished, &record(&finished, &done)).await?;
+        }
+        self.forget_old().await?;
+        Ok(report)
+    }
+
+    async fn begin_report(&self, prepared: &Prepared) -> Report {
+        let archive = self.archive.clone();
+        let is_kept: IsKept = Arc::new(move |digest: &Digest| archive.has(digest));
+        let left = self.target.sweep(prepared.comparison.leftovers.clone(), is_kept).await;
+        let flag = |flag: &super::plan::Flag| Noted::new(&flag.key, flagged(flag.finding));
+        Report {
+            sync: self.name.clone(),
+            source: self.source.place(),
+            target: self.target.place(),
+            unchanged: prepared.plan.unchanged,
+            kept: prepared.plan.kept,
+            flagged: prepared.plan.flags.iter().map(flag).collect(),
+            skipped: prepared.comparison.skipped.clone(),
+            failed: prepared.comparison.failed.clone(),
+            left,
+            ..Report::default()
+        }
+    }
+
+    fn new_run(&self, prepared: &Prepared, purpose: Purpose) -> SyncRun {
+        SyncRun {
+            id: PromotionId::from_entropy(&entropy()).to_string(),
+            sync: self.name.clone(),
+            purpose: purpose.as_str().to_owned(),
+            started_at: prepared.started_at,
+            finished_at: None,
+            report: None,
+        }
+    }
+
+    /// Counts what was done; answers what it replaced, and what of it was verified and is agreed from now on.
+    fn conclude(
+        &self,
+        prepared: &Prepared,
+        purpose: Purpose,
+        mut verified: BTreeMap<Key, Applied>,
+        report: &mut Report,
+    ) -> (Before, Changes) {
+        let (mut done, mut changes) = (Before::new(), Changes::new());
+        for action in &prepared.plan.actions {
+            let Some(applied) = verified.remove(action.key()) else { continue };
+            done.insert(action.key().clone(), snapshot::before(action));
+            match action {
+                Action::Create { .. } => report.created += 1,
+                Action::Replace { .. } => report.updated += 1,
+                _ => report.deleted += 1,
+            }
+            report.bytes += snapshot::after(action).map_or(0, |version| version.size);
+            if let Applied::Verified(target) = applied {
+                let found = prepared.found.get(action.key());
+                let source = match purpose {
+                    Purpose::Restore => found.and_then(|row| row.baseline.as_ref()?.source.clone()),
+                    Purpose::Sync | Purpose::Resolve => found.and_then(|row| row.source.clone()),
+                };
+                changes.insert(action.key().clone(), Some(Entry { source, target }));
+            }
+        }
+        (done, changes)
+    }
+
+    /// Moves on what is agreed and what is flagged, where that changes anything.
+    async fn agree(&self, prepared: &Prepared, changes: &Changes, report: &Report, purpose: Purpose) -> Result<()> {
+        let before = self.store.sync_flags(&self.name).await?;
+        let mut flags: Vec<(Vec<u8>, String)> = prepared
+            .plan
+            .flags
+            .iter()
+            .map(|flag| (flag.key.as_bytes().to_vec(), flagged(flag.finding).to_owned()))
+            .collect();
+        // What this run did not look at stays as it was.
+        let is_seen = |key: &[u8]| match self.filter.named() {
+            Some(named) => named.iter().any(|one| one.as_bytes() == key),
+            None => purpose == Purpose::Sync,
+        };
+        flags.extend(
+            before.iter().filter(|flag| !is_seen(&flag.key)).map(|flag| (flag.key.clone(), flag.finding.clone())),
+        );
+        let is_same = before.len() == flags.len()
+            && before
+                .iter()
+                .all(|flag| flags.iter().any(|(key, finding)| *key == flag.key && *finding == flag.finding));
+        if changes.is_empty() && is_same && !prepared.is_fresh && report.changed() == 0 {
+            return Ok(());
+        }
+        let (removed, added) = baseline::rewritten(&prepared.stored, changes).map_err(|source| self.damaged(source))?;
+        let advance = Advance {
+            endpoints: self.endpoints(),
+            from_serial: prepared.stored.serial,
+            is_fresh: prepared.is_fresh,
+            removed,
+            added,
+            flags,
+        };
+        Ok(self.store.advance_sync(&self.name, &advance, self.clock.now()).await?)
+    }
+
+    /// Forgets what was replaced too long ago.
+    async fn forget_old(&self) -> Result<()> {
+        let limit = from_ms(self.clock.now().as_millisecond().saturating_sub(self.keep.as_ms()));
+        if self.store.forget_snapshots(&self.name, limit).await? == 0 {
+            return Ok(());
+        }
+        let mut wanted = std::collections::HashSet::new();
+        for record in self.store.all_snapshots().await? {
+            let before = snapshot::decode(&record.body).map_err(|source| self.damaged(source))?;
+            wanted.extend(before.values().flatten().map(|version| version.digest));
+        }
+        let archive = self.archive.clone();
+        let pruned = tokio::task::spawn_blocking(move || archive.prune(&wanted));
+        match pruned.await {
+            Ok(Ok(count)) => tracing::debug!("{count} contents that no snapshot names any more are gone"),
+            Ok(Err(refused)) => tracing::warn!("old snapshots cannot be removed: {refused}"),
+            Err(lost) => return Err(Error::Lost { name: self.name.clone(), reason: lost.to_string() }),
+        }
+        Ok(())
+    }
+
+    /// Answers the same sync for one item only, as a person decided: the source's wins.
+    #[must_use]
+    pub fn deciding_for_source(&self, key: &Key) -> Self {
+        let policy = Policy {
+            on_drift: crate::config::OnDrift::Overwrite,
+            delete: crate::config::DeleteMode::Mirror,
+            max_delete: 1.0,
+        };
+        Self { policy, filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() }
+    }
+
+    /// Does what a person decided about a flagged item: what the source has takes its place.
+    ///
+    /// # Errors
+    /// It is not flagged; as [`Sync::run`].
+    pub async fn take_source(&self, key: &Key) -> Result<Report> {
+        self.require_flag(key).await?;
+        let one = self.deciding_for_source(key);
+        let prepared = one.prepare().await?;
+        one.perform(prepared, Purpose::Resolve, &Supply::Endpoint(Arc::clone(&one.source))).await
+    }
+
+    /// Does what a person decided about a flagged item: what the target has stays until the source's changes again.
+    ///
+    /// # Errors
+    /// It is not flagged; as [`Sync::run`].
+    pub async fn take_target(&self, key: &Key) -> Result<Report> {
+        self.require_flag(key).await?;
+        let one = Self { filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() };
+        let mut prepared = one.prepare().await?;
+        prepared.plan = Plan::default();
+        let mut changes = Changes::new();
+        if let Some(Row { key, source, target, .. }) = prepared.found.remove(key) {
+            changes.insert(key, Some(Entry { source, target }));
+        }
+        let mut report = one.begin_report(&prepared).await;
+        one.agree(&prepared, &changes, &report, Purpose::Resolve).await?;
+        report.kept = changes.len();
+        report.seconds = seconds(prepared.started_at, self.clock.now());
+        Ok(report)
+    }
+
+    async fn require_flag(&self, key: &Key) -> Result<()> {
+        let flags = self.store.sync_flags(&self.name).await?;
+        if flags.iter().any(|flag| flag.key == key.as_bytes()) {
+            return Ok(());
+        }
+        Err(Error::NotFlagged { name: self.name.clone(), key: key.to_string() })
+    }
+}
+
+fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+    (to.as_millisecond() - from.as_millisecond()) as f64 / 1_000.0
+}
+
+/// Answers a row by what decides.
+pub(super) fn versions(found: &Found) -> Row<crate::endpoint::Version, super::diff::Agreed, crate::endpoint::Version> {
+    Row {
+        key: found.key.clone(),
+        source: found.source.as_ref().map(|known| known.version),
+        baseline: found.baseline.as_ref().map(Entry::agreed),
+        target: found.target.as_ref().map(|known| known.version),
+    }
+}
+
+/// Answers what is agreed without touching anything: what both have already, what nobody has any more, and what is as it
+/// was but tells so in another way now.
+fn agreements(prepared: &Prepared, purpose: Purpose) -> Changes {
+    let mut changes = Changes::new();
+    if purpose == Purpose::Restore {
+        return changes;
+    }
+    let entry = |row: &Found| Entry { source: row.source.clone(), target: row.target.clone() };
+    for (key, row) in &prepared.found {
+        let Row { source, baseline, target, .. } = versions(row);
+        if super::diff::judge(source, baseline.unwrap_or_default(), target) == super::diff::Finding::Unchanged {
+            changes.insert(key.clone(), Some(entry(row)));
+        }
+    }
+    for action in &prepared.plan.actions {
+        match action {
+            Action::Adopt { key, .. } => changes.insert(key.clone(), prepared.found.get(key).map(entry)),
+            Action::Forget { key } => changes.insert(key.clone(), None),
+            _ => None,
+        };
+    }
+    changes
+}
+
+fn record(run: &SyncRun, before: &Before) -> SnapshotRecord {
+    let sizes = before.values().flatten().map(|version| version.size);
+    SnapshotRecord {
+        run: run.id.clone(),
+        at: run.started_at,
+        items: i64::try_from(sizes.clone().count()).unwrap_or(i64::MAX),
+        bytes: i64::try_from(sizes.sum::<u64>()).unwrap_or(i64::MAX),
+        body: snapshot::encode(before),
+    }
+}
