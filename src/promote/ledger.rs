@@ -171,7 +171,8 @@ pub(super) async fn take_over(ctx: &Context) -> Result<()> {
 }
 
 /// Asks the remote for what its ledger has and lets the database know it, before something that waited goes on. Where the
-/// remote does not answer, what is known here has to do: landing asks it again.
+/// remote does not answer, what is known here has to do: whoever rolled back elsewhere has moved the remote's branch, and
+/// then the push that lands is refused for its lease.
 ///
 /// # Errors
 /// As [`take_over`].
