@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use cascade::config::Durability;
 use cascade::git::{Hints, Repo, SaveAnswer};
-use support::{Cost, Sample, cost, git, medians, ms, save, unpack};
+use support::{Cost, Sample, cost, git, medians, save, unpack};
 
 /// What happens to files before a save, given how many and which round; answers their paths.
 type Deed = fn(&Sample, usize, usize) -> Vec<Vec<u8>>;
@@ -43,16 +43,7 @@ fn main() {
 }
 
 fn print(files: usize, changed: usize, how: &str, (ours, gits): (Cost, Cost)) {
-    let (wall, cpu) = ((ms(ours.wall), ms(gits.wall)), (ms(ours.cpu), ms(gits.cpu)));
-    println!(
-        "{files:>8} {changed:>8} {how:>9} {:>11.1} {:>11.1} {:>7.1}x {:>15.1} {:>11.1} {:>7.1}x",
-        wall.0,
-        wall.1,
-        wall.1 / wall.0,
-        cpu.0,
-        cpu.1,
-        cpu.1 / cpu.0
-    );
+    support::print(&format!("{files:>8} {changed:>8} {how:>9}"), ours, gits);
 }
 
 /// Saves `changed` files in turn by cascade and by git; answers the medians.

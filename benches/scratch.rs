@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cascade::base::id::ObjectId;
 use cascade::git::Repo;
-use support::{Cost, Sample, command, cost, git, medians, ms};
+use support::{Cost, Sample, command, cost, git, medians};
 
 const CHANGED_FILES: usize = 10;
 /// How long a use takes at least: what was put in place right before a look is looked at again.
@@ -37,7 +37,7 @@ fn main() {
     let place = std::env::var_os("CASCADE_BENCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
     let dir = tempfile::tempdir_in(place).expect("a directory can be made");
     println!(
-        "{:>8} {:>9} {:>11} {:>13} {:>8} {:>15} {:>11} {:>8}",
+        "{:>8} {:>9} {:>11} {:>11} {:>8} {:>15} {:>11} {:>8}",
         "files", "what", "cascade ms", "git ms", "ratio", "cascade CPU ms", "git CPU ms", "ratio"
     );
     for files in repositories {
@@ -50,16 +50,7 @@ fn main() {
 }
 
 fn print(files: usize, what: &str, ours: Cost, gits: Cost) {
-    let (wall, cpu) = ((ms(ours.wall), ms(gits.wall)), (ms(ours.cpu), ms(gits.cpu)));
-    println!(
-        "{files:>8} {what:>9} {:>11.1} {:>13.1} {:>7.1}x {:>15.1} {:>11.1} {:>7.1}x",
-        wall.0,
-        wall.1,
-        wall.1 / wall.0,
-        cpu.0,
-        cpu.1,
-        cpu.1 / cpu.0
-    );
+    support::print(&format!("{files:>8} {what:>9}"), ours, gits);
 }
 
 fn sum(one: Cost, other: Cost) -> Cost {

@@ -68,30 +68,14 @@ async fn record(sample: &Sample, home: &Path, promotions: usize) {
 
 fn promoted(number: usize, source: ObjectId, previous: ObjectId) -> Promotion {
     let at = from_ms(1_700_000_000_000 + number as i64 * 60_000);
+    let id = PromotionId::from_entropy(&number.to_le_bytes());
+    let environment = ["staging", "production"][number % 2];
     Promotion {
-        id: PromotionId::from_entropy(&number.to_le_bytes()),
-        environment: ["staging", "production"][number % 2].to_owned(),
         state: State::Promoted,
-        step: None,
-        source,
-        hotfix: None,
         previous: Some(previous),
         candidate: Some(source),
-        tree: None,
-        merge_allowed: false,
-        remote: None,
-        pushed: false,
-        rollback_to: None,
-        rollback_from: None,
-        rollback_commit: None,
-        undoes: None,
-        watching_until: None,
-        requested_by: "bench".to_owned(),
-        purpose: None,
-        reason: None,
-        created_at: at,
-        updated_at: at,
         finished_at: Some(at),
+        ..Promotion::proposed(id, environment, source, "bench", at)
     }
 }
 

@@ -155,6 +155,20 @@ pub fn save(repo: &Repo, hints: Hints) -> SaveAnswer {
     repo.save(&request).expect("the save succeeds")
 }
 
+/// Prints what the same took cascade and git, by the clock and of processors; `what` are the columns before.
+pub fn print(what: &str, ours: Cost, gits: Cost) {
+    let (wall, cpu) = ((ms(ours.wall), ms(gits.wall)), (ms(ours.cpu), ms(gits.cpu)));
+    println!(
+        "{what} {:>11.1} {:>11.1} {:>7.1}x {:>15.1} {:>11.1} {:>7.1}x",
+        wall.0,
+        wall.1,
+        wall.1 / wall.0,
+        cpu.0,
+        cpu.1,
+        cpu.1 / cpu.0
+    );
+}
+
 /// Runs git without the user's configuration.
 pub fn git(root: &Path, args: &[&str]) {
     let output = command(root, args).output().expect("git starts");

@@ -100,7 +100,7 @@ impl Repo {
         let is_empty = || fs::read(lock).is_ok_and(|bytes| bytes.is_empty());
         if is_empty() {
             std::thread::sleep(DEAD_LOCK_PATIENCE);
-            return is_empty() && users(&processes(self.root()), lock).is_none_or(|users| users.is_empty());
+            return is_empty() && users(&processes(self.root()), lock).is_some_and(|users| users.is_empty());
         }
         fs::read(lock).is_ok_and(|bytes| bytes.trim_ascii() == commit.to_string().as_bytes())
     }

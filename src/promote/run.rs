@@ -199,31 +199,13 @@ pub(super) async fn wish(ctx: &Context, request: &Request) -> Result<Promotion> 
 pub(super) async fn proposal(ctx: &Context, request: &Request, source: ObjectId) -> Result<Promotion> {
     let name = ctx.config.remote.clone();
     let remote = ctx.git.run(move |repo| Ok(repo.has_remote(&name).then_some(name))).await?;
-    let now = ctx.now();
+    let id = PromotionId::from_entropy(&entropy());
     Ok(Promotion {
-        id: PromotionId::from_entropy(&entropy()),
-        environment: request.environment.clone(),
-        state: State::Proposed,
-        step: None,
-        source,
         hotfix: request.hotfix().map(str::to_owned),
-        previous: None,
-        candidate: None,
-        tree: None,
         merge_allowed: request.merge,
         remote,
-        pushed: false,
-        rollback_to: None,
-        rollback_from: None,
-        rollback_commit: None,
-        undoes: None,
-        watching_until: None,
-        requested_by: ctx.person.clone(),
         purpose: request.purpose.clone(),
-        reason: None,
-        created_at: now,
-        updated_at: now,
-        finished_at: None,
+        ..Promotion::proposed(id, &request.environment, source, &ctx.person, ctx.now())
     })
 }
 

@@ -69,6 +69,36 @@ pub struct Promotion {
 }
 
 impl Promotion {
+    /// Makes one that was just asked for: nothing is planned yet, and it stays on this machine.
+    #[must_use]
+    pub fn proposed(id: PromotionId, environment: &str, source: ObjectId, requested_by: &str, at: Timestamp) -> Self {
+        Self {
+            id,
+            environment: environment.to_owned(),
+            state: State::Proposed,
+            step: None,
+            source,
+            hotfix: None,
+            previous: None,
+            candidate: None,
+            tree: None,
+            merge_allowed: false,
+            remote: None,
+            pushed: false,
+            rollback_to: None,
+            rollback_from: None,
+            rollback_commit: None,
+            undoes: None,
+            watching_until: None,
+            requested_by: requested_by.to_owned(),
+            purpose: None,
+            reason: None,
+            created_at: at,
+            updated_at: at,
+            finished_at: None,
+        }
+    }
+
     /// Answers whether it is live and rests unverified: what fails now failed before it landed.
     #[must_use]
     pub fn is_paused(&self) -> bool {

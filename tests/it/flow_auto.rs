@@ -132,6 +132,15 @@ async fn the_next_in_line_waits_for_a_persons_word_on_the_one_before() {
     assert_eq!(states[..2], [State::Promoted, State::Rejected]);
 }
 
+/// Saves three times and follows each save at once.
+async fn save_three(pipeline: &Pipeline, ctx: &Context, clock: &ManualClock) {
+    for content in ["one", "two", "three"] {
+        pipeline.save_file("page", content);
+        clock.advance_ms(1_000);
+        follow_once(ctx, Cause::Pushed).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn the_latest_supersedes_what_waits_and_says_by_what() {
     let environments = "
@@ -140,11 +149,7 @@ async fn the_latest_supersedes_what_waits_and_says_by_what() {
     let pipeline = Pipeline::new(false, environments, "");
     let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
     let ctx = pipeline.context(clock.clone()).await;
-    for content in ["one", "two", "three"] {
-        pipeline.save_file("page", content);
-        clock.advance_ms(1_000);
-        follow_once(&ctx, Cause::Pushed).await.unwrap();
-    }
+    save_three(&pipeline, &ctx, &clock).await;
     let all = ctx.store.promotions(Some("staging"), 10).await.unwrap();
     let states: Vec<State> = all.iter().map(|promotion| promotion.state).collect();
     assert_eq!(states, [State::Waiting, State::Superseded, State::Superseded]);
@@ -187,11 +192,7 @@ async fn what_can_never_soak_any_more_makes_room_for_the_next() {
     let pipeline = Pipeline::new(false, environments, "");
     let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
     let ctx = pipeline.context(clock.clone()).await;
-    for content in ["one", "two", "three"] {
-        pipeline.save_file("page", content);
-        clock.advance_ms(1_000);
-        follow_once(&ctx, Cause::Pushed).await.unwrap();
-    }
+    save_three(&pipeline, &ctx, &clock).await;
     clock.advance_ms(3_600_000);
     for _ in 0..4 {
         follow_once(&ctx, Cause::Time).await.unwrap();

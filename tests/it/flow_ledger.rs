@@ -157,14 +157,26 @@ fn intruder(pipeline: &Pipeline, branch: &str) {
     pipeline.git(&["-C", "../intruder", "add", "--all"]);
 }
 
+/// Lets somebody else push to production's branch.
+fn push_past(pipeline: &Pipeline) {
+    intruder(pipeline, "main");
+    pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", "Hotfix"]);
+    pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "main"]);
+}
+
+/// Asserts that a clone finds nothing wrong, with somebody's commit taken over by the newest promotion.
+fn check_taken_over(pipeline: &Pipeline) {
+    let after = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
+    assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
+    assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
+}
+
 #[test]
 fn a_direct_push_is_found_and_stops_being_a_problem_once_a_promotion_took_it_over() {
     let pipeline = Pipeline::new(true, CHECKED, CHECKS);
     pipeline.save_file("site", "one");
     release(&pipeline);
-    intruder(&pipeline, "main");
-    pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", "Hotfix"]);
-    pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "main"]);
+    push_past(&pipeline);
     let found = pipeline.in_a_clone(&["verify", "--json"]).expect_code(1).json();
     assert_eq!(problems(&found, "production"), codes(&[&[], &["not_promoted"], &[]]));
     let text = pipeline.in_place("clone", &["verify"]).expect_code(1);
@@ -176,9 +188,7 @@ fn a_direct_push_is_found_and_stops_being_a_problem_once_a_promotion_took_it_ove
     pipeline.promote("staging", 0);
     pipeline.cascade(&["promote", "production", "--merge"]).expect_code(3);
     pipeline.cascade(&["approve"]).expect_code(0);
-    let after = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
-    assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
-    assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
+    check_taken_over(&pipeline);
 }
 
 #[test]
@@ -186,18 +196,14 @@ fn a_direct_push_that_came_back_through_the_pipeline_is_no_problem_any_more() {
     let pipeline = Pipeline::new(true, CHECKED, CHECKS);
     pipeline.save_file("site", "one");
     release(&pipeline);
-    intruder(&pipeline, "main");
-    pipeline.git(&["-C", "../intruder", "commit", "--quiet", "-m", "Hotfix"]);
-    pipeline.git(&["-C", "../intruder", "push", "--quiet", "origin", "main"]);
+    push_past(&pipeline);
     pipeline.promote("production", 5);
     pipeline.cascade(&["back-merge", "production"]).expect_code(0);
     let on_its_way = pipeline.cascade(&["verify"]).expect_code(1);
     assert!(on_its_way.stderr.contains("cascade back-merge ENV"), "{on_its_way:?}");
     pipeline.git(&["push", "--quiet", "--no-verify", "origin", "develop"]);
     release(&pipeline);
-    let after = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
-    assert_eq!(after["environments"][1]["releases"][1]["kind"], "taken_over");
-    assert_eq!(after["environments"][1]["releases"][1]["promotion"], pipeline.newest("production")["id"]);
+    check_taken_over(&pipeline);
 }
 
 #[test]

@@ -8,30 +8,17 @@ pub fn object(byte: u8) -> ObjectId {
 
 /// A promotion of commit 1 that lands as commit 3 with tree 4 on top of commit 2.
 pub fn promotion(state: State) -> Promotion {
+    let (id, person) = (PromotionId::from_stored("k3f9x2ab"), "Ann <ann@example.test>");
     Promotion {
-        id: PromotionId::from_stored("k3f9x2ab"),
-        environment: "production".to_owned(),
         state,
-        step: None,
-        source: object(1),
         previous: Some(object(2)),
         candidate: Some(object(3)),
         tree: Some(object(4)),
-        merge_allowed: false,
         remote: Some("origin".to_owned()),
         pushed: true,
-        rollback_to: None,
-        rollback_from: None,
-        rollback_commit: None,
-        requested_by: "Ann <ann@example.test>".to_owned(),
         purpose: Some("launch".to_owned()),
-        reason: None,
-        created_at: from_ms(1_000_000),
         updated_at: from_ms(1_060_500),
-        finished_at: None,
-        watching_until: None,
-        hotfix: None,
-        undoes: None,
+        ..Promotion::proposed(id, "production", object(1), person, from_ms(1_000_000))
     }
 }
 
