@@ -7,16 +7,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::attestation::{Known, Moment, Statement, landing_key};
+use super::attestation::{Change, HoldStatement, Known, Moment, Statement, landing_key};
 use super::error::{Error, Result};
-use super::{facts, policy, rebuild};
+use super::rebuild::{self, HoldNews};
+use super::{facts, policy};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, Config, SignMode};
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
 use crate::git::{self, Git, Lease, NewEntry, Published, Repo, Sign};
-use crate::store::{ProjectHome, Promotion, State};
+use crate::store::{HoldCause, ProjectHome, Promotion, State};
 
 /// A remote that refused the ledger is asked again after this time.
 const REFUSAL_LASTS: Duration = Duration::from_secs(60 * 60);
@@ -115,11 +116,7 @@ impl Addition {
             statement: statement.to_text(),
             at: statement.predicate.time_verified,
         };
-        let added = repo.append_entry(&new, self.since, self.sign(repo))?;
-        if let Some(reason) = added.unsigned_because {
-            tracing::warn!(entry = new.key, reason, "an entry of the ledger is not signed");
-        }
-        Ok(())
+        append(repo, &new, self.since, self.sign(repo))
     }
 
     /// Pushes a branch, and the ledger with it where that is wanted; answers what became of the ledger.
@@ -136,12 +133,82 @@ impl Addition {
 
     /// Only what has not happened yet can be given up for want of a signature.
     fn sign(&self, repo: &Repo) -> Sign {
-        match (self.sign, self.statement.record().moment) {
-            (SignMode::Never, _) => Sign::Never,
-            (SignMode::Always, Moment::Landing) => Sign::Required,
-            (SignMode::Auto, _) if !repo.signs() => Sign::Never,
-            _ => Sign::IfPossible,
+        match self.statement.record().moment {
+            Moment::Landing => permission(repo, self.sign),
+            Moment::Returning | Moment::Settled => signed_again(repo, self.sign),
         }
+    }
+}
+
+/// A person's word on an environment that is about to be added.
+#[derive(Debug, Clone)]
+pub(super) struct HoldEntry {
+    statement: HoldStatement,
+    sign: SignMode,
+}
+
+impl HoldEntry {
+    pub fn new(ctx: &Context, statement: HoldStatement) -> Self {
+        Self { statement, sign: ctx.config.ledger.sign }
+    }
+
+    /// Adds the entry.
+    ///
+    /// # Errors
+    /// It must be signed and cannot be; the repository cannot be written.
+    pub async fn append(self, ctx: &Context) -> Result<()> {
+        Ok(ctx.git.run(move |repo| self.append_to(repo)).await?)
+    }
+
+    /// A stop is never held up for want of a signature.
+    fn append_to(&self, repo: &Repo) -> git::Result<()> {
+        let said = &self.statement.predicate;
+        let sign = match said.change {
+            Change::Held => signed_again(repo, self.sign),
+            Change::Resumed => permission(repo, self.sign),
+        };
+        let new = NewEntry {
+            key: self.statement.key(),
+            subject: self.statement.headline(),
+            statement: self.statement.to_text(),
+            at: said.at,
+        };
+        append(repo, &new, said.at, sign)
+    }
+}
+
+fn append(repo: &Repo, new: &NewEntry, since: Timestamp, sign: Sign) -> git::Result<()> {
+    let added = repo.append_entry(new, since, sign)?;
+    if let Some(reason) = added.unsigned_because {
+        tracing::warn!(entry = new.key, reason, "an entry of the ledger is not signed");
+    }
+    Ok(())
+}
+
+/// How an entry is signed that lets something happen.
+fn permission(repo: &Repo, mode: SignMode) -> Sign {
+    if mode == SignMode::Always { Sign::Required } else { signed_again(repo, mode) }
+}
+
+/// Pushes what was added without a promotion; answers why the remote does not have it, where it should. The next promotion
+/// takes it along.
+pub(super) async fn tell(ctx: &Context) -> Option<String> {
+    let (remote, place, sign) = (ctx.config.remote.clone(), ctx.config.remote.clone(), ctx.config.ledger.sign);
+    if !ctx.config.ledger.push {
+        return None;
+    }
+    let pushed = ctx.git.run(move |repo| {
+        repo.has_remote(&place).then(|| repo.push_ledger(&place, signed_again(repo, sign))).transpose()
+    });
+    match pushed.await {
+        Ok(published) => {
+            note(ctx, &remote, published.as_ref());
+            match published {
+                Some(Published::Refused(reason) | Published::KeptHere(reason)) => Some(reason),
+                Some(Published::Along) | None => None,
+            }
+        }
+        Err(problem) => Some(problem.to_string()),
     }
 }
 
@@ -164,8 +231,14 @@ pub(super) async fn take_over(ctx: &Context) -> Result<()> {
     let Some((tip, records)) = added.await? else { return Ok(()) };
     let missing = rebuild::lacking(&ctx.store, &records, &ctx.config.remote).await?;
     rebuild::restore(&ctx.store, &missing, ctx.now()).await?;
-    for (environment, hold) in &missing.holds {
-        tracing::warn!(environment, reason = hold.reason, "another machine rolled back");
+    for HoldNews { environment, hold } in &missing.holds {
+        match hold {
+            Some(hold) if hold.cause == HoldCause::Person => {
+                tracing::warn!(environment, person = hold.person, reason = hold.reason, "held on another machine");
+            }
+            Some(hold) => tracing::warn!(environment, reason = hold.reason, "another machine rolled back"),
+            None => tracing::info!(environment, "resumed on another machine"),
+        }
     }
     Ok(ctx.store.note_ledger_tip(tip).await?)
 }

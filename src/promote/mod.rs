@@ -23,6 +23,7 @@ pub mod error;
 mod facts;
 pub mod figures;
 pub mod gate;
+pub mod hold;
 mod land;
 pub mod ledger;
 pub mod phase;

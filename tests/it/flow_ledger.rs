@@ -677,6 +677,34 @@ fn a_lost_database_is_made_again_from_the_ledger() {
 }
 
 #[test]
+fn a_lost_database_knows_a_persons_hold_again() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["hold", "production", "--reason", "a fair"]).expect_code(0);
+    pipeline.cascade(&["hold", "staging"]).expect_code(0);
+    pipeline.cascade(&["resume", "staging"]).expect_code(0);
+    let words: Vec<String> = keys(&pipeline).iter().map(|key| key.split_once(' ').unwrap().1.to_owned()).collect();
+    assert_eq!(words, ["landing", "settled promoted", "held", "held", "resumed"]);
+    let held = || {
+        let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+        [0, 1].map(|position| status["environments"][position]["held"].clone())
+    };
+    let before = held();
+    for file in std::fs::read_dir(pipeline.base().join("cascade")).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy().starts_with("cascade.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let mended = pipeline.cascade(&["doctor"]).expect_code(0);
+    assert!(mended.stdout.contains("1 promotion and what people said of holds in 1 environment"), "{mended:?}");
+    assert_eq!(held(), before);
+    assert_eq!(before[1]["reason"], "a fair");
+    let again = pipeline.cascade(&["doctor"]).expect_code(0);
+    assert!(!again.stdout.contains("lacks") && !again.stdout.contains("said of holds"), "{again:?}");
+}
+
+#[test]
 fn a_new_machine_learns_from_the_ledger_what_happened_before() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.save_file("site", "one");

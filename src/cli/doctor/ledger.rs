@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::git::{Git, Published, Sign};
 use crate::promote::audit::chain_problems;
 use crate::promote::ledger::{kept, offer_again};
-use crate::promote::rebuild::{Missing, lacking, missing, records, restore};
+use crate::promote::rebuild::{Missing, Told, lacking, missing, records, restore};
 use crate::store::{Home, LockError, ProjectHome, Store};
 
 const LEDGER: &str = "ledger";
@@ -105,11 +105,11 @@ async fn known(
             let lacking = lacking(store, &entries, &config.remote).await;
             lacking.map_err(|problem| Diagnosis::of_error(LEDGER, &problem))?
         }
-        None => missing(&entries, &HashMap::new(), &config.remote),
+        None => missing(&entries, &HashMap::new(), &HashMap::new(), &config.remote),
     };
     let diagnosis = match store.filter(|_| mode == Mode::Repair && !missing.is_empty()) {
         Some(store) => repaired(&store, places.project, &missing, now).await,
-        None => told(&missing, entries.len()),
+        None => told(&missing, entries.iter().filter_map(Told::promotion).count()),
     };
     Ok(diagnosis)
 }
@@ -130,8 +130,8 @@ async fn fetch_lost(git: &Git, config: &Config) -> crate::git::Result<()> {
 
 fn told(missing: &Missing, entries: usize) -> Diagnosis {
     if !missing.is_empty() {
-        let unknown = count(missing.promotions.len(), "promotion");
-        return Diagnosis::new(LEDGER, Verdict::CanBeRepaired, format!("the database lacks {unknown} that it has"));
+        let detail = format!("the database lacks {} that it has", amount(missing));
+        return Diagnosis::new(LEDGER, Verdict::CanBeRepaired, detail);
     }
     let open = match missing.unfinished.as_slice() {
         [] => String::new(),
@@ -140,8 +140,17 @@ fn told(missing: &Missing, entries: usize) -> Diagnosis {
     Diagnosis::ok(LEDGER, format!("the database knows its {}{open}", count(entries, "promotion")))
 }
 
+fn amount(missing: &Missing) -> String {
+    let promotions = count(missing.promotions.len(), "promotion");
+    match (missing.promotions.len(), missing.words()) {
+        (_, 0) => promotions,
+        (0, words) => format!("what people said of holds in {}", count(words, "environment")),
+        (_, words) => format!("{promotions} and what people said of holds in {}", count(words, "environment")),
+    }
+}
+
 async fn repaired(store: &Store, project: &ProjectHome, missing: &Missing, now: Timestamp) -> Diagnosis {
-    let number = count(missing.promotions.len(), "promotion");
+    let number = amount(missing);
     let _lock = match idle(project, Mode::Repair) {
         Ok(lock) => lock,
         Err(LockError::Held { .. }) => {
@@ -151,9 +160,8 @@ async fn repaired(store: &Store, project: &ProjectHome, missing: &Missing, now: 
         Err(problem) => return Diagnosis::of_error(LEDGER, &crate::store::Error::from(problem)),
     };
     match restore(store, missing, now).await {
-        Ok(()) => Diagnosis::new(LEDGER, Verdict::Repaired, format!("the database has {number} from it again")).advise(
-            "approvals of promotions that wait, details of checks and journals are not in it; holds of rollbacks are set",
-        ),
+        Ok(()) => Diagnosis::new(LEDGER, Verdict::Repaired, format!("the database has {number} from it again"))
+            .advise("approvals of promotions that wait, details of checks and journals are not in it; holds are set"),
         Err(problem) => Diagnosis::of_error(LEDGER, &problem),
     }
 }
