@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::{Offset, TimeZone};
 use serde::{Serialize, Serializer};
 
-pub use self::reading::{Wish, audit, chain_problems};
+pub use self::reading::{Wish, audit, chain_problems, head_problem, soundest};
 use super::attestation::{Record, Statement, Word};
 use super::gate::Electorate;
 use crate::base::Timestamp;

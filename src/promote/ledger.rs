@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::attestation::{Change, HoldStatement, Known, Moment, Statement, landing_key};
+use super::audit::{self, Problem};
 use super::error::{Error, Result};
 use super::rebuild::{self, HoldNews};
 use super::{facts, policy};
@@ -215,6 +216,28 @@ pub(super) async fn tell(ctx: &Context) -> Option<String> {
 /// Brings in what a remote's ledger has. A rewritten one is not taken over: then only what is here counts.
 pub(super) fn catch_up(repo: &Repo, remote: &str, theirs: Option<ObjectId>, mode: SignMode) -> git::Result<()> {
     repo.bring_in(remote, theirs, signed_again(repo, mode)).map(drop)
+}
+
+/// Refuses to go on from a ledger whose head is not sound: whatever came next would rest on it. A remote that has what is
+/// missing here gives it back first.
+///
+/// # Errors
+/// [`Error::BrokenLedger`]; the references or the database cannot be read.
+pub(super) async fn require_sound(ctx: &Context) -> Result<()> {
+    let known = ctx.store.ledger_tip().await?;
+    let (remote, branch, mode) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone(), ctx.config.ledger.sign);
+    let problem = ctx.git.run(move |repo| match audit::head_problem(repo, known)? {
+        Some(Problem::Lacking(_)) if repo.has_remote(&remote) => {
+            let brought =
+                repo.remote_tips(&remote, &branch).and_then(|(_, theirs)| catch_up(repo, &remote, theirs, mode));
+            if let Err(problem) = brought {
+                tracing::debug!(%problem, "what is missing was not asked for");
+            }
+            audit::head_problem(repo, known)
+        }
+        found => Ok(found),
+    });
+    problem.await?.map_or(Ok(()), |problem| Err(Error::BrokenLedger { what: problem.words() }))
 }
 
 /// Lets the database know what the ledger here has and it lacks: what other machines promoted and took back. Only what

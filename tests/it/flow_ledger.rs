@@ -513,6 +513,66 @@ fn doctor_tells_of_a_ledger_that_is_not_what_it_was() {
 }
 
 #[test]
+fn nothing_is_promoted_on_top_of_a_ledger_that_is_broken_at_its_head() {
+    let foreign = |pipeline: &Pipeline| {
+        let made = pipeline.git(&["commit-tree", &format!("{LEDGER}^{{tree}}"), "-p", LEDGER, "-m", "Nothing"]);
+        pipeline.git(&["update-ref", LEDGER, &made]);
+    };
+    let absent = |pipeline: &Pipeline| pipeline.write(".git/refs/cascade/ledger", format!("{}\n", "1".repeat(40)));
+    let two_parents = |pipeline: &Pipeline| {
+        let message = pipeline.git(&["log", "-1", "--format=%B", LEDGER]);
+        let tree = format!("{LEDGER}^{{tree}}");
+        let made = pipeline.git(&["commit-tree", &tree, "-p", LEDGER, "-p", "develop", "-m", &message]);
+        pipeline.git(&["update-ref", LEDGER, &made]);
+    };
+    let breaks: [(&dyn Fn(&Pipeline), &str); 5] = [
+        (&foreign, "cannot be understood"),
+        (&absent, "cannot be understood"),
+        (&two_parents, "rests on more than one"),
+        (&|pipeline| drop(pipeline.git(&["update-ref", LEDGER, &format!("{LEDGER}~2")])), "rewritten or removed here"),
+        (&|pipeline| drop(pipeline.git(&["update-ref", "-d", LEDGER])), "rewritten or removed here"),
+    ];
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    for (number, (break_it, words)) in breaks.into_iter().enumerate() {
+        pipeline.save_file("site", &number.to_string());
+        release(&pipeline);
+        pipeline.promote("production", 0);
+        pipeline.save_file("site", &format!("{number} again"));
+        pipeline.promote("staging", 0);
+        pipeline.promote("production", 3);
+        let sound = pipeline.git(&["rev-parse", LEDGER]);
+        let live = pipeline.tip("main");
+        break_it(&pipeline);
+        pipeline.save_file("site", &format!("{number} once more"));
+        for words_of_command in [&["promote", "staging"][..], &["approve"], &["plan", "staging"]] {
+            let refused = pipeline.cascade(words_of_command).expect_code(1);
+            assert!(refused.stderr.contains("broken at its head") && refused.stderr.contains(words), "{refused:?}");
+            assert!(refused.stderr.contains("cascade doctor"), "{refused:?}");
+        }
+        assert_eq!((pipeline.tip("main"), pipeline.newest("production")["state"].as_str()), (live, Some("waiting")));
+        let told = pipeline.cascade(&["doctor"]).expect_code(1).stdout.replace('\n', " ");
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains(words) && told.contains(&format!("git update-ref {LEDGER} {sound}")), "{told}");
+        pipeline.git(&["update-ref", LEDGER, &sound]);
+        pipeline.promote("staging", 0);
+        pipeline.cascade(&["reject", "production"]).expect_code(0);
+    }
+}
+
+#[test]
+fn what_the_ledger_lacks_here_and_the_remote_has_is_fetched_and_stops_nobody() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    pipeline.save_file("site", "two");
+    let before = keys(&pipeline);
+    pipeline.git(&["update-ref", LEDGER, &format!("{LEDGER}~2")]);
+    pipeline.promote("staging", 0);
+    assert_eq!(keys(&pipeline)[..before.len()], before);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+}
+
+#[test]
 fn the_ledger_can_be_kept_at_home() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.configure(PLAIN, " {}\nledger: { push: false }");

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use super::machine::idle;
 use super::{Mode, of_error};
+use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::base::{Diagnosis, Timestamp, Verdict};
 use crate::config::Config;
 use crate::git::{Git, Published, Sign};
-use crate::promote::audit::chain_problems;
+use crate::promote::audit::{chain_problems, head_problem, soundest};
 use crate::promote::ledger::{kept, offer_again};
 use crate::promote::rebuild::{Missing, Told, lacking, missing, records, restore};
 use crate::store::{Home, LockError, ProjectHome, Store};
@@ -71,11 +72,36 @@ async fn sound(git: &Git, config: &Config, places: &Places<'_>) -> Result<Vec<Di
         false => None,
     };
     let config = config.clone();
-    let problems = git.run(move |repo| chain_problems(repo, &config, known)).await;
-    let problems = problems.map_err(|problem| of_error(LEDGER, &problem))?;
-    let advice = "`cascade verify` tells what that means for the releases; a clone that still has what is missing can \
-                  push it again";
-    Ok(problems.iter().map(|problem| Diagnosis::problem(LEDGER, problem.words(), advice)).collect())
+    let looked = git.run(move |repo| match head_problem(repo, known)? {
+        // What is below a head that is not sound may not even be readable.
+        Some(broken) => Ok((vec![broken], Some(soundest(repo, &config, known)?))),
+        None => Ok((chain_problems(repo, &config, known)?, None)),
+    });
+    let (problems, way_back) = looked.await.map_err(|problem| of_error(LEDGER, &problem))?;
+    let advice = way_back.map_or_else(
+        || {
+            "`cascade verify` tells what that means for the releases; a clone that still has what is missing can push it \
+             again"
+                .to_owned()
+        },
+        put_right,
+    );
+    Ok(problems.iter().map(|problem| Diagnosis::problem(LEDGER, problem.words(), &advice)).collect())
+}
+
+/// Says how promotions can go on where the head is broken: nothing of the chain is given up without a person.
+fn put_right(sound: Option<ObjectId>) -> String {
+    match sound {
+        Some(entry) => format!(
+            "nothing can be promoted until it is put right: `git update-ref refs/cascade/ledger {entry}` goes back to the \
+             newest entry that is sound"
+        ),
+        None => {
+            "nothing can be promoted until it is put right: no entry here is sound; fetch it from a clone that has it, \
+                 or begin a new one with `git update-ref -d refs/cascade/ledger`"
+                .to_owned()
+        }
+    }
 }
 
 /// Both answers are told alike; the way out of a question that cannot be asked is the shorter one.

@@ -97,6 +97,68 @@ pub fn chain_problems(repo: &Repo, config: &Config, known: Option<ObjectId>) -> 
     Ok(problems)
 }
 
+/// Answers what is wrong at the chain's head: whether its newest entry is a sound one, and whether it leads to the entry
+/// `known` up to which the database took the chain over, as far as that is still in the repository. What is further down
+/// is left to [`audit`] and [`chain_problems`]: where all is well, the cost does not grow with the chain.
+///
+/// # Errors
+/// The references cannot be read.
+pub fn head_problem(repo: &Repo, known: Option<ObjectId>) -> git::Result<Option<Problem>> {
+    let lacks = |entry: ObjectId| Some(Problem::Lacking(entry));
+    let known = known.filter(|entry| repo.has_commit(*entry));
+    let Some(tip) = repo.ledger_tip()? else { return Ok(known.and_then(lacks)) };
+    if let Some(problem) = entry_problem(repo, tip) {
+        return Ok(Some(problem));
+    }
+    // What was taken over may be there anew, on top of other machines' entries.
+    let Some(known) = known.filter(|known| *known != tip) else { return Ok(None) };
+    let is_there = repo.is_ancestor(known, tip)? || has_entry(repo, known)?;
+    Ok((!is_there).then_some(Problem::Lacking(known)))
+}
+
+/// Answers what is wrong with one entry, and whether the one before it is there.
+fn entry_problem(repo: &Repo, id: ObjectId) -> Option<Problem> {
+    let malformed = |why: String| Some(Problem::Malformed(id, why));
+    let entry = match repo.entry_of_ledger(id) {
+        Ok(entry) => entry,
+        Err(problem) => return malformed(words_of(&problem)),
+    };
+    let parsed = match repo.statement_of(id) {
+        Ok(bytes) => bytes.ok_or_else(|| "it has no statement".to_owned()).and_then(|bytes| Stated::parse(&bytes)),
+        Err(problem) => Err(words_of(&problem)),
+    };
+    match (parsed, entry.parents.as_slice()) {
+        (Err(why), _) => malformed(why),
+        (_, [_, _, ..]) => Some(Problem::NotAChain(id)),
+        (_, [before]) if !repo.has_commit(*before) => {
+            malformed(format!("{}, on which it rests, is missing", before.short()))
+        }
+        (Ok(stated), _) => stated.contradiction().map(|what| Problem::Contradiction(id, what)),
+    }
+}
+
+/// Answers the newest entry of this repository that is sound by itself, to go back to where the head is not: what the
+/// database took over, what the remote had, or what the newest entries rest on.
+///
+/// # Errors
+/// The references cannot be read.
+pub fn soundest(repo: &Repo, config: &Config, known: Option<ObjectId>) -> git::Result<Option<ObjectId>> {
+    let theirs = repo.remote_ledger(remote_of(repo, config))?;
+    let mut before = repo.ledger_tip()?;
+    let below = std::iter::from_fn(|| {
+        before = before.and_then(|entry| repo.entry_of_ledger(entry).ok()?.parents.first().copied());
+        before
+    });
+    let is_sound = |entry: &ObjectId| repo.has_commit(*entry) && entry_problem(repo, *entry).is_none();
+    Ok(known.into_iter().chain(theirs).chain(below).find(is_sound))
+}
+
+/// Answers an error with its cause.
+fn words_of(problem: &git::Error) -> String {
+    let source = std::error::Error::source(problem).map(|source| format!(": {}", shown(source.to_string().as_bytes())));
+    format!("{problem}{}", source.unwrap_or_default())
+}
+
 /// Answers whether the chain has an entry, or one that says the very same on top of other machines' entries.
 fn has_entry(repo: &Repo, entry: ObjectId) -> git::Result<bool> {
     let Some(tip) = repo.ledger_tip()? else { return Ok(false) };
