@@ -834,6 +834,27 @@ fn candidates_and_rollbacks_are_signed_where_git_signs_commits() {
 }
 
 #[test]
+fn merges_of_every_kind_are_signed_where_git_signs_commits() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    push_past(&pipeline);
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["promote", "production", "--merge"]).expect_code(3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    for merge in ["main", "develop"] {
+        let commit = pipeline.git(&["cat-file", "commit", merge]);
+        assert!(commit.contains("gpgsig") && commit.matches("parent ").count() == 2, "{merge}: {commit}");
+    }
+}
+
+#[test]
 fn a_signed_candidate_that_was_kept_is_the_same_when_it_is_planned_again() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     if !sign_with_ssh(&pipeline) {
