@@ -39,7 +39,7 @@ mod verification;
 pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
-pub use checks::{Running, check_forecast};
+pub use checks::{Attempts, Running, check_forecast};
 pub use drift::Drift;
 pub use error::{Error, Result};
 pub use facts::{findings, forecast};
