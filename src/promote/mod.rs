@@ -23,6 +23,7 @@ pub mod error;
 mod facts;
 pub mod figures;
 pub mod gate;
+pub mod hold;
 mod land;
 pub mod ledger;
 pub mod phase;
@@ -38,7 +39,7 @@ mod verification;
 pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
-pub use checks::{Running, check_forecast};
+pub use checks::{Attempts, Running, check_forecast};
 pub use drift::Drift;
 pub use error::{Error, Result};
 pub use facts::{findings, forecast};

@@ -122,13 +122,14 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 /// other that waits is superseded.
 ///
 /// # Errors
-/// Unknown environment or branch, a failing store or repository, or a remote that stops answering half-way: then the
+/// Unknown environment or branch, a ledger that is broken at its head, a failing store or repository, or a remote that stops answering half-way: then the
 /// promotion stays journaled and [`recover`] finishes it.
 pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
     recover(ctx, lock, observer).await?;
     if let Some(reason) = ctx.stop.reason() {
         return Err(Error::Stopped { reason });
     }
+    ledger::require_sound(ctx).await?;
     require_waivable(ctx, request).await?;
     begin(ctx, wish(ctx, request).await?, request, observer).await
 }
@@ -141,6 +142,7 @@ pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &m
 /// # Errors
 /// As [`promote`].
 pub async fn offer(ctx: &Context, _lock: &Lock, request: &Request) -> Result<Option<Promotion>> {
+    ledger::require_sound(ctx).await?;
     let mut wished = wish(ctx, request).await?;
     let is_open = |open: &Promotion| open.environment == request.environment && !open.is_paused();
     if let Some(open) = ctx.store.unfinished().await?.into_iter().find(is_open) {
@@ -320,6 +322,7 @@ pub(super) async fn drive(
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
     if event == Event::Begun && matches!(promotion.state, State::Waiting | State::Planned) {
+        ledger::require_sound(ctx).await?;
         ledger::learn(ctx).await?;
     }
     let mut unwritten = Vec::new();

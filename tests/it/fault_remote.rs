@@ -436,7 +436,7 @@ fn race(
         // Somebody was on top before it was read back.
         State::RollbackFailed => {
             assert!(scene.remote_has(&candidate.unwrap()), "round {round}");
-            assert!(scene.runtime.block_on(promote::approve::resume(ctx, "staging")).unwrap(), "it is held");
+            assert!(scene.runtime.block_on(promote::hold::resume(ctx, "staging")).unwrap().changed, "it is held");
         }
         other => panic!("round {round}: {other} ({:?})", promotion.reason),
     }
