@@ -266,27 +266,6 @@ pub(super) async fn take_over(ctx: &Context) -> Result<()> {
     Ok(ctx.store.note_ledger_tip(tip).await?)
 }
 
-/// Asks the remote for what its ledger has and lets the database know it, before something that waited goes on. Where the
-/// remote does not answer, what is known here has to do: whoever rolled back elsewhere has moved the remote's branch, and
-/// then the push that lands is refused for its lease.
-///
-/// # Errors
-/// As [`take_over`].
-pub(super) async fn learn(ctx: &Context) -> Result<()> {
-    let (remote, branch, mode) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone(), ctx.config.ledger.sign);
-    let asked = ctx.git.run(move |repo| {
-        if !repo.has_remote(&remote) {
-            return Ok(());
-        }
-        let (_, theirs) = repo.remote_tips(&remote, &branch)?;
-        catch_up(repo, &remote, theirs, mode)
-    });
-    if let Err(problem) = asked.await {
-        tracing::warn!(%problem, "what other machines did is not known");
-    }
-    take_over(ctx).await
-}
-
 /// Adds the verdict on a promotion that has ended; done before the end is recorded, so that none is without.
 ///
 /// # Errors
