@@ -11,13 +11,14 @@ use super::attestation::{Change, HoldStatement, Known, Moment, Statement, landin
 use super::audit::{self, Problem};
 use super::error::{Error, Result};
 use super::rebuild::{self, HoldNews};
+use super::signing::Signing;
 use super::{facts, policy};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, Config, SignMode};
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
-use crate::git::{self, Git, Lease, NewEntry, Published, Repo, Sign};
+use crate::git::{self, Git, Lease, LedgerEntry, NewEntry, Published, Repo, Sign};
 use crate::store::{HoldCause, ProjectHome, Promotion, State};
 
 /// A remote that refused the ledger is asked again after this time.
@@ -387,6 +388,7 @@ struct Listed {
     before: HashMap<String, Option<ObjectId>>,
     /// The newest entry that is not read yet.
     next: Option<ObjectId>,
+    signing: Signing,
 }
 
 impl Listed {
@@ -397,7 +399,7 @@ impl Listed {
         };
         self.next = None;
         repo.walk_ledger(&[next], &mut |entry| {
-            self.note(&repo.statement_of(entry.id)?.unwrap_or_default());
+            self.note(repo, &entry)?;
             if self.commits.contains(&commit) {
                 self.next = entry.parents.first().copied();
                 return Ok(ControlFlow::Break(()));
@@ -407,16 +409,17 @@ impl Listed {
         Ok(self.commits.contains(&commit))
     }
 
-    fn note(&mut self, statement: &[u8]) {
-        let Ok(statement) = Statement::parse(statement) else { return };
+    fn note(&mut self, repo: &Repo, entry: &LedgerEntry) -> git::Result<()> {
+        let Ok(statement) = Statement::parse(&repo.statement_of(entry.id)?.unwrap_or_default()) else { return Ok(()) };
         let record = statement.record();
         // What came from upstream was promoted there: it is on this branch as well.
-        if record.moment != Moment::Settled {
+        if record.moment != Moment::Settled && self.signing.counts(repo, entry, record)? {
             let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
             self.commits.extend(if record.moment == Moment::Landing { record.candidate } else { back });
             self.commits.insert(record.source);
             self.before.insert(record.branch.clone(), record.previous);
         }
+        Ok(())
     }
 }
 

@@ -35,6 +35,7 @@ pub mod rehearse;
 pub mod rollback;
 mod room;
 pub mod run;
+mod signing;
 pub mod undo;
 mod verification;
 pub mod watch;
