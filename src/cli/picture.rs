@@ -5,6 +5,7 @@ use super::ui::{Cell, Tone};
 use super::words;
 use crate::base::Timestamp;
 use crate::base::units::count;
+use crate::config::FILE_NAME;
 use crate::promote::Rehearsal;
 use crate::store::{HoldCause, Promotion, SandboxState, State, Verdict};
 
@@ -58,6 +59,10 @@ fn sandbox(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<Line> {
     }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
     not_saved(sandbox, everything).iter().for_each(|line| tell(line, Tone::Warn));
+    if let Some(reason) = &sandbox.configuration {
+        tell(&format!("{FILE_NAME} has changed and is not taken up, the watcher goes by the one before:"), Tone::Warn);
+        reason.lines().for_each(|line| tell(line, Tone::Warn));
+    }
     if let Some(reason) = &sandbox.limited {
         tell(&format!("looks at everything each minute: {reason}"), Tone::Warn);
     }

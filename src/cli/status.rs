@@ -74,6 +74,8 @@ pub struct Sandbox {
     pub not_saved: Vec<NotSaved>,
     /// Why changes are found only by looking periodically, where that is so.
     pub limited: Option<String>,
+    /// Why the configuration of the checkout is not the one that the watcher goes by, where that is so.
+    pub configuration: Option<String>,
     /// Paths whose files are saved, but of which the user has staged something else that is not committed.
     pub staged: Vec<String>,
     /// Whether a process holds the watcher's place without giving signs of life.
@@ -262,6 +264,7 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         push_problem: None,
         not_saved: Vec::new(),
         limited: None,
+        configuration: None,
         staged: Vec::new(),
         is_silent: false,
     };
@@ -292,6 +295,7 @@ impl Sandbox {
             return;
         };
         (self.limited, self.staged) = (record.limited.clone(), record.staged.clone());
+        self.configuration.clone_from(&record.notes.configuration);
         self.state = record.state;
         self.reason = record.reason.clone();
         self.pending = Some(record.pending);

@@ -173,6 +173,7 @@ fn migrations() -> Vec<Migration> {
         migration(7, "attempts and culprits", include_str!("migrations/0007_attempts_and_culprits.sql")),
         migration(8, "ledger", include_str!("migrations/0008_ledger.sql")),
         migration(9, "syncs", include_str!("migrations/0009_syncs.sql")),
+        migration(11, "sandbox notes", include_str!("migrations/0011_sandbox_notes.sql")),
     ]
 }
 

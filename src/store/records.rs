@@ -420,10 +420,20 @@ pub struct SandboxRecord {
     pub limited: Option<String>,
     /// Paths of which the user has staged something that is not committed (escaped for people).
     pub staged: Vec<String>,
+    /// What else there is to say.
+    pub notes: SandboxNotes,
     /// When the last save was made.
     pub saved_at: Option<Timestamp>,
     /// When the watcher last gave a sign of life.
     pub seen_at: Timestamp,
+}
+
+/// What a watcher has to say besides; a note that an older watcher did not know is at its default.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SandboxNotes {
+    /// Why the configuration of the checkout is not the one that the watcher goes by (escaped for people).
+    pub configuration: Option<String>,
 }
 
 impl SandboxRecord {
@@ -441,6 +451,7 @@ impl SandboxRecord {
             set_aside: Vec::new(),
             limited: None,
             staged: Vec::new(),
+            notes: SandboxNotes::default(),
             saved_at: None,
             seen_at: now,
         }

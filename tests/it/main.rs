@@ -20,6 +20,7 @@ mod flow_alerts;
 mod flow_auto;
 mod flow_case;
 mod flow_checks;
+mod flow_configuration;
 mod flow_culprit;
 mod flow_gates;
 mod flow_hotfix;
