@@ -59,6 +59,7 @@ fn sandbox(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<Line> {
     }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
     not_saved(sandbox, everything).iter().for_each(|line| tell(line, Tone::Warn));
+    excluded(sandbox, everything).iter().for_each(|line| tell(line, Tone::Dim));
     if let Some(reason) = &sandbox.configuration {
         tell(&format!("{FILE_NAME} has changed and is not taken up, the watcher goes by the one before:"), Tone::Warn);
         reason.lines().for_each(|line| tell(line, Tone::Warn));
@@ -72,6 +73,19 @@ fn sandbox(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<Line> {
         tell(&format!("staged by you, not committed: {first}{others}"), Tone::Dim);
     }
     lines
+}
+
+/// Lists what is tracked and excluded apart from the rest: that is as somebody wants it.
+fn excluded(sandbox: &Sandbox, everything: bool) -> Vec<String> {
+    let excluded = &sandbox.excluded;
+    let named = if everything { &excluded.paths[..] } else { &[] };
+    let rest = match (excluded.count.saturating_sub(named.len()), everything) {
+        (0, _) => None,
+        (rest, false) => Some(format!("{} that changed (`cascade status --all`)", count(rest, "tracked file"))),
+        (rest, true) => Some(format!("{} more", count(rest, "tracked file"))),
+    };
+    let told = named.iter().cloned().chain(rest);
+    told.map(|what| format!("not saved: {what}: excluded by sandbox.exclude")).collect()
 }
 
 fn not_saved(sandbox: &Sandbox, everything: bool) -> Vec<String> {

@@ -14,7 +14,7 @@ use crate::config::Durability;
 use crate::context::Context;
 use crate::promote::ledger::{Kept, kept};
 use crate::promote::{Gate, Rehearsal};
-use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
+use crate::store::{Excluded, Hold, Lock, SandboxRecord, SandboxState, State};
 
 /// Pause between two looks with `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -72,6 +72,8 @@ pub struct Sandbox {
     pub push_problem: Option<String>,
     /// Paths that are set aside.
     pub not_saved: Vec<NotSaved>,
+    /// Tracked files that have changed and that `sandbox.exclude` keeps out of saves, as of the last look at all files.
+    pub excluded: Excluded,
     /// Why changes are found only by looking periodically, where that is so.
     pub limited: Option<String>,
     /// Why the configuration of the checkout is not the one that the watcher goes by, where that is so.
@@ -146,14 +148,15 @@ pub struct Awaited {
 /// The store or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Status) -> Outcome {
     let ctx = shell.lenient_context().await?;
+    let everything = args.all || shell.ui.verbosity() > 0;
     if args.watch {
-        return watch(shell, &ctx, args.all).await;
+        return watch(shell, &ctx, everything).await;
     }
     let document = gather(&ctx).await?;
     if shell.ui.is_json() {
         return shell.ui.json(&document);
     }
-    show(shell, &picture::draw(&document, args.all, ctx.now()));
+    show(shell, &picture::draw(&document, everything, ctx.now()));
     Ok(())
 }
 
@@ -263,6 +266,7 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         saved_at: None,
         push_problem: None,
         not_saved: Vec::new(),
+        excluded: Excluded::default(),
         limited: None,
         configuration: None,
         staged: Vec::new(),
@@ -286,6 +290,7 @@ impl Sandbox {
         // Without a remote there is nothing that could be pushed.
         self.push_problem = record.push_problem.clone().filter(|_| self.remote.is_some());
         self.not_saved = aside.map(|(path, reason)| NotSaved { path, reason }).collect();
+        self.excluded.clone_from(&record.notes.excluded);
     }
 
     /// Takes over what a living watcher says.

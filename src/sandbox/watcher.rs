@@ -27,7 +27,7 @@ use crate::base::retry::{Backoff, jitter};
 use crate::config::{AlertEvent, FILE_NAME};
 use crate::context::Context;
 use crate::git::{Error as GitError, Hints, SaveAnswer, Saved, SetAside};
-use crate::store::SandboxState;
+use crate::store::{Excluded, SandboxState};
 use crate::watch::{Batch, Batcher, Hint, Rules, Source, Told};
 
 /// Pause between two looks at everything: the harm of a lost event is bounded by it.
@@ -323,14 +323,14 @@ impl<'a> Watcher<'a> {
                 if look_at_all || saved.keeps_staged || self.has_staged {
                     self.look_at_staged().await;
                 }
-                self.settled(looked_at, saved.set_aside, saved.unsettled).await;
+                self.settled(looked_at, saved.set_aside, saved.unsettled, &saved.excluded).await;
             }
-            Ok(SaveAnswer::Nothing { set_aside, unsettled }) => {
+            Ok(SaveAnswer::Nothing { set_aside, unsettled, excluded }) => {
                 self.tell_of_secrets(looked_at, &looker.found());
                 if look_at_all {
                     self.look_at_staged().await;
                 }
-                self.settled(looked_at, set_aside, unsettled).await;
+                self.settled(looked_at, set_aside, unsettled, &excluded).await;
             }
             Ok(SaveAnswer::Paused { reason }) => self.owe(&batch, reason, "saving is paused").await,
             Err(error) => self.failed(batch, &error).await,
@@ -430,6 +430,7 @@ impl<'a> Watcher<'a> {
         looked_at: Option<&BTreeSet<Vec<u8>>>,
         set_aside: Vec<SetAside>,
         unsettled: Vec<Vec<u8>>,
+        excluded: &[Vec<u8>],
     ) {
         (self.owed, self.failures) = (0, 0);
         if self.stopped_by.take().is_some() {
@@ -440,12 +441,18 @@ impl<'a> Watcher<'a> {
         let listed = set_aside.iter().take(SET_ASIDE_LIMIT_PATHS);
         let listed: Vec<(String, String)> =
             listed.map(|one| (shown(&one.path), shown(one.reason.as_bytes()))).collect();
+        // Nobody is told of changes there: only a look at everything knows.
+        let excluded = looked_at.is_none().then(|| Excluded {
+            count: excluded.len(),
+            paths: excluded.iter().take(SET_ASIDE_LIMIT_PATHS).map(|path| shown(path)).collect(),
+        });
         let pending = self.pending();
         let limited = self.limited.clone().filter(|_| self.source.is_limited());
         self.board
             .change(|record| {
                 (record.state, record.reason, record.pending) = (SandboxState::Watching, None, pending);
                 record.limited = limited;
+                record.notes.excluded = excluded.unwrap_or_else(|| std::mem::take(&mut record.notes.excluded));
                 refresh(&mut record.set_aside, looked_at, listed);
             })
             .await;
@@ -526,10 +533,14 @@ impl<'a> Watcher<'a> {
     }
 }
 
-/// Replaces what was known of the paths that were looked at (nothing: all of them).
+/// Replaces what was known of the paths that were looked at, and of what lies below them (nothing: all paths).
 fn refresh(known: &mut Vec<(String, String)>, looked_at: Option<&BTreeSet<Vec<u8>>>, found: Vec<(String, String)>) {
     let looked_at = looked_at.map(|paths| paths.iter().map(|path| shown(path)).collect::<BTreeSet<_>>());
-    known.retain(|(path, _)| looked_at.as_ref().is_some_and(|paths| !paths.contains(path)));
+    let covers = |paths: &BTreeSet<String>, path: &str| {
+        let heads = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
+        heads.into_iter().any(|head| paths.contains(head))
+    };
+    known.retain(|(path, _)| looked_at.as_ref().is_some_and(|paths| !covers(paths, path)));
     known.retain(|(path, _)| !found.iter().any(|(other, _)| other == path));
     known.extend(found);
     let surplus = known.len().saturating_sub(SET_ASIDE_LIMIT_PATHS);

@@ -21,8 +21,8 @@ pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
 pub use records::{
-    Acquaintance, ApprovalRecord, Blame, CheckPhase, CheckRecord, CulpritRecord, EarlierAttempt, HealthRecord, Hold,
-    HoldCause, JournalEntry, Promotion, Quarantined, RehearsalRecord, SandboxNotes, SandboxRecord, SandboxState, State,
-    Step, Verdict, Waiver,
+    Acquaintance, ApprovalRecord, Blame, CheckPhase, CheckRecord, CulpritRecord, EarlierAttempt, Excluded,
+    HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined, RehearsalRecord, SandboxNotes, SandboxRecord,
+    SandboxState, State, Step, Verdict, Waiver,
 };
 pub use syncs::{Advance, Chunk, SnapshotRecord, StoredBaseline, SyncFlag, SyncRun};

@@ -434,6 +434,17 @@ pub struct SandboxRecord {
 pub struct SandboxNotes {
     /// Why the configuration of the checkout is not the one that the watcher goes by (escaped for people).
     pub configuration: Option<String>,
+    /// What is tracked and has changed, and is never saved.
+    pub excluded: Excluded,
+}
+
+/// Tracked files that have changed, and that the configuration keeps out of saves.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Excluded {
+    /// How many there are.
+    pub count: usize,
+    /// The first of them (escaped for people).
+    pub paths: Vec<String>,
 }
 
 impl SandboxRecord {

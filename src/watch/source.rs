@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use super::coalesce::{Class, Coalescing};
 use super::rules::{as_path, beneath, parent};
 use super::{Error, Rules, limits};
+use crate::base::escape::shown;
 
 /// More hints than this wait for the caller; what does not fit becomes one [`Hint::Rescan`].
 pub const HINT_CAPACITY: usize = 8192;
@@ -104,6 +105,8 @@ type Id = (u64, u64);
 struct State {
     debouncer: Option<Debouncer<Coalescing, NoCache>>,
     watched: BTreeMap<Vec<u8>, Id>,
+    /// Directories that were found to be unreadable when they were touched.
+    shut: BTreeSet<Vec<u8>>,
     out: Outbox,
     limited: bool,
     gone: bool,
@@ -148,7 +151,14 @@ impl Source {
         // One place is kept back for the Rescan that stands for whatever does not fit.
         let (tx, hints) = mpsc::channel(HINT_CAPACITY + 1);
         let out = Outbox { spare: tx.clone().try_reserve_owned().ok(), tx };
-        let state = State { debouncer: None, watched: BTreeMap::new(), out, limited: false, gone: false };
+        let state = State {
+            debouncer: None,
+            watched: BTreeMap::new(),
+            shut: BTreeSet::new(),
+            out,
+            limited: false,
+            gone: false,
+        };
         let shared = Arc::new(Shared {
             root_id,
             git_dir,
@@ -199,7 +209,7 @@ impl Shared {
             // An error of the event stream says nothing about which events it cost.
             Err(errors) => {
                 after.overflow = true;
-                errors.iter().for_each(|error| state.out.send(Hint::Failed(error.to_string())));
+                errors.into_iter().for_each(|error| state.out.send(Hint::Failed(words(error))));
             }
         }
         self.finish(&mut state, after);
@@ -254,6 +264,7 @@ impl Shared {
     fn watch_all(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
         state.debouncer = None;
         state.watched.clear();
+        state.shut.clear();
         state.limited = self.silent.is_some();
         if let Some(kind) = self.silent {
             state.out.send(Hint::Failed(format!(
@@ -309,7 +320,7 @@ impl Shared {
 
     fn changed(&self, state: &mut State, after: &mut Afterwards, path: &[u8], class: Class) {
         let directory = self.directory_id(path);
-        if class == Class::Touched && directory.is_some() {
+        if class == Class::Touched && directory.is_some() && !self.is_opened_or_shut(state, path, directory) {
             return;
         }
         if class == Class::Replaced {
@@ -395,7 +406,8 @@ impl Shared {
         let config = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
         let mut ops: Vec<PathOp> = paths.iter().map(|path| PathOp::Watch(path.clone(), config.clone())).collect();
         while let Err(error) = debouncer.update_paths(std::mem::take(&mut ops)) {
-            refused.extend(error.origin.map(PathOp::into_path));
+            let origin = error.origin.map(PathOp::into_path);
+            refused.extend(origin.clone());
             match error.source.kind {
                 // It went while we were on our way: its parent's event tells.
                 ErrorKind::PathNotFound => ops = error.remaining,
@@ -407,12 +419,20 @@ impl Shared {
                 }
                 _ => {
                     state.limited = true;
-                    state.out.send(Hint::Failed(error.source.to_string()));
+                    state.out.send(Hint::Failed(self.refusal(origin.as_deref(), error.source)));
                     ops = error.remaining;
                 }
             }
         }
         refused
+    }
+
+    /// Says which directory is not watched, and why.
+    fn refusal(&self, directory: Option<&Path>, error: notify::Error) -> String {
+        let relative = directory.map(|path| path.strip_prefix(&self.root).unwrap_or(path));
+        let named =
+            relative.map(|path| format!("the directory {} is not watched: ", shown(path.as_os_str().as_bytes())));
+        format!("{}{}", named.unwrap_or_default(), words(error))
     }
 
     fn list(&self, state: &mut State, directory: &[u8], found: Found, below: &mut Vec<Vec<u8>>) {
@@ -442,6 +462,19 @@ impl Shared {
         let links = || fs::symlink_metadata(self.root.join(as_path(path))).map(|found| (found.dev(), found.nlink()));
         // Another file system may be mounted below.
         self.counts_directories && links().is_ok_and(|found| found == (self.root_id.0, 2))
+    }
+
+    /// Answers whether a directory that was touched can be read by now and could not before, or the other way round.
+    fn is_opened_or_shut(&self, state: &mut State, path: &[u8], id: Option<Id>) -> bool {
+        let full = self.root.join(as_path(path));
+        // Whoever may not search it cannot look at what it lists.
+        let is_open = fs::read_dir(&full).is_ok() && fs::symlink_metadata(full.join(".")).is_ok();
+        let was_shut = state.shut.contains(path) || state.watched.get(path) != id.as_ref();
+        match is_open {
+            true => state.shut.remove(path),
+            false => state.shut.insert(path.to_vec()),
+        };
+        was_shut || !is_open
     }
 
     /// Answers which directory is at a path now, if it is one (a link to one is not).
@@ -505,6 +538,11 @@ fn limit_message(watched: usize) -> String {
         "the kernel's limit fs.inotify.max_user_watches is reached after {watched} directories: changes in the others are \
          found only by looking periodically; {RAISE_LIMITS}"
     )
+}
+
+/// Says what is wrong without the paths, which notify would add as a programmer sees them.
+fn words(error: notify::Error) -> String {
+    notify::Error { paths: Vec::new(), ..error }.to_string()
 }
 
 fn error_chain(error: &Error) -> String {

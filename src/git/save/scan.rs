@@ -63,6 +63,8 @@ pub(super) struct Findings {
     pub absent: BTreeMap<Vec<u8>, TreeEntry>,
     pub set_aside: BTreeMap<Vec<u8>, String>,
     pub unsettled: BTreeSet<Vec<u8>>,
+    /// Tracked paths with a change that are never saved.
+    pub excluded: Vec<Vec<u8>>,
 }
 
 /// What the configuration says about the file system.
