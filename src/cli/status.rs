@@ -14,7 +14,7 @@ use crate::config::Durability;
 use crate::context::Context;
 use crate::promote::ledger::{Kept, kept};
 use crate::promote::{Gate, Rehearsal};
-use crate::store::{Excluded, Hold, Lock, SandboxRecord, SandboxState, State};
+use crate::store::{Excluded, Hold, Lock, LostEdit, SandboxRecord, SandboxState, State};
 
 /// Pause between two looks with `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -74,6 +74,8 @@ pub struct Sandbox {
     pub not_saved: Vec<NotSaved>,
     /// Tracked files that have changed and that `sandbox.exclude` keeps out of saves, as of the last look at all files.
     pub excluded: Excluded,
+    /// Edits of others that lost against the sandbox's in the last seven days, the newest first.
+    pub lost_edits: Vec<LostEdit>,
     /// Why changes are found only by looking periodically, where that is so.
     pub limited: Option<String>,
     /// Why the configuration of the checkout is not the one that the watcher goes by, where that is so.
@@ -267,13 +269,14 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         push_problem: None,
         not_saved: Vec::new(),
         excluded: Excluded::default(),
+        lost_edits: Vec::new(),
         limited: None,
         configuration: None,
         staged: Vec::new(),
         is_silent: false,
     };
     if let Some(record) = &record {
-        sandbox.recall(record);
+        sandbox.recall(record, ctx.now());
     }
     if holder.is_some() {
         sandbox.live(ctx, record.as_ref());
@@ -283,7 +286,7 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
 
 impl Sandbox {
     /// Takes over what stays true when the watcher ends.
-    fn recall(&mut self, record: &SandboxRecord) {
+    fn recall(&mut self, record: &SandboxRecord, now: Timestamp) {
         let aside = record.set_aside.iter().cloned();
         self.saved_at = record.saved_at;
         self.reason = record.reason.clone().filter(|_| record.state == SandboxState::Stopped);
@@ -291,6 +294,7 @@ impl Sandbox {
         self.push_problem = record.push_problem.clone().filter(|_| self.remote.is_some());
         self.not_saved = aside.map(|(path, reason)| NotSaved { path, reason }).collect();
         self.excluded.clone_from(&record.notes.excluded);
+        self.lost_edits = record.notes.lost.iter().filter(|edit| edit.is_shown(now)).cloned().collect();
     }
 
     /// Takes over what a living watcher says.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::notes::SandboxNotes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::Timestamp;
@@ -426,25 +427,6 @@ pub struct SandboxRecord {
     pub saved_at: Option<Timestamp>,
     /// When the watcher last gave a sign of life.
     pub seen_at: Timestamp,
-}
-
-/// What a watcher has to say besides; a note that an older watcher did not know is at its default.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SandboxNotes {
-    /// Why the configuration of the checkout is not the one that the watcher goes by (escaped for people).
-    pub configuration: Option<String>,
-    /// What is tracked and has changed, and is never saved.
-    pub excluded: Excluded,
-}
-
-/// Tracked files that have changed, and that the configuration keeps out of saves.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Excluded {
-    /// How many there are.
-    pub count: usize,
-    /// The first of them (escaped for people).
-    pub paths: Vec<String>,
 }
 
 impl SandboxRecord {
