@@ -269,7 +269,8 @@ fn enter(ui: Ui, args: &Args) -> Result<Shell, (Ui, Failure)> {
     let is_watcher = matches!(&args.command, Command::Start(start) if start.foreground);
     edge.start_tracing(global.quiet, global.verbose.max(u8::from(is_watcher)));
     let directory = global.project.as_ref().map_or(edge.directory().to_owned(), |asked| edge.directory().join(asked));
-    if !directory.is_dir() {
+    // Whoever stops a watcher need not have its checkout any more.
+    if !directory.is_dir() && !matches!(args.command, Command::Stop) {
         let failure = Failure::usage(format!("{} is not a directory", directory.display()));
         return Err((ui, failure.with_hint("give --project a checkout")));
     }

@@ -82,6 +82,23 @@ impl Store {
         .map_err(failed("record the project"))
     }
 
+    /// Answers the keys of the projects that were last seen at `place`, or else at the nearest directory above it that is
+    /// known, whether anything is there by now or not.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn projects_at(&self, place: &Path) -> Result<Vec<String>> {
+        let rows = sqlx::query("SELECT project, root FROM projects").fetch_all(&self.pool).await;
+        let rows = rows.map_err(failed("list the projects"))?;
+        let known = |row: &AnyRow| Ok((Columns(row).text("root")?, Columns(row).text("project")?));
+        let known: Vec<(String, String)> = rows.iter().map(known).collect::<Result<_>>()?;
+        let at = |directory: &Path| -> Vec<String> {
+            let root = directory.to_string_lossy();
+            known.iter().filter(|(known, _)| *known == root).map(|(_, project)| project.clone()).collect()
+        };
+        Ok(place.ancestors().map(at).find(|projects| !projects.is_empty()).unwrap_or_default())
+    }
+
     /// Writes everything out and closes the connections.
     pub async fn close(&self) {
         self.pool.close().await;
