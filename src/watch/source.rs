@@ -1,5 +1,7 @@
 //! The kernel's events → hints about paths of one checkout.
 
+mod heads;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,6 +15,7 @@ use notify::{ErrorKind, PathOp, RecursiveMode, WatchPathConfig};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
 use tokio::sync::mpsc;
 
+use self::heads::{Head, names_submodules};
 use super::coalesce::{Class, Coalescing};
 use super::rules::{as_path, beneath, parent};
 use super::{Error, Rules, limits};
@@ -107,6 +110,8 @@ struct State {
     watched: BTreeMap<Vec<u8>, Id>,
     /// Directories that were found to be unreadable when they were touched.
     shut: BTreeSet<Vec<u8>>,
+    /// What is watched of the repositories of submodules.
+    heads: BTreeMap<PathBuf, Head>,
     out: Outbox,
     limited: bool,
     gone: bool,
@@ -118,6 +123,7 @@ struct Afterwards {
     /// When the event under examination happened.
     at: Option<Instant>,
     repository: bool,
+    submodules: bool,
     overflow: bool,
     unwatched: usize,
     rules_changed: BTreeSet<Vec<u8>>,
@@ -155,6 +161,7 @@ impl Source {
             debouncer: None,
             watched: BTreeMap::new(),
             shut: BTreeSet::new(),
+            heads: BTreeMap::new(),
             out,
             limited: false,
             gone: false,
@@ -222,6 +229,8 @@ impl Shared {
             self.git_dir_event(state, after, class);
         } else if path.parent() == Some(&self.git_dir) {
             self.git_event(after, path);
+        } else if self.head_event(state, after, path) {
+            // It is told.
         } else if let Ok(relative) = path.strip_prefix(&self.root) {
             match relative.as_os_str().as_bytes() {
                 b"" => self.root_event(state, class),
@@ -246,6 +255,9 @@ impl Shared {
             if !after.rules_changed.is_empty() {
                 state.out.send(Hint::Rescan);
             }
+            if after.submodules {
+                self.follow_submodules(state);
+            }
         }
         if after.repository {
             state.out.send(Hint::Repository);
@@ -265,6 +277,7 @@ impl Shared {
         state.debouncer = None;
         state.watched.clear();
         state.shut.clear();
+        state.heads.clear();
         state.limited = self.silent.is_some();
         if let Some(kind) = self.silent {
             state.out.send(Hint::Failed(format!(
@@ -288,6 +301,7 @@ impl Shared {
         state.debouncer = Some(debouncer);
         state.watched.insert(Vec::new(), self.root_id);
         self.watch_tree(state, Vec::new(), Found::Known);
+        self.follow_submodules(state);
         Ok(())
     }
 
@@ -319,6 +333,7 @@ impl Shared {
     }
 
     fn changed(&self, state: &mut State, after: &mut Afterwards, path: &[u8], class: Class) {
+        after.submodules |= names_submodules(path);
         let directory = self.directory_id(path);
         if class == Class::Touched && directory.is_some() && !self.is_opened_or_shut(state, path, directory) {
             return;

@@ -34,6 +34,7 @@ mod flow_rewind;
 mod flow_rollback;
 mod flow_sandbox;
 mod flow_set_aside;
+mod flow_submodule;
 mod flow_sync;
 mod flow_verification;
 mod fuzz;

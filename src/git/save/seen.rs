@@ -70,7 +70,7 @@ fn unread(complaints: &[u8]) -> BTreeSet<Vec<u8>> {
         directories.insert(rest[..end].to_vec());
     }
     let lines = complaints.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(DENIED));
-    let files = lines.filter(|line| !line.starts_with(b"warning: "));
+    let files = lines.filter(|line| !line.starts_with(b"warning: ") && !line.ends_with(b"/'"));
     let is_told = |path: &[u8]| {
         let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
         slashes.map(|(at, _)| &path[..at]).any(|above| directories.contains(above))

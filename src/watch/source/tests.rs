@@ -19,6 +19,10 @@ impl Watched {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(".git")).unwrap();
         files.iter().for_each(|path| write(dir.path(), path, "old"));
+        Self::at(dir, exclude)
+    }
+
+    fn at(dir: tempfile::TempDir, exclude: &[&str]) -> Self {
         let git_dir = dir.path().join(".git");
         let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
         let rules = Arc::new(Rules::load(dir.path(), &git_dir, &exclude, None).unwrap());
@@ -275,4 +279,50 @@ async fn dropping_the_source_ends_the_hints() {
 fn the_limit_is_named_with_its_remedy() {
     let message = limit_message(7);
     assert!(message.contains("fs.inotify.max_user_watches") && message.contains("sudo sysctl"), "{message}");
+}
+
+/// Makes a submodule as git does, at its first commit.
+fn add_submodule(root: &Path) {
+    write(root, ".git/modules/s/HEAD", "ref: refs/heads/main\n");
+    write(root, ".git/modules/s/logs/HEAD", "one\n");
+    write(root, "sub/.git", "gitdir: ../.git/modules/s\n");
+    write(root, ".gitmodules", "[submodule \"s\"]\n\tpath = sub\n\turl = x\n");
+}
+
+#[tokio::test]
+async fn a_commit_in_a_submodule_is_hinted_and_nothing_else_of_its_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    add_submodule(dir.path());
+    let mut watched = Watched::at(dir, &[]);
+    watched.write(".git/modules/s/index");
+    watched.write(".git/modules/s/objects/aa");
+    assert_eq!(watched.caught_up().await, []);
+    watched.write(".git/modules/s/logs/HEAD");
+    assert_eq!(watched.paths().await, set(["sub"]));
+    watched.write(".git/modules/s/HEAD.lock");
+    fs::rename(watched.path(".git/modules/s/HEAD.lock"), watched.path(".git/modules/s/HEAD")).unwrap();
+    assert_eq!(watched.paths().await, set(["sub"]));
+}
+
+#[tokio::test]
+async fn a_submodule_that_comes_or_is_made_anew_is_followed() {
+    let mut watched = Watched::with(&["sub/other"], &[]);
+    for _ in 0..2 {
+        add_submodule(watched.dir.path());
+        watched.caught_up().await;
+        watched.write(".git/modules/s/logs/HEAD");
+        assert_eq!(watched.paths().await, set(["sub"]));
+        fs::remove_dir_all(watched.path(".git/modules/s")).unwrap();
+        fs::remove_file(watched.path("sub/.git")).unwrap();
+        watched.caught_up().await;
+    }
+}
+
+#[tokio::test]
+async fn an_excluded_submodule_costs_no_watch() {
+    let dir = tempfile::tempdir().unwrap();
+    add_submodule(dir.path());
+    let mut watched = Watched::at(dir, &["sub/"]);
+    watched.write(".git/modules/s/logs/HEAD");
+    assert_eq!(watched.caught_up().await, []);
 }
