@@ -422,7 +422,7 @@ impl Repo {
         for (path, entry) in std::mem::take(&mut scan.found.absent) {
             let kept = scan.kept_local()?.reason(&path).filter(|_| !scan.is_displaced(&path));
             if let Some(reason) = kept.filter(|_| skipped.assumed.contains(&path)) {
-                scan.set_aside(&path, reason);
+                scan.set_aside(&path, &reason);
             } else if !skipped.paths.contains(&path) {
                 // What has taken its place below it, or what it is below of, is noted by its own path.
                 scan.delete(path.clone(), Some(entry.oid));

@@ -14,6 +14,7 @@ mod notes;
 mod pipeline;
 mod promotions;
 pub mod records;
+mod refusal;
 mod rehearsals;
 mod syncs;
 
@@ -27,4 +28,5 @@ pub use records::{
     HoldCause, JournalEntry, Promotion, Quarantined, RehearsalRecord, SandboxRecord, SandboxState, State, Step,
     Verdict, Waiver,
 };
+pub use refusal::{Obstacle, Refusal};
 pub use syncs::{Advance, Chunk, SnapshotRecord, StoredBaseline, SyncFlag, SyncRun};

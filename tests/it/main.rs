@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary.
 
 mod cli_doctor;
+mod cli_home;
 mod cli_hook;
 mod cli_init;
 mod cli_report;
