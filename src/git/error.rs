@@ -328,7 +328,9 @@ impl Kinded for Error {
                 "`git commit-tree -S -m test 'HEAD^{tree}'` must work here, for it signs the same way; or set \
                  `ledger: { sign: auto }`"
             }
-            Self::Integrity { .. } => "`cascade doctor` finds what is damaged and says what to do about it",
+            Self::Integrity { .. } => {
+                "`git fsck --full` names all that is damaged: bring that back from a clone that has it, before anything else"
+            }
             Self::Program { .. } | Self::ProgramTimeout { .. } => "`cascade doctor` looks for what is in git's way",
             _ => return None,
         };
@@ -370,6 +372,6 @@ mod tests {
         let denied = Error::RemoteDenied { remote: "my remote".to_owned(), reason: String::new() };
         assert!(denied.hint().unwrap().contains("`git ls-remote 'my remote'`"), "{denied:?}");
         let damaged = Error::Integrity { what: "it".to_owned(), reason: String::new() };
-        assert!(!damaged.hint().unwrap().contains("git fsck"), "{damaged:?}");
+        assert!(damaged.hint().unwrap().contains("`git fsck --full`"), "{damaged:?}");
     }
 }

@@ -48,7 +48,9 @@ fn a_database_that_cannot_be_written_is_named_with_the_reason_and_the_way_out() 
     assert!(told.contains("chmod -R u+rwX") && !told.contains("history and approvals are lost"), "{told}");
     if rustix::process::getuid().is_root() {
         // As somebody leaves it who ran a command as root.
-        std::fs::write(&log, "").unwrap();
+        std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        chown(&log, Some(0), Some(0)).unwrap();
+        set_mode(&log, 0o644);
         check_refused(&sandbox, &log, "it belongs to another user (0)");
         chown(&log, Some(65_534), Some(65_534)).unwrap();
         sandbox.cascade(&["status"]).expect_code(0);
