@@ -191,7 +191,7 @@ pub struct Status {
     /// Keep showing, and follow changes until Ctrl-C
     #[arg(long)]
     pub watch: bool,
-    /// List every path that is not saved, not only the first few
+    /// List every path that is not saved, not only the first few; `-v` does so too
     #[arg(long)]
     pub all: bool,
 }

@@ -122,6 +122,10 @@ fn counted(number: usize, what: &str) -> String {
 fn of_error(question: &'static str, problem: &Error) -> Diagnosis {
     match problem {
         Error::ProgramMissing => Diagnosis::new(question, Verdict::Unknown, "cannot be asked without the git program"),
+        // The way out that others are told is the doctor.
+        Error::Program { .. } | Error::ProgramTimeout { .. } => {
+            Diagnosis { advice: None, ..Diagnosis::of_error(question, problem) }
+        }
         _ => Diagnosis::of_error(question, problem),
     }
 }

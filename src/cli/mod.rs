@@ -12,6 +12,7 @@ mod doctor;
 pub mod edge;
 pub mod failure;
 mod fallback;
+mod following;
 mod health;
 mod history;
 mod hold;
@@ -68,6 +69,7 @@ use crate::check::Stop;
 use crate::config::Config;
 use crate::context::Context;
 use crate::git::{Git, Repo};
+use crate::sandbox::{Configured, Reader};
 use crate::store::{ProjectHome, Store};
 
 /// Whoever waits for longer is told what for.
@@ -144,6 +146,31 @@ impl Shell {
             home,
             stop: Arc::clone(&self.stop),
         })
+    }
+
+    /// Answers how the configuration of a checkout is read again, with the environment that this process has.
+    fn configuration_reader(&self, root: &Path) -> Reader {
+        let (root, environment) = (root.to_owned(), self.edge.variables());
+        Arc::new(move || {
+            let config = crate::config::load(&root, &environment)?;
+            Ok(Configured { config, variables: crate::config::variables(&root, &environment)? })
+        })
+    }
+
+    /// Lets what acts on the project go by another configuration.
+    async fn reconfigured(&self, ctx: &Context, configured: Configured) -> Context {
+        let Configured { config, variables } = configured;
+        if let Err(problem) = ctx.store.remember_project(&config.project, ctx.git.root(), ctx.now()).await {
+            tracing::warn!(%problem, "the name of the project cannot be stored");
+        }
+        let git = ctx.git.clone().with_durability(config.sandbox.durability);
+        Context {
+            git: git.with_network_deadline(config.remote_deadline.0),
+            alerts: self.alerts(&config),
+            config: Arc::new(config),
+            variables: Arc::new(variables),
+            ..ctx.clone()
+        }
     }
 
     fn alerts(&self, config: &Config) -> Arc<Alerts> {
@@ -242,7 +269,8 @@ fn enter(ui: Ui, args: &Args) -> Result<Shell, (Ui, Failure)> {
     let is_watcher = matches!(&args.command, Command::Start(start) if start.foreground);
     edge.start_tracing(global.quiet, global.verbose.max(u8::from(is_watcher)));
     let directory = global.project.as_ref().map_or(edge.directory().to_owned(), |asked| edge.directory().join(asked));
-    if !directory.is_dir() {
+    // Whoever stops a watcher need not have its checkout any more.
+    if !directory.is_dir() && !matches!(args.command, Command::Stop) {
         let failure = Failure::usage(format!("{} is not a directory", directory.display()));
         return Err((ui, failure.with_hint("give --project a checkout")));
     }

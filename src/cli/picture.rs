@@ -5,6 +5,7 @@ use super::ui::{Cell, Tone};
 use super::words;
 use crate::base::Timestamp;
 use crate::base::units::count;
+use crate::config::FILE_NAME;
 use crate::promote::Rehearsal;
 use crate::store::{HoldCause, Promotion, SandboxState, State, Verdict};
 
@@ -14,6 +15,8 @@ const WIDTH: usize = 80;
 const INDENT: usize = 6;
 /// Most set-aside paths that are listed.
 const NOT_SAVED_LIMIT: usize = 5;
+/// Most edits of others that lost which are listed.
+const LOST_LIMIT: usize = 2;
 
 type Line = Vec<Cell>;
 
@@ -58,6 +61,12 @@ fn sandbox(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<Line> {
     }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
     not_saved(sandbox, everything).iter().for_each(|line| tell(line, Tone::Warn));
+    excluded(sandbox, everything).iter().for_each(|line| tell(line, Tone::Dim));
+    lost(sandbox, everything, now).iter().for_each(|line| tell(line, Tone::Warn));
+    if let Some(reason) = &sandbox.configuration {
+        tell(&format!("{FILE_NAME} has changed and is not taken up, the watcher goes by the one before:"), Tone::Warn);
+        reason.lines().for_each(|line| tell(line, Tone::Warn));
+    }
     if let Some(reason) = &sandbox.limited {
         tell(&format!("looks at everything each minute: {reason}"), Tone::Warn);
     }
@@ -67,6 +76,35 @@ fn sandbox(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<Line> {
         tell(&format!("staged by you, not committed: {first}{others}"), Tone::Dim);
     }
     lines
+}
+
+fn lost(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<String> {
+    let limit = if everything { usize::MAX } else { LOST_LIMIT };
+    let listed = sandbox.lost_edits.iter().take(limit).map(|edit| {
+        let more = edit.files.saturating_sub(edit.paths.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let (files, names) = (count(edit.files, "file"), edit.paths.join(", "));
+        let (age, theirs) = (words::age(now, edit.at), edit.theirs.short());
+        format!(
+            "yours was kept in {files} that others changed too, {age}: {names}{more}; theirs: `cascade show {theirs}`"
+        )
+    });
+    let rest = sandbox.lost_edits.len().saturating_sub(limit);
+    let rest = (rest > 0).then(|| format!("and so {rest} times more: `cascade status --all`"));
+    listed.chain(rest).collect()
+}
+
+/// Lists what is tracked and excluded apart from the rest: that is as somebody wants it.
+fn excluded(sandbox: &Sandbox, everything: bool) -> Vec<String> {
+    let excluded = &sandbox.excluded;
+    let named = if everything { &excluded.paths[..] } else { &[] };
+    let rest = match (excluded.count.saturating_sub(named.len()), everything) {
+        (0, _) => None,
+        (rest, false) => Some(format!("{} that changed (`cascade status --all`)", count(rest, "tracked file"))),
+        (rest, true) => Some(format!("{} more", count(rest, "tracked file"))),
+    };
+    let told = named.iter().cloned().chain(rest);
+    told.map(|what| format!("not saved: {what}: excluded by sandbox.exclude")).collect()
 }
 
 fn not_saved(sandbox: &Sandbox, everything: bool) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What `start`, `stop` and `restart` share: the watcher's process.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -9,9 +9,10 @@ use tokio::time::{Instant, sleep};
 
 use super::{Failure, Outcome, Shell};
 use crate::base::clock::SystemClock;
+use crate::base::escape::shown;
 use crate::base::{Clock as _, ErrorKind};
 use crate::context::Context;
-use crate::store::{Error, Lock, LockError, ProjectHome, SandboxState, Store};
+use crate::store::{Error, Home, Lock, LockError, ProjectHome, SandboxState, Store};
 
 /// Pause between two looks at a process that begins or ends.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -50,12 +51,50 @@ pub(super) fn already_watching(pid: Option<u32>) -> Failure {
         .with_hint("see `cascade status`; `cascade restart` starts it anew, `cascade stop` ends it")
 }
 
+/// Answers where the files of the project are whose watcher is to end: its checkout may be gone by now.
+async fn project(shell: &Shell) -> Outcome<ProjectHome> {
+    let place = &shell.directory;
+    let failure = match place.is_dir().then(|| shell.repo()) {
+        Some(Ok(repo)) => return shell.project_home(&repo),
+        Some(Err(failure)) => failure,
+        None => Failure::usage(format!("{} is not there, and no project that cascade knows was", escaped(place)))
+            .with_hint("give --project the checkout as it was called"),
+    };
+    let known = projects_last_at(&shell.edge.home()?, &resolved(place)).await?;
+    let watched = known.iter().find(|home| matches!(watcher(home), Ok(Some(_))));
+    watched.or(known.first()).cloned().ok_or(failure)
+}
+
+async fn projects_last_at(home: &Home, place: &Path) -> Outcome<Vec<ProjectHome>> {
+    if !home.database().exists() {
+        return Ok(Vec::new());
+    }
+    let store = Store::open(home, &home.project(place)).await?;
+    let keys = store.projects_at(place).await?;
+    store.close().await;
+    Ok(keys.iter().map(|key| home.project_of(key)).collect())
+}
+
+/// Resolves the links of as much of a path as is there.
+fn resolved(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    match found.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?))) {
+        // Joining nothing would leave a slash at the end.
+        Some(real) => real.components().collect(),
+        None => path.to_owned(),
+    }
+}
+
+fn escaped(path: &Path) -> String {
+    shown(path.as_os_str().as_encoded_bytes())
+}
+
 /// Asks the watcher to end, and waits until it has.
 ///
 /// # Errors
 /// It is somebody else's process, or takes too long.
 pub(super) async fn stop(shell: &Shell) -> Outcome<Stopped> {
-    let home = shell.project_home(&shell.repo()?)?;
+    let home = project(shell).await?;
     let Some(process) = watcher(&home)? else {
         tidy_up(shell, &home).await?;
         return Ok(Stopped { was_running: false, process: None });

@@ -3,26 +3,24 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::args::Start;
+use super::following::Following;
 use super::service::{self, LOOK_EVERY};
 use super::{Failure, Outcome, Shell};
 use crate::alert::Alert;
-use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded as _, Timestamp};
 use crate::config::AlertEvent;
 use crate::context::Context;
 use crate::git::Repo;
-use crate::promote::{auto, rehearse, watch as watch_promoted};
-use crate::sandbox::{self, Follower, News};
+use crate::sandbox;
 use crate::store::{Lock, SandboxRecord, SandboxState, Store};
 
 /// Longest time that is waited for the first look at the checkout.
@@ -59,27 +57,10 @@ async fn foreground(shell: &Shell) -> Outcome {
         // Fails only for the leader of a process group, which has nothing to leave.
         let _ = rustix::process::setsid();
     }
-    let ctx = shell.context().await?;
+    let mut ctx = shell.context().await?;
     let stop = stop_signal(is_background.then(|| ctx.home.log()))?;
     let lock = Lock::take(&ctx.home.sandbox_lock()).map_err(service::lock_failure)?;
-    let (saves, rehearsed) = watch::channel(None::<ObjectId>);
-    let (tips, followed) = watch::channel(None::<ObjectId>);
-    let follower: Follower = Arc::new(move |news| {
-        match news {
-            News::Saved(tip) => saves.send_replace(Some(tip)),
-            News::Pushed(tip) => tips.send_replace(Some(tip)),
-        };
-    });
-    let rehearsals = tokio::spawn(rehearse::follow(ctx.clone(), rehearsed));
-    let promotions = tokio::spawn(auto::follow(ctx.clone(), followed));
-    let verifying = tokio::spawn(watch_promoted::keep_verifying(ctx.clone()));
-    let ended = sandbox::run(&ctx, stop, follower).await;
-    // A promotion that is cut here is journaled: the next command takes it up.
-    for task in [promotions, rehearsals, verifying] {
-        task.abort();
-        // The commands of its checks end with it.
-        let _ = task.await;
-    }
+    let ended = watch(shell, &mut ctx, stop).await;
     if let Err(problem) = &ended {
         report_end(&ctx, problem).await;
         if is_background && matches!(problem, sandbox::Error::RootGone { .. }) {
@@ -89,11 +70,32 @@ async fn foreground(shell: &Shell) -> Outcome {
     ctx.alerts.finish().await;
     ctx.store.close().await;
     drop(lock);
-    let summary = ended?;
+    let saves = ended?;
     if !shell.ui.is_json() {
-        shell.ui.note(&format!("stopped after {} saves", summary.saves));
+        shell.ui.note(&format!("stopped after {saves} saves"));
     }
     Ok(())
+}
+
+/// Watches until `stop` is ready, by each configuration that the checkout gets; `ctx` is that of the last one. Answers how
+/// many saves were made.
+async fn watch(shell: &Shell, ctx: &mut Context, stop: impl Future<Output = ()>) -> Result<u64, sandbox::Error> {
+    let (mut stop, mut saves) = (pin!(stop), 0);
+    let reader = shell.configuration_reader(ctx.git.root());
+    let mut following = Following::new();
+    let ended = loop {
+        let follower = following.go_by(ctx);
+        match sandbox::run(ctx, stop.as_mut(), follower, &reader).await {
+            Ok(ended) => {
+                saves += ended.summary.saves;
+                let Some(next) = ended.next else { break Ok(saves) };
+                *ctx = shell.reconfigured(ctx, *next).await;
+            }
+            Err(problem) => break Err(problem),
+        }
+    };
+    following.end().await;
+    ended
 }
 
 /// A watcher that fails says at least that it no longer runs, and why.

@@ -14,7 +14,7 @@ use crate::config::Durability;
 use crate::context::Context;
 use crate::promote::ledger::{Kept, kept};
 use crate::promote::{Gate, Rehearsal};
-use crate::store::{Hold, Lock, SandboxRecord, SandboxState, State};
+use crate::store::{Excluded, Hold, Lock, LostEdit, SandboxRecord, SandboxState, State};
 
 /// Pause between two looks with `--watch`.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -72,8 +72,14 @@ pub struct Sandbox {
     pub push_problem: Option<String>,
     /// Paths that are set aside.
     pub not_saved: Vec<NotSaved>,
+    /// Tracked files that have changed and that `sandbox.exclude` keeps out of saves, as of the last look at all files.
+    pub excluded: Excluded,
+    /// Edits of others that lost against the sandbox's in the last seven days, the newest first.
+    pub lost_edits: Vec<LostEdit>,
     /// Why changes are found only by looking periodically, where that is so.
     pub limited: Option<String>,
+    /// Why the configuration of the checkout is not the one that the watcher goes by, where that is so.
+    pub configuration: Option<String>,
     /// Paths whose files are saved, but of which the user has staged something else that is not committed.
     pub staged: Vec<String>,
     /// Whether a process holds the watcher's place without giving signs of life.
@@ -144,14 +150,15 @@ pub struct Awaited {
 /// The store or the repository cannot be read.
 pub async fn run(shell: &Shell, args: &Status) -> Outcome {
     let ctx = shell.lenient_context().await?;
+    let everything = args.all || shell.ui.verbosity() > 0;
     if args.watch {
-        return watch(shell, &ctx, args.all).await;
+        return watch(shell, &ctx, everything).await;
     }
     let document = gather(&ctx).await?;
     if shell.ui.is_json() {
         return shell.ui.json(&document);
     }
-    show(shell, &picture::draw(&document, args.all, ctx.now()));
+    show(shell, &picture::draw(&document, everything, ctx.now()));
     Ok(())
 }
 
@@ -261,12 +268,15 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         saved_at: None,
         push_problem: None,
         not_saved: Vec::new(),
+        excluded: Excluded::default(),
+        lost_edits: Vec::new(),
         limited: None,
+        configuration: None,
         staged: Vec::new(),
         is_silent: false,
     };
     if let Some(record) = &record {
-        sandbox.recall(record);
+        sandbox.recall(record, ctx.now());
     }
     if holder.is_some() {
         sandbox.live(ctx, record.as_ref());
@@ -276,13 +286,15 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
 
 impl Sandbox {
     /// Takes over what stays true when the watcher ends.
-    fn recall(&mut self, record: &SandboxRecord) {
+    fn recall(&mut self, record: &SandboxRecord, now: Timestamp) {
         let aside = record.set_aside.iter().cloned();
         self.saved_at = record.saved_at;
         self.reason = record.reason.clone().filter(|_| record.state == SandboxState::Stopped);
         // Without a remote there is nothing that could be pushed.
         self.push_problem = record.push_problem.clone().filter(|_| self.remote.is_some());
         self.not_saved = aside.map(|(path, reason)| NotSaved { path, reason }).collect();
+        self.excluded.clone_from(&record.notes.excluded);
+        self.lost_edits = record.notes.lost.iter().filter(|edit| edit.is_shown(now)).cloned().collect();
     }
 
     /// Takes over what a living watcher says.
@@ -292,6 +304,7 @@ impl Sandbox {
             return;
         };
         (self.limited, self.staged) = (record.limited.clone(), record.staged.clone());
+        self.configuration.clone_from(&record.notes.configuration);
         self.state = record.state;
         self.reason = record.reason.clone();
         self.pending = Some(record.pending);

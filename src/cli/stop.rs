@@ -2,7 +2,7 @@
 
 use super::{Outcome, Shell, service, start};
 
-/// Ends the watcher; it saves first what was changed before.
+/// Ends the watcher; it saves first what was changed before. Its checkout may be gone.
 ///
 /// # Errors
 /// It cannot be reached, or does not end in time.

@@ -49,7 +49,7 @@ use problem::{Position, Report};
 pub const FILE_NAME: &str = "cascade-sync.yaml";
 
 /// Name of the file with further variables, beside the configuration.
-const DOTENV_NAME: &str = ".env";
+pub const DOTENV_NAME: &str = ".env";
 
 /// Reads and checks the configuration at the top of a checkout.
 ///

@@ -149,7 +149,7 @@ pub enum Error {
     #[error("the git program was not found")]
     ProgramMissing,
     /// The git program failed.
-    #[error("`git {command}` failed: {message}")]
+    #[error("git failed at {}: {message}", purpose(.command))]
     Program {
         /// Subcommand and arguments, escaped.
         command: String,
@@ -157,7 +157,7 @@ pub enum Error {
         message: String,
     },
     /// The git program did not end in time and was stopped.
-    #[error("`git {command}` took longer than {seconds} s and was stopped")]
+    #[error("{} took longer than {seconds} s and was stopped", purpose(.command))]
     ProgramTimeout {
         /// Subcommand and arguments, escaped.
         command: String,
@@ -211,6 +211,35 @@ pub enum Error {
     /// The blocking pool lost a piece of work.
     #[error("git work ended early: {0}")]
     Lost(String),
+}
+
+/// Answers what a call of the git program is for, by its subcommand: what it was called with says nothing to people.
+fn purpose(command: &str) -> &'static str {
+    let mut words = command.split(' ');
+    let mut subcommand = words.next();
+    while subcommand == Some("-c") {
+        subcommand = words.nth(1);
+    }
+    match subcommand.unwrap_or_default() {
+        "status" | "diff-index" | "diff-files" | "ls-files" => "looking for changes",
+        "log" | "rev-list" | "rev-parse" | "show" | "diff" | "diff-tree" | "ls-tree" | "cat-file" | "for-each-ref" => {
+            "reading commits"
+        }
+        "config" => "reading its settings",
+        "check-attr" | "sparse-checkout" => "reading what it is told about files",
+        "hash-object" => "storing the content of a file",
+        "commit-tree" | "commit" | "mktree" => "making a commit",
+        "update-ref" | "symbolic-ref" => "moving a branch",
+        "update-index" | "read-tree" => "writing its index",
+        "merge-tree" | "merge" | "merge-base" | "merge-file" => "merging",
+        "checkout" | "worktree" | "clean" | "reset" | "checkout-index" => "preparing a checkout",
+        "gc" | "repack" | "prune" | "pack-refs" => "joining packs",
+        "fsck" => "looking for damage",
+        "ls-remote" => "asking the remote",
+        "fetch" => "fetching from the remote",
+        "push" => "pushing to the remote",
+        _ => "its work",
+    }
 }
 
 fn shown_oid(id: &Option<ObjectId>) -> String {
@@ -279,15 +308,30 @@ impl Kinded for Error {
             Self::NoCommits { .. } => "make the first commit: `git add -A && git commit -m \"First commit\"`",
             Self::BranchMissing { .. } => "run `cascade init` to create the pipeline's branches",
             Self::BranchUnknown { .. } => "list them with `git branch --all`",
-            Self::RemoteMoved { .. } => "see what came: `git fetch` and `git log`; then promote again",
-            Self::RemoteDenied { .. } => "check your credentials with `git ls-remote`",
-            Self::RemoteUnavailable { .. } => "check the network and `git remote -v`; what is saved here is safe",
+            Self::RefMoved { .. } => "nothing was overwritten: do it again",
+            Self::RemoteMoved { .. } => "nothing was overwritten: promote again, `cascade status` shows what came",
+            Self::RemoteDenied { remote, .. } => {
+                let remote = shell_word(remote);
+                return Some(format!(
+                    "`cascade doctor` says what helps; `git ls-remote {remote}` tries the same credentials"
+                ));
+            }
+            Self::RemoteUnavailable { .. } => "what is saved here is safe; `cascade doctor` says what is in the way",
             Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
             Self::IndexDamaged { .. } => "run `cascade doctor`: it makes the index again, or says what to do first",
-            Self::CommitNotSigned { .. } => "see that `git commit -S` works here, or unset `commit.gpgSign`",
-            Self::NotSigned { .. } => "see that `git commit -S` works here, or set `ledger: { sign: auto }`",
-            Self::Integrity { .. } => "run `git fsck` to see the damage before anything else",
+            Self::CommitNotSigned { .. } => {
+                "`git commit-tree -S -m test 'HEAD^{tree}'` must work here, for it signs the same way; or sign nothing: \
+                 `git config commit.gpgSign false`"
+            }
+            Self::NotSigned { .. } => {
+                "`git commit-tree -S -m test 'HEAD^{tree}'` must work here, for it signs the same way; or set \
+                 `ledger: { sign: auto }`"
+            }
+            Self::Integrity { .. } => {
+                "`git fsck --full` names all that is damaged: bring that back from a clone that has it, before anything else"
+            }
+            Self::Program { .. } | Self::ProgramTimeout { .. } => "`cascade doctor` looks for what is in git's way",
             _ => return None,
         };
         Some(hint.to_owned())
@@ -300,5 +344,34 @@ fn library_kind(source: &git2::Error) -> ErrorKind {
         git2::ErrorCode::Modified => ErrorKind::Superseded,
         git2::ErrorCode::NotFound => ErrorKind::Integrity,
         _ => ErrorKind::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_git_is_told_by_what_it_was_for() {
+        let failed = |command: &str| Error::Program { command: command.to_owned(), message: "no".to_owned() };
+        let settings = "-c core.fsync=objects -c core.fsyncMethod=fsync";
+        for (command, words) in [
+            (format!("{settings} status --porcelain=v1"), "git failed at looking for changes: no"),
+            ("push --porcelain origin".to_owned(), "git failed at pushing to the remote: no"),
+            (format!("{settings} something-new"), "git failed at its work: no"),
+            ("-c".to_owned(), "git failed at its work: no"),
+        ] {
+            assert_eq!(failed(&command).to_string(), words);
+        }
+        let slow = Error::ProgramTimeout { command: "ls-remote origin".to_owned(), seconds: 7 };
+        assert_eq!(slow.to_string(), "asking the remote took longer than 7 s and was stopped");
+    }
+
+    #[test]
+    fn commands_in_hints_are_whole() {
+        let denied = Error::RemoteDenied { remote: "my remote".to_owned(), reason: String::new() };
+        assert!(denied.hint().unwrap().contains("`git ls-remote 'my remote'`"), "{denied:?}");
+        let damaged = Error::Integrity { what: "it".to_owned(), reason: String::new() };
+        assert!(damaged.hint().unwrap().contains("`git fsck --full`"), "{damaged:?}");
     }
 }

@@ -28,6 +28,7 @@ pub mod repo;
 pub mod save;
 mod scratch;
 pub mod setup;
+mod submodules;
 mod tree;
 mod unreadable;
 pub mod version;
@@ -52,3 +53,4 @@ pub use save::{
 };
 pub use scratch::Checkout;
 pub use setup::Setup;
+pub use submodules::{Submodule, submodules};

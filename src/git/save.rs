@@ -29,6 +29,7 @@ mod pull_tests;
 mod replace;
 mod restore;
 mod scan;
+mod seen;
 mod sparse;
 #[cfg(test)]
 mod sparse_tests;
@@ -54,6 +55,7 @@ pub use self::pull::{Clash, PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
 use self::scan::{Findings, Scan};
+use self::seen::Standing;
 use self::sparse::Absence;
 pub(super) use self::tip::Tip;
 use super::branch::object_id;
@@ -119,6 +121,8 @@ pub enum SaveAnswer {
         set_aside: Vec<SetAside>,
         /// What changed while it was read: try again later.
         unsettled: Vec<Vec<u8>>,
+        /// Tracked paths that have changed and are never saved; they are found by [`Hints::Everything`] alone.
+        excluded: Vec<Vec<u8>>,
     },
     /// The user is doing something that a save would disturb.
     Paused {
@@ -142,6 +146,8 @@ pub struct Saved {
     pub set_aside: Vec<SetAside>,
     /// What changed while it was read: try again later.
     pub unsettled: Vec<Vec<u8>>,
+    /// Tracked paths that have changed and are never saved; they are found by [`Hints::Everything`] alone.
+    pub excluded: Vec<Vec<u8>>,
     /// Whether something that the user staged was kept in the index instead of what was saved.
     pub keeps_staged: bool,
 }
@@ -241,7 +247,7 @@ impl Repo {
     /// [`Error::IndexDamaged`]; git fails.
     pub fn changed_files(&self) -> Result<Vec<Vec<u8>>> {
         self.whole_index()?;
-        Ok(self.changed_paths(None)?.into_iter().collect())
+        Ok(self.seen(None)?.paths.into_keys().collect())
     }
 
     /// Answers the files at and below `paths` (relative to the top) that are tracked or not ignored, sorted.
@@ -329,19 +335,22 @@ impl Repo {
             _ => {
                 // Git would believe a damaged index.
                 self.whole_index()?;
-                let mut paths = self.changed_paths(None)?;
+                let seen = self.seen(None)?;
+                let is_excluded = |path: &&Vec<u8>| (request.excluded)(path, false);
+                scan.found.excluded = seen.tracked().filter(is_excluded).cloned().collect();
+                let mut more = seen.unread;
                 if scan.ignores_case() {
-                    paths.extend(self.respelled_paths(&mut scan, &paths)?);
+                    more.extend(self.respelled_paths(&mut scan, &seen.paths)?);
                 }
                 // Git sees no change at these.
-                paths.extend(scan.kept_local()?.paths().cloned());
-                scan.run(paths.iter().map(Vec::as_slice))?;
+                more.extend(scan.kept_local()?.paths().cloned());
+                scan.run(seen.paths.keys().chain(&more).map(Vec::as_slice))?;
             }
         }
         let absence = self.resolve_absent(&mut scan)?;
         if scan.found.changes.is_empty() {
-            let (set_aside, unsettled) = reports(scan.found);
-            return Ok(Attempt::Done(SaveAnswer::Nothing { set_aside, unsettled }));
+            let Reports { set_aside, unsettled, excluded } = reports(scan.found);
+            return Ok(Attempt::Done(SaveAnswer::Nothing { set_aside, unsettled, excluded }));
         }
         let edits: BTreeMap<Vec<u8>, Edit> =
             scan.found.changes.iter().map(|(path, (_, op))| (path.clone(), edit_of(op))).collect();
@@ -364,9 +373,9 @@ impl Repo {
         match publication.run(scan.pack, &odb)? {
             Moved::Superseded => Ok(Attempt::Superseded { parent }),
             Moved::To { commit, keeps_staged } => {
-                let (set_aside, unsettled) = reports(scan.found);
+                let Reports { set_aside, unsettled, excluded } = reports(scan.found);
                 let subject = draft.subject().to_owned();
-                let saved = Saved { commit, parent, subject, changes, set_aside, unsettled, keeps_staged };
+                let saved = Saved { commit, parent, subject, changes, set_aside, unsettled, excluded, keeps_staged };
                 Ok(Attempt::Done(SaveAnswer::Saved(saved)))
             }
         }
@@ -393,24 +402,11 @@ impl Repo {
         Ok(commit.tree_id())
     }
 
-    /// Answers the paths that differ between working tree, index and commit, as git sees them with one of its settings
-    /// (`key=value`).
-    ///
-    /// The git program reads every form of index, looks with several threads, and takes its memory with it.
-    fn changed_paths(&self, setting: Option<&str>) -> Result<BTreeSet<Vec<u8>>> {
-        // Of a submodule only the commit that it is at is saved.
-        let status =
-            ["status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty"];
-        let setting = setting.into_iter().flat_map(|setting| ["-c", setting]);
-        let output = Program::durable(self.root(), setting.chain(status)).keep_all().succeed()?;
-        Ok(output.split(|byte| *byte == 0).filter_map(|line| line.get(3..)).map(<[u8]>::to_vec).collect())
-    }
-
     /// Answers the paths that are only spelled anew: git is blind to them where it ignores case.
-    fn respelled_paths(&self, scan: &mut Scan<'_>, seen: &BTreeSet<Vec<u8>>) -> Result<Vec<Vec<u8>>> {
+    fn respelled_paths(&self, scan: &mut Scan<'_>, seen: &BTreeMap<Vec<u8>, Standing>) -> Result<Vec<Vec<u8>>> {
         let mut respelled = Vec::new();
-        for path in self.changed_paths(Some("core.ignoreCase=false"))? {
-            if !seen.contains(&path) && scan.is_respelled(&path)? {
+        for path in self.seen(Some("core.ignoreCase=false"))?.paths.into_keys() {
+            if !seen.contains_key(&path) && scan.is_respelled(&path)? {
                 respelled.push(path);
             }
         }
@@ -427,7 +423,7 @@ impl Repo {
         for (path, entry) in std::mem::take(&mut scan.found.absent) {
             let kept = scan.kept_local()?.reason(&path).filter(|_| !scan.is_displaced(&path));
             if let Some(reason) = kept.filter(|_| skipped.assumed.contains(&path)) {
-                scan.set_aside(&path, reason);
+                scan.set_aside(&path, &reason);
             } else if !skipped.paths.contains(&path) {
                 // What has taken its place below it, or what it is below of, is noted by its own path.
                 scan.delete(path.clone(), Some(entry.oid));
@@ -451,7 +447,15 @@ fn edit_of(op: &Op) -> Edit {
     }
 }
 
-fn reports(found: Findings) -> (Vec<SetAside>, Vec<Vec<u8>>) {
+/// What a save has to say of what it did not save.
+struct Reports {
+    set_aside: Vec<SetAside>,
+    unsettled: Vec<Vec<u8>>,
+    excluded: Vec<Vec<u8>>,
+}
+
+fn reports(found: Findings) -> Reports {
     let set_aside = found.set_aside.into_iter().map(|(path, reason)| SetAside { path, reason });
-    (set_aside.collect(), found.unsettled.into_iter().collect())
+    let unsettled = found.unsettled.into_iter().collect();
+    Reports { set_aside: set_aside.collect(), unsettled, excluded: found.excluded }
 }

@@ -17,8 +17,11 @@ pub(super) struct Board {
 impl Board {
     /// Makes the record of a watcher that has just begun; nothing is written yet.
     pub async fn new(ctx: &Context) -> Result<Self, crate::store::Error> {
-        let saved_at = ctx.store.sandbox().await?.and_then(|earlier| earlier.saved_at);
-        let record = SandboxRecord { saved_at, ..SandboxRecord::begun(&ctx.config.sandbox.branch, ctx.now()) };
+        let mut record = SandboxRecord::begun(&ctx.config.sandbox.branch, ctx.now());
+        if let Some(earlier) = ctx.store.sandbox().await? {
+            record.saved_at = earlier.saved_at;
+            record.notes.lost = earlier.notes.lost;
+        }
         Ok(Self { ctx: ctx.clone(), record: Arc::new(Mutex::new(record)) })
     }
 

@@ -7,6 +7,7 @@
 mod back_merge;
 mod board;
 mod composer;
+mod configuration;
 mod flush;
 mod health;
 mod inspection;
@@ -21,8 +22,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use back_merge::back_merge;
+pub use configuration::{Configured, Reader};
 pub use restore::{restore, save_now};
-pub use watcher::{Summary, run};
+pub use watcher::{Ended, Summary, run};
 
 use self::composer::Composer;
 use self::inspection::Looker;

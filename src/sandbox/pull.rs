@@ -11,6 +11,7 @@ use crate::base::units::count;
 use crate::config::AlertEvent;
 use crate::context::Context;
 use crate::git::{Clash, PullAnswer, PullRequest, Pulled};
+use crate::store::LostEdit;
 use crate::watch::Rules;
 
 /// After so many tries it is told what is in the way: no save has cleared it away.
@@ -106,7 +107,10 @@ impl Puller {
             return;
         }
         let named = pulled.lost.iter().take(NAMED_LIMIT_PATHS).map(|path| shown(path));
-        let names = named.collect::<Vec<_>>().join(", ");
+        let paths: Vec<String> = named.collect();
+        let names = paths.join(", ");
+        let edit = LostEdit { theirs, files: pulled.lost.len(), paths, at: self.ctx.now() };
+        self.board.change(|record| record.notes.add_lost(edit)).await;
         let kept = count(pulled.lost.len(), "file");
         let body = format!("{kept} that others had changed too ({names}); theirs: cascade show {}", theirs.short());
         tracing::warn!("{body}");

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::board::Board;
 use super::composer::Composer;
+use super::configuration::{Configured, Found as Configuration, Lookout, Reader};
 use super::flush::Flusher;
 use super::inspection::{Found, Inspection};
 use super::pull::Puller;
@@ -23,10 +24,10 @@ use crate::base::Kinded as _;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::retry::{Backoff, jitter};
-use crate::config::AlertEvent;
+use crate::config::{AlertEvent, FILE_NAME};
 use crate::context::Context;
 use crate::git::{Error as GitError, Hints, SaveAnswer, Saved, SetAside};
-use crate::store::SandboxState;
+use crate::store::{Excluded, SandboxState};
 use crate::watch::{Batch, Batcher, Hint, Rules, Source, Told};
 
 /// Pause between two looks at everything: the harm of a lost event is bounded by it.
@@ -51,6 +52,15 @@ pub struct Summary {
     pub saves: u64,
     /// Changes in them.
     pub changes: u64,
+}
+
+/// How a watcher ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// What it did.
+    pub summary: Summary,
+    /// The configuration to go on with at once; nothing where it was stopped.
+    pub next: Option<Box<Configured>>,
 }
 
 struct Watcher<'a> {
@@ -84,6 +94,11 @@ struct Watcher<'a> {
     tip: Option<ObjectId>,
     /// The last save.
     made: Option<ObjectId>,
+    lookout: Lookout,
+    /// Why the configuration of the checkout is not taken up, as it was told.
+    refused: Option<String>,
+    /// The configuration to go on with.
+    next: Option<Box<Configured>>,
     summary: Summary,
 }
 
@@ -99,14 +114,20 @@ impl Drop for Ending {
 /// Watches the checkout and saves what changes there until `stop` is ready, then saves and pushes what is left.
 ///
 /// Begins by saving what changed while nobody watched. A save that fails is tried again; it is shown in the store and
-/// alerted once. Whoever calls holds the sandbox's lock.
+/// alerted once. Ends as well where the checkout has another configuration by now, by `reader`, that can be taken up:
+/// whoever calls runs it again with that. Whoever calls holds the sandbox's lock.
 ///
 /// # Errors
 /// The checkout cannot be watched, or is no longer there.
-pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follower) -> Result<Summary, Error> {
+pub async fn run(
+    ctx: &Context,
+    stop: impl Future<Output = ()>,
+    follower: Follower,
+    reader: &Reader,
+) -> Result<Ended, Error> {
     memory::return_large_buffers();
     let mut stop = pin!(stop);
-    let (mut watcher, mut hints, mut theirs) = Watcher::start(ctx, &follower).await?;
+    let (mut watcher, mut hints, mut theirs) = Watcher::start(ctx, &follower, reader).await?;
     watcher.save(everything()).await;
     watcher.board.beat().await;
     let _health = Ending(tokio::spawn(health::run(ctx.clone())));
@@ -114,6 +135,9 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
     let mut looks = every(LOOK_EVERY);
     let mut limited_looks = every(LIMITED_LOOK_EVERY);
     while watcher.source.is_root_there() {
+        if watcher.next.is_some() {
+            return Ok(watcher.hand_over().await);
+        }
         tokio::select! {
             told = hints.recv() => watcher.hinted(told)?,
             () = tokio::time::sleep(watcher.wait()) => watcher.save_due().await,
@@ -124,7 +148,7 @@ pub async fn run(ctx: &Context, stop: impl Future<Output = ()>, follower: Follow
             () = &mut stop => {
                 // The last events may not have come yet.
                 watcher.note_everything();
-                return Ok(watcher.finish().await);
+                return Ok(watcher.stop().await);
             }
         }
     }
@@ -142,7 +166,11 @@ fn everything() -> Batch {
 }
 
 impl<'a> Watcher<'a> {
-    async fn start(ctx: &'a Context, follower: &Follower) -> Result<(Self, mpsc::Receiver<Told>, Theirs), Error> {
+    async fn start(
+        ctx: &'a Context,
+        follower: &Follower,
+        reader: &Reader,
+    ) -> Result<(Self, mpsc::Receiver<Told>, Theirs), Error> {
         let board = Board::new(ctx).await?;
         // Nothing below can be asked of a branch that nobody can read; what is wrong is told by the first save.
         let is_settled = super::settle(ctx).await.is_ok();
@@ -179,6 +207,9 @@ impl<'a> Watcher<'a> {
             not_before: Instant::now(),
             tip: None,
             made: None,
+            lookout: Lookout::new(ctx, reader),
+            refused: None,
+            next: None,
             summary: Summary::default(),
         };
         Ok((watcher, hints, theirs))
@@ -245,6 +276,11 @@ impl<'a> Watcher<'a> {
             return;
         }
         self.look_at_index().await;
+        // What an edit means is for the next save to find out: only there it is known which branch is checked out.
+        if self.stopped_by.is_none() && self.lookout.is_touched() {
+            let now = self.now_ms();
+            self.batcher.note(FILE_NAME.as_bytes().to_vec(), now, Duration::ZERO);
+        }
         if self.stopped_by.is_some() && self.failures == 0 {
             self.save(everything()).await;
         }
@@ -287,23 +323,48 @@ impl<'a> Watcher<'a> {
                 if look_at_all || saved.keeps_staged || self.has_staged {
                     self.look_at_staged().await;
                 }
-                self.settled(looked_at, saved.set_aside, saved.unsettled).await;
+                self.settled(looked_at, saved.set_aside, saved.unsettled, &saved.excluded).await;
             }
-            Ok(SaveAnswer::Nothing { set_aside, unsettled }) => {
+            Ok(SaveAnswer::Nothing { set_aside, unsettled, excluded }) => {
                 self.tell_of_secrets(looked_at, &looker.found());
                 if look_at_all {
                     self.look_at_staged().await;
                 }
-                self.settled(looked_at, set_aside, unsettled).await;
+                self.settled(looked_at, set_aside, unsettled, &excluded).await;
             }
             Ok(SaveAnswer::Paused { reason }) => self.owe(&batch, reason, "saving is paused").await,
             Err(error) => self.failed(batch, &error).await,
         }
         self.bring_in_what_waits().await;
         self.look_at_tip().await;
+        if self.stopped_by.is_none() {
+            self.look_at_configuration().await;
+        }
         if is_large {
             memory::give_back();
         }
+    }
+
+    /// Takes note of a configuration that is another than ours, where the files were written since they were last read.
+    ///
+    /// While another branch is checked out, or a merge or rebase goes on, nobody asks: saving is paused then.
+    async fn look_at_configuration(&mut self) {
+        if !self.lookout.is_touched() {
+            return;
+        }
+        let (refused, next) = match self.lookout.look() {
+            Configuration::Same => (None, None),
+            Configuration::Other(next) => (None, Some(next)),
+            Configuration::Refused(reason) => (Some(reason), None),
+        };
+        self.next = next;
+        let is_news = refused.is_some() && refused != self.refused;
+        if let Some(reason) = refused.as_ref().filter(|_| is_news) {
+            let reason = reason.replace('\n', "; ");
+            tracing::warn!(reason, "{FILE_NAME} has changed and is not taken up, the one before stays in force");
+        }
+        self.refused.clone_from(&refused);
+        self.board.change(|record| record.notes.configuration = refused).await;
     }
 
     /// Sees, before the first save, that what was saved before is on the disk; answers why nothing may be built upon it.
@@ -369,6 +430,7 @@ impl<'a> Watcher<'a> {
         looked_at: Option<&BTreeSet<Vec<u8>>>,
         set_aside: Vec<SetAside>,
         unsettled: Vec<Vec<u8>>,
+        excluded: &[Vec<u8>],
     ) {
         (self.owed, self.failures) = (0, 0);
         if self.stopped_by.take().is_some() {
@@ -379,12 +441,18 @@ impl<'a> Watcher<'a> {
         let listed = set_aside.iter().take(SET_ASIDE_LIMIT_PATHS);
         let listed: Vec<(String, String)> =
             listed.map(|one| (shown(&one.path), shown(one.reason.as_bytes()))).collect();
+        // Nobody is told of changes there: only a look at everything knows.
+        let excluded = looked_at.is_none().then(|| Excluded {
+            count: excluded.len(),
+            paths: excluded.iter().take(SET_ASIDE_LIMIT_PATHS).map(|path| shown(path)).collect(),
+        });
         let pending = self.pending();
         let limited = self.limited.clone().filter(|_| self.source.is_limited());
         self.board
             .change(|record| {
                 (record.state, record.reason, record.pending) = (SandboxState::Watching, None, pending);
                 record.limited = limited;
+                record.notes.excluded = excluded.unwrap_or_else(|| std::mem::take(&mut record.notes.excluded));
                 refresh(&mut record.set_aside, looked_at, listed);
             })
             .await;
@@ -439,7 +507,16 @@ impl<'a> Watcher<'a> {
         }
     }
 
-    async fn finish(mut self) -> Summary {
+    /// Makes room for a watcher with the next configuration. What is written meanwhile is found by its first look.
+    async fn hand_over(mut self) -> Ended {
+        tracing::info!("{FILE_NAME} has changed: taking it up");
+        let next = self.next.take();
+        self.flusher.finish().await;
+        self.pusher.finish().await;
+        Ended { summary: self.summary, next }
+    }
+
+    async fn stop(mut self) -> Ended {
         self.composer.hurry();
         // The second look is for what settled only during the first.
         for _ in 0..2 {
@@ -452,14 +529,18 @@ impl<'a> Watcher<'a> {
         let unsaved = self.stopped_by;
         self.board.change(|record| (record.state, record.reason) = (SandboxState::Stopped, unsaved)).await;
         tracing::info!(saves = self.summary.saves, changes = self.summary.changes, "stopped");
-        self.summary
+        Ended { summary: self.summary, next: None }
     }
 }
 
-/// Replaces what was known of the paths that were looked at (nothing: all of them).
+/// Replaces what was known of the paths that were looked at, and of what lies below them (nothing: all paths).
 fn refresh(known: &mut Vec<(String, String)>, looked_at: Option<&BTreeSet<Vec<u8>>>, found: Vec<(String, String)>) {
     let looked_at = looked_at.map(|paths| paths.iter().map(|path| shown(path)).collect::<BTreeSet<_>>());
-    known.retain(|(path, _)| looked_at.as_ref().is_some_and(|paths| !paths.contains(path)));
+    let covers = |paths: &BTreeSet<String>, path: &str| {
+        let heads = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
+        heads.into_iter().any(|head| paths.contains(head))
+    };
+    known.retain(|(path, _)| looked_at.as_ref().is_some_and(|paths| !covers(paths, path)));
     known.retain(|(path, _)| !found.iter().any(|(other, _)| other == path));
     known.extend(found);
     let surplus = known.len().saturating_sub(SET_ASIDE_LIMIT_PATHS);

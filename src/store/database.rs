@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::error::{Error, Result};
 use super::home::{Home, ProjectHome};
+use super::refusal::{Obstacle, Refusal};
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 
@@ -31,9 +32,6 @@ pub type Stamp = [Option<(u64, i64, i64)>; 2];
 const SQLITE_SETTINGS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
      PRAGMA journal_size_limit = 4194304; PRAGMA foreign_keys = ON;";
 
-/// What SQLite answers while another process has the database locked: BUSY and LOCKED.
-const SQLITE_BUSY_CODES: [i32; 2] = [5, 6];
-
 /// What every database of SQLite's begins with.
 const SQLITE_MAGIC: &[u8] = b"SQLite format 3\0";
 
@@ -46,6 +44,7 @@ impl Store {
         project.create().map_err(|source| Error::Home { path: home.root().to_owned(), source })?;
         let path = home.database();
         require_database(&path).map_err(open_error(&path))?;
+        require_writable(home.root(), &path)?;
         let pool = connect(&path).await.map_err(open_error(&path))?;
         migrate(&pool, &path).await?;
         Ok(Self { pool, project: project.key().to_owned(), file: path })
@@ -82,6 +81,23 @@ impl Store {
         .map_err(failed("record the project"))
     }
 
+    /// Answers the keys of the projects that were last seen at `place`, or else at the nearest directory above it that is
+    /// known, whether anything is there by now or not.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn projects_at(&self, place: &Path) -> Result<Vec<String>> {
+        let rows = sqlx::query("SELECT project, root FROM projects").fetch_all(&self.pool).await;
+        let rows = rows.map_err(failed("list the projects"))?;
+        let known = |row: &AnyRow| Ok((Columns(row).text("root")?, Columns(row).text("project")?));
+        let known: Vec<(String, String)> = rows.iter().map(known).collect::<Result<_>>()?;
+        let at = |directory: &Path| -> Vec<String> {
+            let root = directory.to_string_lossy();
+            known.iter().filter(|(known, _)| *known == root).map(|(_, project)| project.clone()).collect()
+        };
+        Ok(place.ancestors().map(at).find(|projects| !projects.is_empty()).unwrap_or_default())
+    }
+
     /// Writes everything out and closes the connections.
     pub async fn close(&self) {
         self.pool.close().await;
@@ -115,7 +131,7 @@ async fn connect(path: &Path) -> std::result::Result<AnyPool, sqlx::Error> {
         let refuse = refuse.clone();
         Box::pin(async move {
             match connection.execute(SQLITE_SETTINGS).await {
-                Err(problem) if !is_busy(&problem) => {
+                Err(problem) if !matches!(Refusal::of(&problem), Some(Refusal::Locked)) => {
                     // Whoever opens the database listens; later connections are tried again by the pool.
                     let _ = refuse.try_send(problem);
                     Err(sqlx::Error::WorkerCrashed)
@@ -132,10 +148,15 @@ async fn connect(path: &Path) -> std::result::Result<AnyPool, sqlx::Error> {
     }
 }
 
-/// Answers whether another process has the database locked: trying again helps.
-fn is_busy(problem: &sqlx::Error) -> bool {
-    let code = problem.as_database_error().and_then(|refused| refused.code()?.parse::<i32>().ok());
-    code.is_some_and(|code| SQLITE_BUSY_CODES.contains(&(code & 0xff)))
+/// Refuses a database that this user may not write, with whatever of it is in the way: SQLite would not say which.
+fn require_writable(home: &Path, database: &Path) -> Result<()> {
+    let files = ["", "-wal", "-shm"].map(|suffix| with_suffix(database, suffix));
+    for path in files.iter().filter(|file| file.exists()).map(PathBuf::as_path).chain([home]) {
+        if let Some(obstacle) = Obstacle::at(path) {
+            return Err(Error::Unwritable { path: path.to_owned(), obstacle });
+        }
+    }
+    Ok(())
 }
 
 async fn migrate(pool: &AnyPool, path: &Path) -> Result<()> {
@@ -173,6 +194,7 @@ fn migrations() -> Vec<Migration> {
         migration(7, "attempts and culprits", include_str!("migrations/0007_attempts_and_culprits.sql")),
         migration(8, "ledger", include_str!("migrations/0008_ledger.sql")),
         migration(9, "syncs", include_str!("migrations/0009_syncs.sql")),
+        migration(11, "sandbox notes", include_str!("migrations/0011_sandbox_notes.sql")),
     ]
 }
 
@@ -190,12 +212,15 @@ fn percent_encoded(path: &Path) -> String {
 
 fn open_error<E: std::error::Error + Send + Sync + 'static>(path: &Path) -> impl FnOnce(E) -> Error {
     let path = path.to_owned();
-    move |source| Error::Open { path, source: Box::new(source) }
+    move |source| {
+        let source = Refusal::of(&source).map_or_else(|| source.into(), Into::into);
+        Error::Open { path, source }
+    }
 }
 
 /// Wraps a failed statement with what was tried.
 pub(super) fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> Error {
-    move |source| Error::Statement { action, source }
+    move |source| Error::Statement { action, source: Refusal::from(source) }
 }
 
 /// Reads columns of one row, each with a clear error where the value is not what it must be.

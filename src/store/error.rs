@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::refusal::{Obstacle, Refusal};
+use crate::base::escape::shown;
 use crate::base::{ErrorKind, Kinded};
 use crate::store::LockError;
 
@@ -28,13 +30,21 @@ pub enum Error {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database, or what belongs to it, cannot be written.
+    #[error("cascade's database cannot be used, for {} cannot be written: {obstacle}", shown(.path.as_os_str().as_encoded_bytes()))]
+    Unwritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        obstacle: Obstacle,
+    },
     /// A statement failed.
     #[error("the database cannot {action}")]
     Statement {
         /// What was tried.
         action: &'static str,
         /// Why not.
-        source: sqlx::Error,
+        source: Refusal,
     },
     /// A stored value cannot be understood.
     #[error("the database holds `{value}` where {expected} belongs")]
@@ -73,14 +83,25 @@ impl Kinded for Error {
             Self::NoSuchPromotion { .. } | Self::AmbiguousPromotion { .. } => ErrorKind::Usage,
             Self::Malformed { .. } => ErrorKind::Integrity,
             Self::SyncMoved { .. } => ErrorKind::Conflict,
-            Self::Home { .. } | Self::Open { .. } | Self::Statement { .. } | Self::Lock(_) => ErrorKind::Unavailable,
+            Self::Home { .. }
+            | Self::Open { .. }
+            | Self::Unwritable { .. }
+            | Self::Statement { .. }
+            | Self::Lock(_) => ErrorKind::Unavailable,
         }
     }
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
+            Self::Unwritable { path, obstacle } => return Some(obstacle.way_out(path)),
             Self::Home { .. } | Self::Open { .. } => {
                 "make the directory writable, or set CASCADE_HOME to another one; `cascade doctor` tells more"
+            }
+            Self::Statement { source: Refusal::ReadOnly, .. } => {
+                "make cascade's directory writable, or set CASCADE_HOME to another one; nothing was half written"
+            }
+            Self::Statement { source: Refusal::Damaged, .. } => {
+                "`cascade doctor` makes it again from the record in the repository"
             }
             Self::Statement { .. } => "see that the disk is not full; nothing was half written",
             Self::NoSuchPromotion { .. } | Self::AmbiguousPromotion { .. } => "list them with `cascade history`",

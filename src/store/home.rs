@@ -52,7 +52,13 @@ impl Home {
     #[must_use]
     pub fn project(&self, common_dir: &Path) -> ProjectHome {
         let digest = Digest::of(common_dir.as_os_str().as_encoded_bytes());
-        ProjectHome { root: self.root.clone(), key: digest.short(12) }
+        self.project_of(&digest.short(12))
+    }
+
+    /// Answers the files of the project that has this key in the store.
+    #[must_use]
+    pub fn project_of(&self, key: &str) -> ProjectHome {
+        ProjectHome { root: self.root.clone(), key: key.to_owned() }
     }
 }
 

@@ -10,9 +10,11 @@ pub mod database;
 pub mod error;
 pub mod home;
 pub mod lock;
+mod notes;
 mod pipeline;
 mod promotions;
 pub mod records;
+mod refusal;
 mod rehearsals;
 mod syncs;
 
@@ -20,9 +22,11 @@ pub use database::Store;
 pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
+pub use notes::{Excluded, LostEdit, SandboxNotes};
 pub use records::{
     Acquaintance, ApprovalRecord, Blame, CheckPhase, CheckRecord, CulpritRecord, EarlierAttempt, HealthRecord, Hold,
     HoldCause, JournalEntry, Promotion, Quarantined, RehearsalRecord, SandboxRecord, SandboxState, State, Step,
     Verdict, Waiver,
 };
+pub use refusal::{Obstacle, Refusal};
 pub use syncs::{Advance, Chunk, SnapshotRecord, StoredBaseline, SyncFlag, SyncRun};

@@ -259,13 +259,15 @@ impl Store {
         // Text always serialises.
         let set_aside = serde_json::to_string(&record.set_aside).unwrap_or_default();
         let staged = serde_json::to_string(&record.staged).unwrap_or_default();
+        let notes = serde_json::to_string(&record.notes).unwrap_or_default();
         sqlx::query(
             "INSERT INTO sandboxes (project, state, reason, branch, head, pending, unpushed, push_problem, set_aside, \
-             saved_ms, seen_ms, limited, staged) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+             saved_ms, seen_ms, limited, staged, notes) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
              ON CONFLICT (project) DO UPDATE SET state = excluded.state, reason = excluded.reason, branch = excluded.branch, head = excluded.head, \
              pending = excluded.pending, unpushed = excluded.unpushed, push_problem = excluded.push_problem, \
              set_aside = excluded.set_aside, saved_ms = excluded.saved_ms, seen_ms = excluded.seen_ms, \
-             limited = excluded.limited, staged = excluded.staged",
+             limited = excluded.limited, staged = excluded.staged, notes = excluded.notes",
         )
         .bind(self.project.clone())
         .bind(record.state.as_str())
@@ -280,6 +282,7 @@ impl Store {
         .bind(record.seen_at.as_millisecond())
         .bind(record.limited.clone())
         .bind(staged)
+        .bind(notes)
         .execute(&self.pool)
         .await
         .map(drop)
@@ -359,6 +362,7 @@ fn sandbox(row: &AnyRow) -> Result<SandboxRecord> {
         set_aside: serde_json::from_str(&columns.text("set_aside")?).unwrap_or_default(),
         limited: columns.optional_text("limited")?,
         staged: serde_json::from_str(&columns.text("staged")?).unwrap_or_default(),
+        notes: serde_json::from_str(&columns.text("notes")?).unwrap_or_default(),
         saved_at: columns.optional_time("saved_ms")?,
         seen_at: columns.time("seen_ms")?,
     })

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::notes::SandboxNotes;
 use serde::{Deserialize, Serialize};
 
 use crate::base::Timestamp;
@@ -420,6 +421,8 @@ pub struct SandboxRecord {
     pub limited: Option<String>,
     /// Paths of which the user has staged something that is not committed (escaped for people).
     pub staged: Vec<String>,
+    /// What else there is to say.
+    pub notes: SandboxNotes,
     /// When the last save was made.
     pub saved_at: Option<Timestamp>,
     /// When the watcher last gave a sign of life.
@@ -441,6 +444,7 @@ impl SandboxRecord {
             set_aside: Vec::new(),
             limited: None,
             staged: Vec::new(),
+            notes: SandboxNotes::default(),
             saved_at: None,
             seen_at: now,
         }

@@ -61,7 +61,8 @@ impl Error {
 
     fn watch(path: impl Into<PathBuf>) -> impl FnOnce(notify::Error) -> Self {
         let path = path.into();
-        move |source| Self::Watch { path, source }
+        // Its own words would name the path as a programmer sees it.
+        move |source| Self::Watch { path, source: notify::Error { paths: Vec::new(), ..source } }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The kernel's events → hints about paths of one checkout.
 
+mod heads;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,9 +15,11 @@ use notify::{ErrorKind, PathOp, RecursiveMode, WatchPathConfig};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
 use tokio::sync::mpsc;
 
+use self::heads::{Head, names_submodules};
 use super::coalesce::{Class, Coalescing};
 use super::rules::{as_path, beneath, parent};
 use super::{Error, Rules, limits};
+use crate::base::escape::shown;
 
 /// More hints than this wait for the caller; what does not fit becomes one [`Hint::Rescan`].
 pub const HINT_CAPACITY: usize = 8192;
@@ -104,6 +108,10 @@ type Id = (u64, u64);
 struct State {
     debouncer: Option<Debouncer<Coalescing, NoCache>>,
     watched: BTreeMap<Vec<u8>, Id>,
+    /// Directories that were found to be unreadable when they were touched.
+    shut: BTreeSet<Vec<u8>>,
+    /// What is watched of the repositories of submodules.
+    heads: BTreeMap<PathBuf, Head>,
     out: Outbox,
     limited: bool,
     gone: bool,
@@ -115,6 +123,7 @@ struct Afterwards {
     /// When the event under examination happened.
     at: Option<Instant>,
     repository: bool,
+    submodules: bool,
     overflow: bool,
     unwatched: usize,
     rules_changed: BTreeSet<Vec<u8>>,
@@ -148,7 +157,15 @@ impl Source {
         // One place is kept back for the Rescan that stands for whatever does not fit.
         let (tx, hints) = mpsc::channel(HINT_CAPACITY + 1);
         let out = Outbox { spare: tx.clone().try_reserve_owned().ok(), tx };
-        let state = State { debouncer: None, watched: BTreeMap::new(), out, limited: false, gone: false };
+        let state = State {
+            debouncer: None,
+            watched: BTreeMap::new(),
+            shut: BTreeSet::new(),
+            heads: BTreeMap::new(),
+            out,
+            limited: false,
+            gone: false,
+        };
         let shared = Arc::new(Shared {
             root_id,
             git_dir,
@@ -199,7 +216,7 @@ impl Shared {
             // An error of the event stream says nothing about which events it cost.
             Err(errors) => {
                 after.overflow = true;
-                errors.iter().for_each(|error| state.out.send(Hint::Failed(error.to_string())));
+                errors.into_iter().for_each(|error| state.out.send(Hint::Failed(words(error))));
             }
         }
         self.finish(&mut state, after);
@@ -212,6 +229,8 @@ impl Shared {
             self.git_dir_event(state, after, class);
         } else if path.parent() == Some(&self.git_dir) {
             self.git_event(after, path);
+        } else if self.head_event(state, after, path) {
+            // It is told.
         } else if let Ok(relative) = path.strip_prefix(&self.root) {
             match relative.as_os_str().as_bytes() {
                 b"" => self.root_event(state, class),
@@ -236,6 +255,9 @@ impl Shared {
             if !after.rules_changed.is_empty() {
                 state.out.send(Hint::Rescan);
             }
+            if after.submodules {
+                self.follow_submodules(state);
+            }
         }
         if after.repository {
             state.out.send(Hint::Repository);
@@ -254,6 +276,8 @@ impl Shared {
     fn watch_all(self: &Arc<Self>, state: &mut State) -> Result<(), Error> {
         state.debouncer = None;
         state.watched.clear();
+        state.shut.clear();
+        state.heads.clear();
         state.limited = self.silent.is_some();
         if let Some(kind) = self.silent {
             state.out.send(Hint::Failed(format!(
@@ -277,6 +301,7 @@ impl Shared {
         state.debouncer = Some(debouncer);
         state.watched.insert(Vec::new(), self.root_id);
         self.watch_tree(state, Vec::new(), Found::Known);
+        self.follow_submodules(state);
         Ok(())
     }
 
@@ -308,8 +333,9 @@ impl Shared {
     }
 
     fn changed(&self, state: &mut State, after: &mut Afterwards, path: &[u8], class: Class) {
+        after.submodules |= names_submodules(path);
         let directory = self.directory_id(path);
-        if class == Class::Touched && directory.is_some() {
+        if class == Class::Touched && directory.is_some() && !self.is_opened_or_shut(state, path, directory) {
             return;
         }
         if class == Class::Replaced {
@@ -395,7 +421,8 @@ impl Shared {
         let config = WatchPathConfig::new(RecursiveMode::NonRecursive).with_dereference_symlinks(false);
         let mut ops: Vec<PathOp> = paths.iter().map(|path| PathOp::Watch(path.clone(), config.clone())).collect();
         while let Err(error) = debouncer.update_paths(std::mem::take(&mut ops)) {
-            refused.extend(error.origin.map(PathOp::into_path));
+            let origin = error.origin.map(PathOp::into_path);
+            refused.extend(origin.clone());
             match error.source.kind {
                 // It went while we were on our way: its parent's event tells.
                 ErrorKind::PathNotFound => ops = error.remaining,
@@ -407,12 +434,20 @@ impl Shared {
                 }
                 _ => {
                     state.limited = true;
-                    state.out.send(Hint::Failed(error.source.to_string()));
+                    state.out.send(Hint::Failed(self.refusal(origin.as_deref(), error.source)));
                     ops = error.remaining;
                 }
             }
         }
         refused
+    }
+
+    /// Says which directory is not watched, and why.
+    fn refusal(&self, directory: Option<&Path>, error: notify::Error) -> String {
+        let relative = directory.map(|path| path.strip_prefix(&self.root).unwrap_or(path));
+        let named =
+            relative.map(|path| format!("the directory {} is not watched: ", shown(path.as_os_str().as_bytes())));
+        format!("{}{}", named.unwrap_or_default(), words(error))
     }
 
     fn list(&self, state: &mut State, directory: &[u8], found: Found, below: &mut Vec<Vec<u8>>) {
@@ -442,6 +477,19 @@ impl Shared {
         let links = || fs::symlink_metadata(self.root.join(as_path(path))).map(|found| (found.dev(), found.nlink()));
         // Another file system may be mounted below.
         self.counts_directories && links().is_ok_and(|found| found == (self.root_id.0, 2))
+    }
+
+    /// Answers whether a directory that was touched can be read by now and could not before, or the other way round.
+    fn is_opened_or_shut(&self, state: &mut State, path: &[u8], id: Option<Id>) -> bool {
+        let full = self.root.join(as_path(path));
+        // Whoever may not search it cannot look at what it lists.
+        let is_open = fs::read_dir(&full).is_ok() && fs::symlink_metadata(full.join(".")).is_ok();
+        let was_shut = state.shut.contains(path) || state.watched.get(path) != id.as_ref();
+        match is_open {
+            true => state.shut.remove(path),
+            false => state.shut.insert(path.to_vec()),
+        };
+        was_shut || !is_open
     }
 
     /// Answers which directory is at a path now, if it is one (a link to one is not).
@@ -507,290 +555,15 @@ fn limit_message(watched: usize) -> String {
     )
 }
 
+/// Says what is wrong without the paths, which notify would add as a programmer sees them.
+fn words(error: notify::Error) -> String {
+    notify::Error { paths: Vec::new(), ..error }.to_string()
+}
+
 fn error_chain(error: &Error) -> String {
     let source = std::error::Error::source(error).map(|source| format!(": {source}"));
     format!("{error}{}", source.unwrap_or_default())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashMap;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(20);
-    const SETTLE: Duration = Duration::from_millis(120);
-
-    struct Watched {
-        dir: tempfile::TempDir,
-        source: Source,
-        hints: mpsc::Receiver<Told>,
-        marks: usize,
-    }
-
-    impl Watched {
-        /// A checkout with these files, watched.
-        fn with(files: &[&str], exclude: &[&str]) -> Self {
-            let dir = tempfile::tempdir().unwrap();
-            fs::create_dir(dir.path().join(".git")).unwrap();
-            files.iter().for_each(|path| write(dir.path(), path, "old"));
-            let git_dir = dir.path().join(".git");
-            let exclude: Vec<String> = exclude.iter().map(|text| (*text).to_owned()).collect();
-            let rules = Arc::new(Rules::load(dir.path(), &git_dir, &exclude, None).unwrap());
-            let (source, hints) = Source::start(dir.path(), &git_dir, rules, SETTLE).unwrap();
-            Self { dir, source, hints, marks: 0 }
-        }
-
-        fn path(&self, path: &str) -> PathBuf {
-            self.dir.path().join(path)
-        }
-
-        fn write(&self, path: &str) {
-            write(self.dir.path(), path, "new");
-        }
-
-        /// Everything that was told because of what happened so far.
-        ///
-        /// An event may be held back for one slot behind a later event of the same path. So the second mark is
-        /// made after the first was told: nothing older can come behind it.
-        async fn all_told(&mut self) -> Vec<Told> {
-            let mut all = Vec::new();
-            for _ in 0..2 {
-                self.marks += 1;
-                let mark = format!("mark {}", self.marks);
-                self.write(&mark);
-                loop {
-                    let told = tokio::time::timeout(PATIENCE, self.hints.recv()).await.unwrap().unwrap();
-                    match &told.hint {
-                        Hint::Path(path) if path == mark.as_bytes() => break,
-                        Hint::Path(path) if path.starts_with(b"mark ") => {}
-                        _ => all.push(told),
-                    }
-                }
-            }
-            all
-        }
-
-        async fn caught_up(&mut self) -> Vec<Hint> {
-            self.all_told().await.into_iter().map(|told| told.hint).collect()
-        }
-
-        async fn paths(&mut self) -> BTreeSet<String> {
-            let path = |hint| match hint {
-                Hint::Path(path) => Some(String::from_utf8(path).unwrap()),
-                _ => None,
-            };
-            self.caught_up().await.into_iter().filter_map(path).collect()
-        }
-
-        async fn next(&mut self) -> Hint {
-            tokio::time::timeout(PATIENCE, self.hints.recv()).await.unwrap().unwrap().hint
-        }
-
-        #[track_caller]
-        fn check_watched(&self, expected: usize) {
-            assert_eq!(self.source.watched_directories(), expected);
-        }
-    }
-
-    fn write(root: &Path, path: &str, content: &str) {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-
-    fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
-        names.map(str::to_owned).into()
-    }
-
-    #[tokio::test]
-    async fn files_created_modified_deleted_and_renamed_are_hinted() {
-        let mut watched = Watched::with(&["a/modified", "deleted", "from"], &[]);
-        watched.write("created");
-        watched.write("a/modified");
-        fs::remove_file(watched.path("deleted")).unwrap();
-        fs::rename(watched.path("from"), watched.path("a/to")).unwrap();
-        assert_eq!(watched.paths().await, set(["a/modified", "a/to", "created", "deleted", "from"]));
-        assert_eq!(watched.caught_up().await, []);
-    }
-
-    #[tokio::test]
-    async fn a_hint_says_when_it_happened_and_not_when_it_was_told() {
-        let mut watched = Watched::with(&["a"], &[]);
-        let before = Instant::now();
-        watched.write("a");
-        let after = Instant::now();
-        let told = watched.all_told().await.remove(0);
-        let slot = watched.source.shared.slot;
-        assert!((before..after + slot).contains(&told.at), "{:?} after it", told.at.duration_since(after));
-        assert!(told.at < Instant::now() - slot, "what was held back for a slot is older than that");
-    }
-
-    #[tokio::test]
-    async fn nothing_written_into_new_directories_is_missed() {
-        let mut watched = Watched::with(&[], &[]);
-        let mut expected = BTreeSet::new();
-        for top in 0..20 {
-            for leaf in 0..10 {
-                let path = format!("new{top}/a/b{leaf}/c/file");
-                watched.write(&path);
-                expected.insert(path);
-            }
-        }
-        let seen = watched.paths().await;
-        assert!(expected.is_subset(&seen), "missed: {:?}", expected.difference(&seen).collect::<Vec<_>>());
-        watched.check_watched(1 + 20 * (1 + 1 + 10 * 2));
-        watched.write("new7/a/b7/c/later");
-        assert_eq!(watched.paths().await, set(["new7/a/b7/c/later"]));
-    }
-
-    #[tokio::test]
-    async fn excluded_directories_cost_no_watch_and_hint_nothing() {
-        let files = ["node_modules/x/y/z.js", "src/main.rs", "src/node_modules/q", ".gitignore"];
-        let mut watched = Watched::with(&files, &["node_modules/", "*.tmp"]);
-        watched.check_watched(2);
-        watched.write("node_modules/x/y/new.js");
-        watched.write("lib/node_modules/deep/er/new.js");
-        watched.write("src/a.tmp");
-        assert_eq!(watched.paths().await, set(["lib"]));
-        watched.check_watched(3);
-    }
-
-    #[tokio::test]
-    async fn reading_hints_nothing() {
-        let mut watched = Watched::with(&["a/b", "c"], &[]);
-        for _ in 0..100 {
-            fs::read(watched.path("a/b")).unwrap();
-            fs::read_dir(watched.path("a")).unwrap().for_each(drop);
-        }
-        assert_eq!(watched.caught_up().await, []);
-    }
-
-    #[tokio::test]
-    async fn a_changed_gitignore_is_applied_to_watches_and_asks_for_a_rescan() {
-        let mut watched = Watched::with(&["out/x/y", "src/a", ".gitignore"], &[]);
-        watched.check_watched(4);
-        fs::write(watched.path(".gitignore"), "out/\n").unwrap();
-        let hints = watched.caught_up().await;
-        assert!(hints.contains(&Hint::Path(b".gitignore".to_vec())) && hints.contains(&Hint::Rescan), "{hints:?}");
-        watched.check_watched(2);
-        watched.write("out/x/y");
-        assert_eq!(watched.paths().await, set([]));
-        fs::remove_file(watched.path(".gitignore")).unwrap();
-        assert!(watched.caught_up().await.contains(&Hint::Rescan));
-        watched.check_watched(4);
-        watched.write("out/x/y");
-        assert_eq!(watched.paths().await, set(["out/x/y"]));
-    }
-
-    #[tokio::test]
-    async fn only_the_state_of_the_repository_is_told_of_git() {
-        let mut watched = Watched::with(&[".git/HEAD"], &[]);
-        watched.write(".git/index");
-        watched.write(".git/objects/aa/bb");
-        assert_eq!(watched.caught_up().await, []);
-        watched.write(".git/HEAD.lock");
-        fs::rename(watched.path(".git/HEAD.lock"), watched.path(".git/HEAD")).unwrap();
-        assert_eq!(watched.caught_up().await, [Hint::Repository]);
-        fs::create_dir(watched.path(".git/rebase-merge")).unwrap();
-        assert_eq!(watched.caught_up().await, [Hint::Repository]);
-    }
-
-    #[tokio::test]
-    async fn directories_moved_removed_and_replaced_are_followed() {
-        let mut watched = Watched::with(&["a/b/file", "c/d/file", "e/file"], &[]);
-        fs::rename(watched.path("a"), watched.path("moved")).unwrap();
-        fs::remove_dir_all(watched.path("c")).unwrap();
-        fs::remove_dir_all(watched.path("e")).unwrap();
-        watched.write("e/other");
-        let seen = watched.paths().await;
-        assert!(seen.is_superset(&set(["a", "moved/b/file", "c", "e", "e/other"])), "{seen:?}");
-        watched.check_watched(4);
-        watched.write("moved/b/file");
-        watched.write("e/other");
-        assert_eq!(watched.paths().await, set(["moved/b/file", "e/other"]));
-    }
-
-    #[tokio::test]
-    async fn linked_directories_are_not_followed() {
-        let outside = tempfile::tempdir().unwrap();
-        let mut watched = Watched::with(&["a"], &[]);
-        std::os::unix::fs::symlink(outside.path(), watched.path("link")).unwrap();
-        assert_eq!(watched.paths().await, set(["link"]));
-        watched.check_watched(1);
-        write(outside.path(), "file", "new");
-        assert_eq!(watched.caught_up().await, []);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_never_gets_quiet_is_hinted_all_the_time() {
-        let mut watched = Watched::with(&["rewritten", "replaced"], &[]);
-        let stop = Arc::new(AtomicBool::new(false));
-        let (root, stopped) = (watched.dir.path().to_owned(), stop.clone());
-        let writer = std::thread::spawn(move || {
-            while !stopped.load(Ordering::Relaxed) {
-                write(&root, "rewritten", "again");
-                write(&root, "tmp", "again");
-                fs::rename(root.join("tmp"), root.join("replaced")).unwrap();
-            }
-        });
-        let mut seen = HashMap::<Hint, usize>::new();
-        while !["rewritten", "replaced"].iter().all(|path| seen.get(&Hint::Path(path.as_bytes().to_vec())) >= Some(&5))
-        {
-            *seen.entry(watched.next().await).or_default() += 1;
-        }
-        stop.store(true, Ordering::Relaxed);
-        writer.join().unwrap();
-    }
-
-    #[tokio::test]
-    async fn more_hints_than_fit_become_a_rescan() {
-        let mut watched = Watched::with(&[], &[]);
-        fs::create_dir(watched.path("many")).unwrap();
-        for n in 0..HINT_CAPACITY + 500 {
-            fs::write(watched.path(&format!("many/{n}")), "").unwrap();
-        }
-        while watched.hints.len() <= HINT_CAPACITY {
-            tokio::time::sleep(watched.source.shared.slot).await;
-        }
-        // What is told from now on finds room again.
-        let full = std::iter::from_fn(|| watched.hints.try_recv().ok()).take(HINT_CAPACITY + 1);
-        assert_eq!(full.last().map(|told| told.hint), Some(Hint::Rescan));
-        watched.write("after");
-        assert!(watched.paths().await.contains("after"));
-    }
-
-    #[tokio::test]
-    async fn after_an_overflow_everything_is_watched_again() {
-        let mut watched = Watched::with(&["a/b/file"], &[]);
-        watched.source.shared.start_over(&mut watched.source.shared.state());
-        assert_eq!(watched.next().await, Hint::Rescan);
-        watched.check_watched(3);
-        watched.write("a/b/file");
-        assert_eq!(watched.paths().await, set(["a/b/file"]));
-    }
-
-    #[tokio::test]
-    async fn a_checkout_that_goes_is_told_and_ends_the_watching() {
-        let mut watched = Watched::with(&["a/file"], &[]);
-        let elsewhere = watched.dir.path().with_extension("moved");
-        fs::rename(watched.dir.path(), &elsewhere).unwrap();
-        while watched.next().await != Hint::RootGone {}
-        watched.check_watched(0);
-        fs::remove_dir_all(elsewhere).unwrap();
-    }
-
-    #[tokio::test]
-    async fn dropping_the_source_ends_the_hints() {
-        let mut watched = Watched::with(&["a"], &[]);
-        drop(watched.source);
-        assert_eq!(tokio::time::timeout(PATIENCE, watched.hints.recv()).await.unwrap(), None);
-    }
-
-    #[test]
-    fn the_limit_is_named_with_its_remedy() {
-        let message = limit_message(7);
-        assert!(message.contains("fs.inotify.max_user_watches") && message.contains("sudo sysctl"), "{message}");
-    }
-}
+mod tests;

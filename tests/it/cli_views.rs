@@ -2,7 +2,7 @@
 
 use cascade::base::clock::{Clock as _, SystemClock};
 use cascade::git::Repo;
-use cascade::store::{Home, Lock, ProjectHome, SandboxRecord, SandboxState, Store};
+use cascade::store::{Home, Lock, ProjectHome, SandboxNotes, SandboxRecord, SandboxState, Store};
 
 use crate::support::{Output, Sandbox};
 
@@ -59,6 +59,7 @@ fn record(state: SandboxState, reason: Option<&str>, silent_ms: i64) -> SandboxR
         set_aside: (0..7).map(|number| (format!("big{number}.bin"), "larger than 50MiB".to_owned())).collect(),
         limited: None,
         staged: Vec::new(),
+        notes: SandboxNotes::default(),
         saved_at: Some(now),
         seen_at: cascade::base::clock::from_ms(now.as_millisecond() - silent_ms),
     }

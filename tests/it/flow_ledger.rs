@@ -513,6 +513,9 @@ fn doctor_tells_of_a_ledger_that_is_not_what_it_was() {
     );
 }
 
+/// Something that breaks a ledger, and how that is told.
+type Break<'b> = (&'b dyn Fn(&Pipeline), &'b str);
+
 #[test]
 fn nothing_is_promoted_on_top_of_a_ledger_that_is_broken_at_its_head() {
     let foreign = |pipeline: &Pipeline| {
@@ -526,7 +529,7 @@ fn nothing_is_promoted_on_top_of_a_ledger_that_is_broken_at_its_head() {
         let made = pipeline.git(&["commit-tree", &tree, "-p", LEDGER, "-p", "develop", "-m", &message]);
         pipeline.git(&["update-ref", LEDGER, &made]);
     };
-    let breaks: [(&dyn Fn(&Pipeline), &str); 5] = [
+    let breaks: [Break; 5] = [
         (&foreign, "cannot be understood"),
         (&absent, "cannot be understood"),
         (&two_parents, "rests on more than one"),

@@ -315,6 +315,16 @@ fn an_edit_of_others_that_loses_is_told_and_can_be_looked_at() {
     assert!(watched.log().contains(&word), "{}", watched.log());
     let shown = watched.cascade(&["show", &theirs[..10]]).expect_code(0).stdout;
     assert!(shown.contains(&theirs) && shown.contains("M page"), "{shown}");
+    watched.stop();
+    watched.start();
+    let lost = watched.cascade(&["status", "--json"]).json()["sandbox"]["lost_edits"][0].clone();
+    assert_eq!(
+        (&lost["theirs"], &lost["files"], &lost["paths"][0]),
+        (&theirs.clone().into(), &1.into(), &"page".into())
+    );
+    let status = watched.cascade(&["status"]).stdout;
+    assert!(status.contains("yours was kept in 1 file that others changed too"), "{status}");
+    assert!(status.contains(&format!("`cascade show {}`", &theirs[..10])), "{status}");
     assert!(watched.git(&["log", "-1", "--merges", "--format=%B", "develop"]).contains("was kept:\n  page\n"));
 }
 
@@ -516,4 +526,46 @@ fn a_watcher_whose_saves_wait_for_the_disk_settles_those_that_did_not() {
     watched.until_saved("develop", "f", "one");
     watched.until("no note that saves may be lost", || durable().is_empty());
     assert_eq!(watched.cascade(&["status", "--json"]).expect_code(0).json()["sandbox"]["durability"], "full");
+}
+
+/// Answers what `stop` says of a place, asked from elsewhere.
+fn stop_at(watched: &Watched, place: &str) -> std::process::Child {
+    let mut command = watched.command(env!("CARGO_BIN_EXE_cascade"), &["stop", "--json", "--project", place]);
+    command.current_dir(watched.base()).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command.spawn().unwrap()
+}
+
+#[test]
+fn the_watcher_of_a_checkout_that_is_gone_can_be_stopped() {
+    use rustix::process::{Pid, Signal, kill_process};
+
+    let watched = Watched::ready("200ms", "");
+    let number = watched.start()["process"].as_u64().unwrap();
+    let process = Pid::from_raw(i32::try_from(number).unwrap()).unwrap();
+    // It would notice by itself, but not while it sleeps.
+    kill_process(process, Signal::STOP).unwrap();
+    std::fs::remove_dir_all(watched.root()).unwrap();
+    let stop = stop_at(&watched, "checkout/below");
+    let is_asked = || {
+        let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+        u64::from_str_radix(pending.trim(), 16).unwrap() & (1 << 14) != 0
+    };
+    watched.until("it is asked to end", is_asked);
+    kill_process(process, Signal::CONT).unwrap();
+    let stopped = stop.wait_with_output().unwrap();
+    let again = stop_at(&watched, "checkout").wait_with_output().unwrap();
+    let unknown = stop_at(&watched, "elsewhere").wait_with_output().unwrap();
+    std::fs::create_dir(watched.root()).unwrap();
+    let no_repository = stop_at(&watched, "checkout").wait_with_output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let answer = text(stopped.stdout);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&answer).unwrap()["process"], number, "{answer}");
+    watched.until("it has ended", || rustix::process::test_kill_process(process).is_err());
+    for nobody in [again.stdout, no_repository.stdout].map(text) {
+        assert!(nobody.contains("\"was_running\": false"), "{nobody}");
+    }
+    let said = text(unknown.stdout) + &text(unknown.stderr);
+    assert!(said.contains("elsewhere is not there, and no project that cascade knows was"), "{said}");
+    assert_eq!(unknown.status.code(), Some(2));
 }

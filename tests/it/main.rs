@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary.
 
 mod cli_doctor;
+mod cli_home;
 mod cli_hook;
 mod cli_init;
 mod cli_report;
@@ -20,6 +21,7 @@ mod flow_alerts;
 mod flow_auto;
 mod flow_case;
 mod flow_checks;
+mod flow_configuration;
 mod flow_culprit;
 mod flow_gates;
 mod flow_hotfix;
@@ -32,7 +34,9 @@ mod flow_promote;
 mod flow_rewind;
 mod flow_rollback;
 mod flow_sandbox;
+mod flow_set_aside;
 mod flow_signatures;
+mod flow_submodule;
 mod flow_sync;
 mod flow_verification;
 mod fuzz;

@@ -13,7 +13,7 @@ use crate::check::space::Space;
 use crate::config::Config;
 use crate::git::{CommitSummary, Git};
 use crate::promote;
-use crate::store::{Home, Lock, LockError, ProjectHome, SandboxState, Store};
+use crate::store::{Error as StoreError, Home, Lock, LockError, ProjectHome, SandboxState, Store};
 use crate::watch::{Rules, limits};
 
 const HOME: &str = "cascade's directory";
@@ -101,6 +101,8 @@ async fn database(home: &Home, project: &ProjectHome) -> (Diagnosis, Option<Stor
     };
     let store = match Store::open(home, project).await {
         Ok(store) => store,
+        // It may be as good as ever.
+        Err(problem @ StoreError::Unwritable { .. }) => return (Diagnosis::of_error(DATABASE, &problem), None),
         Err(problem) => return (aside(Diagnosis::of_error(DATABASE, &problem).detail), None),
     };
     match store.damage().await {

@@ -63,6 +63,8 @@ pub(super) struct Findings {
     pub absent: BTreeMap<Vec<u8>, TreeEntry>,
     pub set_aside: BTreeMap<Vec<u8>, String>,
     pub unsettled: BTreeSet<Vec<u8>>,
+    /// Tracked paths with a change that are never saved.
+    pub excluded: Vec<Vec<u8>>,
 }
 
 /// What the configuration says about the file system.
@@ -399,7 +401,7 @@ impl<'a> Scan<'a> {
     /// Lets the one who wishes to save look at new content, unless the user keeps it to themselves.
     fn inspect(&self, candidate: &Candidate<'_>, bytes: &[u8]) -> std::result::Result<(), Failure> {
         if let Some(reason) = self.kept_local()?.reason(candidate.path) {
-            return Err(Failure::Refused(reason.to_owned()));
+            return Err(Failure::Refused(reason));
         }
         // What cannot be read counts as nothing, so that all of the new content is looked at.
         let committed = || self.tracked_bytes(candidate).ok().flatten();
@@ -410,7 +412,7 @@ impl<'a> Scan<'a> {
         let Some(oid) = pack::hash_large(size, &mut file)? else { return Ok(None) };
         if is_news(candidate, mode, oid) {
             if let Some(reason) = self.kept_local()?.reason(candidate.path) {
-                return Err(Failure::Refused(reason.to_owned()));
+                return Err(Failure::Refused(reason));
             }
             file.seek(SeekFrom::Start(0))?;
             return Ok(self.pack.add_large(size, &mut file, oid)?.then_some(oid));
@@ -495,7 +497,7 @@ impl<'a> Scan<'a> {
             None => ChangeKind::Added,
         };
         if let Some(reason) = self.kept_local()?.reason(path) {
-            self.set_aside(path, reason);
+            self.set_aside(path, &reason);
             return Ok(());
         }
         let recent = stat.ctime.0.max(stat.mtime.0) + 1 >= self.started_s;

@@ -9,14 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::old_index::{OldIndex, index_stat};
+use crate::base::escape::{shell_word, shown};
 use crate::git::error::{Error, Result};
 use crate::git::program::Program;
 use crate::git::repo::Repo;
-
-/// Why an edit is not saved that `git update-index` was told to skip.
-const SKIPPED: &str = "git skips it: `git update-index --no-skip-worktree` lets it be saved";
-/// The same where it was told to assume that there is none.
-const ASSUMED: &str = "git assumes it unchanged: `git update-index --no-assume-unchanged` lets it be saved";
 
 /// What an index says is left out on purpose, or not to be looked at.
 #[derive(Default)]
@@ -47,9 +43,14 @@ pub(super) struct KeptLocal {
 
 impl KeptLocal {
     /// Answers why an edit at `path` is not saved; nothing where it is.
-    pub fn reason(&self, path: &[u8]) -> Option<&'static str> {
-        let is_assumed = self.assumed.contains(path).then_some(ASSUMED);
-        is_assumed.or_else(|| self.skipped.contains(path).then_some(SKIPPED))
+    pub fn reason(&self, path: &[u8]) -> Option<String> {
+        let (fact, flag) = match (self.assumed.contains(path), self.skipped.contains(path)) {
+            (true, _) => ("git assumes it unchanged", "--no-assume-unchanged"),
+            (false, true) => ("git skips it", "--no-skip-worktree"),
+            (false, false) => return None,
+        };
+        let path = shell_word(&shown(path));
+        Some(format!("{fact}: `git update-index {flag} -- {path}` lets it be saved"))
     }
 
     /// Lists the paths.

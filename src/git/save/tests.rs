@@ -201,7 +201,7 @@ fn touched_file_makes_no_commit() {
     let at = Checkout::new();
     at.write("one", "one");
     let answer = at.try_save(hints(&["one", "nowhere", "dir"])).unwrap();
-    assert_eq!(answer, SaveAnswer::Nothing { set_aside: vec![], unsettled: vec![] });
+    assert_eq!(answer, SaveAnswer::Nothing { set_aside: vec![], unsettled: vec![], excluded: vec![] });
     assert_eq!(at.repo.save_packs(), 0);
 }
 

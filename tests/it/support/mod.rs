@@ -15,6 +15,7 @@ pub mod watched;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -31,6 +32,9 @@ use tempfile::TempDir;
 /// The identity of every commit.
 const GIT_CONFIG: &str = "[user]\n\tname = Ada\n\temail = ada@example.test\n[init]\n\tdefaultBranch = main\n\
     [commit]\n\tgpgSign = false\n[advice]\n\tdetachedHead = false\n";
+
+/// The user that owns nothing.
+const NOBODY: u32 = 65_534;
 
 /// How many tests could not ask what they are for.
 static SKIPPED: AtomicUsize = AtomicUsize::new(0);
@@ -51,6 +55,8 @@ pub fn skip_unsupported(reason: &str) {
 /// A checkout in its own world.
 pub struct Sandbox {
     directory: TempDir,
+    /// Who runs its programs, where that is not who runs the tests.
+    user: Option<u32>,
 }
 
 /// What a program answered.
@@ -82,7 +88,7 @@ impl Output {
 impl Sandbox {
     /// Makes an empty directory `checkout` that is no repository.
     pub fn empty() -> Self {
-        let sandbox = Self { directory: tempfile::tempdir().unwrap() };
+        let sandbox = Self { directory: tempfile::tempdir().unwrap(), user: None };
         for name in ["home", "checkout"] {
             std::fs::create_dir(sandbox.base().join(name)).unwrap();
         }
@@ -108,6 +114,20 @@ impl Sandbox {
         sandbox
     }
 
+    /// Sees that its programs run as somebody to whom permissions apply; nothing, with a note, where none may.
+    pub fn unprivileged(mut self) -> Option<Self> {
+        if !rustix::process::getuid().is_root() {
+            return Some(self);
+        }
+        give(self.base(), NOBODY);
+        self.user = Some(NOBODY);
+        let reached = output(self.command("test", &["-x", env!("CARGO_BIN_EXE_cascade")]), b"").code == 0;
+        if !reached {
+            skip("nobody but root can reach the built program");
+        }
+        reached.then_some(self)
+    }
+
     /// The temporary directory.
     pub fn base(&self) -> &Path {
         self.directory.path()
@@ -122,7 +142,11 @@ impl Sandbox {
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) {
         let path = self.root().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, content).unwrap();
+        std::fs::write(&path, content).unwrap();
+        if let Some(user) = self.user {
+            let made = path.ancestors().take_while(|above| *above != self.root());
+            made.for_each(|path| std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap());
+        }
     }
 
     /// Writes an executable file of the checkout.
@@ -176,6 +200,9 @@ impl Sandbox {
         command.env("CASCADE_HOME", self.base().join("cascade"));
         command.env("GIT_CONFIG_GLOBAL", home.join(".gitconfig")).env("GIT_CONFIG_NOSYSTEM", "1");
         command.env("GIT_TERMINAL_PROMPT", "0").env("GIT_CEILING_DIRECTORIES", self.base());
+        if let Some(user) = self.user {
+            command.uid(user).gid(user);
+        }
         command
     }
 
@@ -212,6 +239,14 @@ impl Sandbox {
         settings.add_filter(r"\b[0-9a-f]{40}\b", "[OID]");
         settings.add_filter(r"\(commit [0-9a-f]{10}\)", "(commit [OID])");
         settings.bind(assertion);
+    }
+}
+
+/// Makes a directory and everything in it the property of a user.
+fn give(path: &Path, user: u32) {
+    std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
+    if path.symlink_metadata().unwrap().is_dir() {
+        std::fs::read_dir(path).unwrap().for_each(|entry| give(&entry.unwrap().path(), user));
     }
 }
 

@@ -7,17 +7,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::fs::FileType;
 
 use super::Scan;
+use crate::base::escape::{shell_word, shown};
 use crate::beneath::{Place, stat_at};
 use crate::git::error::Result;
 use crate::git::index::{Content, Op};
 use crate::git::save::{Change, ChangeKind};
 use crate::git::tree::{MODE_GITLINK, TreeEntry, split};
-
-/// Why a submodule is not saved of which nothing is there.
-const GONE: &str =
-    "the submodule is not there: `git submodule update` brings it back, `git rm` and a commit take it out";
-/// The same where something else is.
-const REPLACED: &str = "something else is in the place of the submodule: `git rm --cached` and a commit take that out";
 
 impl Scan<'_> {
     /// Notes where the submodule at or above `path` has gone, which the commit has at `entry`.
@@ -34,9 +29,9 @@ impl Scan<'_> {
             _ => None,
         };
         match found {
-            None => self.set_aside(path, GONE),
+            None => self.set_aside(path, &gone(path)),
             Some(FileType::Directory) => self.moved(path, entry)?,
-            Some(_) => self.set_aside(path, REPLACED),
+            Some(_) => self.set_aside(path, &replaced(path)),
         }
         Ok(())
     }
@@ -47,7 +42,7 @@ impl Scan<'_> {
         let head = inner.and_then(|inner| inner.refname_to_id("HEAD").ok()).filter(|head| *head != entry.oid);
         let Some(head) = head else { return Ok(()) };
         if let Some(reason) = self.kept_local()?.reason(path) {
-            self.set_aside(path, reason);
+            self.set_aside(path, &reason);
             return Ok(());
         }
         let change = Change { path: path.to_vec(), kind: ChangeKind::Modified, bytes: 0 };
@@ -62,4 +57,19 @@ impl Scan<'_> {
         self.found.changes.insert(path.to_vec(), (change, Op::Put(content)));
         Ok(())
     }
+}
+
+/// Says why a submodule is not saved of which nothing is there.
+fn gone(path: &[u8]) -> String {
+    let path = shell_word(&shown(path));
+    format!(
+        "the submodule is not there: `git submodule update --init -- {path}` brings it back, `git rm --cached -- {path}` and \
+         a commit take it out"
+    )
+}
+
+/// The same where something else is.
+fn replaced(path: &[u8]) -> String {
+    let path = shell_word(&shown(path));
+    format!("something else is in the place of the submodule: `git rm --cached -- {path}` and a commit take that out")
 }

@@ -1,0 +1,79 @@
+//! What is not saved, and how people get to know.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+
+use crate::support::Sandbox;
+use crate::support::watched::Watched;
+
+fn sandbox(watched: &Watched) -> Value {
+    watched.cascade(&["status", "--json"]).json()["sandbox"].take()
+}
+
+#[test]
+fn tracked_files_that_are_excluded_and_changed_are_counted_and_listed() {
+    let watched = Watched::ready("200ms", "");
+    for number in 0..3 {
+        watched.write(&format!("node_modules/f{number}"), "first\n");
+    }
+    watched.git(&["add", "--force", "node_modules"]);
+    watched.git(&["commit", "--quiet", "--no-verify", "-m", "tracked, and excluded from saving"]);
+    watched.write("node_modules/f0", "second\n");
+    std::fs::remove_file(watched.root().join("node_modules/f1")).unwrap();
+    watched.start();
+    let expected = json!({ "count": 2, "paths": ["node_modules/f0", "node_modules/f1"] });
+    assert_eq!(sandbox(&watched)["excluded"], expected);
+    let status = watched.cascade(&["status"]).stdout;
+    assert!(status.contains("not saved: 2 tracked files that changed (`cascade status --all`)"), "{status}");
+    for all in ["--all", "-v"] {
+        let status = watched.cascade(&["status", all]).stdout;
+        assert!(status.contains("not saved: node_modules/f1: excluded by sandbox.exclude"), "{status}");
+    }
+    watched.git(&["checkout", "--quiet", "node_modules"]);
+    watched.git(&["commit", "--quiet", "--no-verify", "--allow-empty", "-m", "a word of the user's"]);
+    watched.until("nothing is left out", || sandbox(&watched)["excluded"]["count"] == 0);
+}
+
+#[test]
+fn an_unreadable_directory_is_listed_with_its_reason_and_the_rest_is_saved() {
+    let Some(at) = Sandbox::with_origin().unprivileged() else { return };
+    let watched = Watched::of(at, "200ms", "");
+    let close = |name: &str, mode| {
+        std::fs::set_permissions(watched.root().join(name), Permissions::from_mode(mode)).unwrap();
+    };
+    for directory in ["un\nread\"able", "tracked", "later"] {
+        watched.write(&format!("{directory}/file"), "first\n");
+    }
+    watched.git(&["add", "tracked"]);
+    watched.git(&["commit", "--quiet", "--no-verify", "-m", "a file that nobody can read later"]);
+    close("un\nread\"able", 0o000);
+    close("tracked", 0o600);
+    watched.start();
+    watched.write("other", "x\n");
+    watched.until_saved("develop", "other", "x");
+    watched.until_saved("develop", "later/file", "first");
+    close("later", 0o000);
+    let listed = || sandbox(&watched)["not_saved"].clone();
+    let reason = "it cannot be read: Permission denied (os error 13)";
+    let expected =
+        json!(["un\\nread\"able", "tracked/file", "later"].map(|path| json!({ "path": path, "reason": reason })));
+    let sorted = |value: Value| {
+        let mut paths: Vec<String> = value.as_array().unwrap().iter().map(Value::to_string).collect();
+        paths.sort();
+        paths
+    };
+    watched.until("all of them are listed", || sorted(listed()) == sorted(expected.clone()));
+    let limited = sandbox(&watched)["limited"].as_str().unwrap().to_owned();
+    assert_eq!(limited, "the directory un\\nread\"able is not watched: Permission denied (os error 13)");
+    assert!(!watched.log().contains(" about ["), "{}", watched.log());
+    for directory in ["un\nread\"able", "tracked", "later"] {
+        close(directory, 0o755);
+    }
+    watched.until_saved("develop", "un\nread\"able/file", "first");
+    watched.until("what was closed meanwhile is not listed", || !listed().to_string().contains("later"));
+    watched.git(&["commit", "--quiet", "--no-verify", "--allow-empty", "-m", "a reason to look at everything"]);
+    watched.until("nothing is listed", || listed() == json!([]));
+    assert_eq!(watched.git(&["log", "--diff-filter=D", "--format=%h", "develop"]), "");
+}
