@@ -405,6 +405,9 @@ pub struct Verify {
     /// Take a release whose entry is not signed with a trusted key for a problem
     #[arg(long)]
     pub require_signed: bool,
+    /// Leave the remote alone, and judge by what was fetched last
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Options of `diff`.

@@ -1,4 +1,4 @@
-//! `cascade verify [ENV] [--require-signed]`: needs a clone and nothing else.
+//! `cascade verify [ENV] [--require-signed] [--offline]`: needs a clone and nothing else.
 
 use super::args::Verify;
 use super::ui::{Cell, Tone};
@@ -24,7 +24,8 @@ pub async fn run(shell: &Shell, args: &Verify) -> Outcome {
     if let Some(name) = &args.environment {
         require(&config, name)?;
     }
-    let wish = Wish { environment: args.environment.clone(), requires_signature: args.require_signed };
+    let wish =
+        Wish { environment: args.environment.clone(), requires_signature: args.require_signed, offline: args.offline };
     let report = git.run(move |repo| audit(repo, &config, &wish)).await?;
     if shell.ui.is_json() {
         shell.ui.json(&report)?;

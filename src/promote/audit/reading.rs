@@ -13,7 +13,7 @@ use crate::base::id::{ObjectId, PromotionId};
 use crate::config::{self, Config, Environment, SignMode};
 use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Signature, SignatureStatus};
 use crate::promote::attestation::{Change, HoldStatement, Moment, Record, Stated, Statement, landing_key};
-use crate::promote::ledger::signed_again;
+use crate::promote::others;
 use crate::store::State;
 
 /// Most commits that are looked at of a branch which the ledger does not know.
@@ -28,30 +28,26 @@ pub struct Wish {
     pub environment: Option<String>,
     /// Whether an entry without a trusted signature is a problem.
     pub requires_signature: bool,
+    /// Whether the remote is left alone: then what was fetched last is audited.
+    pub offline: bool,
 }
 
-/// Audits the releases of a repository, without a database. Asks the remote for its ledger where there is none here, or
-/// where an entry is missing.
+/// Audits the releases of a repository, without a database. Branches and ledger are fetched together before: of one without
+/// the other, what is merely newer would look like what nobody promoted.
 ///
 /// # Errors
 /// The repository cannot be read, or there is no ledger here and the remote cannot be asked.
 pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
-    let (mut rewritten, mut asked) = (None, false);
-    if repo.ledger_tip()?.is_none() {
-        rewritten = ask_remote(repo, config)?;
-        asked = true;
-    }
+    let asked = if wish.offline { Ok(None) } else { ask_remote(repo, config) };
+    let asked = match asked {
+        Err(problem) if repo.ledger_tip()?.is_none() => return Err(problem),
+        asked => asked,
+    };
     let mut report = look(repo, config, wish)?;
-    if !asked && report.lacks_entries() {
-        match ask_remote(repo, config) {
-            Ok(found) => {
-                rewritten = found;
-                report = look(repo, config, wish)?;
-            }
-            Err(problem) => report.notes.push(format!("newer entries may be on the remote: {problem}")),
-        }
+    match asked {
+        Ok(problem) => report.ledger.problems.extend(problem),
+        Err(problem) => report.notes.push(format!("this is what was fetched last: {problem}")),
     }
-    report.ledger.problems.extend(rewritten);
     Ok(report)
 }
 
@@ -176,17 +172,19 @@ fn remote_of<'a>(repo: &Repo, config: &'a Config) -> &'a str {
     if repo.has_remote(&config.remote) { &config.remote } else { CLONES_REMOTE }
 }
 
-/// Brings in what the remote's ledger has; answers what is wrong with that.
+/// Fetches what the remote's branches and its ledger have; answers what is wrong with the latter.
 fn ask_remote(repo: &Repo, config: &Config) -> git::Result<Option<Problem>> {
     let remote = remote_of(repo, config);
     if !repo.has_remote(remote) {
         return Ok(None);
     }
-    let (_, theirs) = repo.remote_tips(remote, &config.sandbox.branch)?;
-    match repo.bring_in(remote, theirs, signed_again(repo, config.ledger.sign))? {
-        Brought::In(_) => Ok(None),
-        Brought::Rewritten { before, now } => Ok(Some(Problem::Rewritten { before, now })),
-    }
+    let before = repo.remote_ledger(remote)?;
+    let found = others::fetch(repo, remote, (&config.branches()[1..], None), config.ledger.sign)?;
+    Ok(match (found.ledger, before) {
+        (Brought::Rewritten { before, now }, _) => Some(Problem::Rewritten { before, now }),
+        (Brought::In(None), Some(before)) => Some(Problem::RemovedThere(before)),
+        (Brought::In(_), _) => None,
+    })
 }
 
 fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
