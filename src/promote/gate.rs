@@ -121,6 +121,8 @@ pub struct Finding {
     pub fact: String,
     /// Since when, where that is known.
     pub since: Option<Timestamp>,
+    /// When it opens by time alone.
+    pub until: Option<Timestamp>,
     /// Who or what opens it.
     pub clears: Option<String>,
     /// Who waived it, where it is open for that reason alone.
@@ -129,11 +131,15 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn open(gate: Gate, fact: String, since: Option<Timestamp>) -> Self {
-        Self { gate, open: true, fact, since, clears: None, waived_by: None }
+        Self { gate, open: true, fact, since, until: None, clears: None, waived_by: None }
     }
 
     pub(super) fn closed(gate: Gate, fact: String, since: Option<Timestamp>, clears: String) -> Self {
-        Self { gate, open: false, fact, since, clears: Some(clears), waived_by: None }
+        Self { gate, open: false, fact, since, until: None, clears: Some(clears), waived_by: None }
+    }
+
+    fn until(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
     }
 }
 
@@ -213,6 +219,7 @@ fn waived(finding: Finding, facts: &Facts) -> Finding {
             open: true,
             fact: format!("{}; waived by {}: {}", finding.fact, waiver.person, waiver.reason),
             since: Some(waiver.at),
+            until: None,
             clears: None,
             waived_by: Some(waiver.person.clone()),
             ..finding
@@ -229,6 +236,13 @@ fn waived(finding: Finding, facts: &Facts) -> Finding {
 #[must_use]
 pub fn rejection(facts: &Facts) -> Option<&ApprovalRecord> {
     facts.approvals.iter().find(|word| !word.consent && word.candidate == facts.candidate)
+}
+
+/// Answers when a promotion can go on by time alone; nothing where it can now, or somebody has to do something first.
+#[must_use]
+pub fn due(findings: &[Finding]) -> Option<Timestamp> {
+    let closed = findings.iter().filter(|finding| !finding.open).map(|finding| finding.until);
+    closed.collect::<Option<Vec<Timestamp>>>()?.into_iter().max()
 }
 
 /// Sums closed gates up in one line.
@@ -297,7 +311,7 @@ fn soak(facts: &Facts) -> Option<Finding> {
     };
     Some(match (open, since) {
         (true, _) => Finding::open(Gate::Soak, fact, since),
-        (false, Some(_)) => Finding::closed(Gate::Soak, fact, since, time(&facts.environment)),
+        (false, Some(_)) => Finding::closed(Gate::Soak, fact, since, time(&facts.environment)).until(ready),
         (false, None) => {
             let clears = format!("promote it to where it comes from, then `cascade promote {}`", facts.environment);
             Finding::closed(Gate::Soak, fact, since, clears)
@@ -316,7 +330,7 @@ fn freeze(facts: &Facts) -> Option<Finding> {
         Some((window, frozen)) => {
             let until = frozen.until.to_zoned(facts.zone.clone()).strftime("%a %F %H:%M %Z");
             let fact = format!("frozen until {until} ({window})");
-            Finding::closed(Gate::Freeze, fact, Some(frozen.since), time(&facts.environment))
+            Finding::closed(Gate::Freeze, fact, Some(frozen.since), time(&facts.environment)).until(Some(frozen.until))
         }
     })
 }

@@ -290,6 +290,19 @@ fn a_check_that_failed_on_this_very_content_before_is_told_with_when_and_its_log
 }
 
 #[test]
+fn what_time_alone_opens_is_due_when_the_last_of_it_opens() {
+    let mut facts = facts();
+    (facts.approval, facts.soak, facts.live_upstream_since) = (None, Span::seconds(600), Some(from_ms(999_000)));
+    assert_eq!(due(&ask(&facts)), Some(from_ms(1_599_000)));
+    facts.freeze = vec!["1970-01-01 - 1970-01-02".parse().unwrap()];
+    assert_eq!(due(&ask(&facts)), Some(from_ms(2 * 86_400_000)));
+    facts.approval = Some(Approval::default());
+    assert_eq!(due(&ask(&facts)), None, "a person has to consent first");
+    (facts.approval, facts.now) = (None, from_ms(3 * 86_400_000));
+    assert_eq!(due(&ask(&facts)), None, "it can go on now");
+}
+
+#[test]
 fn a_waiver_opens_its_gate_only_where_the_rules_let_it() {
     let mut facts = facts();
     facts.approval = None;
