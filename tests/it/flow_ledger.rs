@@ -512,6 +512,9 @@ fn doctor_tells_of_a_ledger_that_is_not_what_it_was() {
     );
 }
 
+/// A way to break a ledger, and what is told of it.
+type Break<'a> = (&'a dyn Fn(&Pipeline), &'a str);
+
 #[test]
 fn nothing_is_promoted_on_top_of_a_ledger_that_is_broken_at_its_head() {
     let foreign = |pipeline: &Pipeline| {
@@ -525,7 +528,7 @@ fn nothing_is_promoted_on_top_of_a_ledger_that_is_broken_at_its_head() {
         let made = pipeline.git(&["commit-tree", &tree, "-p", LEDGER, "-p", "develop", "-m", &message]);
         pipeline.git(&["update-ref", LEDGER, &made]);
     };
-    let breaks: [(&dyn Fn(&Pipeline), &str); 5] = [
+    let breaks: [Break<'_>; 5] = [
         (&foreign, "cannot be understood"),
         (&absent, "cannot be understood"),
         (&two_parents, "rests on more than one"),
