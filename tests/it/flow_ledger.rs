@@ -563,6 +563,25 @@ fn nothing_is_promoted_on_top_of_a_ledger_that_is_broken_at_its_head() {
 }
 
 #[test]
+fn a_hold_on_top_of_a_broken_ledger_does_not_make_it_good() {
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    pipeline.promote("staging", 0);
+    let sound = pipeline.git(&["rev-parse", LEDGER]);
+    let made = pipeline.git(&["commit-tree", &format!("{LEDGER}^{{tree}}"), "-p", LEDGER, "-m", "Nothing"]);
+    pipeline.git(&["update-ref", LEDGER, &made]);
+    pipeline.cascade(&["hold", "staging"]).expect_code(0);
+    pipeline.cascade(&["resume", "staging"]).expect_code(0);
+    pipeline.save_file("site", "two");
+    let refused = pipeline.promote("staging", 1);
+    assert!(refused.stderr.contains("broken at its head"), "{refused:?}");
+    let told = pipeline.cascade(&["doctor"]).expect_code(1).stdout;
+    assert!(told.split_whitespace().any(|word| word.trim_matches('`') == sound), "{told}");
+    pipeline.git(&["update-ref", LEDGER, &sound]);
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["doctor"]).expect_code(0);
+}
+
+#[test]
 fn what_the_ledger_lacks_here_and_the_remote_has_is_fetched_and_stops_nobody() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.save_file("site", "one");
