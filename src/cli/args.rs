@@ -297,11 +297,17 @@ pub struct PromoteFlags {
     #[arg(long, conflicts_with_all = ["from", "merge"])]
     pub healthy_prefix: bool,
     /// Why, for the history
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
     /// Pass by a closed gate, where the environment's `waive` lets that be; recorded with the reason
     #[arg(long, value_name = "GATE", requires = "reason", value_delimiter = ',', value_parser = waivable())]
     pub waive: Vec<Waivable>,
+}
+
+/// Reads a reason: it is kept for good, and must say something.
+fn reason(text: &str) -> Result<String, &'static str> {
+    let text = text.trim();
+    if text.is_empty() { Err("it says nothing: give the reason in a few words") } else { Ok(text.to_owned()) }
 }
 
 fn waivable() -> impl TypedValueParser<Value = Waivable> {
@@ -336,7 +342,7 @@ pub struct Reasoned {
     #[arg(value_name = "ENV")]
     pub environment: String,
     /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
 }
 
@@ -347,7 +353,7 @@ pub struct Decision {
     #[arg(value_name = "ID|ENV")]
     pub promotion: Option<String>,
     /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
 }
 
@@ -364,7 +370,7 @@ pub struct Rollback {
     #[arg(long, conflicts_with = "to")]
     pub undo: bool,
     /// Why, for the history
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: Option<String>,
 }
 
@@ -452,7 +458,7 @@ pub struct AllowSecret {
     #[arg(value_name = "PATH[:LINE]")]
     pub place: OsString,
     /// Why it is no secret
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
     /// Only what this rule finds
     #[arg(long, value_name = "RULE")]

@@ -164,9 +164,6 @@ fn row(path: &str, finding: &Finding) -> Vec<Cell> {
 
 /// Adds what is found at a place to the allow list.
 fn allow(shell: &Shell, repo: &Repo, scanner: &Scanner, wish: &AllowSecret) -> Outcome {
-    if wish.reason.trim().is_empty() {
-        return Err(Failure::usage("--reason is empty").with_hint("say why it is no secret"));
-    }
     let (path, line) = place(shell, &wish.place);
     let path = below_top(shell, repo, &path)?;
     let (_, found) = in_named(shell, repo, scanner, std::slice::from_ref(&path))?;

@@ -325,6 +325,8 @@ struct Rules<'a> {
     groups: &'a BTreeMap<String, Vec<String>>,
     /// E-mail addresses of who wrote or committed what landed; empty where they may approve it.
     authors: &'a BTreeSet<String>,
+    /// Whether nothing may land by an entry that is not signed.
+    must_sign: bool,
 }
 
 impl Rules<'_> {
@@ -370,7 +372,11 @@ fn judge(evidence: &Evidence<'_>) -> Vec<Problem> {
     if evidence.landing.is_some() {
         problems.extend(problems_of_landing(evidence, entry));
     }
-    problems.extend(problem_of_signature(entry.signature.status, evidence.requires_signature));
+    let status = entry.signature.status;
+    // Whose keys are good is for whoever asks to say; that there is a signature is not.
+    let must_be = evidence.landing.is_some() && evidence.rules.is_some_and(|rules| rules.must_sign);
+    let is_required = evidence.requires_signature || (must_be && status == SignatureStatus::None);
+    problems.extend(problem_of_signature(status, is_required));
     problems
 }
 

@@ -3,6 +3,7 @@
 use super::attestation::{Change, HoldChange, HoldStatement};
 use super::error::Result;
 use super::ledger::{self, HoldEntry};
+use super::others;
 use super::plan::environment_of;
 use super::policy;
 use crate::base::clock::from_ms;
@@ -50,7 +51,7 @@ pub async fn resume(ctx: &Context, environment: &str) -> Result<Resumed> {
     environment_of(ctx, environment)?;
     let lock = Lock::take(&ctx.home.promotion_lock()).ok();
     if lock.is_some() {
-        ledger::learn(ctx).await?;
+        others::learn(ctx).await?;
     }
     let mut resumed = Resumed::default();
     for name in policy::names(ctx, environment).await? {

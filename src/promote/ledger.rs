@@ -11,13 +11,14 @@ use super::attestation::{Change, HoldStatement, Known, Moment, Statement, landin
 use super::audit::{self, Problem};
 use super::error::{Error, Result};
 use super::rebuild::{self, HoldNews};
+use super::signing::Signing;
 use super::{facts, policy};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, Config, SignMode};
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
-use crate::git::{self, Git, Lease, NewEntry, Published, Repo, Sign};
+use crate::git::{self, Git, Lease, LedgerEntry, NewEntry, Published, Repo, Sign};
 use crate::store::{HoldCause, ProjectHome, Promotion, State};
 
 /// A remote that refused the ledger is asked again after this time.
@@ -266,27 +267,6 @@ pub(super) async fn take_over(ctx: &Context) -> Result<()> {
     Ok(ctx.store.note_ledger_tip(tip).await?)
 }
 
-/// Asks the remote for what its ledger has and lets the database know it, before something that waited goes on. Where the
-/// remote does not answer, what is known here has to do: whoever rolled back elsewhere has moved the remote's branch, and
-/// then the push that lands is refused for its lease.
-///
-/// # Errors
-/// As [`take_over`].
-pub(super) async fn learn(ctx: &Context) -> Result<()> {
-    let (remote, branch, mode) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone(), ctx.config.ledger.sign);
-    let asked = ctx.git.run(move |repo| {
-        if !repo.has_remote(&remote) {
-            return Ok(());
-        }
-        let (_, theirs) = repo.remote_tips(&remote, &branch)?;
-        catch_up(repo, &remote, theirs, mode)
-    });
-    if let Err(problem) = asked.await {
-        tracing::warn!(%problem, "what other machines did is not known");
-    }
-    take_over(ctx).await
-}
-
 /// Adds the verdict on a promotion that has ended; done before the end is recorded, so that none is without.
 ///
 /// # Errors
@@ -408,6 +388,7 @@ struct Listed {
     before: HashMap<String, Option<ObjectId>>,
     /// The newest entry that is not read yet.
     next: Option<ObjectId>,
+    signing: Signing,
 }
 
 impl Listed {
@@ -418,7 +399,7 @@ impl Listed {
         };
         self.next = None;
         repo.walk_ledger(&[next], &mut |entry| {
-            self.note(&repo.statement_of(entry.id)?.unwrap_or_default());
+            self.note(repo, &entry)?;
             if self.commits.contains(&commit) {
                 self.next = entry.parents.first().copied();
                 return Ok(ControlFlow::Break(()));
@@ -428,16 +409,17 @@ impl Listed {
         Ok(self.commits.contains(&commit))
     }
 
-    fn note(&mut self, statement: &[u8]) {
-        let Ok(statement) = Statement::parse(statement) else { return };
+    fn note(&mut self, repo: &Repo, entry: &LedgerEntry) -> git::Result<()> {
+        let Ok(statement) = Statement::parse(&repo.statement_of(entry.id)?.unwrap_or_default()) else { return Ok(()) };
         let record = statement.record();
         // What came from upstream was promoted there: it is on this branch as well.
-        if record.moment != Moment::Settled {
+        if record.moment != Moment::Settled && self.signing.counts(repo, entry, record)? {
             let back = record.rollback.as_ref().and_then(|rollback| rollback.commit);
             self.commits.extend(if record.moment == Moment::Landing { record.candidate } else { back });
             self.commits.insert(record.source);
             self.before.insert(record.branch.clone(), record.previous);
         }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 pub use self::holds::HoldNews;
 use super::attestation::{Attempt, Check, HoldChange, Moment, Record, Stated};
 use super::error::Result;
+use super::signing::Signing;
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::git::{self, Repo};
@@ -112,7 +113,7 @@ pub fn records(repo: &Repo) -> git::Result<Vec<Told>> {
 /// # Errors
 /// The chain cannot be read.
 pub fn records_since(repo: &Repo, tip: ObjectId, known: Option<ObjectId>) -> git::Result<Vec<Told>> {
-    let (mut told, mut seen) = (Vec::new(), HashSet::new());
+    let (mut told, mut seen, mut signing) = (Vec::new(), HashSet::new(), Signing::default());
     repo.walk_ledger(&[tip], &mut |entry| {
         if Some(entry.id) == known {
             return Ok(ControlFlow::Break(()));
@@ -122,6 +123,10 @@ pub fn records_since(repo: &Repo, tip: ObjectId, known: Option<ObjectId>) -> git
             Ok(Stated::Promotion(statement)) if seen.insert(statement.record().id.clone()) => {
                 let at = statement.predicate.time_verified;
                 let mut record = statement.predicate.promotion;
+                if !signing.counts(repo, &entry, &record)? {
+                    tracing::warn!(entry = %entry.id, "an entry of the ledger is not signed, as it must be, and does not count");
+                    return Ok(ControlFlow::Continue(()));
+                }
                 record.finished_at = record.finished_at.or((record.moment == Moment::Settled).then_some(at));
                 told.push(Told::Promotion(Box::new(record)));
             }

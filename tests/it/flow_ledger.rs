@@ -7,6 +7,10 @@ use cascade::base::clock::ManualClock;
 use cascade::promote::{self, Request, Silent};
 use serde_json::Value;
 
+<<<<<<< HEAD
+=======
+use crate::flow_signatures::sign_with_ssh;
+>>>>>>> main
 use crate::support::context;
 use crate::support::pipeline::{PLAIN, Pipeline};
 
@@ -33,7 +37,7 @@ fn keys_at(pipeline: &Pipeline, place: &str, reference: &str) -> Vec<String> {
     listed.lines().map(str::to_owned).collect()
 }
 
-fn keys(pipeline: &Pipeline) -> Vec<String> {
+pub fn keys(pipeline: &Pipeline) -> Vec<String> {
     keys_at(pipeline, ".", LEDGER)
 }
 

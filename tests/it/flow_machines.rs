@@ -183,3 +183,59 @@ fn a_hold_that_the_remote_could_not_be_told_is_told_with_the_next_word() {
     let refused = pipeline.promote("staging", 3);
     assert!(refused.stderr.contains("held by Ada"), "{refused:?}");
 }
+
+/// Two releases of the first machine; the second one was made after the first and has fetched nothing since.
+fn stale_second() -> (Pipeline, String) {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    pipeline.second_machine();
+    pipeline.save_file("site", "two");
+    pipeline.git(&["push", "--quiet", "origin", "develop"]);
+    release(&pipeline);
+    let tip = pipeline.remote_tip("main");
+    (pipeline, tip)
+}
+
+#[test]
+fn older_branches_of_a_second_machine_take_no_release_back() {
+    let (pipeline, tip) = stale_second();
+    let staging = pipeline.remote_tip("staging");
+    for _ in 0..2 {
+        let nothing = pipeline.in_place("second", &["promote", "production"]).expect_code(0);
+        assert!(nothing.stdout.contains("up to date"), "{nothing:?}");
+        let older = pipeline.in_place("second", &["promote", "staging"]).expect_code(5);
+        assert!(older.stderr.contains("`git pull`"), "{older:?}");
+    }
+    assert_eq!((pipeline.remote_tip("main"), pipeline.remote_tip("staging")), (tip, staging));
+    pipeline.git(&["-C", "../second", "pull", "--quiet"]);
+    let nothing = pipeline.in_place("second", &["promote", "staging"]).expect_code(0);
+    assert!(nothing.stdout.contains("up to date"), "{nothing:?}");
+}
+
+#[test]
+fn a_plan_on_a_second_machine_shows_what_the_remote_has() {
+    let (pipeline, tip) = stale_second();
+    let plan = pipeline.in_place("second", &["plan", "production", "--json"]).expect_code(0).json();
+    assert_eq!(
+        (plan["nothing_to_promote"].as_bool(), plan["tip"].as_str()),
+        (Some(true), Some(tip.as_str())),
+        "{plan:#}"
+    );
+    let older = pipeline.in_place("second", &["plan", "staging", "--json"]).expect_code(5).json();
+    assert_eq!(older["drift"][0]["subject"], "Change site", "{older:#}");
+}
+
+#[test]
+fn a_second_machine_rolls_back_what_it_never_fetched() {
+    let (pipeline, bad) = stale_second();
+    let back = pipeline.in_place("second", &["rollback", "production"]).expect_code(0);
+    assert!(back.stdout.contains("production is back at"), "{back:?}");
+    let tip = pipeline.remote_tip("main");
+    assert_ne!(tip, bad);
+    assert_eq!(pipeline.git(&["-C", "../origin.git", "show", "main:site"]), "one");
+    assert_eq!(pipeline.git(&["-C", "../second", "rev-parse", "main"]), tip, "its own branch follows");
+    pipeline.in_place("second", &["verify"]).expect_code(0);
+    let refused = pipeline.promote("production", 3);
+    assert!(refused.stderr.contains("rolled back"), "{refused:?}");
+}

@@ -32,6 +32,7 @@ mod flow_promote;
 mod flow_rewind;
 mod flow_rollback;
 mod flow_sandbox;
+mod flow_signatures;
 mod flow_signing;
 mod flow_sync;
 mod flow_verification;

@@ -3,11 +3,15 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use git2::{ErrorCode, Oid};
 
 use crate::git::error::{Error, Result};
 use crate::git::repo::Repo;
+
+/// Waits for the lock on a branch, in milliseconds: a tenth of a second together, as long as git waits by default.
+const LOCK_WAITS_MS: [u64; 5] = [2, 5, 10, 25, 58];
 
 /// A branch about to move.
 pub(in crate::git) struct Tip<'a> {
@@ -191,10 +195,16 @@ struct Lock {
 
 impl Lock {
     fn take(path: PathBuf) -> Result<Self> {
-        match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => Ok(Self { path, file, is_in_place: false }),
-            Err(held) if held.kind() == io::ErrorKind::AlreadyExists => Err(Error::Locked { path }),
-            Err(error) => Err(Error::io("lock", path)(error)),
+        let mut waits = LOCK_WAITS_MS.iter();
+        loop {
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => return Ok(Self { path, file, is_in_place: false }),
+                Err(held) if held.kind() == io::ErrorKind::AlreadyExists => match waits.next() {
+                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
+                    None => return Err(Error::Locked { path }),
+                },
+                Err(error) => return Err(Error::io("lock", path)(error)),
+            }
         }
     }
 

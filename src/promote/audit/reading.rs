@@ -10,7 +10,7 @@ use super::{
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::config::{self, Config, Environment};
+use crate::config::{self, Config, Environment, SignMode};
 use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Signature, SignatureStatus};
 use crate::promote::attestation::{Change, HoldStatement, Moment, Record, Stated, Statement, landing_key};
 use crate::promote::ledger::signed_again;
@@ -651,7 +651,8 @@ impl Written {
 
     fn rules<'a>(&'a self, authors: &'a BTreeSet<String>) -> Rules<'a> {
         let Self { digest, environment, from, config } = self;
-        Rules { digest: *digest, environment, from: from.as_deref(), groups: &config.groups, authors }
+        let must_sign = config.ledger.sign == SignMode::Always;
+        Rules { digest: *digest, environment, from: from.as_deref(), groups: &config.groups, authors, must_sign }
     }
 }
 

@@ -25,6 +25,7 @@ struct Tampered {
     no_rules: bool,
     signature: Option<SignatureStatus>,
     requires_signature: bool,
+    must_sign: bool,
     verdict: Option<State>,
     live: bool,
 }
@@ -154,6 +155,7 @@ fn found(tampered: &Tampered) -> BTreeSet<&'static str> {
             from: Some("staging"),
             groups: &groups,
             authors: &authors,
+            must_sign: tampered.must_sign,
         }),
         requires_signature: tampered.requires_signature,
     };
@@ -181,6 +183,7 @@ fn expected(tampered: &Tampered) -> BTreeSet<&'static str> {
         (!ruled, "no_rules"),
         (status == SignatureStatus::Bad, "bad_signature"),
         (tampered.requires_signature && !matches!(status, SignatureStatus::Bad | SignatureStatus::Good), "not_trusted"),
+        (ruled && tampered.must_sign && status == SignatureStatus::None, "not_trusted"),
         (was_stopped, "not_admitted"),
         (was_undone && tampered.live, "live_again"),
     ];
@@ -211,7 +214,7 @@ fn tampered() -> impl Strategy<Value = Tampered> {
         Soaked::Before,
     ]);
     let rarely = || proptest::bool::weighted(0.15);
-    let flags = proptest::collection::vec(rarely(), 13);
+    let flags = proptest::collection::vec(rarely(), 14);
     let past = prop_oneof![Just(Past::Said), Just(Past::Found)];
     let whether = proptest::option::weighted(0.3, soaked);
     (flags, proptest::option::of(spoiled), proptest::option::of(status), proptest::option::of(verdict), whether, past)
@@ -230,6 +233,7 @@ fn tampered() -> impl Strategy<Value = Tampered> {
             no_rules: flags[8],
             signature,
             requires_signature: flags[9],
+            must_sign: flags[13],
             verdict,
             live: flags[10],
         })
@@ -261,6 +265,7 @@ fn a_branch_is_moved_to_its_source_only_by_linear_rules_and_only_forward() {
             from: None,
             groups: &BTreeMap::new(),
             authors: &BTreeSet::new(),
+            must_sign: false,
         };
         let evidence = Evidence {
             commit: &commit,
@@ -295,7 +300,8 @@ fn the_same_person_does_not_count_twice() {
 fn breaches(landing: &Statement, environment: &Environment, authors: &[&str]) -> Vec<Problem> {
     let groups = BTreeMap::from([("leads".to_owned(), vec!["ann@example.test".to_owned()])]);
     let authors = authors.iter().map(|author| (*author).to_owned()).collect();
-    let rules = Rules { digest: Digest::of(b"rules"), environment, from: None, groups: &groups, authors: &authors };
+    let digest = Digest::of(b"rules");
+    let rules = Rules { digest, environment, from: None, groups: &groups, authors: &authors, must_sign: false };
     problems_of_approvals(landing, &rules)
 }
 
