@@ -10,13 +10,8 @@ use super::culprit::{self, Culprit};
 use super::drift::Past;
 use super::error::{Error, Result};
 use super::facts::findings;
-<<<<<<< HEAD
 use super::gate::{self, Finding, Gate};
-use super::plan::environment_of;
-=======
-use super::gate::{Finding, Gate};
 use super::plan::{environment_of, known_source};
->>>>>>> main
 use super::policy::{self, Feeding};
 use super::run::{Request, Silent, Source, lock, promote, recover};
 use crate::alert::Alert;

@@ -7,10 +7,6 @@ use cascade::base::clock::ManualClock;
 use cascade::promote::{self, Request, Silent};
 use serde_json::Value;
 
-<<<<<<< HEAD
-=======
-use crate::flow_signatures::sign_with_ssh;
->>>>>>> main
 use crate::support::context;
 use crate::support::pipeline::{PLAIN, Pipeline};
 
