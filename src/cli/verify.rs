@@ -68,6 +68,11 @@ fn conclude(report: &Report) -> Outcome {
         0 => "the ledger does not vouch for what the branches have".to_owned(),
         _ => format!("{} not promoted by the rules", released(bad)),
     };
+    if bad == 0 && !report.ledger.problems.is_empty() {
+        return Err(Failure::new(ErrorKind::Integrity, message).with_hint(
+            "a clone that still has what is missing or was rewritten can push it again: `git push origin refs/cascade/ledger`",
+        ));
+    }
     let hint = "what somebody else put on a branch is taken over by the promotion that brings it once more (`cascade back-merge \
          ENV`, then promote), or by `cascade promote ENV --merge`, with checks and gates";
     Err(Failure::new(ErrorKind::Integrity, message).with_hint(hint))

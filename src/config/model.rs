@@ -234,7 +234,8 @@ pub enum RollbackMode {
 pub struct Approval {
     /// How many people must approve. Default `1`.
     pub required: u32,
-    /// How long an approval is valid. Default `24h`.
+    /// How long an approval is valid, and how long a promotion may wait for its approvals: a late one ends it, and it must
+    /// be promoted again. Default `24h`.
     pub expires: Span,
     /// Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. Default `true`.
     #[serde(rename = "self")]

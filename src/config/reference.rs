@@ -211,7 +211,7 @@ mod tests {
         | `environments.<name>.history` | `merge`, `linear` | `merge` | What the branch gets: a commit that joins it with the source and has exactly the source's content (`merge`), or the source itself (`linear`), where it descends from what the branch has. |
         | `environments.<name>.approval` | keys | nobody | People who must consent before a candidate lands. |
         | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
-        | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid. |
+        | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid, and how long a promotion may wait for its approvals: a late one ends it, and it must be promoted again. |
         | `environments.<name>.approval.self` | true, false | `true` | Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. |
         | `environments.<name>.approval.from` | list of text | anybody | Who may approve: e-mail addresses and names of `groups`. |
         | `environments.<name>.approval.each` | names with keys | none | How many of the approvals must come from each of these groups. |

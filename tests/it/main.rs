@@ -36,6 +36,7 @@ mod flow_rollback;
 mod flow_sandbox;
 mod flow_set_aside;
 mod flow_signatures;
+mod flow_signing;
 mod flow_submodule;
 mod flow_sync;
 mod flow_verification;
