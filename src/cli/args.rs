@@ -20,7 +20,7 @@ use crate::config::Waivable;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cascade", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 waiting at a gate · 4 a check \
-    failed · 5 conflict or drift · 6 rolled back · 7 superseded or the remote moved · 70 a bug")]
+    failed · 5 conflict or drift · 6 rolled back · 7 superseded or the remote moved · 10 something would change · 70 a bug")]
 pub struct Args {
     /// Options of every command.
     #[command(flatten)]
@@ -472,6 +472,12 @@ pub struct Sync {
     /// Print the plan and stop there
     #[arg(long)]
     pub dry_run: bool,
+    /// Say whether anything would change, and stop there: exits 10 when something would, 0 when nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub check_only: bool,
+    /// Read all content of both sides, whatever their times and sizes say
+    #[arg(long)]
+    pub force: bool,
     /// Let this run delete a larger share of what is at the target than `max_delete` says, for example 100%
     #[arg(long, value_name = "SHARE", requires = "name")]
     pub max_delete: Option<Share>,
@@ -482,6 +488,12 @@ pub struct Sync {
 pub enum SyncCommand {
     /// Decide about an item that is flagged
     Resolve(Resolve),
+    /// Read all content of both sides and compare it, changing nothing
+    ///
+    /// Exits 4 when the target lacks something or has something else; what only the target has is listed, and counts where
+    /// the sync says `delete: mirror`. What a person or `on_drift: keep` lets differ may. Exits 1 when something could not
+    /// be read.
+    Verify(NamedSync),
 }
 
 /// Options of `sync resolve`.

@@ -13,7 +13,8 @@ use crate::base::escape::shell_word;
 use crate::base::units::count;
 use crate::context::Context;
 use crate::endpoint::Key;
-use crate::sync::{self, Noted, Prepared, Report, Step};
+use crate::sync::plan::Guard;
+use crate::sync::{self, Noted, Prepared, Reading, Report, Step, Verification};
 
 /// Items of one kind that are listed for people.
 const LISTED_LIMIT_ITEMS: usize = 20;
@@ -40,8 +41,10 @@ struct Planned {
 /// No such sync; an endpoint is not there; items are flagged, failed or not there as they were written (all is printed).
 pub async fn run(shell: &Shell, args: &Asked) -> Outcome {
     let ctx = shell.context().await?;
-    if let Some(SyncCommand::Resolve(resolve)) = &args.command {
-        return decide(shell, &ctx, resolve).await;
+    match &args.command {
+        Some(SyncCommand::Resolve(resolve)) => return decide(shell, &ctx, resolve).await,
+        Some(SyncCommand::Verify(named)) => return verify(shell, &ctx, &named.name).await,
+        None => {}
     }
     if let Some(name) = &args.name {
         let (document, failure) = one(shell, &ctx, name, args).await?;
@@ -90,24 +93,82 @@ fn with_name(name: &str, failure: &Failure) -> Value {
 
 fn severity(failure: &Failure) -> u8 {
     match failure.kind {
-        ErrorKind::Conflict => 0,
-        ErrorKind::CheckFailed => 1,
-        _ => 2,
+        ErrorKind::Pending => 0,
+        ErrorKind::Conflict => 1,
+        ErrorKind::CheckFailed => 2,
+        _ => 3,
     }
 }
 
 /// Runs or plans one sync; answers its document, and what is wrong with the result.
 async fn one(shell: &Shell, ctx: &Context, name: &str, args: &Asked) -> Outcome<(Value, Option<Failure>)> {
-    if args.dry_run {
-        let sync = sync::open(ctx, name, args.max_delete).await?;
+    if args.dry_run || args.check_only {
+        let sync = open(ctx, name, args).await?;
         let prepared = sync.prepare().await?;
-        return Ok((show_plan(shell, &sync, &prepared), None));
+        return Ok(if args.check_only {
+            answer(shell, &sync, &prepared)
+        } else {
+            (show_plan(shell, &sync, &prepared), None)
+        });
     }
     let _lock = sync::lock(ctx)?;
-    let sync = sync::open(ctx, name, args.max_delete).await?;
+    let sync = open(ctx, name, args).await?;
     let report = sync.run().await?;
     show(shell, &report);
     Ok((json!(report), verdict(&report)))
+}
+
+async fn open(ctx: &Context, name: &str, args: &Asked) -> Outcome<sync::Sync> {
+    let sync = sync::open(ctx, name, args.max_delete).await?;
+    let reading = if args.force { Reading::Everything } else { sync.reading };
+    Ok(sync::Sync { reading, ..sync })
+}
+
+/// Says whether a plan would change anything; answers its document, and that as what the exit code tells.
+fn answer(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -> (Value, Option<Failure>) {
+    let planned = planned(sync, prepared);
+    let changes = planned.actions.len();
+    let document = json!({ "sync": planned.sync, "would_change": changes, "flagged": planned.flagged.len(),
+        "deletes_too_much": planned.deletes_too_much });
+    if changes == 0 {
+        shell.ui.success(&format!("{}: nothing to do", sync.name));
+        return (document, None);
+    }
+    let message = format!("{}: {} would change", sync.name, count(changes, "item"));
+    (document, Some(Failure::new(ErrorKind::Pending, message)))
+}
+
+async fn verify(shell: &Shell, ctx: &Context, name: &str) -> Outcome {
+    let sync = sync::open(ctx, name, None).await?;
+    let verification = sync.verify().await?;
+    if shell.ui.is_json() {
+        shell.ui.json(&verification)?;
+    } else {
+        let Verification { sync, same, kept, seconds, .. } = &verification;
+        list(shell, sync, "missing", &verification.missing);
+        list(shell, sync, "mismatched", &verification.mismatched);
+        list(shell, sync, "extra", &verification.extra);
+        list(shell, sync, "skipped", &verification.skipped);
+        list(shell, sync, "failed", &verification.failed);
+        let (size, took) = (bytes(verification.bytes), words::duration((seconds * 1_000.0) as i64));
+        let may = if *kept > 0 { format!(", {kept} may differ") } else { String::new() };
+        shell.ui.answer(&format!("{sync}: {} the same on both sides{may} ({size} in {took})", are(*same)));
+    }
+    differences(&verification).map_or(Ok(()), Err)
+}
+
+/// Answers what is wrong with what a full comparison found.
+fn differences(verification: &Verification) -> Option<Failure> {
+    let name = &verification.sync;
+    let wrong = verification.wrong().count();
+    if wrong > 0 {
+        let message = format!("sync {name}: {} not as at the source", are(wrong));
+        let hint = format!("`cascade sync {name} --dry-run` says what a run would do about it");
+        return Some(Failure::new(ErrorKind::CheckFailed, message).with_hint(hint));
+    }
+    let failed = verification.failed.len();
+    let message = format!("sync {name}: {} could not be read", count(failed, "item"));
+    (failed > 0).then(|| Failure::new(ErrorKind::Unavailable, message).with_hint("everything else is the same"))
 }
 
 async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
@@ -132,9 +193,17 @@ async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
 
 /// Prints a plan for people; answers its document.
 pub(super) fn show_plan(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -> Value {
+    let planned = planned(sync, prepared);
+    if !shell.ui.is_json() {
+        print_plan(shell, &planned, prepared.plan.guard);
+    }
+    json!(planned)
+}
+
+fn planned(sync: &sync::Sync, prepared: &Prepared) -> Planned {
     let plan = &prepared.plan;
     let flag = |flag: &sync::plan::Flag| Noted::new(&flag.key, sync::report::flagged(flag.finding));
-    let planned = Planned {
+    Planned {
         sync: sync.name.clone(),
         source: sync.source.place(),
         target: sync.target.place(),
@@ -145,37 +214,37 @@ pub(super) fn show_plan(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -
         unchanged: plan.unchanged,
         kept: plan.kept,
         deletes_too_much: plan.guard.is_some(),
-    };
-    if !shell.ui.is_json() {
-        let row = |step: &Step| {
-            let tone = if step.action == "delete" { Tone::Warn } else { Tone::Plain };
-            let bytes = if step.action == "delete" { String::new() } else { bytes(step.bytes) };
-            vec![Cell::new(step.action, tone), step.key.as_str().into(), bytes.into()]
-        };
-        shell.ui.table(&planned.actions.iter().map(row).collect::<Vec<_>>());
-        list(shell, &planned.sync, "flagged", &planned.flagged);
-        list(shell, &planned.sync, "skipped", &planned.skipped);
-        list(shell, &planned.sync, "failed", &planned.failed);
-        if let Some(guard) = plan.guard {
-            let warning = format!(
-                "{}: {} of {} would be deleted, which is more than max_delete: the run would stop there",
-                planned.sync,
-                guard.deletes,
-                count(guard.of, "item")
-            );
-            shell.ui.warning(&warning);
-        }
-        let would = format!(
-            "{}: {} would change, {} unchanged: {} → {}",
-            planned.sync,
-            count(planned.actions.len(), "item"),
-            planned.unchanged,
-            planned.source,
-            planned.target
-        );
-        shell.ui.success(&would);
     }
-    json!(planned)
+}
+
+fn print_plan(shell: &Shell, planned: &Planned, guard: Option<Guard>) {
+    let row = |step: &Step| {
+        let tone = if step.action == "delete" { Tone::Warn } else { Tone::Plain };
+        let bytes = if step.action == "delete" { String::new() } else { bytes(step.bytes) };
+        vec![Cell::new(step.action, tone), step.key.as_str().into(), bytes.into()]
+    };
+    shell.ui.table(&planned.actions.iter().map(row).collect::<Vec<_>>());
+    list(shell, &planned.sync, "flagged", &planned.flagged);
+    list(shell, &planned.sync, "skipped", &planned.skipped);
+    list(shell, &planned.sync, "failed", &planned.failed);
+    if let Some(guard) = guard {
+        let warning = format!(
+            "{}: {} of {} would be deleted, which is more than max_delete: the run would stop there",
+            planned.sync,
+            guard.deletes,
+            count(guard.of, "item")
+        );
+        shell.ui.warning(&warning);
+    }
+    let would = format!(
+        "{}: {} would change, {} unchanged: {} → {}",
+        planned.sync,
+        count(planned.actions.len(), "item"),
+        planned.unchanged,
+        planned.source,
+        planned.target
+    );
+    shell.ui.success(&would);
 }
 
 /// Prints what was done, for people.

@@ -277,6 +277,7 @@ mod tests {
         | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |
         | `syncs.<name>.include` | list of text | everything | What takes part, as .gitignore patterns. |
         | `syncs.<name>.exclude` | list of text | nothing | What takes no part on either side, as .gitignore patterns; `.git` never does. |
+        | `syncs.<name>.verify` | `cheap`, `full` | `cheap` | What is compared after a run that changed something: what was written, by what tells cheaply that it is still so (`cheap`), or all content of both sides (`full`), as `cascade sync verify` does. |
         | `syncs.<name>.snapshots` | keys | see below | How what is replaced is kept. |
         | `syncs.<name>.snapshots.keep` | duration | `30d` | How long it can be restored. |
         ");

@@ -29,6 +29,9 @@ pub struct SyncSpec {
     /// What takes no part on either side, as .gitignore patterns; `.git` never does. Default: nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
+    /// What is compared after a run that changed something: what was written, by what tells cheaply that it is still so (`cheap`), or all content of both sides (`full`), as `cascade sync verify` does. Default `cheap`.
+    #[serde(default)]
+    pub verify: VerifyMode,
     /// How what is replaced is kept.
     #[serde(default)]
     pub snapshots: Snapshots,
@@ -90,6 +93,17 @@ pub enum DeleteMode {
     Tracked,
     /// Whatever the source does not have is deleted.
     Mirror,
+}
+
+/// How closely a target is looked at after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyMode {
+    /// What was written must be there as it was written.
+    #[default]
+    Cheap,
+    /// All content of both sides is read and compared.
+    Full,
 }
 
 impl Default for Snapshots {

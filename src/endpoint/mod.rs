@@ -189,7 +189,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
 
 impl Listing {
     /// Lists on a blocking thread; `work` gives its items to the lister and answers how it ended.
-    fn blocking(place: String, work: impl FnOnce(&mut Lister) -> Result<Ended> + Send + 'static) -> Self {
+    pub fn blocking(place: String, work: impl FnOnce(&mut Lister) -> Result<Ended> + Send + 'static) -> Self {
         let lost = place.clone();
         Self::running(place, |mut lister| async move {
             let listed = tokio::task::spawn_blocking(move || work(&mut lister).map(|ended| (lister, ended)));

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::archive::{Archive, Keep};
-use super::compare::{Found, batches, digests, reason};
 use super::error::{Error, Result};
 use super::plan::Action;
 use super::report::{Noted, Report};
 use super::run::Sync;
 use super::snapshot::{after, before};
+use super::walk::{Found, batches, digests, reason};
 use crate::endpoint::{self, Content, Endpoint, Fingerprint, Item, Key, Known, Listed, Put, Take, Version};
 
 /// Items that are changed at a time, unless they are large.

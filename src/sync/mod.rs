@@ -1,6 +1,6 @@
 //! Bringing a target to what a source says: compare three ways, plan, and do exactly that.
 //!
-//! [`join`] walks source, baseline and target in one pass, [`diff`] says what is the matter with a key, [`plan`] what is
+//! [`walk`] goes through source, baseline and target in one pass ([`join`]), [`diff`] says what is the matter with a key, [`plan`] what is
 //! to be done about it; they are pure, as are [`baseline`] and [`snapshot`]. [`run`] does it: what is about to be replaced
 //! is in the [`archive`] and what is about to be done in the store before anything is touched, each item changes only where
 //! it still is what was looked at, and only what is there afterwards as it was written is agreed on. A run that was killed
@@ -23,6 +23,8 @@ pub mod run;
 #[cfg(test)]
 mod run_tests;
 pub mod snapshot;
+pub mod verify;
+pub mod walk;
 
 pub use diff::{Agreed, Finding, judge};
 pub use error::{Error, Result};
@@ -31,3 +33,5 @@ pub use plan::{Action, Plan, Policy};
 pub use report::{Noted, Report, Step};
 pub use restore::Wanted;
 pub use run::{Prepared, Sync};
+pub use verify::Verification;
+pub use walk::Reading;

@@ -8,6 +8,7 @@ use super::error::{Error, Result};
 use super::filter::Filter;
 use super::plan::Policy;
 use super::run::Sync;
+use super::walk::Reading;
 use crate::base::escape::shown;
 use crate::base::units::Share;
 use crate::config::{Expanded, SyncSpec};
@@ -54,6 +55,8 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
         policy,
         max_delete,
         filter: Filter::new(&spec.include, &spec.exclude),
+        reading: Reading::Doubtful,
+        verify: spec.verify,
         keep: spec.snapshots.keep,
         store: ctx.store.clone(),
         archive: Archive::new(ctx.home.snapshots()),

@@ -52,6 +52,9 @@ pub struct Report {
     pub failed: Vec<Noted>,
     /// Items that were written and are something else now.
     pub unverified: Vec<Noted>,
+    /// Items that were read on both sides after the run and are the same, where all were (`verify: full`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<usize>,
     /// What earlier runs left behind that somebody may want.
     pub left: Vec<String>,
     /// Bytes of content that were written.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::apply::Supply;
-use super::compare::compare;
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::plan::{Action, Plan};
@@ -36,7 +35,7 @@ impl Sync {
         before.retain(|key, _| filter.takes(key));
         let stored = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
         let one = Self { filter: Filter::only(before.keys().cloned().collect()), ..self.clone() };
-        let comparison = compare(&one.sides(None, stored.1).await?, stored.0.clone()).await?;
+        let comparison = one.compare(None, &stored.0, stored.1).await?;
         let mut now: BTreeMap<Key, Version> = BTreeMap::new();
         for row in &comparison.found {
             now.extend(row.target.as_ref().map(|known| (row.key.clone(), known.version)));

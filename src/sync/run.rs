@@ -6,18 +6,21 @@ use std::sync::Arc;
 use super::apply::{Applied, Apply, Supply};
 use super::archive::Archive;
 use super::baseline::{self, Changes, Entry};
-use super::compare::{Comparison, Found, Intents, Sides, compare};
+use super::compare::{Comparison, Intents, compare};
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::Row;
 use super::plan::{Action, Plan, Planner, Policy};
 use super::report::{Noted, Report, flagged};
 use super::snapshot::{self, Before};
+use super::verify::Verification;
+use super::walk::{Found, Reading, Sides};
 use crate::base::clock::from_ms;
 use crate::base::digest::Digest;
 use crate::base::id::{PromotionId, entropy};
 use crate::base::units::{Share, Span};
 use crate::base::{Clock, Timestamp};
+use crate::config::VerifyMode;
 use crate::endpoint::{Endpoint, IsKept, Key};
 use crate::store::{Advance, SnapshotRecord, Store, StoredBaseline, SyncRun};
 
@@ -36,6 +39,10 @@ pub struct Sync {
     pub max_delete: Share,
     /// What takes part.
     pub filter: Filter,
+    /// Which content is read.
+    pub reading: Reading,
+    /// How closely the target is looked at after a run.
+    pub verify: VerifyMode,
     /// How long what was replaced is kept.
     pub keep: Span,
     /// What it remembers.
@@ -88,7 +95,7 @@ impl Sync {
     pub async fn prepare(&self) -> Result<Prepared> {
         let started_at = self.clock.now();
         let (stored, is_fresh) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
-        let comparison = compare(&self.sides(Some(Arc::clone(&self.source)), is_fresh).await?, stored.clone()).await?;
+        let comparison = self.compare(Some(Arc::clone(&self.source)), &stored, is_fresh).await?;
         let mut planner = Planner::new(&self.policy, comparison.is_partial);
         planner.add_unchanged(comparison.unchanged);
         comparison.found.iter().for_each(|found| planner.add(versions(found)));
@@ -110,15 +117,25 @@ impl Sync {
         format!("{} → {}", self.source.place(), self.target.place())
     }
 
-    pub(super) async fn sides(&self, source: Option<Arc<dyn Endpoint>>, is_fresh: bool) -> Result<Sides> {
+    /// Looks at both sides; without a source at the target alone.
+    pub(super) async fn compare(
+        &self,
+        source: Option<Arc<dyn Endpoint>>,
+        stored: &StoredBaseline,
+        is_fresh: bool,
+    ) -> Result<Comparison> {
         let mut intents = Intents::new();
         if !is_fresh {
             for body in self.store.sync_intents(&self.name).await? {
                 snapshot::decode_intents(&body, &mut intents).map_err(|source| self.damaged(source))?;
             }
         }
+        compare(&self.sides(source), &intents, stored.clone()).await
+    }
+
+    pub(super) fn sides(&self, source: Option<Arc<dyn Endpoint>>) -> Sides {
         let (name, target, filter) = (self.name.clone(), Arc::clone(&self.target), self.filter.clone());
-        Ok(Sides { name, source, target, filter, intents })
+        Sides { name, source, target, filter, reading: self.reading }
     }
 
     pub(super) fn damaged(&self, source: super::codec::Damaged) -> Error {
@@ -168,6 +185,9 @@ impl Sync {
             changes.extend(agreed);
         }
         self.agree(&prepared, &changes, &report, purpose).await?;
+        if run.is_some() && self.verify == VerifyMode::Full {
+            note_differences(&self.verify().await?, &mut report);
+        }
         report.seconds = seconds(prepared.started_at, self.clock.now());
         if let Some(run) = run {
             report.run = Some(run.id.clone());
@@ -347,7 +367,19 @@ impl Sync {
     }
 }
 
-fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+/// Takes in what a full comparison found, but for what is told already.
+fn note_differences(verification: &Verification, report: &mut Report) {
+    let told: BTreeSet<String> = [&report.flagged, &report.failed, &report.unverified]
+        .into_iter()
+        .flatten()
+        .map(|one| one.key.clone())
+        .collect();
+    let news = verification.wrong().filter(|one| !told.contains(&one.key)).cloned();
+    report.unverified.extend(news);
+    report.verified = Some(verification.same);
+}
+
+pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     (to.as_millisecond() - from.as_millisecond()) as f64 / 1_000.0
 }
 

@@ -12,12 +12,16 @@ use super::plan::Policy;
 use super::restore::Wanted;
 use super::run::Sync;
 use super::snapshot;
+use super::walk::Reading;
 use crate::base::clock::{ManualClock, from_ms};
 use crate::base::digest::Digest;
 use crate::base::id::entropy;
 use crate::base::units::{Share, Span};
-use crate::config::{DeleteMode, OnDrift};
-use crate::endpoint::{Form, Key, Memory, Version};
+use crate::config::{DeleteMode, OnDrift, VerifyMode};
+use crate::endpoint::{
+    self, Capabilities, Content, Ended, Endpoint, Fingerprint, Form, IsKept, Item, Key, Known, Later, Leftover, Listed,
+    Listing, Memory, Put, Take, Version,
+};
 use crate::store::{Home, SnapshotRecord, Store, SyncRun};
 
 const PLAIN: Form = Form::File { executable: false };
@@ -51,6 +55,8 @@ async fn world() -> World {
         policy: Policy { on_drift: OnDrift::Flag, delete: DeleteMode::Tracked, max_delete: 1.0 },
         max_delete: Share::percent(100),
         filter: Filter::new(&[], &[]),
+        reading: Reading::Doubtful,
+        verify: VerifyMode::Cheap,
         keep: Span::seconds(60),
         store,
         archive: Archive::new(directory.path().join("archive")),
@@ -122,6 +128,100 @@ async fn a_second_run_does_nothing_and_reads_nothing() {
     assert!(prepared.plan.is_empty() && prepared.comparison.found.is_empty());
     let second = world.run().await;
     assert_eq!((second.changed(), second.unchanged, second.run), (0, 2_500, None));
+}
+
+/// A memory whose fingerprints tell nothing.
+#[derive(Debug)]
+struct Blind(Memory);
+
+impl Blind {
+    fn blinded(item: Item) -> Item {
+        Item { fingerprint: Fingerprint { bytes: vec![1], is_racy: false }, ..item }
+    }
+
+    fn known(known: Known) -> Known {
+        Known { fingerprint: Fingerprint { bytes: vec![1], is_racy: false }, ..known }
+    }
+}
+
+impl Endpoint for Blind {
+    fn place(&self) -> String {
+        self.0.place()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn list(&self) -> Listing {
+        let mut listing = self.0.list();
+        Listing::blocking(self.place(), move |lister| {
+            while let Some(part) = listing.next_blocking() {
+                match part? {
+                    Listed::Items(items) => {
+                        let _ = items.into_iter().map(Self::blinded).all(|item| lister.give(item));
+                    }
+                    Listed::End(ended) => return Ok(ended),
+                }
+            }
+            Ok(Ended::default())
+        })
+    }
+
+    fn read(&self, items: Vec<Item>) -> Later<'_, Vec<endpoint::Result<Content>>> {
+        self.0.read(items)
+    }
+
+    fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<endpoint::Result<Known>>> {
+        let digested = self.0.digest(items);
+        Box::pin(async move { digested.await.into_iter().map(|known| known.map(Self::known)).collect() })
+    }
+
+    fn write(&self, puts: Vec<Put>) -> Later<'_, Vec<endpoint::Result<Fingerprint>>> {
+        self.0.write(puts)
+    }
+
+    fn delete(&self, takes: Vec<Take>) -> Later<'_, Vec<endpoint::Result<()>>> {
+        self.0.delete(takes)
+    }
+
+    fn flush(&self) -> Later<'_, endpoint::Result<()>> {
+        self.0.flush()
+    }
+
+    fn sweep(&self, leftovers: Vec<Leftover>, is_kept: IsKept) -> Later<'_, Vec<String>> {
+        self.0.sweep(leftovers, is_kept)
+    }
+}
+
+#[tokio::test]
+async fn a_forced_run_sees_what_no_fingerprint_tells() {
+    let world = world().await;
+    let sync = Sync { source: Arc::new(Blind(world.source.clone())), ..world.sync.clone() };
+    world.at_source("item", "before");
+    world.at_source("same", "same");
+    assert_eq!(sync.run().await.unwrap().created, 2);
+    world.at_source("item", "after!");
+    assert_eq!(sync.run().await.unwrap().changed(), 0, "the fingerprint says so");
+    let forced = Sync { reading: Reading::Everything, ..sync };
+    let report = forced.run().await.unwrap();
+    assert_eq!((report.updated, report.unchanged), (1, 1));
+    assert_eq!(world.target_has("item").as_deref(), Some("after!"));
+    let prepared = forced.prepare().await.unwrap();
+    assert!(prepared.plan.is_empty() && prepared.comparison.unchanged == 2);
+}
+
+#[tokio::test]
+async fn a_full_verification_counts_what_changed_while_a_run_was_under_way() {
+    let world = world().await;
+    (0..3).for_each(|at| world.at_source(&format!("{at}"), "content"));
+    world.run().await;
+    world.at_target("1", "by hand");
+    world.target.unset(&key("2"));
+    let found = world.sync.verify().await.unwrap();
+    let told: Vec<String> = found.wrong().map(|one| format!("{} {}", one.key, one.reason)).collect();
+    assert_eq!(told, ["2 is not at the target", "1 has other content"]);
+    assert_eq!((found.same, found.bytes), (1, 7));
 }
 
 #[tokio::test]

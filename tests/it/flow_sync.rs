@@ -66,11 +66,11 @@ impl Site {
 }
 
 /// The counts of a report: created, updated, deleted, unchanged.
-fn counts(report: &Value) -> [u64; 4] {
+pub fn counts(report: &Value) -> [u64; 4] {
     ["created", "updated", "deleted", "unchanged"].map(|name| report[name].as_u64().unwrap())
 }
 
-fn noted(report: &Value, list: &str) -> Vec<String> {
+pub fn noted(report: &Value, list: &str) -> Vec<String> {
     let text = |one: &Value| format!("{} {}", one["key"].as_str().unwrap(), one["reason"].as_str().unwrap());
     report[list].as_array().unwrap().iter().map(text).collect()
 }

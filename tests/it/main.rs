@@ -33,6 +33,7 @@ mod flow_rewind;
 mod flow_rollback;
 mod flow_sandbox;
 mod flow_sync;
+mod flow_sync_compare;
 mod flow_verification;
 mod fuzz;
 mod licences;
