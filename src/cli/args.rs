@@ -472,6 +472,12 @@ pub struct Sync {
     /// Print the plan and stop there
     #[arg(long)]
     pub dry_run: bool,
+    /// Show what would change in the content of each item, too
+    #[arg(long, requires = "dry_run")]
+    pub diff: bool,
+    /// Print the plan, write it to FILE and stop there: `cascade sync apply FILE` does exactly that
+    #[arg(long, value_name = "FILE", requires = "name", conflicts_with_all = ["dry_run", "check_only"])]
+    pub plan: Option<PathBuf>,
     /// Say whether anything would change, and stop there: exits 10 when something would, 0 when nothing
     #[arg(long, conflicts_with = "dry_run")]
     pub check_only: bool,
@@ -488,6 +494,11 @@ pub struct Sync {
 pub enum SyncCommand {
     /// Decide about an item that is flagged
     Resolve(Resolve),
+    /// Do exactly what a plan says that `cascade sync NAME --plan FILE` wrote
+    ///
+    /// Refused (exit 5) once anything was synced since. An item that is not as the plan expects it, at either side, is left
+    /// alone and flagged; the rest goes on.
+    Apply(ApplyPlan),
     /// Read all content of both sides and compare it, changing nothing
     ///
     /// Exits 4 when the target lacks something or has something else; what only the target has is listed, and counts where
@@ -505,18 +516,18 @@ pub struct Resolve {
     /// The item, as `cascade sync` lists it
     #[arg(value_name = "KEY")]
     pub key: OsString,
-    /// Whose stays: the source's takes its place now; the target's rests until the source's changes again
-    #[arg(long, value_name = "SIDE")]
-    pub take: SyncSide,
+    /// What stays: `source` takes its place now; `target`, or the content of a file (`./source` for one of that name), stays
+    /// until the source's changes again
+    #[arg(long, value_name = "source|target|FILE")]
+    pub take: PathBuf,
 }
 
-/// A side of a sync.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SyncSide {
-    /// What the source has
-    Source,
-    /// What the target has
-    Target,
+/// Options of `sync apply`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ApplyPlan {
+    /// The plan
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// What to do with snapshots.

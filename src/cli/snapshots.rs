@@ -90,7 +90,7 @@ async fn restore(shell: &Shell, ctx: &Context, args: &RestoreSnapshot) -> Outcom
     let wanted = Wanted { before_run: args.at.clone(), keys: args.keys.clone() };
     if args.dry_run {
         let sync = sync::open(ctx, &args.name, None).await?;
-        let document = show_plan(shell, &sync, &sync.prepare_restore(&wanted).await?);
+        let document = show_plan(shell, &sync, &sync.prepare_restore(&wanted).await?, None);
         return if shell.ui.is_json() { shell.ui.json(&document) } else { Ok(()) };
     }
     let _lock = sync::lock(ctx)?;

@@ -1,19 +1,23 @@
 //! `cascade sync [NAME]` and `cascade sync resolve NAME KEY`.
 
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::args::{Resolve, Sync as Asked, SyncCommand, SyncSide};
+use super::args::{Resolve, Sync as Asked, SyncCommand};
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, words};
-use crate::base::ErrorKind;
-use crate::base::escape::shell_word;
+use crate::base::ErrorKind as Kind;
+use crate::base::escape::{shell_word, shown};
 use crate::base::units::count;
 use crate::context::Context;
 use crate::endpoint::Key;
+use crate::sync::difference::Difference;
 use crate::sync::plan::Guard;
+use crate::sync::saved::{SavedPlan, Unfit};
 use crate::sync::{self, Noted, Prepared, Reading, Report, Step, Verification};
 
 /// Items of one kind that are listed for people.
@@ -43,6 +47,7 @@ pub async fn run(shell: &Shell, args: &Asked) -> Outcome {
     let ctx = shell.context().await?;
     match &args.command {
         Some(SyncCommand::Resolve(resolve)) => return decide(shell, &ctx, resolve).await,
+        Some(SyncCommand::Apply(plan)) => return apply(shell, &ctx, &plan.file).await,
         Some(SyncCommand::Verify(named)) => return verify(shell, &ctx, &named.name).await,
         None => {}
     }
@@ -93,9 +98,9 @@ fn with_name(name: &str, failure: &Failure) -> Value {
 
 fn severity(failure: &Failure) -> u8 {
     match failure.kind {
-        ErrorKind::Pending => 0,
-        ErrorKind::Conflict => 1,
-        ErrorKind::CheckFailed => 2,
+        Kind::Pending => 0,
+        Kind::Conflict => 1,
+        Kind::CheckFailed => 2,
         _ => 3,
     }
 }
@@ -108,14 +113,66 @@ async fn one(shell: &Shell, ctx: &Context, name: &str, args: &Asked) -> Outcome<
         return Ok(if args.check_only {
             answer(shell, &sync, &prepared)
         } else {
-            (show_plan(shell, &sync, &prepared), None)
+            let differences = if args.diff { Some(sync.differences(&prepared).await?) } else { None };
+            (show_plan(shell, &sync, &prepared, differences), None)
         });
+    }
+    if let Some(file) = &args.plan {
+        return Ok((plan(shell, &open(ctx, name, args).await?, file).await?, None));
     }
     let _lock = sync::lock(ctx)?;
     let sync = open(ctx, name, args).await?;
     let report = sync.run().await?;
     show(shell, &report);
     Ok((json!(report), verdict(&report)))
+}
+
+/// Makes a plan and writes it down; answers its document.
+async fn plan(shell: &Shell, sync: &sync::Sync, file: &Path) -> Outcome<Value> {
+    let prepared = sync.prepare().await?;
+    let saved = sync.saved(&prepared)?;
+    let shown = shown(file.as_os_str().as_bytes());
+    let is_other = match std::fs::read(file) {
+        Ok(text) => SavedPlan::from_text(&text).is_err_and(|unfit| unfit != Unfit::Changed),
+        Err(missing) => missing.kind() != io::ErrorKind::NotFound,
+    };
+    if is_other {
+        let failure = Failure::usage(format!("{shown} is there already, and it is no plan"));
+        return Err(failure.with_hint("nothing was written; give the plan another name"));
+    }
+    write(file, &saved.to_text()).map_err(|refused| Failure::unavailable(format!("cannot write {shown}"), &refused))?;
+    let document = show_plan(shell, sync, &prepared, None);
+    shell.ui.note(&format!("`cascade sync apply {}` does exactly that", shell_word(&file.to_string_lossy())));
+    Ok(document)
+}
+
+/// Writes a file, wholly or not at all.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(directory)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(file).map(drop).map_err(|refused| refused.error)
+}
+
+async fn apply(shell: &Shell, ctx: &Context, file: &Path) -> Outcome {
+    let path = shown(file.as_os_str().as_bytes());
+    let text = std::fs::read(file).map_err(|refused| Failure::unavailable(format!("cannot read {path}"), &refused))?;
+    let saved = SavedPlan::from_text(&text).map_err(|source| sync::Error::Unfit { path, source })?;
+    let _lock = sync::lock(ctx)?;
+    let sync = sync::open(ctx, &saved.sync, None).await?;
+    let report = sync.apply(&saved).await?;
+    show(shell, &report);
+    if shell.ui.is_json() {
+        shell.ui.json(&report)?;
+    }
+    match verdict(&report) {
+        Some(failure) if failure.kind == Kind::Conflict => {
+            Err(failure.with_hint(format!("plan anew: `cascade sync {} --plan FILE`", sync.name)))
+        }
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
 }
 
 async fn open(ctx: &Context, name: &str, args: &Asked) -> Outcome<sync::Sync> {
@@ -135,7 +192,7 @@ fn answer(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -> (Value, Opti
         return (document, None);
     }
     let message = format!("{}: {} would change", sync.name, count(changes, "item"));
-    (document, Some(Failure::new(ErrorKind::Pending, message)))
+    (document, Some(Failure::new(Kind::Pending, message)))
 }
 
 async fn verify(shell: &Shell, ctx: &Context, name: &str) -> Outcome {
@@ -164,11 +221,11 @@ fn differences(verification: &Verification) -> Option<Failure> {
     if wrong > 0 {
         let message = format!("sync {name}: {} not as at the source", are(wrong));
         let hint = format!("`cascade sync {name} --dry-run` says what a run would do about it");
-        return Some(Failure::new(ErrorKind::CheckFailed, message).with_hint(hint));
+        return Some(Failure::new(Kind::CheckFailed, message).with_hint(hint));
     }
     let failed = verification.failed.len();
     let message = format!("sync {name}: {} could not be read", count(failed, "item"));
-    (failed > 0).then(|| Failure::new(ErrorKind::Unavailable, message).with_hint("everything else is the same"))
+    (failed > 0).then(|| Failure::new(Kind::Unavailable, message).with_hint("everything else is the same"))
 }
 
 async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
@@ -176,15 +233,15 @@ async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
     let sync = sync::open(ctx, &args.name, None).await?;
     let key = Key::new(args.key.as_bytes().to_vec())
         .map_err(|problem| Failure::usage(format!("this cannot be a key: {problem}")))?;
-    let report = match args.take {
-        SyncSide::Source => sync.take_source(&key).await?,
-        SyncSide::Target => sync.take_target(&key).await?,
+    let (report, what) = match args.take.as_os_str().as_bytes() {
+        b"source" => (sync.take_source(&key).await?, "the source's".to_owned()),
+        b"target" => (sync.take_target(&key).await?, "the target's".to_owned()),
+        file => (sync.take_file(&key, &args.take).await?, format!("the content of {} as", shown(file))),
     };
     if shell.ui.is_json() {
         shell.ui.json(&report)?;
     } else if report.flagged.is_empty() && report.failed.is_empty() && report.unverified.is_empty() {
-        let side = if args.take == SyncSide::Source { "the source's" } else { "the target's" };
-        shell.ui.success(&format!("{}: {side} {key} stays", args.name));
+        shell.ui.success(&format!("{}: {what} {key} stays", args.name));
     } else {
         tell(shell, &report);
     }
@@ -192,8 +249,15 @@ async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
 }
 
 /// Prints a plan for people; answers its document.
-pub(super) fn show_plan(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -> Value {
-    let planned = planned(sync, prepared);
+pub(super) fn show_plan(
+    shell: &Shell,
+    sync: &sync::Sync,
+    prepared: &Prepared,
+    differences: Option<Vec<Difference>>,
+) -> Value {
+    let mut planned = planned(sync, prepared);
+    let steps = planned.actions.iter_mut();
+    steps.zip(differences.into_iter().flatten()).for_each(|(step, difference)| step.diff = Some(difference));
     if !shell.ui.is_json() {
         print_plan(shell, &planned, prepared.plan.guard);
     }
@@ -224,6 +288,7 @@ fn print_plan(shell: &Shell, planned: &Planned, guard: Option<Guard>) {
         vec![Cell::new(step.action, tone), step.key.as_str().into(), bytes.into()]
     };
     shell.ui.table(&planned.actions.iter().map(row).collect::<Vec<_>>());
+    planned.actions.iter().for_each(|step| show_difference(shell, step));
     list(shell, &planned.sync, "flagged", &planned.flagged);
     list(shell, &planned.sync, "skipped", &planned.skipped);
     list(shell, &planned.sync, "failed", &planned.failed);
@@ -245,6 +310,31 @@ fn print_plan(shell: &Shell, planned: &Planned, guard: Option<Guard>) {
         planned.target
     );
     shell.ui.success(&would);
+}
+
+/// Prints what changes in an item, where that is known; nothing of it can steer a terminal.
+fn show_difference(shell: &Shell, step: &Step) {
+    let Some(difference) = &step.diff else { return };
+    shell.ui.heading(&format!("{} {}", step.action, step.key));
+    let said = match difference {
+        Difference::Text(text) => {
+            return text.split_terminator('\n').for_each(|line| shell.ui.pieces(&[changed_line(line)]));
+        }
+        Difference::Binary => "(no text)".to_owned(),
+        Difference::Large => "(too large to be shown)".to_owned(),
+        Difference::Unreadable(reason) => format!("({reason})"),
+    };
+    shell.ui.pieces(&[Cell::new(said, Tone::Dim)]);
+}
+
+fn changed_line(line: &str) -> Cell {
+    let tone = match line.as_bytes().first() {
+        Some(b'+') => Tone::Good,
+        Some(b'-') => Tone::Bad,
+        Some(b'@' | b'\\') => Tone::Dim,
+        _ => Tone::Plain,
+    };
+    Cell::new(line.replace('\t', "    "), tone)
 }
 
 /// Prints what was done, for people.
@@ -296,17 +386,17 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
     if !report.unverified.is_empty() {
         let message = format!("sync {name}: {} not there as written", are(report.unverified.len()));
         let hint = format!("somebody else changes the target now; run `cascade sync {name}` again");
-        return Some(Failure::new(ErrorKind::CheckFailed, message).with_hint(hint));
+        return Some(Failure::new(Kind::CheckFailed, message).with_hint(hint));
     }
     if !report.failed.is_empty() {
         let message = format!("sync {name}: {} could not be brought over", count(report.failed.len(), "item"));
-        return Some(Failure::new(ErrorKind::Unavailable, message).with_hint("everything else was; run it again"));
+        return Some(Failure::new(Kind::Unavailable, message).with_hint("everything else was; run it again"));
     }
     let first = report.flagged.first()?;
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
     let key = shell_word(&first.key);
     let hint = format!("for each: `cascade sync resolve {name} {key} --take source` (or `target`)");
-    Some(Failure::new(ErrorKind::Conflict, message).with_hint(hint))
+    Some(Failure::new(Kind::Conflict, message).with_hint(hint))
 }
 
 fn are(items: usize) -> String {

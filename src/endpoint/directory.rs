@@ -18,10 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
-use tokio::sync::mpsc;
 
 use super::{
-    Capabilities, Content, Endpoint, Error, Fingerprint, Form, IsKept, Item, Key, Known, Later, Leftover, Listing,
+    Capabilities, Content, Endpoint, Error, Fingerprint, Form, IsKept, Item, Known, Later, Leftover, Listing,
     PIECE_BYTES, Put, Result, Take, Version,
 };
 use crate::base::Clock;
@@ -148,7 +147,11 @@ fn form(stat: &FileStat) -> Option<Form> {
     }
 }
 
-fn digest_file(mut file: File) -> io::Result<(Digest, u64)> {
+/// Answers what a file has.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_file(mut file: File) -> io::Result<(Digest, u64)> {
     let mut digesting = Digesting::default();
     let mut piece = vec![0; PIECE_BYTES.min(128 << 10)];
     loop {
@@ -233,35 +236,9 @@ fn read(beneath: &Beneath, item: &Item) -> Result<Content> {
     if item.form == Form::Link {
         return spot.read_link().map(Content::Whole).map_err(failed());
     }
-    let mut file = spot.open().map_err(failed())?;
+    let file = spot.open().map_err(failed())?;
     let size = beneath::FileStat::of_open(&file).map_err(failed())?.size;
-    if size > PIECE_BYTES as u64 {
-        let (sender, content) = super::pieces();
-        let key = item.key.clone();
-        tokio::task::spawn_blocking(move || send_pieces(&mut file, &key, &sender));
-        return Ok(content);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // A file that grows meanwhile is found out by its digest.
-    file.take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed())?;
-    Ok(Content::Whole(bytes))
-}
-
-fn send_pieces(file: &mut File, key: &Key, sender: &mpsc::Sender<Result<Vec<u8>>>) {
-    loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece);
-        let next = match read {
-            Ok(0) => return,
-            Ok(_) => Ok(piece),
-            Err(source) => Err(Error::item("read", key)(source)),
-        };
-        let is_last = next.is_err();
-        // Nobody wants more of it where this fails.
-        if sender.blocking_send(next).is_err() || is_last {
-            return;
-        }
-    }
+    super::content_of(file, size, &item.key, "read").map_err(failed())
 }
 
 #[cfg(test)]

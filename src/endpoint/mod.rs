@@ -13,12 +13,13 @@ pub mod memory;
 pub mod tree;
 
 use std::fmt;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub use directory::Directory;
+pub use directory::{Directory, digest_file};
 pub use error::{Error, Result};
 pub use item::{Fingerprint, Form, Item, Key, Version};
 pub use memory::Memory;
@@ -250,6 +251,42 @@ impl Lister {
 fn pieces() -> (mpsc::Sender<Result<Vec<u8>>>, Content) {
     let (sender, receiver) = mpsc::channel(PIECES_LIMIT);
     (sender, Content::Pieces(receiver))
+}
+
+/// Answers what a reader has, about `size` bytes; large content is read while it is taken. `action` is for messages.
+///
+/// # Errors
+/// It cannot be read.
+pub fn content_of(
+    mut reader: impl Read + Send + 'static,
+    size: u64,
+    key: &Key,
+    action: &'static str,
+) -> io::Result<Content> {
+    if size <= PIECE_BYTES as u64 {
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        // What grows meanwhile is found out by its digest.
+        reader.take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        return Ok(Content::Whole(bytes));
+    }
+    let (sender, content) = pieces();
+    let key = key.clone();
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            let next = match reader.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece) {
+                Ok(0) => return,
+                Ok(_) => Ok(piece),
+                Err(source) => Err(Error::item(action, &key)(source)),
+            };
+            let is_last = next.is_err();
+            // Nobody wants more of it where this fails.
+            if sender.blocking_send(next).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    Ok(content)
 }
 
 /// Does work on many items on a blocking thread; where the thread is lost, every item is.

@@ -1,6 +1,8 @@
 //! Doing what a plan says, batch by batch: keep what is there, put what comes, look at it again.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::{Archive, Keep};
@@ -24,6 +26,8 @@ pub(super) enum Supply {
     Endpoint(Arc<dyn Endpoint>),
     /// From what was replaced earlier.
     Archive(Archive),
+    /// From a file, whatever the key.
+    File(PathBuf),
 }
 
 impl Supply {
@@ -31,6 +35,7 @@ impl Supply {
         match self {
             Self::Endpoint(source) => source.read(items).await,
             Self::Archive(archive) => items.iter().map(|item| kept(archive, item)).collect(),
+            Self::File(path) => items.iter().map(|item| given(path, item)).collect(),
         }
     }
 }
@@ -39,6 +44,13 @@ fn kept(archive: &Archive, item: &Item) -> endpoint::Result<Content> {
     let failed = |source| endpoint::Error::Item { action: "read the snapshot of", key: item.key.clone(), source };
     let Some(digest) = item.digest else { return Err(failed(std::io::ErrorKind::NotFound.into())) };
     archive.read(&item.key, &Version { digest, form: item.form, size: item.size }).map_err(failed)
+}
+
+fn given(path: &Path, item: &Item) -> endpoint::Result<Content> {
+    let failed = |source| endpoint::Error::Item { action: "read the file for", key: item.key.clone(), source };
+    File::open(path)
+        .and_then(|file| endpoint::content_of(file, item.size, &item.key, "read the file for"))
+        .map_err(failed)
 }
 
 /// What is under a key after it was changed.
@@ -153,9 +165,7 @@ impl Apply<'_> {
 
     /// Answers an item as its endpoint listed it.
     fn source_item(&self, key: &Key, version: &Version) -> Item {
-        let listed = self.found.get(key).and_then(|row| row.source.as_ref());
-        let fingerprint = listed.map(|known| known.fingerprint.clone());
-        Item { fingerprint: fingerprint.unwrap_or_else(unknown), ..item(key, version) }
+        source_item(self.found.get(key).and_then(|row| row.source.as_ref()), key, version)
     }
 
     /// Looks at the target again: only what is there as it was written counts.
@@ -202,6 +212,12 @@ impl Apply<'_> {
             applied.insert(key, answer);
         }
     }
+}
+
+/// Answers an item as its endpoint listed it.
+pub(super) fn source_item(listed: Option<&Known>, key: &Key, version: &Version) -> Item {
+    let fingerprint = listed.map(|known| known.fingerprint.clone());
+    Item { fingerprint: fingerprint.unwrap_or_else(unknown), ..item(key, version) }
 }
 
 fn unknown() -> Fingerprint {

@@ -6,10 +6,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
-use tokio::sync::mpsc;
 
 use crate::base::digest::{Digest, Digesting};
-use crate::endpoint::{self, Content, Key, PIECE_BYTES, Version};
+use crate::endpoint::{self, Content, Key, Version, content_of};
 
 /// The first byte of a file: what follows is the content itself, or compressed.
 const PLAIN: u8 = 0;
@@ -132,32 +131,8 @@ impl Archive {
     /// # Errors
     /// It is not kept, or unreadable.
     pub fn read(&self, key: &Key, version: &Version) -> io::Result<Content> {
-        let mut reader = reader(File::open(self.path(&version.digest))?)?;
-        if version.size <= PIECE_BYTES as u64 {
-            let mut bytes = Vec::new();
-            reader.take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-            return Ok(Content::Whole(bytes));
-        }
-        let (sender, receiver) = mpsc::channel(1);
-        let key = key.clone();
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let mut piece = Vec::with_capacity(PIECE_BYTES);
-                let next = match reader.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece) {
-                    Ok(0) => return,
-                    Ok(_) => Ok(piece),
-                    Err(source) => {
-                        Err(endpoint::Error::Item { action: "read the snapshot of", key: key.clone(), source })
-                    }
-                };
-                let is_last = next.is_err();
-                // Nobody wants more of it where this fails.
-                if sender.blocking_send(next).is_err() || is_last {
-                    return;
-                }
-            }
-        });
-        Ok(Content::Pieces(receiver))
+        let reader = reader(File::open(self.path(&version.digest))?)?;
+        content_of(reader, version.size, key, "read the snapshot of")
     }
 
     /// Removes everything but `wanted`, and what was never finished; answers how many. For blocking threads.
@@ -248,7 +223,7 @@ fn reader(mut file: File) -> io::Result<Box<dyn Read + Send>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Form;
+    use crate::endpoint::{Form, PIECE_BYTES};
 
     fn key() -> Key {
         Key::new(b"key".to_vec()).unwrap()

@@ -85,9 +85,9 @@ impl Encoder {
         }
     }
 
-    /// Writes a flag.
-    pub fn flag(&mut self, flag: bool) {
-        self.bytes.push(u8::from(flag));
+    /// Writes a mark.
+    pub fn mark(&mut self, mark: u8) {
+        self.bytes.push(mark);
     }
 
     fn blob(&mut self, bytes: &[u8]) {
@@ -161,11 +161,15 @@ impl<'a> Decoder<'a> {
         Ok(Some(Known { version, fingerprint: Fingerprint { is_racy, bytes: self.blob()?.to_vec() } }))
     }
 
-    /// Reads a flag.
+    /// Reads a mark.
     ///
     /// # Errors
     /// There is none.
-    pub fn flag(&mut self) -> Result<bool, Damaged> {
+    pub fn mark(&mut self) -> Result<u8, Damaged> {
+        self.byte()
+    }
+
+    fn flag(&mut self) -> Result<bool, Damaged> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),

@@ -16,8 +16,19 @@ use crate::store::StoredBaseline;
 pub struct Intent {
     /// What; none: nothing.
     pub to: Option<Version>,
-    /// Whether it is what the source had; otherwise a person wanted it so.
-    pub is_from_source: bool,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where what a run leaves at the target came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// From the source.
+    Source,
+    /// From a snapshot: the source's word counts as it did before.
+    Snapshot,
+    /// From a person, who saw what the source has.
+    Person,
 }
 
 /// What interrupted runs were about to leave under each key.
@@ -122,10 +133,10 @@ fn recovered(row: Found, intents: &Intents) -> Found {
     if row.target.as_ref().map(|known| known.version) != intent.to {
         return row;
     }
-    let source = if intent.is_from_source {
-        intent.to.map(|version| source_as_it_was(row.source.as_ref(), version))
-    } else {
-        row.baseline.and_then(|entry| entry.source)
+    let source = match intent.origin {
+        Origin::Source => intent.to.map(|version| source_as_it_was(row.source.as_ref(), version)),
+        Origin::Snapshot => row.baseline.and_then(|entry| entry.source),
+        Origin::Person => row.source.clone(),
     };
     Found { baseline: Some(Entry { source, target: row.target.clone() }), ..row }
 }

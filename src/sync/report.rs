@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::diff::{Finding, Touch};
+use super::difference::Difference;
 use super::plan::Action;
 use crate::endpoint::Key;
 
@@ -80,6 +81,9 @@ pub struct Step {
     pub key: String,
     /// Bytes of the content that is there then.
     pub bytes: u64,
+    /// What changes in the content, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Difference>,
 }
 
 impl Step {
@@ -92,7 +96,7 @@ impl Step {
             Action::Delete { key, .. } => ("delete", key, 0),
             Action::Adopt { .. } | Action::Forget { .. } => return None,
         };
-        Some(Self { action: name, key: key.to_string(), bytes })
+        Some(Self { action: name, key: key.to_string(), bytes, diff: None })
     }
 }
 

@@ -93,7 +93,8 @@ fn read(name: &str, record: &SnapshotRecord) -> Result<Before> {
     snapshot::decode(&record.body).map_err(|source| Error::Damaged { name: name.to_owned(), source })
 }
 
-fn action(key: Key, now: Option<Version>, wanted: Option<Version>) -> Option<Action> {
+/// Answers what makes one version of another.
+pub(super) fn action(key: Key, now: Option<Version>, wanted: Option<Version>) -> Option<Action> {
     match (now, wanted) {
         (now, wanted) if now == wanted => None,
         (Some(from), Some(to)) => Some(Action::Replace { key, from, to }),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::apply::{Applied, Apply, Supply};
 use super::archive::Archive;
 use super::baseline::{self, Changes, Entry};
-use super::compare::{Comparison, Intents, compare};
+use super::compare::{Comparison, Intents, Origin, compare};
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::Row;
@@ -60,10 +60,12 @@ pub struct Prepared {
     pub plan: Plan,
     /// What takes no part, and what could not be read.
     pub comparison: Comparison,
-    found: BTreeMap<Key, Found>,
-    stored: StoredBaseline,
+    /// What was planned earlier and is not done, for something is not as it was then.
+    pub stale: Vec<Noted>,
+    pub(super) found: BTreeMap<Key, Found>,
+    pub(super) stored: StoredBaseline,
     pub(super) is_fresh: bool,
-    started_at: Timestamp,
+    pub(super) started_at: Timestamp,
 }
 
 /// What a run is for.
@@ -71,8 +73,10 @@ pub struct Prepared {
 pub enum Purpose {
     /// Bring the target to what the source says.
     Sync,
-    /// Do what a person decided about one item.
+    /// Let the source win, as a person decided about one item.
     Resolve,
+    /// Put there what a person chose for one item.
+    Choose,
     /// Bring back what was replaced.
     Restore,
 }
@@ -81,8 +85,16 @@ impl Purpose {
     fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
-            Self::Resolve => "resolve",
+            Self::Resolve | Self::Choose => "resolve",
             Self::Restore => "restore",
+        }
+    }
+
+    fn origin(self) -> Origin {
+        match self {
+            Self::Sync | Self::Resolve => Origin::Source,
+            Self::Choose => Origin::Person,
+            Self::Restore => Origin::Snapshot,
         }
     }
 }
@@ -110,7 +122,7 @@ impl Sync {
         started_at: Timestamp,
     ) -> Prepared {
         let found = std::mem::take(&mut comparison.found).into_iter().map(|row| (row.key.clone(), row)).collect();
-        Prepared { plan, comparison, found, stored, is_fresh, started_at }
+        Prepared { plan, comparison, stale: Vec::new(), found, stored, is_fresh, started_at }
     }
 
     pub(super) fn endpoints(&self) -> String {
@@ -153,7 +165,7 @@ impl Sync {
         self.perform(prepared, Purpose::Sync, &Supply::Endpoint(Arc::clone(&self.source))).await
     }
 
-    fn require_guard(&self, plan: &Plan) -> Result<()> {
+    pub(super) fn require_guard(&self, plan: &Plan) -> Result<()> {
         match plan.guard {
             None => Ok(()),
             Some(guard) => Err(Error::Guard {
@@ -174,7 +186,7 @@ impl Sync {
         let mut done = Before::new();
         if let Some(run) = &run {
             let planned = actions.iter().map(|action| (action.key().clone(), snapshot::before(action))).collect();
-            let intents = snapshot::encode_intents(&actions, purpose != Purpose::Restore);
+            let intents = snapshot::encode_intents(&actions, purpose.origin());
             let endpoints = prepared.is_fresh.then(|| self.endpoints());
             self.store.begin_sync(run, intents, &record(run, &planned), endpoints).await?;
             let apply = Apply { sync: self, supply, found: &prepared.found };
@@ -199,7 +211,7 @@ impl Sync {
         Ok(report)
     }
 
-    async fn begin_report(&self, prepared: &Prepared) -> Report {
+    pub(super) async fn begin_report(&self, prepared: &Prepared) -> Report {
         let archive = self.archive.clone();
         let is_kept: IsKept = Arc::new(move |digest: &Digest| archive.has(digest));
         let left = self.target.sweep(prepared.comparison.leftovers.clone(), is_kept).await;
@@ -210,7 +222,7 @@ impl Sync {
             target: self.target.place(),
             unchanged: prepared.plan.unchanged,
             kept: prepared.plan.kept,
-            flagged: prepared.plan.flags.iter().map(flag).collect(),
+            flagged: prepared.plan.flags.iter().map(flag).chain(prepared.stale.iter().cloned()).collect(),
             skipped: prepared.comparison.skipped.clone(),
             failed: prepared.comparison.failed.clone(),
             left,
@@ -251,7 +263,7 @@ impl Sync {
                 let found = prepared.found.get(action.key());
                 let source = match purpose {
                     Purpose::Restore => found.and_then(|row| row.baseline.as_ref()?.source.clone()),
-                    Purpose::Sync | Purpose::Resolve => found.and_then(|row| row.source.clone()),
+                    Purpose::Sync | Purpose::Resolve | Purpose::Choose => found.and_then(|row| row.source.clone()),
                 };
                 changes.insert(action.key().clone(), Some(Entry { source, target }));
             }
@@ -260,7 +272,13 @@ impl Sync {
     }
 
     /// Moves on what is agreed and what is flagged, where that changes anything.
-    async fn agree(&self, prepared: &Prepared, changes: &Changes, report: &Report, purpose: Purpose) -> Result<()> {
+    pub(super) async fn agree(
+        &self,
+        prepared: &Prepared,
+        changes: &Changes,
+        report: &Report,
+        purpose: Purpose,
+    ) -> Result<()> {
         let before = self.store.sync_flags(&self.name).await?;
         let mut flags: Vec<(Vec<u8>, String)> = prepared
             .plan
@@ -314,56 +332,6 @@ impl Sync {
             Err(lost) => return Err(Error::Lost { name: self.name.clone(), reason: lost.to_string() }),
         }
         Ok(())
-    }
-
-    /// Answers the same sync for one item only, as a person decided: the source's wins.
-    #[must_use]
-    pub fn deciding_for_source(&self, key: &Key) -> Self {
-        let policy = Policy {
-            on_drift: crate::config::OnDrift::Overwrite,
-            delete: crate::config::DeleteMode::Mirror,
-            max_delete: 1.0,
-        };
-        Self { policy, filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() }
-    }
-
-    /// Does what a person decided about a flagged item: what the source has takes its place.
-    ///
-    /// # Errors
-    /// It is not flagged; as [`Sync::run`].
-    pub async fn take_source(&self, key: &Key) -> Result<Report> {
-        self.require_flag(key).await?;
-        let one = self.deciding_for_source(key);
-        let prepared = one.prepare().await?;
-        one.perform(prepared, Purpose::Resolve, &Supply::Endpoint(Arc::clone(&one.source))).await
-    }
-
-    /// Does what a person decided about a flagged item: what the target has stays until the source's changes again.
-    ///
-    /// # Errors
-    /// It is not flagged; as [`Sync::run`].
-    pub async fn take_target(&self, key: &Key) -> Result<Report> {
-        self.require_flag(key).await?;
-        let one = Self { filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() };
-        let mut prepared = one.prepare().await?;
-        prepared.plan = Plan::default();
-        let mut changes = Changes::new();
-        if let Some(Row { key, source, target, .. }) = prepared.found.remove(key) {
-            changes.insert(key, Some(Entry { source, target }));
-        }
-        let mut report = one.begin_report(&prepared).await;
-        one.agree(&prepared, &changes, &report, Purpose::Resolve).await?;
-        report.kept = changes.len();
-        report.seconds = seconds(prepared.started_at, self.clock.now());
-        Ok(report)
-    }
-
-    async fn require_flag(&self, key: &Key) -> Result<()> {
-        let flags = self.store.sync_flags(&self.name).await?;
-        if flags.iter().any(|flag| flag.key == key.as_bytes()) {
-            return Ok(());
-        }
-        Err(Error::NotFlagged { name: self.name.clone(), key: key.to_string() })
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::archive::Archive;
+use super::compare::Origin;
 use super::filter::Filter;
-use super::plan::Policy;
+use super::plan::{Action, Policy};
 use super::restore::Wanted;
 use super::run::Sync;
 use super::snapshot;
@@ -98,7 +99,7 @@ impl World {
             report: None,
         };
         let snapshot = SnapshotRecord { run: run.id.clone(), at: run.started_at, items: 0, bytes: 0, body: Vec::new() };
-        let intents = snapshot::encode_intents(&actions, true);
+        let intents = snapshot::encode_intents(&actions, Origin::Source);
         let endpoints = prepared.is_fresh.then(|| self.sync.endpoints());
         self.sync.store.begin_sync(&run, intents, &snapshot, endpoints).await.unwrap();
         for action in actions.into_iter().take(written) {
@@ -313,6 +314,36 @@ async fn a_killed_run_is_finished_by_the_next_even_when_the_source_moved_on() {
         assert_eq!(world.source.contents(), world.target.contents(), "{written}");
         assert_eq!(world.run().await.changed(), 0);
     }
+}
+
+#[tokio::test]
+async fn what_a_person_chose_rests_even_when_that_run_was_killed() {
+    let world = world().await;
+    world.at_source("item", "before");
+    world.run().await;
+    world.at_source("item", "after");
+    world.at_target("item", "by hand");
+    assert_eq!(world.run().await.flagged.len(), 1);
+    let choose = snapshot::encode_intents(
+        &[&Action::Replace { key: key("item"), from: version(b"by hand"), to: version(b"both") }],
+        Origin::Person,
+    );
+    let run = SyncRun {
+        id: "chosen".to_owned(),
+        sync: "site".to_owned(),
+        purpose: "resolve".to_owned(),
+        started_at: from_ms(world.clock_ms()),
+        finished_at: None,
+        report: None,
+    };
+    let none = SnapshotRecord { run: run.id.clone(), at: run.started_at, items: 0, bytes: 0, body: Vec::new() };
+    world.sync.store.begin_sync(&run, choose, &none, None).await.unwrap();
+    world.at_target("item", "both");
+    let report = world.run().await;
+    assert!(report.flagged.is_empty() && report.changed() == 0, "{report:?}");
+    assert_eq!(world.target_has("item").as_deref(), Some("both"));
+    world.at_source("item", "newer");
+    assert_eq!(world.run().await.updated, 1);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::codec::{Damaged, Decoder, Encoder};
-use super::compare::{Intent, Intents};
+use super::compare::{Intent, Intents, Origin};
 use super::plan::Action;
 use crate::endpoint::{Key, Version};
 
@@ -57,9 +57,13 @@ pub fn decode(bytes: &[u8]) -> Result<Before, Damaged> {
 
 /// Writes down what actions are about to leave.
 #[must_use]
-pub fn encode_intents(actions: &[&Action], is_from_source: bool) -> Vec<u8> {
+pub fn encode_intents(actions: &[&Action], origin: Origin) -> Vec<u8> {
     let mut encoder = Encoder::default();
-    encoder.flag(is_from_source);
+    encoder.mark(match origin {
+        Origin::Snapshot => 0,
+        Origin::Source => 1,
+        Origin::Person => 2,
+    });
     for action in actions {
         encoder.key(action.key());
         encoder.version(after(action).as_ref());
@@ -73,9 +77,14 @@ pub fn encode_intents(actions: &[&Action], is_from_source: bool) -> Vec<u8> {
 /// It did not.
 pub fn decode_intents(bytes: &[u8], intents: &mut Intents) -> Result<(), Damaged> {
     let mut decoder = Decoder::new(bytes)?;
-    let is_from_source = decoder.flag()?;
+    let origin = match decoder.mark()? {
+        0 => Origin::Snapshot,
+        1 => Origin::Source,
+        2 => Origin::Person,
+        _ => return Err(Damaged),
+    };
     while !decoder.is_at_end() {
-        intents.insert(decoder.key()?, Intent { to: decoder.version()?, is_from_source });
+        intents.insert(decoder.key()?, Intent { to: decoder.version()?, origin });
     }
     Ok(())
 }
@@ -122,9 +131,9 @@ mod tests {
             Action::Delete { key: key("a"), from: version(b"1") },
         );
         let mut intents = Intents::new();
-        decode_intents(&encode_intents(&[&create], true), &mut intents).unwrap();
-        assert_eq!(intents[&key("a")], Intent { to: Some(version(b"1")), is_from_source: true });
-        decode_intents(&encode_intents(&[&delete], false), &mut intents).unwrap();
-        assert_eq!(intents[&key("a")], Intent { to: None, is_from_source: false });
+        decode_intents(&encode_intents(&[&create], Origin::Source), &mut intents).unwrap();
+        assert_eq!(intents[&key("a")], Intent { to: Some(version(b"1")), origin: Origin::Source });
+        decode_intents(&encode_intents(&[&delete], Origin::Person), &mut intents).unwrap();
+        assert_eq!(intents[&key("a")], Intent { to: None, origin: Origin::Person });
     }
 }

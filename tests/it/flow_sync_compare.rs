@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::flow_sync::{Site, counts, noted};
+use crate::flow_sync::{Site, noted};
 
 /// Changes a file so that neither its size nor its times tell.
 fn change_unseen(site: &Site, place: &str, content: &str) {

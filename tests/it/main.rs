@@ -34,6 +34,7 @@ mod flow_rollback;
 mod flow_sandbox;
 mod flow_sync;
 mod flow_sync_compare;
+mod flow_sync_plans;
 mod flow_verification;
 mod fuzz;
 mod licences;
