@@ -537,6 +537,14 @@ pub enum Snapshots {
     List(NamedSync),
     /// Show what was under each key before a run
     Show(ShowSnapshot),
+    /// Show what is different at the target between two moments
+    Diff(DiffSnapshots),
+    /// Forget what was replaced longer ago than `snapshots` of the syncs say, and free its space
+    ///
+    /// That is done after each run, too.
+    Prune(PruneSnapshots),
+    /// Check that what was replaced can be restored
+    Check(CheckSnapshots),
     /// Bring the target back to what it was before a run
     ///
     /// Undoes that run and those after it, for the items that they changed. What is replaced by that is in a snapshot
@@ -563,14 +571,48 @@ pub struct ShowSnapshot {
     pub id: Option<String>,
 }
 
+/// Options of `snapshots diff`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DiffSnapshots {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// From before this run, or from this moment on [default: before the newest]
+    #[arg(value_name = "ID|TIME")]
+    pub from: Option<String>,
+    /// Up to before this run, or to this moment [default: now]
+    #[arg(value_name = "ID|TIME")]
+    pub to: Option<String>,
+}
+
+/// Options of `snapshots prune`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct PruneSnapshots {
+    /// Name of the sync [default: all of them]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// Options of `snapshots check`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct CheckSnapshots {
+    /// Name of the sync [default: all of them]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Read all content, and see that it is what it was
+    #[arg(long)]
+    pub read_data: bool,
+}
+
 /// Options of `snapshots restore`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct RestoreSnapshot {
     /// Name of the sync
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The run before which everything was as it should be [default: the newest]
-    #[arg(long, value_name = "ID")]
+    /// The run before which everything was as it should be [default: the newest], or a moment at which it was, like
+    /// "10 minutes ago", yesterday or "2026-11-21 10:00"
+    #[arg(long, value_name = "ID|TIME")]
     pub at: Option<String>,
     /// Only keys that match, as a .gitignore pattern; can be repeated
     #[arg(long, value_name = "GLOB")]

@@ -370,7 +370,7 @@ fn tell(shell: &Shell, report: &Report) {
     report.left.iter().for_each(|text| shell.ui.warning(&format!("{}: {text}", report.sync)));
 }
 
-fn list(shell: &Shell, sync: &str, word: &str, items: &[Noted]) {
+pub(super) fn list(shell: &Shell, sync: &str, word: &str, items: &[Noted]) {
     for item in items.iter().take(LISTED_LIMIT_ITEMS) {
         shell.ui.warning(&format!("{sync}: {word}: {} {}", item.key, item.reason));
     }

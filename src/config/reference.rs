@@ -279,7 +279,10 @@ mod tests {
         | `syncs.<name>.exclude` | list of text | nothing | What takes no part on either side, as .gitignore patterns; `.git` never does. |
         | `syncs.<name>.verify` | `cheap`, `full` | `cheap` | What is compared after a run that changed something: what was written, by what tells cheaply that it is still so (`cheap`), or all content of both sides (`full`), as `cascade sync verify` does. |
         | `syncs.<name>.snapshots` | keys | see below | How what is replaced is kept. |
-        | `syncs.<name>.snapshots.keep` | duration | `30d` | How long it can be restored. |
+        | `syncs.<name>.snapshots.keep` | duration | `30d` | How long every snapshot is kept. |
+        | `syncs.<name>.snapshots.daily` | number | `0` | Beyond that the first snapshot of each of so many days (UTC), counted back from today, is kept; what the others have is taken in by the next older one. |
+        | `syncs.<name>.snapshots.weekly` | number | `0` | The same for weeks, which begin on Mondays. |
+        | `syncs.<name>.snapshots.monthly` | number | `0` | The same for months. |
         ");
     }
 

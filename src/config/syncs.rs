@@ -62,11 +62,17 @@ pub struct SyncTarget {
 }
 
 /// How what is replaced is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Snapshots {
-    /// How long it can be restored. Default `30d`.
+    /// How long every snapshot is kept. Default `30d`.
     pub keep: Span,
+    /// Beyond that the first snapshot of each of so many days (UTC), counted back from today, is kept; what the others have is taken in by the next older one. Default `0`.
+    pub daily: u32,
+    /// The same for weeks, which begin on Mondays. Default `0`.
+    pub weekly: u32,
+    /// The same for months. Default `0`.
+    pub monthly: u32,
 }
 
 /// What happens where somebody else changed the target.
@@ -108,7 +114,7 @@ pub enum VerifyMode {
 
 impl Default for Snapshots {
     fn default() -> Self {
-        Self { keep: Span::seconds(30 * 24 * 60 * 60) }
+        Self { keep: Span::seconds(30 * 24 * 60 * 60), daily: 0, weekly: 0, monthly: 0 }
     }
 }
 

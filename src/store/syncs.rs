@@ -385,19 +385,35 @@ impl Store {
         rows.iter().map(snapshot_record).collect()
     }
 
-    /// Forgets the snapshots of a sync that are older than a moment; answers how many.
+    /// Answers when the snapshots of a sync were made, the oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn snapshot_times(&self, sync: &str) -> Result<Vec<Timestamp>> {
+        let sql = "SELECT at_ms FROM sync_snapshots WHERE project = $1 AND sync = $2 ORDER BY position";
+        self.select(sql, sync).await?.iter().map(|row| Columns(row).time("at_ms")).collect()
+    }
+
+    /// Forgets snapshots of a sync by their runs, and writes down what others have taken in, at once.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn forget_snapshots(&self, sync: &str, before: Timestamp) -> Result<u64> {
-        sqlx::query("DELETE FROM sync_snapshots WHERE project = $1 AND sync = $2 AND at_ms < $3")
-            .bind(self.project.clone())
-            .bind(sync.to_owned())
-            .bind(before.as_millisecond())
-            .execute(&self.pool)
-            .await
-            .map(|done| done.rows_affected())
-            .map_err(failed("forget snapshots"))
+    pub async fn thin_snapshots(&self, sync: &str, dropped: &[String], changed: &[SnapshotRecord]) -> Result<()> {
+        let action = "forget snapshots";
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        for record in changed {
+            self.write_snapshot(&mut transaction, sync, record).await?;
+        }
+        for run in dropped {
+            sqlx::query("DELETE FROM sync_snapshots WHERE project = $1 AND sync = $2 AND run = $3")
+                .bind(self.project.clone())
+                .bind(sync.to_owned())
+                .bind(run.clone())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed(action))?;
+        }
+        transaction.commit().await.map_err(failed(action))
     }
 
     async fn select(&self, sql: &'static str, sync: &str) -> Result<Vec<AnyRow>> {
@@ -500,7 +516,12 @@ mod tests {
         store.finish_sync(&finished, &SnapshotRecord { items: 7, ..snapshot }).await.unwrap();
         assert_eq!(store.sync_runs("site").await.unwrap(), [finished]);
         assert_eq!(store.snapshots("site").await.unwrap()[0].items, 7);
-        assert_eq!(store.forget_snapshots("site", from_ms(1)).await.unwrap(), 0);
-        assert_eq!(store.forget_snapshots("site", from_ms(2)).await.unwrap(), 1);
+        assert_eq!(store.snapshot_times("site").await.unwrap(), [from_ms(1)]);
+        let kept = store.snapshots("site").await.unwrap().remove(0);
+        let changed = SnapshotRecord { items: 9, ..kept };
+        store.thin_snapshots("site", &[], std::slice::from_ref(&changed)).await.unwrap();
+        assert_eq!(store.snapshots("site").await.unwrap(), [changed]);
+        store.thin_snapshots("site", &["r1".to_owned()], &[]).await.unwrap();
+        assert!(store.snapshots("site").await.unwrap().is_empty());
     }
 }

@@ -135,6 +135,18 @@ impl Archive {
         content_of(reader, version.size, key, "read the snapshot of")
     }
 
+    /// Digests what is kept, for blocking threads.
+    pub(super) fn digest(&self, version: &Version) -> io::Result<(Digest, u64)> {
+        let mut reader = reader(File::open(self.path(&version.digest))?)?;
+        let (mut digesting, mut piece) = (Digesting::default(), vec![0; SAMPLE_BYTES]);
+        loop {
+            match reader.read(&mut piece)? {
+                0 => return Ok(digesting.finish()),
+                count => digesting.add(&piece[..count]),
+            }
+        }
+    }
+
     /// Removes everything but `wanted`, and what was never finished; answers how many. For blocking threads.
     ///
     /// # Errors

@@ -7,11 +7,12 @@ use super::archive::Archive;
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::plan::Policy;
+use super::retention::Retention;
 use super::run::Sync;
 use super::walk::Reading;
 use crate::base::escape::shown;
 use crate::base::units::Share;
-use crate::config::{Expanded, SyncSpec};
+use crate::config::{Expanded, Snapshots, SyncSpec};
 use crate::context::Context;
 use crate::endpoint::{self, Directory, Endpoint, Tree};
 use crate::store::Lock;
@@ -47,6 +48,7 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
     require_apart(ctx, name, target.path()).await?;
     let source = source(ctx, name, spec, target.path()).await?;
     let max_delete = max_delete.unwrap_or(spec.max_delete);
+    let Snapshots { keep, daily, weekly, monthly } = spec.snapshots;
     let policy = Policy { on_drift: spec.on_drift, delete: spec.delete, max_delete: max_delete.as_fraction() };
     Ok(Sync {
         name: name.to_owned(),
@@ -57,7 +59,7 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
         filter: Filter::new(&spec.include, &spec.exclude),
         reading: Reading::Doubtful,
         verify: spec.verify,
-        keep: spec.snapshots.keep,
+        retention: Retention { keep, daily, weekly, monthly },
         store: ctx.store.clone(),
         archive: Archive::new(ctx.home.snapshots()),
         clock: Arc::clone(&ctx.clock),

@@ -12,13 +12,13 @@ use super::filter::Filter;
 use super::join::Row;
 use super::plan::{Action, Plan, Planner, Policy};
 use super::report::{Noted, Report, flagged};
+use super::retention::Retention;
 use super::snapshot::{self, Before};
 use super::verify::Verification;
 use super::walk::{Found, Reading, Sides};
-use crate::base::clock::from_ms;
 use crate::base::digest::Digest;
 use crate::base::id::{PromotionId, entropy};
-use crate::base::units::{Share, Span};
+use crate::base::units::Share;
 use crate::base::{Clock, Timestamp};
 use crate::config::VerifyMode;
 use crate::endpoint::{Endpoint, IsKept, Key};
@@ -44,7 +44,7 @@ pub struct Sync {
     /// How closely the target is looked at after a run.
     pub verify: VerifyMode,
     /// How long what was replaced is kept.
-    pub keep: Span,
+    pub retention: Retention,
     /// What it remembers.
     pub store: Store,
     /// What it replaced.
@@ -312,27 +312,6 @@ impl Sync {
         };
         Ok(self.store.advance_sync(&self.name, &advance, self.clock.now()).await?)
     }
-
-    /// Forgets what was replaced too long ago.
-    async fn forget_old(&self) -> Result<()> {
-        let limit = from_ms(self.clock.now().as_millisecond().saturating_sub(self.keep.as_ms()));
-        if self.store.forget_snapshots(&self.name, limit).await? == 0 {
-            return Ok(());
-        }
-        let mut wanted = std::collections::HashSet::new();
-        for record in self.store.all_snapshots().await? {
-            let before = snapshot::decode(&record.body).map_err(|source| self.damaged(source))?;
-            wanted.extend(before.values().flatten().map(|version| version.digest));
-        }
-        let archive = self.archive.clone();
-        let pruned = tokio::task::spawn_blocking(move || archive.prune(&wanted));
-        match pruned.await {
-            Ok(Ok(count)) => tracing::debug!("{count} contents that no snapshot names any more are gone"),
-            Ok(Err(refused)) => tracing::warn!("old snapshots cannot be removed: {refused}"),
-            Err(lost) => return Err(Error::Lost { name: self.name.clone(), reason: lost.to_string() }),
-        }
-        Ok(())
-    }
 }
 
 /// Takes in what a full comparison found, but for what is told already.
@@ -386,10 +365,15 @@ fn agreements(prepared: &Prepared, purpose: Purpose) -> Changes {
 }
 
 fn record(run: &SyncRun, before: &Before) -> SnapshotRecord {
+    summarised(&run.id, run.started_at, before)
+}
+
+/// Answers what a run replaced as it is stored.
+pub(super) fn summarised(run: &str, at: Timestamp, before: &Before) -> SnapshotRecord {
     let sizes = before.values().flatten().map(|version| version.size);
     SnapshotRecord {
-        run: run.id.clone(),
-        at: run.started_at,
+        run: run.to_owned(),
+        at,
         items: i64::try_from(sizes.clone().count()).unwrap_or(i64::MAX),
         bytes: i64::try_from(sizes.sum::<u64>()).unwrap_or(i64::MAX),
         body: snapshot::encode(before),

@@ -10,7 +10,8 @@ use super::archive::Archive;
 use super::compare::Origin;
 use super::filter::Filter;
 use super::plan::{Action, Policy};
-use super::restore::Wanted;
+use super::restore::{At, Wanted};
+use super::retention::Retention;
 use super::run::Sync;
 use super::snapshot;
 use super::walk::Reading;
@@ -58,7 +59,7 @@ async fn world() -> World {
         filter: Filter::new(&[], &[]),
         reading: Reading::Doubtful,
         verify: VerifyMode::Cheap,
-        keep: Span::seconds(60),
+        retention: Retention { keep: Span::seconds(60), daily: 0, weekly: 0, monthly: 0 },
         store,
         archive: Archive::new(directory.path().join("archive")),
         clock: Arc::clone(&clock) as Arc<_>,
@@ -251,7 +252,7 @@ async fn changes_of_the_source_arrive_and_what_they_replace_can_be_restored() {
     assert_eq!(world.target_has("deleted").as_deref(), Some("before"));
     // A restore can be restored.
     let all = world.sync.store.snapshots("site").await.unwrap();
-    let wanted = Wanted { before_run: Some(all[1].run.clone()), keys: vec!["new".to_owned()] };
+    let wanted = Wanted { at: At::Before(all[1].run.clone()), keys: vec!["new".to_owned()] };
     world.sync.restore(&wanted).await.unwrap();
     assert_eq!(world.target_has("new"), None, "it was not there before that run");
 }
@@ -405,6 +406,30 @@ async fn snapshots_are_forgotten_after_their_time_with_their_content() {
     assert!(!world.sync.archive.has(&version(b"one").digest));
     assert!(world.sync.archive.has(&version(b"two").digest));
     assert_eq!(world.sync.store.snapshots("site").await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_was_there_at_a_moment_can_be_restored_after_thinning() {
+    let world = world().await;
+    let day_ms = 24 * 60 * 60 * 1_000;
+    let retention = Retention { keep: Span::seconds(0), daily: 10, weekly: 0, monthly: 0 };
+    let sync = Sync { retention, ..world.sync.clone() };
+    for hour in 0..6 {
+        world.at_source("item", &format!("{hour}"));
+        world.clock.advance_ms(day_ms / 2);
+        sync.run().await.unwrap();
+    }
+    let made = sync.store.snapshot_times("site").await.unwrap();
+    assert!(made.len() < 6, "{made:?}");
+    let found = sync.check_snapshots(true).await.unwrap();
+    assert!(found.missing.is_empty() && found.damaged.is_empty() && found.contents > 0, "{found:?}");
+    let changes = sync.changes_between(&At::Time(made[1]), None).await.unwrap();
+    assert_eq!(changes.len(), 1);
+    let earlier = changes[0].from.unwrap();
+    sync.restore(&Wanted { at: At::Time(made[1]), keys: Vec::new() }).await.unwrap();
+    assert_eq!(version(world.target_has("item").unwrap().as_bytes()), earlier);
+    let none = sync.changes_between(&At::Time(from_ms(world.clock_ms() + 1)), None).await.unwrap();
+    assert_eq!(none, []);
 }
 
 /// What happens to a key.
