@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::args::{CheckSnapshots, DiffSnapshots, RestoreSnapshot, ShowSnapshot, Snapshots};
 use super::sync::{bytes, list as note_all, show, show_plan, verdict};
+use super::transfer::watched;
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, moment, words};
 use crate::base::ErrorKind;
@@ -208,7 +209,7 @@ async fn restore(shell: &Shell, ctx: &Context, args: &RestoreSnapshot) -> Outcom
     }
     let _lock = sync::lock(ctx)?;
     let sync = sync::open(ctx, &args.name, None).await?;
-    let report = sync.restore(&wanted).await?;
+    let report = watched(shell, ctx, &sync, sync.restore(&wanted)).await?;
     show(shell, &report);
     if shell.ui.is_json() {
         shell.ui.json(&report)?;

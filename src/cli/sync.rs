@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::args::{Resolve, Sync as Asked, SyncCommand};
+use super::transfer::watched;
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, words};
 use crate::base::ErrorKind as Kind;
@@ -109,7 +110,7 @@ fn severity(failure: &Failure) -> u8 {
 async fn one(shell: &Shell, ctx: &Context, name: &str, args: &Asked) -> Outcome<(Value, Option<Failure>)> {
     if args.dry_run || args.check_only {
         let sync = open(ctx, name, args).await?;
-        let prepared = sync.prepare().await?;
+        let prepared = watched(shell, ctx, &sync, sync.prepare()).await?;
         return Ok(if args.check_only {
             answer(shell, &sync, &prepared)
         } else {
@@ -118,18 +119,18 @@ async fn one(shell: &Shell, ctx: &Context, name: &str, args: &Asked) -> Outcome<
         });
     }
     if let Some(file) = &args.plan {
-        return Ok((plan(shell, &open(ctx, name, args).await?, file).await?, None));
+        return Ok((plan(shell, ctx, &open(ctx, name, args).await?, file).await?, None));
     }
     let _lock = sync::lock(ctx)?;
     let sync = open(ctx, name, args).await?;
-    let report = sync.run().await?;
+    let report = watched(shell, ctx, &sync, sync.run()).await?;
     show(shell, &report);
     Ok((json!(report), verdict(&report)))
 }
 
 /// Makes a plan and writes it down; answers its document.
-async fn plan(shell: &Shell, sync: &sync::Sync, file: &Path) -> Outcome<Value> {
-    let prepared = sync.prepare().await?;
+async fn plan(shell: &Shell, ctx: &Context, sync: &sync::Sync, file: &Path) -> Outcome<Value> {
+    let prepared = watched(shell, ctx, sync, sync.prepare()).await?;
     let saved = sync.saved(&prepared)?;
     let shown = shown(file.as_os_str().as_bytes());
     let is_other = match std::fs::read(file) {
@@ -161,7 +162,7 @@ async fn apply(shell: &Shell, ctx: &Context, file: &Path) -> Outcome {
     let saved = SavedPlan::from_text(&text).map_err(|source| sync::Error::Unfit { path, source })?;
     let _lock = sync::lock(ctx)?;
     let sync = sync::open(ctx, &saved.sync, None).await?;
-    let report = sync.apply(&saved).await?;
+    let report = watched(shell, ctx, &sync, sync.apply(&saved)).await?;
     show(shell, &report);
     if shell.ui.is_json() {
         shell.ui.json(&report)?;
@@ -197,7 +198,7 @@ fn answer(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -> (Value, Opti
 
 async fn verify(shell: &Shell, ctx: &Context, name: &str) -> Outcome {
     let sync = sync::open(ctx, name, None).await?;
-    let verification = sync.verify().await?;
+    let verification = watched(shell, ctx, &sync, sync.verify()).await?;
     if shell.ui.is_json() {
         shell.ui.json(&verification)?;
     } else {
@@ -346,19 +347,37 @@ pub(super) fn show(shell: &Shell, report: &Report) {
     let ms = (report.seconds * 1_000.0) as i64;
     let took = words::duration(ms);
     let done = if report.changed() == 0 {
-        format!("{}: nothing to do, {} unchanged ({took})", report.sync, count(report.unchanged, "item"))
+        format!(
+            "{}: nothing to do, {} unchanged{} ({took})",
+            report.sync,
+            count(report.unchanged, "item"),
+            left_alone(report)
+        )
     } else {
         format!(
-            "{}: {} created, {} updated, {} deleted, {} unchanged ({} in {took})",
+            "{}: {} created, {} updated, {} deleted, {} unchanged{} ({} in {took})",
             report.sync,
             report.created,
             report.updated,
             report.deleted,
             report.unchanged,
+            left_alone(report),
             bytes(report.bytes)
         )
     };
     shell.ui.success(&done);
+}
+
+/// Counts what was left alone: `, 2 flagged, 1 failed`.
+fn left_alone(report: &Report) -> String {
+    let counts = [
+        (report.kept, "kept"),
+        (report.skipped.len(), "skipped"),
+        (report.flagged.len(), "flagged"),
+        (report.failed.len(), "failed"),
+        (report.unverified.len(), "not as written"),
+    ];
+    counts.into_iter().filter(|(items, _)| *items > 0).map(|(items, word)| format!(", {items} {word}")).collect()
 }
 
 /// Prints what deserves attention, for people.

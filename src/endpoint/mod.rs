@@ -20,7 +20,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 pub use directory::{Directory, digest_file};
-pub use error::{Error, Result};
+pub use error::{Class, Error, Result};
 pub use item::{Fingerprint, Form, Item, Key, Version};
 pub use memory::Memory;
 pub use tree::Tree;

@@ -1,12 +1,13 @@
 //! Doing what a plan says, batch by batch: keep what is there, put what comes, look at it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::archive::{Archive, Keep};
+use super::archive::{Archive, Keep, KeepError};
 use super::error::{Error, Result};
+use super::patience::Patience;
 use super::plan::Action;
 use super::report::{Noted, Report};
 use super::run::Sync;
@@ -78,19 +79,38 @@ impl Apply<'_> {
         let mut written = Written::new();
         let size = |action: &&Action| before(action).map_or(0, |it| it.size) + after(action).map_or(0, |it| it.size);
         for batch in batches(actions.to_vec(), size, CHANGED_AT_ONCE_ITEMS, CHANGED_AT_ONCE_BYTES) {
-            let batch = self.keep(batch, report).await?;
-            let (deletions, writes): (Vec<&Action>, Vec<&Action>) =
-                batch.into_iter().partition(|action| after(action).is_none());
-            self.delete(deletions, &mut written, report).await;
-            self.write(writes, &mut written, report).await;
+            self.perform_batch(batch, &mut written, report).await?;
         }
         let flushed = self.sync.target.flush().await;
         flushed.map_err(|source| Error::Endpoint { name: self.sync.name.clone(), source })?;
         Ok(written)
     }
 
+    /// Carries out a batch; what fails for a moment is tried again.
+    async fn perform_batch(&self, mut batch: Vec<&Action>, written: &mut Written, report: &mut Report) -> Result<()> {
+        let (patience, mut attempts) = (self.sync.patience, 1);
+        let size: u64 = batch.iter().filter_map(|action| after(action)).map(|version| version.size).sum();
+        let items = batch.len() as u64;
+        loop {
+            let mut trying = Attempt { report: &mut *report, patience, attempts, again: BTreeSet::new() };
+            let ready = self.keep(batch.clone(), &mut trying).await?;
+            let (deletions, writes): (Vec<&Action>, Vec<&Action>) =
+                ready.into_iter().partition(|action| after(action).is_none());
+            self.delete(deletions, written, &mut trying).await;
+            self.write(writes, written, &mut trying).await;
+            let again = trying.again;
+            if again.is_empty() {
+                self.sync.progress.add(items, size);
+                return Ok(());
+            }
+            batch.retain(|action| again.contains(action.key()));
+            patience.wait(attempts).await;
+            attempts += 1;
+        }
+    }
+
     /// Keeps what the actions replace, on the disk; answers the actions that may go on.
-    async fn keep<'b>(&self, batch: Vec<&'b Action>, report: &mut Report) -> Result<Vec<&'b Action>> {
+    async fn keep<'b>(&self, batch: Vec<&'b Action>, trying: &mut Attempt<'_>) -> Result<Vec<&'b Action>> {
         let is_missing = |version: &Version| !self.sync.archive.has(&version.digest);
         let (replacing, mut ready): (Vec<&Action>, Vec<&Action>) =
             batch.into_iter().partition(|action| before(action).as_ref().is_some_and(is_missing));
@@ -103,7 +123,7 @@ impl Apply<'_> {
                     keeps.push(Keep { key: action.key().clone(), version, content });
                     kept_actions.push(*action);
                 }
-                (Err(error), _) => note(report, action.key(), &error),
+                (Err(error), _) => trying.fail(action.key(), &error),
                 (Ok(_), None) => {}
             }
         }
@@ -115,28 +135,29 @@ impl Apply<'_> {
         for (action, answer) in kept_actions.into_iter().zip(kept.await.map_err(lost)?.map_err(refused)?) {
             match answer {
                 Ok(()) => ready.push(action),
-                Err(super::archive::KeepError::Changed) => {
-                    report.flagged.push(Noted::new(action.key(), "was changed at the target meanwhile"));
+                Err(KeepError::Changed) => {
+                    trying.report.flagged.push(Noted::new(action.key(), "was changed at the target meanwhile"));
                 }
-                Err(error) => report.failed.push(Noted::new(action.key(), reason(&error))),
+                Err(KeepError::Endpoint(error)) => trying.fail(action.key(), &error),
+                Err(error) => trying.report.failed.push(Noted::new(action.key(), reason(&error))),
             }
         }
         Ok(ready)
     }
 
-    async fn delete(&self, actions: Vec<&Action>, written: &mut Written, report: &mut Report) {
+    async fn delete(&self, actions: Vec<&Action>, written: &mut Written, trying: &mut Attempt<'_>) {
         let take = |action: &&Action| Some(Take { key: action.key().clone(), expected: self.expected(action)? });
         let takes: Vec<Take> = actions.iter().filter_map(take).collect();
         let keys: Vec<Key> = takes.iter().map(|take| take.key.clone()).collect();
         for (key, answer) in keys.into_iter().zip(self.sync.target.delete(takes).await) {
             match answer {
                 Ok(()) => drop(written.insert(key, None)),
-                Err(error) => note(report, &key, &error),
+                Err(error) => trying.fail(&key, &error),
             }
         }
     }
 
-    async fn write(&self, actions: Vec<&Action>, written: &mut Written, report: &mut Report) {
+    async fn write(&self, actions: Vec<&Action>, written: &mut Written, trying: &mut Attempt<'_>) {
         let items = actions.iter().filter_map(|action| Some(self.source_item(action.key(), &after(action)?))).collect();
         let mut puts = Vec::new();
         for (action, read) in actions.iter().zip(self.supply.read(items).await) {
@@ -144,7 +165,7 @@ impl Apply<'_> {
                 (Ok(content), Some(to)) => {
                     puts.push(Put { key: action.key().clone(), to, content, expected: self.expected(action) });
                 }
-                (Err(error), _) => note(report, action.key(), &error),
+                (Err(error), _) => trying.fail(action.key(), &error),
                 (Ok(_), None) => {}
             }
         }
@@ -152,7 +173,7 @@ impl Apply<'_> {
         for ((key, version), answer) in keys.into_iter().zip(self.sync.target.write(puts).await) {
             match answer {
                 Ok(fingerprint) => drop(written.insert(key, Some(Known { version, fingerprint }))),
-                Err(error) => note(report, &key, &error),
+                Err(error) => trying.fail(&key, &error),
             }
         }
     }
@@ -203,7 +224,7 @@ impl Apply<'_> {
     async fn look_closely(&self, doubtful: Vec<(Item, Option<Known>)>, applied: &mut BTreeMap<Key, Applied>) {
         let (items, expected): (Vec<Item>, Vec<(Key, Option<Known>)>) =
             doubtful.into_iter().map(|(item, expected)| (item.clone(), (item.key, expected))).unzip();
-        let mut found = digests(&*self.sync.target, items).await;
+        let mut found = digests(&*self.sync.target, items, self.sync.patience, &self.sync.progress).await;
         for (key, expected) in expected {
             let answer = match (found.remove(&key), expected) {
                 (Some(Ok(now)), Some(expected)) if now.version == expected.version => Applied::Verified(Some(now)),
@@ -229,14 +250,29 @@ fn item(key: &Key, version: &Version) -> Item {
     Item { key: key.clone(), form, size, fingerprint: unknown(), digest: Some(digest) }
 }
 
-/// Notes why an item was left alone: somebody was faster, or it could not be done.
-fn note(report: &mut Report, key: &Key, error: &endpoint::Error) {
-    let list = match error {
-        endpoint::Error::Changed { reason, .. } => {
-            return report.flagged.push(Noted::new(key, *reason));
+/// One attempt at a batch.
+struct Attempt<'r> {
+    report: &'r mut Report,
+    patience: Patience,
+    attempts: u32,
+    /// What is worth another one.
+    again: BTreeSet<Key>,
+}
+
+impl Attempt<'_> {
+    /// Notes why an item was left alone: somebody was faster, or it could not be done; what may pass is tried again.
+    fn fail(&mut self, key: &Key, error: &endpoint::Error) {
+        if self.patience.lasts(error, self.attempts) {
+            self.again.insert(key.clone());
+            return;
         }
-        endpoint::Error::Aside { .. } => &mut report.flagged,
-        _ => &mut report.failed,
-    };
-    list.push(Noted::new(key, reason(error)));
+        let list = match error {
+            endpoint::Error::Changed { reason, .. } => {
+                return self.report.flagged.push(Noted::new(key, *reason));
+            }
+            endpoint::Error::Aside { .. } => &mut self.report.flagged,
+            _ => &mut self.report.failed,
+        };
+        list.push(Noted::new(key, reason(error)));
+    }
 }

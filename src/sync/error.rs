@@ -155,6 +155,10 @@ impl Kinded for Error {
             Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
             Self::Overlap { .. } => Some("give the sync a target of its own in cascade-sync.yaml".to_owned()),
             Self::Endpoint { source, .. } => source.hint(),
+            Self::Guard { name, deletes, of, .. } if deletes == of => Some(format!(
+                "nothing was changed; the source has none of them: see that what belongs there is mounted; if all of it may \
+                 go, `cascade sync {name} --max-delete 100%`"
+            )),
             Self::Guard { name, .. } => Some(format!(
                 "nothing was changed; see `cascade sync {name} --dry-run`, and if all of it may go, `cascade sync {name} \
                  --max-delete 100%`"

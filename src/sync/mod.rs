@@ -19,11 +19,15 @@ pub mod filter;
 pub mod join;
 pub mod keeping;
 pub mod open;
+pub mod patience;
 pub mod plan;
+pub mod progress;
 mod replay;
 pub mod report;
 pub mod restore;
 pub mod retention;
+#[cfg(test)]
+mod retry_tests;
 pub mod run;
 #[cfg(test)]
 mod run_tests;
@@ -35,7 +39,9 @@ pub mod walk;
 pub use diff::{Agreed, Finding, judge};
 pub use error::{Error, Result};
 pub use open::{lock, open, require};
+pub use patience::Patience;
 pub use plan::{Action, Plan, Policy};
+pub use progress::Progress;
 pub use report::{Noted, Report, Step};
 pub use restore::{At, Wanted};
 pub use retention::Retention;

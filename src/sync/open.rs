@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::archive::Archive;
 use super::error::{Error, Result};
 use super::filter::Filter;
+use super::patience::Patience;
 use super::plan::Policy;
 use super::retention::Retention;
 use super::run::Sync;
@@ -62,6 +63,8 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
         retention: Retention { keep, daily, weekly, monthly },
         store: ctx.store.clone(),
         archive: Archive::new(ctx.home.snapshots()),
+        patience: Patience::default(),
+        progress: Arc::default(),
         clock: Arc::clone(&ctx.clock),
     })
 }

@@ -10,7 +10,9 @@ use super::compare::{Comparison, Intents, Origin, compare};
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::Row;
+use super::patience::Patience;
 use super::plan::{Action, Plan, Planner, Policy};
+use super::progress::{Phase, Progress};
 use super::report::{Noted, Report, flagged};
 use super::retention::Retention;
 use super::snapshot::{self, Before};
@@ -49,6 +51,10 @@ pub struct Sync {
     pub store: Store,
     /// What it replaced.
     pub archive: Archive,
+    /// How long it puts up with failures that may pass by themselves.
+    pub patience: Patience,
+    /// What it is at, for whoever watches.
+    pub progress: Arc<Progress>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -142,12 +148,29 @@ impl Sync {
                 snapshot::decode_intents(&body, &mut intents).map_err(|source| self.damaged(source))?;
             }
         }
-        compare(&self.sides(source), &intents, stored.clone()).await
+        let sides = self.sides(source);
+        let mut attempts = 1;
+        loop {
+            self.begin(Phase::Comparing, 0, 0);
+            match compare(&sides, &intents, stored.clone()).await {
+                Err(Error::Endpoint { source, .. }) if self.patience.lasts(&source, attempts) => {
+                    self.patience.wait(attempts).await;
+                    attempts += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Tells whoever watches that the next part begins.
+    pub(super) fn begin(&self, phase: Phase, of_items: u64, of_bytes: u64) {
+        self.progress.begin(phase, self.clock.now().as_millisecond(), of_items, of_bytes);
     }
 
     pub(super) fn sides(&self, source: Option<Arc<dyn Endpoint>>) -> Sides {
         let (name, target, filter) = (self.name.clone(), Arc::clone(&self.target), self.filter.clone());
-        Sides { name, source, target, filter, reading: self.reading }
+        let progress = Arc::clone(&self.progress);
+        Sides { name, source, target, filter, reading: self.reading, patience: self.patience, progress }
     }
 
     pub(super) fn damaged(&self, source: super::codec::Damaged) -> Error {
@@ -190,7 +213,10 @@ impl Sync {
             let endpoints = prepared.is_fresh.then(|| self.endpoints());
             self.store.begin_sync(run, intents, &record(run, &planned), endpoints).await?;
             let apply = Apply { sync: self, supply, found: &prepared.found };
+            let size = |action: &&Action| snapshot::after(action).map_or(0, |version| version.size);
+            self.begin(Phase::Applying, actions.len() as u64, actions.iter().map(size).sum());
             let applied = apply.perform(&actions, &mut report).await?;
+            self.begin(Phase::Verifying, applied.len() as u64, 0);
             let verified = apply.verify(applied, &mut report).await?;
             let (replaced, agreed) = self.conclude(&prepared, purpose, verified, &mut report);
             done = replaced;

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::archive::Archive;
 use super::compare::Origin;
 use super::filter::Filter;
+use super::patience::Patience;
 use super::plan::{Action, Policy};
 use super::restore::{At, Wanted};
 use super::retention::Retention;
@@ -18,6 +20,7 @@ use super::walk::Reading;
 use crate::base::clock::{ManualClock, from_ms};
 use crate::base::digest::Digest;
 use crate::base::id::entropy;
+use crate::base::retry::Backoff;
 use crate::base::units::{Share, Span};
 use crate::config::{DeleteMode, OnDrift, VerifyMode};
 use crate::endpoint::{
@@ -26,18 +29,20 @@ use crate::endpoint::{
 };
 use crate::store::{Home, SnapshotRecord, Store, SyncRun};
 
+/// No test waits long for another attempt.
+const MOMENT: Duration = Duration::from_millis(1);
 const PLAIN: Form = Form::File { executable: false };
 
 /// A sync between two memories.
-struct World {
+pub(super) struct World {
     _directory: tempfile::TempDir,
-    source: Memory,
-    target: Memory,
+    pub source: Memory,
+    pub target: Memory,
     clock: Arc<ManualClock>,
-    sync: Sync,
+    pub sync: Sync,
 }
 
-fn key(text: &str) -> Key {
+pub(super) fn key(text: &str) -> Key {
     Key::new(text.as_bytes().to_vec()).unwrap()
 }
 
@@ -45,7 +50,7 @@ fn version(content: &[u8]) -> Version {
     Version { digest: Digest::of(content), form: PLAIN, size: content.len() as u64 }
 }
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     let directory = tempfile::tempdir().unwrap();
     let home = Home::new(directory.path());
     let store = Store::open(&home, &home.project(Path::new("/a/.git"))).await.unwrap();
@@ -62,13 +67,15 @@ async fn world() -> World {
         retention: Retention { keep: Span::seconds(60), daily: 0, weekly: 0, monthly: 0 },
         store,
         archive: Archive::new(directory.path().join("archive")),
+        patience: Patience { attempts: 3, backoff: Backoff { first: MOMENT, ceiling: MOMENT } },
+        progress: Arc::default(),
         clock: Arc::clone(&clock) as Arc<_>,
     };
     World { _directory: directory, source, target, clock, sync }
 }
 
 impl World {
-    fn at_source(&self, text: &str, content: &str) {
+    pub fn at_source(&self, text: &str, content: &str) {
         self.source.set(&key(text), PLAIN, content);
     }
 
@@ -80,7 +87,7 @@ impl World {
         self.target.contents().remove(&key(text)).map(|bytes| String::from_utf8(bytes).unwrap())
     }
 
-    async fn run(&self) -> super::Report {
+    pub async fn run(&self) -> super::Report {
         self.clock.advance_ms(1_000);
         let report = self.sync.run().await.unwrap();
         assert!(report.failed.is_empty() && report.unverified.is_empty(), "{report:?}");

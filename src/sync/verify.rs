@@ -9,6 +9,7 @@ use super::diff::{Agreed, Finding, judge};
 use super::error::Result;
 use super::join::Row;
 use super::plan::Policy;
+use super::progress::Phase;
 use super::report::Noted;
 use super::run::{Sync, seconds, versions};
 use super::walk::{Reading, Sides, Unread, walk};
@@ -99,6 +100,7 @@ impl Sync {
     pub async fn verify(&self) -> Result<Verification> {
         let started_at = self.clock.now();
         let (stored, _) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
+        self.begin(Phase::Verifying, 0, 0);
         let sides = Sides { reading: Reading::Everything, ..self.sides(Some(Arc::clone(&self.source))) };
         let (mut found, mut unread) = (Compared::default(), Vec::new());
         let mut each = |looked| match looked {

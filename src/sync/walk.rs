@@ -12,6 +12,8 @@ use super::codec::Damaged;
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::{Row, join};
+use super::patience::Patience;
+use super::progress::Progress;
 use crate::endpoint::{
     self, Capabilities, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Listed, Listing, Unlisted,
     Version,
@@ -48,6 +50,8 @@ pub(super) struct Sides {
     pub target: Arc<dyn Endpoint>,
     pub filter: Filter,
     pub reading: Reading,
+    pub patience: Patience,
+    pub progress: Arc<Progress>,
 }
 
 /// What could not be read, and why.
@@ -88,6 +92,7 @@ pub(super) async fn walk(
         capabilities: sides.target.capabilities(),
         name: sides.name.clone(),
         reading: sides.reading,
+        progress: Arc::clone(&sides.progress),
     };
     let (sender, mut receiver) = mpsc::channel(ROWS_BATCHES_LIMIT);
     let joined = tokio::task::spawn_blocking(move || joining.run(&stored, &mut Batching { sender, rows: Vec::new() }));
@@ -125,12 +130,13 @@ struct Joining {
     filter: Filter,
     capabilities: Capabilities,
     reading: Reading,
+    progress: Arc<Progress>,
 }
 
 impl Joining {
     /// Joins the listings as they come; what is as it was agreed is counted and forgotten.
     fn run(self, stored: &StoredBaseline, rows: &mut Batching) -> Result<Walked> {
-        let Self { name, source, target, filter, capabilities, reading } = self;
+        let Self { name, source, target, filter, capabilities, reading, progress } = self;
         let ends = [RefCell::new(Ok(Ended::default())), RefCell::new(Ok(Ended::default()))];
         let damage = RefCell::new(None::<Damaged>);
         let taken = |item: Item| filter.takes(&item.key).then_some(item);
@@ -145,6 +151,7 @@ impl Joining {
         let agreed = agreed.filter(|(key, _)| filter.named().is_none_or(|named| named.contains(key)));
         let mut unchanged = 0;
         for row in join(source, agreed, target) {
+            progress.add(1, 0);
             let row = settled(row, reading);
             if may_pass && is_as_agreed(&row) {
                 unchanged += usize::from(row.target.is_some());
@@ -252,11 +259,11 @@ async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<std::result::Result<Fou
     );
     let source = async {
         match &sides.source {
-            Some(source) => digests(&**source, here).await,
+            Some(source) => digests(&**source, here, sides.patience, &sides.progress).await,
             None => BTreeMap::new(),
         }
     };
-    let (mut here, mut there) = tokio::join!(source, digests(&*sides.target, there));
+    let (mut here, mut there) = tokio::join!(source, digests(&*sides.target, there, sides.patience, &sides.progress));
     let capabilities = sides.target.capabilities();
     let settle = |Row { key, source, baseline, target }: Pair| {
         let source = known(&key, source, &mut here).map(|known| known.map(|known| as_held(capabilities, known)));
@@ -294,15 +301,21 @@ pub(super) fn reason(error: &dyn std::error::Error) -> String {
 }
 
 /// Answers what items are now, a few batches of them at the same time.
-pub(super) async fn digests(endpoint: &dyn Endpoint, items: Vec<Item>) -> Digests {
+pub(super) async fn digests(
+    endpoint: &dyn Endpoint,
+    items: Vec<Item>,
+    patience: Patience,
+    progress: &Progress,
+) -> Digests {
     let waiting = batches(items, |item| item.size, DIGESTED_AT_ONCE_ITEMS, DIGESTED_AT_ONCE_BYTES);
     let waiting = Mutex::new(VecDeque::from(waiting));
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     let work = || async {
         let mut digests = Digests::new();
         while let Some(batch) = next() {
-            let keys: Vec<Key> = batch.iter().map(|item| item.key.clone()).collect();
-            digests.extend(keys.into_iter().zip(endpoint.digest(batch).await));
+            let size = batch.iter().map(|item| item.size).sum();
+            digest_patiently(endpoint, batch, patience, &mut digests).await;
+            progress.add(0, size);
         }
         digests
     };
@@ -313,6 +326,26 @@ pub(super) async fn digests(endpoint: &dyn Endpoint, items: Vec<Item>) -> Digest
     let (mut digests, more) = tokio::join!(work(), work());
     digests.extend(more);
     digests
+}
+
+/// Digests a batch; what fails for a moment is tried again.
+async fn digest_patiently(endpoint: &dyn Endpoint, mut batch: Vec<Item>, patience: Patience, digests: &mut Digests) {
+    let mut attempts = 1;
+    loop {
+        let mut again = Vec::new();
+        for (item, answer) in batch.iter().zip(endpoint.digest(batch.clone()).await) {
+            match answer {
+                Err(error) if patience.lasts(&error, attempts) => again.push(item.clone()),
+                answer => drop(digests.insert(item.key.clone(), answer)),
+            }
+        }
+        if again.is_empty() {
+            return;
+        }
+        patience.wait(attempts).await;
+        attempts += 1;
+        batch = again;
+    }
 }
 
 /// Cuts work into batches of so many items and bytes at most, and of one item at least.

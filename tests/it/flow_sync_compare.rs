@@ -1,6 +1,6 @@
 //! What `cascade sync` answers without changing anything: whether it would, and whether both sides are the same.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use crate::flow_sync::{Site, noted};
 
@@ -87,4 +87,37 @@ fn whether_anything_would_change_is_answered_by_the_exit_code() {
     let done = site.run(&["sync", "site", "--check-only"]).expect_code(0);
     assert!(done.stdout.contains("site: nothing to do"), "{done:?}");
     site.run(&["sync", "site", "--check-only", "--dry-run"]).expect_code(2);
+}
+
+#[test]
+fn a_report_counts_what_was_left_alone() {
+    let site = Site::new("");
+    site.put("source/a", "one");
+    site.put("source/b", "two");
+    site.sync(0);
+    site.put("target/a", "by hand");
+    site.put("source/b", "three");
+    let told = site.run(&["sync", "site"]).expect_code(5);
+    assert!(told.stdout.contains("0 created, 1 updated, 0 deleted, 0 unchanged, 1 flagged (5 B in "), "{told:?}");
+}
+
+#[test]
+fn a_source_that_cannot_be_used_is_told_clearly_before_anything_is_done() {
+    let site = Site::new("");
+    (0..3).for_each(|at| site.put(&format!("source/{at}"), "content"));
+    site.sync(0);
+    std::fs::rename(site.path("source"), site.path("away")).unwrap();
+    let refused = |words: &[&str]| {
+        let refused = site.run(&["sync", "site"]);
+        assert!(words.iter().all(|word| refused.stderr.contains(word)), "{words:?}: {refused:?}");
+        assert_eq!(std::fs::read_dir(site.path("target")).unwrap().count(), 3);
+    };
+    std::fs::create_dir(site.path("source")).unwrap();
+    refused(&["would delete 3 of 3 items", "see that what belongs there is mounted", "--max-delete 100%"]);
+    std::fs::remove_dir(site.path("source")).unwrap();
+    symlink("source", site.path("source")).unwrap();
+    refused(&["source cannot be used", "leads back to itself"]);
+    std::fs::remove_file(site.path("source")).unwrap();
+    site.put("source", "a file");
+    refused(&["source cannot be used", "name a directory"]);
 }
