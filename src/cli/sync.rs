@@ -273,7 +273,7 @@ fn planned(sync: &sync::Sync, prepared: &Prepared) -> Planned {
         source: sync.source.place(),
         target: sync.target.place(),
         actions: plan.actions.iter().filter_map(Step::of).collect(),
-        flagged: plan.flags.iter().map(flag).collect(),
+        flagged: plan.flags.iter().map(flag).chain(prepared.left_alone().cloned()).collect(),
         skipped: prepared.comparison.skipped.clone(),
         failed: prepared.comparison.failed.clone(),
         unchanged: plan.unchanged,
@@ -411,10 +411,17 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
         let message = format!("sync {name}: {} could not be brought over", count(report.failed.len(), "item"));
         return Some(Failure::new(Kind::Unavailable, message).with_hint("everything else was; run it again"));
     }
-    let first = report.flagged.first()?;
+    report.flagged.first()?;
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
-    let key = shell_word(&first.key);
-    let hint = format!("for each: `cascade sync resolve {name} {key} --take source` (or `target`)");
+    let hint = match &report.resolvable {
+        Some(key) => {
+            format!(
+                "for each: `cascade sync resolve {name} {} --take source` (or `target`, or a file)",
+                shell_word(key)
+            )
+        }
+        None => format!("see why above; when that is settled, run `cascade sync {name}` again"),
+    };
     Some(Failure::new(Kind::Conflict, message).with_hint(hint))
 }
 
@@ -447,6 +454,8 @@ mod tests {
         let code = |report: &Report| verdict(report).map_or(0, |failure| failure.exit_code());
         assert_eq!(code(&report), 0);
         report.flagged = noted();
+        assert!(verdict(&report).unwrap().hint.unwrap().contains("run `cascade sync site` again"));
+        report.resolvable = Some("a b".to_owned());
         let flagged = verdict(&report).unwrap();
         assert_eq!(
             (flagged.exit_code(), flagged.message.as_str()),

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::Expanded;
+use super::model::{Durability, Expanded};
 use crate::base::units::{Share, Span};
 
 /// One sync: what brings a target to what a source says.
@@ -32,6 +32,9 @@ pub struct SyncSpec {
     /// What is compared after a run that changed something: what was written, by what tells cheaply that it is still so (`cheap`), or all content of both sides (`full`), as `cascade sync verify` does. Default `cheap`.
     #[serde(default)]
     pub verify: VerifyMode,
+    /// Whether what is written to a directory waits for the disk (`full`), or reaches it seconds later (`fast`; Linux only, elsewhere as `full`): then a power cut may leave items of the last seconds torn, which the next run flags. What is replaced is on the disk before in either case. Default `full`.
+    #[serde(default)]
+    pub durability: Durability,
     /// How what is replaced is kept.
     #[serde(default)]
     pub snapshots: Snapshots,

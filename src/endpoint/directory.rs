@@ -2,8 +2,10 @@
 //!
 //! Nothing is followed out of it. New content is written aside, in the directory where it belongs, and changes places with
 //! what is there in one step of the file system; what comes out is looked at, and goes back where it is not what was
-//! expected. Hard links, owners, times and extended attributes are not kept.
+//! expected. When a file was last changed is kept where the source knows it; hard links, owners and extended attributes are
+//! not. Large files are copied by the file system itself where it can.
 
+mod folding;
 mod place;
 mod walk;
 mod write;
@@ -20,13 +22,14 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use super::{
-    Capabilities, Content, Endpoint, Error, Fingerprint, Form, IsKept, Item, Known, Later, Leftover, Listing,
-    PIECE_BYTES, Put, Result, Take, Version,
+    Body, Capabilities, Content, Endpoint, Error, Fingerprint, Folding, Form, IsKept, Item, Known, Later, Leftover,
+    Listing, Opened, PIECE_BYTES, Put, Result, Take, Version,
 };
 use crate::base::Clock;
 use crate::base::digest::{Digest, Digesting};
 use crate::base::escape::shown;
-use crate::beneath::{self, Beneath, FileStat};
+use crate::beneath::{Beneath, FileStat};
+use crate::config::Durability;
 use place::Spot;
 
 /// A file system that tells fractions of a second has the time from the last tick of the kernel's clock.
@@ -42,6 +45,7 @@ pub struct Directory {
     path: PathBuf,
     top: Arc<OwnedFd>,
     clock: Arc<dyn Clock>,
+    durability: Durability,
 }
 
 impl Directory {
@@ -59,7 +63,13 @@ impl Directory {
             Ok((real, top.into()))
         };
         let (path, top) = open().map_err(Error::unusable(&place_of(path)))?;
-        Ok(Self { path, top: Arc::new(top), clock })
+        Ok(Self { path, top: Arc::new(top), clock, durability: Durability::Full })
+    }
+
+    /// Lets what is written wait for the disk, or not.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// Answers its path, symlinks resolved.
@@ -185,6 +195,14 @@ impl Endpoint for Directory {
         Capabilities { writes: true, executables: true, links: true }
     }
 
+    fn folding(&self) -> Later<'_, Folding> {
+        let this = self.clone();
+        Box::pin(async move {
+            let probed = tokio::task::spawn_blocking(move || folding::probe(&this.top).unwrap_or_default());
+            probed.await.unwrap_or_default()
+        })
+    }
+
     fn list(&self) -> Listing {
         let this = self.clone();
         Listing::blocking(self.place(), move |lister| walk::walk(&this, lister))
@@ -216,7 +234,7 @@ impl Endpoint for Directory {
         let this = self.clone();
         Box::pin(async move {
             let done = super::in_batch(this.place(), vec![()], move |_| {
-                vec![write::flush(&this.top).map_err(Error::unusable(&this.place()))]
+                vec![write::flush(&this).map_err(Error::unusable(&this.place()))]
             });
             done.await.pop().unwrap_or(Ok(()))
         })
@@ -234,11 +252,20 @@ fn read(beneath: &Beneath, item: &Item) -> Result<Content> {
     let failed = || Error::item("read", &item.key);
     let spot = Spot::existing(beneath, &item.key).map_err(failed())?;
     if item.form == Form::Link {
-        return spot.read_link().map(Content::Whole).map_err(failed());
+        return spot.read_link().map(Content::whole).map_err(failed());
     }
     let file = spot.open().map_err(failed())?;
-    let size = beneath::FileStat::of_open(&file).map_err(failed())?.size;
-    super::content_of(file, size, &item.key, "read").map_err(failed())
+    let stat = FileStat::of_open(&file).map_err(failed())?;
+    let content = if stat.size > PIECE_BYTES as u64 {
+        // What the item was digested as is what the file is, as long as it is not touched.
+        let is_proved =
+            !item.fingerprint.is_racy && Directory::fingerprint(&stat, i64::MAX).bytes == item.fingerprint.bytes;
+        let opened = Opened { file, key: item.key.clone(), proof: is_proved.then_some(stat) };
+        Content { body: Body::File(opened), modified: None }
+    } else {
+        super::content_of(file, stat.size, &item.key, "read").map_err(failed())?
+    };
+    Ok(content.modified_at(stat.mtime))
 }
 
 #[cfg(test)]

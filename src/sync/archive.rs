@@ -246,7 +246,7 @@ mod tests {
     }
 
     fn keep(content: &[u8]) -> Keep {
-        Keep { key: key(), version: version(content), content: Content::Whole(content.to_vec()) }
+        Keep { key: key(), version: version(content), content: Content::whole(content.to_vec()) }
     }
 
     /// Noise, which does not shrink.
@@ -284,7 +284,7 @@ mod tests {
     fn what_is_not_what_it_should_be_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let archive = Archive::new(dir.path());
-        let lie = Keep { content: Content::Whole(b"other".to_vec()), ..keep(b"one") };
+        let lie = Keep { content: Content::whole(b"other".to_vec()), ..keep(b"one") };
         let kept = archive.keep(vec![lie, keep(b"two")]).unwrap();
         assert!(matches!(kept[..], [Err(KeepError::Changed), Ok(())]));
         assert!(!archive.has(&Digest::of(b"one")) && !archive.has(&Digest::of(b"other")));

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::baseline::Entry;
+use super::collision::Collisions;
 use super::diff::{Finding, judge};
 use super::error::Result;
 use super::filter::Filter;
 use super::report::Noted;
 use super::walk::{Found, Sides, Unread, walk};
-use crate::endpoint::{Ended, Fingerprint, Key, Known, Leftover, Version};
+use crate::endpoint::{Ended, Fingerprint, Folding, Key, Known, Leftover, Version};
 use crate::store::StoredBaseline;
 
 /// What an interrupted run was about to leave at the target.
@@ -47,6 +48,8 @@ pub struct Comparison {
     pub skipped: Vec<Noted>,
     /// What could not be read.
     pub failed: Vec<Noted>,
+    /// What the target would take for something else.
+    pub colliding: Vec<Noted>,
     /// What interrupted writes left at the target.
     pub leftovers: Vec<Leftover>,
 }
@@ -63,6 +66,9 @@ pub(super) async fn compare(sides: &Sides, intents: &Intents, stored: StoredBase
     };
     let walked = walk(sides, stored, &mut each).await?;
     comparison.unchanged += walked.unchanged;
+    if walked.collisions.any() {
+        set_aside_colliding(&mut comparison, &walked.collisions, sides.target.folding().await);
+    }
     comparison.leftovers.clone_from(&walked.ended[1].leftovers);
     let Unknown { is_partial, hiding, no_items, keys: hidden } = note_unlisted(walked.ended, &sides.filter);
     comparison.is_partial = is_partial;
@@ -71,6 +77,16 @@ pub(super) async fn compare(sides: &Sides, intents: &Intents, stored: StoredBase
     let failed = unread.into_iter().filter(|one| !is_hidden(&hidden, &one.key));
     comparison.failed = failed.map(|Unread { key, reason }| Noted::new(&key, reason)).collect();
     Ok(comparison)
+}
+
+/// Sets aside what the target would take for something else that the source has: nothing is done about any of them.
+fn set_aside_colliding(comparison: &mut Comparison, collisions: &Collisions, folding: Folding) {
+    let collides = |row: &Found| row.source.is_some() && collisions.has(&row.key, folding);
+    let (colliding, found) = std::mem::take(&mut comparison.found).into_iter().partition(collides);
+    let colliding: Vec<Found> = colliding;
+    comparison.found = found;
+    let reason = "has a name that the target takes for that of another item";
+    comparison.colliding = colliding.iter().map(|row| Noted::new(&row.key, reason)).collect();
 }
 
 /// Answers whether content was read and is what was agreed, and what would prove that next time is what it was.

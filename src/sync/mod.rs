@@ -10,6 +10,7 @@ mod apply;
 pub mod archive;
 pub mod baseline;
 pub mod codec;
+pub mod collision;
 pub mod compare;
 mod decide;
 pub mod diff;

@@ -45,7 +45,7 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
     let spec = require(ctx, name)?;
     let failed = |source| Error::Endpoint { name: name.to_owned(), source };
     let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
-    let target = directory(ctx, path).map_err(failed)?;
+    let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability);
     require_apart(ctx, name, target.path()).await?;
     let source = source(ctx, name, spec, target.path()).await?;
     let max_delete = max_delete.unwrap_or(spec.max_delete);

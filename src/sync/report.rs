@@ -47,6 +47,9 @@ pub struct Report {
     pub kept: usize,
     /// Items that are left alone until a person decides.
     pub flagged: Vec<Noted>,
+    /// A flagged item that a person can decide about.
+    #[serde(skip)]
+    pub resolvable: Option<String>,
     /// What is there and takes no part, for it is no item or cannot be listed.
     pub skipped: Vec<Noted>,
     /// Items that could not be brought to what the source says.

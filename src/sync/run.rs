@@ -74,6 +74,13 @@ pub struct Prepared {
     pub(super) started_at: Timestamp,
 }
 
+impl Prepared {
+    /// Answers what is flagged beside what the plan flags: no decision of a person settles that.
+    pub fn left_alone(&self) -> impl Iterator<Item = &Noted> {
+        self.comparison.colliding.iter().chain(&self.stale)
+    }
+}
+
 /// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -248,7 +255,8 @@ impl Sync {
             target: self.target.place(),
             unchanged: prepared.plan.unchanged,
             kept: prepared.plan.kept,
-            flagged: prepared.plan.flags.iter().map(flag).chain(prepared.stale.iter().cloned()).collect(),
+            flagged: prepared.plan.flags.iter().map(flag).chain(prepared.left_alone().cloned()).collect(),
+            resolvable: prepared.plan.flags.first().map(|flag| flag.key.to_string()),
             skipped: prepared.comparison.skipped.clone(),
             failed: prepared.comparison.failed.clone(),
             left,

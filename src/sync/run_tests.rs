@@ -24,8 +24,8 @@ use crate::base::retry::Backoff;
 use crate::base::units::{Share, Span};
 use crate::config::{DeleteMode, OnDrift, VerifyMode};
 use crate::endpoint::{
-    self, Capabilities, Content, Ended, Endpoint, Fingerprint, Form, IsKept, Item, Key, Known, Later, Leftover, Listed,
-    Listing, Memory, Put, Take, Version,
+    self, Capabilities, Content, Ended, Endpoint, Fingerprint, Folding, Form, IsKept, Item, Key, Known, Later,
+    Leftover, Listed, Listing, Memory, Put, Take, Version,
 };
 use crate::store::{Home, SnapshotRecord, Store, SyncRun};
 
@@ -437,6 +437,28 @@ async fn what_was_there_at_a_moment_can_be_restored_after_thinning() {
     assert_eq!(version(world.target_has("item").unwrap().as_bytes()), earlier);
     let none = sync.changes_between(&At::Time(from_ms(world.clock_ms() + 1)), None).await.unwrap();
     assert_eq!(none, []);
+}
+
+#[tokio::test]
+async fn names_that_the_target_takes_for_one_are_flagged_there_and_nowhere_else() {
+    let world = world().await;
+    for text in ["Dir/one", "dir/two", "A", "a", "b"] {
+        world.at_source(text, text);
+    }
+    let folding = Folding { case: true, normalization: true };
+    let target = Memory::new("folding").folding(folding);
+    let sync = Sync { target: Arc::new(target.clone()), ..world.sync.clone() };
+    let report = sync.run().await.unwrap();
+    let flagged: Vec<&str> = report.flagged.iter().map(|one| one.key.as_str()).collect();
+    assert_eq!((flagged, report.created), (vec!["A", "Dir/one", "a", "dir/two"], 1));
+    assert_eq!(target.contents().len(), 1);
+    assert!(report.flagged[0].reason.contains("takes for that of another item") && report.resolvable.is_none());
+    // A new spelling alone collides with nothing.
+    world.source.unset(&key("b"));
+    world.at_source("B", "b");
+    let report = sync.run().await.unwrap();
+    assert_eq!((report.created, report.deleted), (1, 1));
+    assert_eq!(world.run().await.created, 5, "elsewhere they are different");
 }
 
 /// What happens to a key.

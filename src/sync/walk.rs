@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::baseline::{self, Entry};
 use super::codec::Damaged;
+use super::collision::Collisions;
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::{Row, join};
@@ -66,6 +67,8 @@ pub(super) struct Unread {
 pub(super) struct Walked {
     /// Items on the target that are as they were agreed; nobody was told of them.
     pub unchanged: usize,
+    /// Names of the source that some endpoints take for one.
+    pub collisions: Collisions,
     /// How the listings of source and target ended.
     pub ended: [Ended; 2],
 }
@@ -150,8 +153,12 @@ impl Joining {
             baseline::items(stored).map_while(|item| item.map_err(|damaged| damage.replace(Some(damaged))).ok());
         let agreed = agreed.filter(|(key, _)| filter.named().is_none_or(|named| named.contains(key)));
         let mut unchanged = 0;
+        let mut collisions = Collisions::default();
         for row in join(source, agreed, target) {
             progress.add(1, 0);
+            if row.source.is_some() {
+                collisions.add(&row.key);
+            }
             let row = settled(row, reading);
             if may_pass && is_as_agreed(&row) {
                 unchanged += usize::from(row.target.is_some());
@@ -166,7 +173,7 @@ impl Joining {
         let failed = |source| Error::Endpoint { name: name.clone(), source };
         let ended = [here.map_err(failed)?, there.map_err(failed)?];
         rows.send();
-        Ok(Walked { unchanged, ended })
+        Ok(Walked { unchanged, collisions, ended })
     }
 }
 
