@@ -209,7 +209,7 @@ impl Endpoint for Directory {
     }
 
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>> {
-        self.batch(items, |_, beneath, items| items.iter().map(|item| read(beneath, item)).collect())
+        self.batch(items, |this, beneath, items| items.iter().map(|item| read(this, beneath, item)).collect())
     }
 
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {
@@ -248,22 +248,25 @@ impl Endpoint for Directory {
     }
 }
 
-fn read(beneath: &Beneath, item: &Item) -> Result<Content> {
+fn read(directory: &Directory, beneath: &Beneath, item: &Item) -> Result<Content> {
     let failed = || Error::item("read", &item.key);
+    let seen_ms = directory.clock.now().as_millisecond();
     let spot = Spot::existing(beneath, &item.key).map_err(failed())?;
     if item.form == Form::Link {
         return spot.read_link().map(Content::whole).map_err(failed());
     }
     let file = spot.open().map_err(failed())?;
     let stat = FileStat::of_open(&file).map_err(failed())?;
+    let fingerprint = Directory::fingerprint(&stat, seen_ms);
     let content = if stat.size > PIECE_BYTES as u64 {
         // What the item was digested as is what the file is, as long as it is not touched.
-        let is_proved =
-            !item.fingerprint.is_racy && Directory::fingerprint(&stat, i64::MAX).bytes == item.fingerprint.bytes;
-        let opened = Opened { file, key: item.key.clone(), proof: is_proved.then_some(stat) };
-        Content { body: Body::File(opened), modified: None }
+        let is_proved = !item.fingerprint.is_racy && fingerprint.bytes == item.fingerprint.bytes;
+        Content::of(Body::File(Opened { file, key: item.key.clone(), proof: is_proved.then_some(stat) }))
     } else {
-        super::content_of(file, stat.size, &item.key, "read").map_err(failed())?
+        let again = file.try_clone().map_err(failed())?;
+        let content = super::content_of(file, stat.size, &item.key, "read").map_err(failed())?;
+        let is_still = FileStat::of_open(&again).map_err(failed())? == stat;
+        content.proved_by(is_still.then_some(fingerprint))
     };
     Ok(content.modified_at(stat.mtime))
 }

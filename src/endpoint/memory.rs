@@ -151,7 +151,13 @@ impl Endpoint for Memory {
     }
 
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>> {
-        let read = |item: Item| self.look(&item.key, "read").map(|stored| Content::whole(stored.content));
+        let read = |item: Item| {
+            let content = |stored: Stored| {
+                let fingerprint = stored.fingerprint();
+                Content::whole(stored.content).proved_by(Some(fingerprint))
+            };
+            self.look(&item.key, "read").map(content)
+        };
         let read = items.into_iter().map(read).collect();
         Box::pin(async move { read })
     }

@@ -82,6 +82,10 @@ pub struct Content {
     pub body: Body,
     /// When it was last changed, where that is known.
     pub modified: Option<Modified>,
+    /// What tells that the endpoint has exactly this: it was not touched while it was read.
+    pub fingerprint: Option<Fingerprint>,
+    /// SHA-256 of it, where whoever read it took that.
+    pub digest: Option<Digest>,
 }
 
 /// How content comes.
@@ -118,7 +122,17 @@ impl Content {
     /// Makes content of which nothing else is known.
     #[must_use]
     pub fn whole(bytes: Vec<u8>) -> Self {
-        Self { body: Body::Whole(bytes), modified: None }
+        Self::of(Body::Whole(bytes))
+    }
+
+    fn of(body: Body) -> Self {
+        Self { body, modified: None, fingerprint: None, digest: None }
+    }
+
+    /// Says what tells that the endpoint has exactly this.
+    #[must_use]
+    pub fn proved_by(self, fingerprint: Option<Fingerprint>) -> Self {
+        Self { fingerprint, ..self }
     }
 
     /// Says when it was last changed.
@@ -322,7 +336,7 @@ impl Lister {
 /// Prepares a channel for content that comes in pieces.
 fn pieces() -> (mpsc::Sender<Result<Vec<u8>>>, Content) {
     let (sender, receiver) = mpsc::channel(PIECES_LIMIT);
-    (sender, Content { body: Body::Pieces(receiver), modified: None })
+    (sender, Content::of(Body::Pieces(receiver)))
 }
 
 /// Answers what a reader has, about `size` bytes; large content is read while it is taken. `action` is for messages.

@@ -193,6 +193,21 @@ impl Store {
         .map_err(failed("record what a sync replaces"))
     }
 
+    /// Records what more a run is about to do.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn add_sync_intents(&self, sync: &str, intents: Vec<u8>) -> Result<()> {
+        sqlx::query("INSERT INTO sync_intents (project, sync, body) VALUES ($1, $2, $3)")
+            .bind(self.project.clone())
+            .bind(sync.to_owned())
+            .bind(intents)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(failed("record what a sync is about to do"))
+    }
+
     /// Answers what runs of a sync were about to do that did not come to their end, the oldest first.
     ///
     /// # Errors
@@ -508,7 +523,8 @@ mod tests {
         };
         let snapshot = SnapshotRecord { run: "r1".to_owned(), at: from_ms(1), items: 1, bytes: 2, body: vec![0, 1] };
         store.begin_sync(&run, vec![9, 0], &snapshot, None).await.unwrap();
-        assert_eq!(store.sync_intents("site").await.unwrap(), [vec![9, 0]]);
+        store.add_sync_intents("site", vec![8]).await.unwrap();
+        assert_eq!(store.sync_intents("site").await.unwrap(), [vec![9, 0], vec![8]]);
         assert_eq!(store.snapshots("site").await.unwrap(), std::slice::from_ref(&snapshot));
         store.advance_sync("site", &Advance::default(), from_ms(2)).await.unwrap();
         assert!(store.sync_intents("site").await.unwrap().is_empty());

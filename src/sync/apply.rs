@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::archive::{Archive, Keep, KeepError};
+use super::baseline::Entry;
 use super::error::{Error, Result};
+use super::packed::Entries;
 use super::patience::Patience;
 use super::plan::Action;
 use super::report::{Noted, Report};
@@ -18,7 +20,7 @@ use crate::endpoint::{self, Content, Endpoint, Fingerprint, Item, Key, Known, Li
 /// Items that are changed at a time, unless they are large.
 const CHANGED_AT_ONCE_ITEMS: usize = 256;
 /// Bytes that are read at a time, unless one item has more.
-const CHANGED_AT_ONCE_BYTES: u64 = 32 << 20;
+pub(super) const CHANGED_AT_ONCE_BYTES: u64 = 32 << 20;
 
 /// Where content comes from.
 #[derive(Debug, Clone)]
@@ -81,9 +83,13 @@ impl Apply<'_> {
         for batch in batches(actions.to_vec(), size, CHANGED_AT_ONCE_ITEMS, CHANGED_AT_ONCE_BYTES) {
             self.perform_batch(batch, &mut written, report).await?;
         }
-        let flushed = self.sync.target.flush().await;
-        flushed.map_err(|source| Error::Endpoint { name: self.sync.name.clone(), source })?;
         Ok(written)
+    }
+
+    /// Waits until all of it is on the disk.
+    pub async fn flush(&self) -> Result<()> {
+        let flushed = self.sync.target.flush().await;
+        flushed.map_err(|source| Error::Endpoint { name: self.sync.name.clone(), source })
     }
 
     /// Carries out a batch; what fails for a moment is tried again.
@@ -189,24 +195,32 @@ impl Apply<'_> {
         source_item(self.found.get(key).and_then(|row| row.source.as_ref()), key, version)
     }
 
-    /// Looks at the target again: only what is there as it was written counts.
-    pub async fn verify(&self, mut written: Written, report: &mut Report) -> Result<BTreeMap<Key, Applied>> {
+    /// Looks at the target again: only what is there as it was written counts. Answers what was copied and is there, too.
+    pub async fn verify(
+        &self,
+        mut written: Written,
+        copied: &Entries,
+        report: &mut Report,
+    ) -> Result<(BTreeMap<Key, Applied>, Entries)> {
         let failed = |source| Error::Endpoint { name: self.sync.name.clone(), source };
-        let (mut applied, mut doubtful) = (BTreeMap::new(), Vec::new());
+        let mut seen = Seen::default();
+        let mut expected = copied.iter().peekable();
         let mut listing = self.sync.target.list();
         while let Some(part) = listing.next().await {
             let Listed::Items(items) = part.map_err(failed)? else { break };
+            self.sync.progress.add(items.len() as u64, 0);
             for item in items {
-                match written.remove(&item.key) {
-                    Some(Some(known)) if known.fingerprint.bytes == item.fingerprint.bytes => {
-                        let known = Known { fingerprint: item.fingerprint, ..known };
-                        applied.insert(item.key, Applied::Verified(Some(known)));
-                    }
-                    Some(expected) => doubtful.push((item, expected)),
-                    None => {}
+                while let Some((key, _)) = expected.next_if(|(key, _)| *key < item.key) {
+                    seen.applied.insert(key, Applied::Different);
+                }
+                match expected.next_if(|(key, _)| *key == item.key) {
+                    Some((_, entry)) => seen.take_copied(item, entry),
+                    None => seen.take(item, &mut written),
                 }
             }
         }
+        seen.applied.extend(expected.map(|(key, _)| (key, Applied::Different)));
+        let Seen { mut applied, doubtful, verified } = seen;
         for (key, expected) in written {
             let is_gone = expected.is_none();
             applied.insert(key, if is_gone { Applied::Verified(None) } else { Applied::Different });
@@ -217,7 +231,7 @@ impl Apply<'_> {
                 report.unverified.push(Noted::new(key, "is not what was written"));
             }
         }
-        Ok(applied)
+        Ok((applied, verified))
     }
 
     /// Reads what tells that it was touched since it was written.
@@ -250,18 +264,49 @@ fn item(key: &Key, version: &Version) -> Item {
     Item { key: key.clone(), form, size, fingerprint: unknown(), digest: Some(digest) }
 }
 
+/// What was seen at the target after it was changed.
+#[derive(Default)]
+struct Seen {
+    applied: BTreeMap<Key, Applied>,
+    doubtful: Vec<(Item, Option<Known>)>,
+    verified: Entries,
+}
+
+impl Seen {
+    fn take(&mut self, item: Item, written: &mut Written) {
+        match written.remove(&item.key) {
+            Some(Some(known)) if known.fingerprint.bytes == item.fingerprint.bytes => {
+                let known = Known { fingerprint: item.fingerprint, ..known };
+                self.applied.insert(item.key, Applied::Verified(Some(known)));
+            }
+            Some(expected) => self.doubtful.push((item, expected)),
+            None => {}
+        }
+    }
+
+    fn take_copied(&mut self, item: Item, entry: Entry) {
+        match entry.target {
+            Some(known) if known.fingerprint.bytes == item.fingerprint.bytes => {
+                let target = Some(Known { fingerprint: item.fingerprint, ..known });
+                self.verified.add(&item.key, &Entry { target, ..entry });
+            }
+            expected => self.doubtful.push((item, expected)),
+        }
+    }
+}
+
 /// One attempt at a batch.
-struct Attempt<'r> {
-    report: &'r mut Report,
-    patience: Patience,
-    attempts: u32,
+pub(super) struct Attempt<'r> {
+    pub report: &'r mut Report,
+    pub patience: Patience,
+    pub attempts: u32,
     /// What is worth another one.
-    again: BTreeSet<Key>,
+    pub again: BTreeSet<Key>,
 }
 
 impl Attempt<'_> {
     /// Notes why an item was left alone: somebody was faster, or it could not be done; what may pass is tried again.
-    fn fail(&mut self, key: &Key, error: &endpoint::Error) {
+    pub fn fail(&mut self, key: &Key, error: &endpoint::Error) {
         if self.patience.lasts(error, self.attempts) {
             self.again.insert(key.clone());
             return;

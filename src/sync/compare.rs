@@ -1,14 +1,16 @@
 //! What both sides have, as far as it is not as it was agreed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::baseline::Entry;
 use super::collision::Collisions;
 use super::diff::{Finding, judge};
 use super::error::Result;
 use super::filter::Filter;
+use super::packed::NewItems;
 use super::report::Noted;
-use super::walk::{Found, Sides, Unread, walk};
+use super::walk::{Found, Looked, Sides, Unread, walk};
 use crate::endpoint::{Ended, Fingerprint, Folding, Key, Known, Leftover, Version};
 use crate::store::StoredBaseline;
 
@@ -48,6 +50,8 @@ pub struct Comparison {
     pub skipped: Vec<Noted>,
     /// What could not be read.
     pub failed: Vec<Noted>,
+    /// What only the source has, not read yet.
+    pub new: NewItems,
     /// What the target would take for something else.
     pub colliding: Vec<Noted>,
     /// What interrupted writes left at the target.
@@ -55,14 +59,15 @@ pub struct Comparison {
 }
 
 /// Compares both sides and what was agreed.
-pub(super) async fn compare(sides: &Sides, intents: &Intents, stored: StoredBaseline) -> Result<Comparison> {
+pub(super) async fn compare(sides: &Sides, intents: &Intents, stored: Arc<StoredBaseline>) -> Result<Comparison> {
     let (mut comparison, mut unread) = (Comparison::default(), Vec::new());
     let mut each = |looked| match looked {
-        Ok(row) if sides.source.is_some() && is_agreed(&row) => {
+        Looked::Found(row) if sides.source.is_some() && is_agreed(&row) => {
             comparison.unchanged += usize::from(row.target.is_some());
         }
-        Ok(row) => comparison.found.push(recovered(row, intents)),
-        Err(one) => unread.push(one),
+        Looked::Found(row) => comparison.found.push(recovered(row, intents)),
+        Looked::New(item) => comparison.new.add(&item),
+        Looked::Unread(one) => unread.push(one),
     };
     let walked = walk(sides, stored, &mut each).await?;
     comparison.unchanged += walked.unchanged;
@@ -74,6 +79,9 @@ pub(super) async fn compare(sides: &Sides, intents: &Intents, stored: StoredBase
     comparison.is_partial = is_partial;
     comparison.skipped = hiding.into_iter().chain(no_items).collect();
     comparison.found.retain(|row| !is_hidden(&hidden, &row.key));
+    if !hidden.is_empty() {
+        comparison.new = comparison.new.only(|key| !is_hidden(&hidden, key));
+    }
     let failed = unread.into_iter().filter(|one| !is_hidden(&hidden, &one.key));
     comparison.failed = failed.map(|Unread { key, reason }| Noted::new(&key, reason)).collect();
     Ok(comparison)
@@ -86,7 +94,11 @@ fn set_aside_colliding(comparison: &mut Comparison, collisions: &Collisions, fol
     let colliding: Vec<Found> = colliding;
     comparison.found = found;
     let reason = "has a name that the target takes for that of another item";
-    comparison.colliding = colliding.iter().map(|row| Noted::new(&row.key, reason)).collect();
+    let new = comparison.new.iter().map(|item| item.key).filter(|key| collisions.has(key, folding));
+    let mut keys: Vec<Key> = colliding.into_iter().map(|row| row.key).chain(new).collect();
+    keys.sort();
+    comparison.colliding = keys.iter().map(|key| Noted::new(key, reason)).collect();
+    comparison.new = comparison.new.only(|key| !collisions.has(key, folding));
 }
 
 /// Answers whether content was read and is what was agreed, and what would prove that next time is what it was.

@@ -13,6 +13,7 @@ use super::baseline::{Changes, Entry};
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::Row;
+use super::packed::Entries;
 use super::plan::{Plan, Policy};
 use super::report::Report;
 use super::restore;
@@ -58,7 +59,7 @@ impl Sync {
             changes.insert(key, Some(Entry { source, target }));
         }
         let mut report = one.begin_report(&prepared).await;
-        one.agree(&prepared, &changes, &report, Purpose::Resolve).await?;
+        one.agree(&prepared, &changes, &Entries::default(), &report, Purpose::Resolve).await?;
         report.kept = changes.len();
         report.seconds = seconds(prepared.started_at, self.clock.now());
         Ok(report)

@@ -90,7 +90,7 @@ impl Sync {
         let changed = thinned(&fates, before);
         let summary = |(place, before): (&usize, &Before)| {
             let SnapshotRecord { run, at, .. } = &records[*place];
-            summarised(run, *at, before)
+            summarised(run, *at, before.iter().map(|(key, version)| (key, *version)))
         };
         let changed: Vec<SnapshotRecord> = changed.iter().map(summary).collect();
         let dropped = records.iter().zip(&fates).filter(|(_, fate)| **fate != Fate::Kept);
@@ -179,8 +179,8 @@ impl Sync {
     /// Answers what the target has under keys now.
     async fn now_at(&self, keys: impl Iterator<Item = Key>) -> Result<BTreeMap<Key, Version>> {
         let one = Self { filter: Filter::only(keys.collect()), ..self.clone() };
-        let (stored, is_fresh) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
-        let comparison = one.compare(None, &stored, is_fresh).await?;
+        let (stored, is_fresh) = self.baseline().await?;
+        let comparison = one.compare(&one.sides(None), &stored, is_fresh).await?;
         let there = comparison.found.into_iter().filter_map(|row| Some((row.key, row.target?.version)));
         Ok(there.collect())
     }

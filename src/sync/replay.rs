@@ -32,7 +32,7 @@ impl Sync {
         if saved.endpoints != self.endpoints() {
             return Err(stale("the sync is between other places now"));
         }
-        let stored = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
+        let stored = self.baseline().await?;
         if stored.0.serial != saved.serial {
             return Err(stale("something was synced, resolved or restored since it was made"));
         }
@@ -40,7 +40,7 @@ impl Sync {
         let actions = saved.actions().map_err(unfit)?;
         let keys: BTreeSet<_> = actions.iter().map(|action| action.key().clone()).collect();
         let one = Self { filter: Filter::only(keys), ..self.clone() };
-        let comparison = one.compare(Some(Arc::clone(&one.source)), &stored.0, stored.1).await?;
+        let comparison = one.compare(&one.sides(Some(Arc::clone(&one.source))), &stored.0, stored.1).await?;
         let mut prepared = one.prepared(Plan::default(), comparison, stored, started_at);
         for action in actions {
             one.take_in(action, &mut prepared);

@@ -46,9 +46,9 @@ impl Sync {
         let filter = Filter::new(&wanted.keys, &[]);
         let mut before = self.before(&wanted.at).await?;
         before.retain(|key, _| filter.takes(key));
-        let stored = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
+        let stored = self.baseline().await?;
         let one = Self { filter: Filter::only(before.keys().cloned().collect()), ..self.clone() };
-        let comparison = one.compare(None, &stored.0, stored.1).await?;
+        let comparison = one.compare(&one.sides(None), &stored.0, stored.1).await?;
         let mut now: BTreeMap<Key, Version> = BTreeMap::new();
         for row in &comparison.found {
             now.extend(row.target.as_ref().map(|known| (row.key.clone(), known.version)));

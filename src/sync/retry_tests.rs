@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::run_tests::{World, key, world};
 use super::*;
@@ -28,11 +28,19 @@ struct Faulty {
     failures: Mutex<BTreeMap<(Work, Key), (u32, io::ErrorKind)>>,
     listings: AtomicU32,
     asked: AtomicU32,
+    /// Whether what is read may have been touched meanwhile.
+    is_restless: AtomicBool,
 }
 
 impl Faulty {
     fn new(inner: &Memory) -> Self {
-        Self { inner: inner.clone(), failures: Mutex::default(), listings: AtomicU32::new(0), asked: AtomicU32::new(0) }
+        Self {
+            inner: inner.clone(),
+            failures: Mutex::default(),
+            listings: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
+            is_restless: AtomicBool::new(false),
+        }
     }
 
     fn fail(&self, work: Work, text: &str, times: u32, kind: io::ErrorKind) {
@@ -84,7 +92,14 @@ impl Endpoint for Faulty {
     }
 
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<endpoint::Result<Content>>> {
-        Box::pin(self.among(Work::Read, items, |item| &item.key, async |items| self.inner.read(items).await))
+        let read = async |items| {
+            let mut read = self.inner.read(items).await;
+            if self.is_restless.load(Ordering::Relaxed) {
+                read.iter_mut().flatten().for_each(|content| content.fingerprint = None);
+            }
+            read
+        };
+        Box::pin(self.among(Work::Read, items, |item| &item.key, read))
     }
 
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<endpoint::Result<Known>>> {
@@ -168,4 +183,46 @@ async fn a_listing_that_goes_on_failing_stops_before_anything_is_planned() {
     assert_eq!(refused.to_string(), "sync site: memory source cannot be used");
     assert_eq!(target.asked.load(Ordering::Relaxed), 0);
     assert!(source.listings.load(Ordering::Relaxed) > u32::MAX - 10, "not for ever");
+}
+
+#[tokio::test]
+async fn what_is_new_is_read_once_unless_it_is_touched_meanwhile() {
+    for (is_restless, asked) in [(false, 2_500), (true, 7_500)] {
+        let world = world().await;
+        (0..2_500).for_each(|at| world.at_source(&format!("dir/{at}"), &format!("content {at}")));
+        let source = std::sync::Arc::new(Faulty::new(&world.source));
+        source.is_restless.store(is_restless, Ordering::Relaxed);
+        source.fail(Work::Read, "dir/7", 1, io::ErrorKind::TimedOut);
+        let sync = Sync { source: std::sync::Arc::clone(&source) as _, ..world.sync.clone() };
+        let report = sync.run().await.unwrap();
+        assert_eq!((report.created, report.failed.len(), report.bytes), (2_500, 0, 28_890));
+        assert_eq!(source.asked.load(Ordering::Relaxed), asked + 1);
+        assert_eq!(world.source.contents(), world.target.contents());
+        assert_eq!(sync.run().await.unwrap().unchanged, 2_500);
+        assert_eq!(source.asked.load(Ordering::Relaxed), asked + 1, "nothing is read for nothing");
+    }
+}
+
+#[tokio::test]
+async fn what_is_new_and_was_written_by_a_killed_run_is_known_for_our_own() {
+    let world = world().await;
+    world.at_source("new", "half-way");
+    let before = world.sync.prepare().await.unwrap();
+    let actions: Vec<&Action> = before.plan.actions.iter().collect();
+    let intents = snapshot::encode_intents(&actions, compare::Origin::Source);
+    world.at_target("new", "half-way");
+    world.at_source("new", "after");
+    assert_eq!(world.sync.run().await.unwrap().flagged.len(), 1, "without a journal it is somebody else's");
+    world.sync.store.add_sync_intents("site", intents).await.unwrap();
+    assert_eq!(world.sync.run().await.unwrap().updated, 1);
+    assert_eq!(world.source.contents(), world.target.contents());
+}
+
+#[tokio::test]
+async fn a_first_copy_can_be_taken_back_whole() {
+    let world = world().await;
+    ["a", "b"].iter().for_each(|text| world.at_source(text, text));
+    world.run().await;
+    let report = world.sync.restore(&Wanted::default()).await.unwrap();
+    assert_eq!((report.deleted, world.target.contents().len()), (2, 0));
 }

@@ -1,6 +1,8 @@
 //! One run of a sync: compare, plan, keep what will be replaced, act, look again, and only then agree.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use super::apply::{Applied, Apply, Supply};
@@ -9,7 +11,8 @@ use super::baseline::{self, Changes, Entry};
 use super::compare::{Comparison, Intents, Origin, compare};
 use super::error::{Error, Result};
 use super::filter::Filter;
-use super::join::Row;
+use super::join::{Row, join};
+use super::packed::Entries;
 use super::patience::Patience;
 use super::plan::{Action, Plan, Planner, Policy};
 use super::progress::{Phase, Progress};
@@ -23,7 +26,7 @@ use crate::base::id::{PromotionId, entropy};
 use crate::base::units::Share;
 use crate::base::{Clock, Timestamp};
 use crate::config::VerifyMode;
-use crate::endpoint::{Endpoint, IsKept, Key};
+use crate::endpoint::{Endpoint, IsKept, Key, Version};
 use crate::store::{Advance, SnapshotRecord, Store, StoredBaseline, SyncRun};
 
 /// A sync with everything that acts for it.
@@ -69,7 +72,7 @@ pub struct Prepared {
     /// What was planned earlier and is not done, for something is not as it was then.
     pub stale: Vec<Noted>,
     pub(super) found: BTreeMap<Key, Found>,
-    pub(super) stored: StoredBaseline,
+    pub(super) stored: Arc<StoredBaseline>,
     pub(super) is_fresh: bool,
     pub(super) started_at: Timestamp,
 }
@@ -118,20 +121,33 @@ impl Sync {
     /// # Errors
     /// An endpoint cannot be listed, or what the sync remembers cannot be read.
     pub async fn prepare(&self) -> Result<Prepared> {
+        self.prepare_leaving(false).await
+    }
+
+    /// Plans; what is new at the source may be left to be read when it is copied.
+    async fn prepare_leaving(&self, leaves_new_unread: bool) -> Result<Prepared> {
         let started_at = self.clock.now();
-        let (stored, is_fresh) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
-        let comparison = self.compare(Some(Arc::clone(&self.source)), &stored, is_fresh).await?;
+        let (stored, is_fresh) = self.baseline().await?;
+        let source = Some(Arc::clone(&self.source));
+        let sides = Sides { leaves_new_unread, ..self.sides(source) };
+        let comparison = self.compare(&sides, &stored, is_fresh).await?;
         let mut planner = Planner::new(&self.policy, comparison.is_partial);
         planner.add_unchanged(comparison.unchanged);
         comparison.found.iter().for_each(|found| planner.add(versions(found)));
         Ok(self.prepared(planner.finish(), comparison, (stored, is_fresh), started_at))
     }
 
+    /// Answers what was agreed on last, and whether that is nothing yet between these endpoints.
+    pub(super) async fn baseline(&self) -> Result<(Arc<StoredBaseline>, bool)> {
+        let (stored, is_fresh) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
+        Ok((Arc::new(stored), is_fresh))
+    }
+
     pub(super) fn prepared(
         &self,
         plan: Plan,
         mut comparison: Comparison,
-        (stored, is_fresh): (StoredBaseline, bool),
+        (stored, is_fresh): (Arc<StoredBaseline>, bool),
         started_at: Timestamp,
     ) -> Prepared {
         let found = std::mem::take(&mut comparison.found).into_iter().map(|row| (row.key.clone(), row)).collect();
@@ -142,11 +158,11 @@ impl Sync {
         format!("{} → {}", self.source.place(), self.target.place())
     }
 
-    /// Looks at both sides; without a source at the target alone.
+    /// Looks at both sides.
     pub(super) async fn compare(
         &self,
-        source: Option<Arc<dyn Endpoint>>,
-        stored: &StoredBaseline,
+        sides: &Sides,
+        stored: &Arc<StoredBaseline>,
         is_fresh: bool,
     ) -> Result<Comparison> {
         let mut intents = Intents::new();
@@ -155,11 +171,10 @@ impl Sync {
                 snapshot::decode_intents(&body, &mut intents).map_err(|source| self.damaged(source))?;
             }
         }
-        let sides = self.sides(source);
         let mut attempts = 1;
         loop {
             self.begin(Phase::Comparing, 0, 0);
-            match compare(&sides, &intents, stored.clone()).await {
+            match compare(sides, &intents, Arc::clone(stored)).await {
                 Err(Error::Endpoint { source, .. }) if self.patience.lasts(&source, attempts) => {
                     self.patience.wait(attempts).await;
                     attempts += 1;
@@ -174,10 +189,12 @@ impl Sync {
         self.progress.begin(phase, self.clock.now().as_millisecond(), of_items, of_bytes);
     }
 
+    /// Answers who is walked; without a source the target alone.
     pub(super) fn sides(&self, source: Option<Arc<dyn Endpoint>>) -> Sides {
         let (name, target, filter) = (self.name.clone(), Arc::clone(&self.target), self.filter.clone());
         let progress = Arc::clone(&self.progress);
-        Sides { name, source, target, filter, reading: self.reading, patience: self.patience, progress }
+        let (reading, patience) = (self.reading, self.patience);
+        Sides { name, source, target, filter, reading, leaves_new_unread: false, patience, progress }
     }
 
     pub(super) fn damaged(&self, source: super::codec::Damaged) -> Error {
@@ -190,7 +207,7 @@ impl Sync {
     /// As [`Sync::prepare`]; too much would be deleted; what is replaced cannot be kept; the database cannot be written.
     /// What goes wrong with single items is in the report.
     pub async fn run(&self) -> Result<Report> {
-        let prepared = self.prepare().await?;
+        let prepared = self.prepare_leaving(true).await?;
         self.require_guard(&prepared.plan)?;
         self.perform(prepared, Purpose::Sync, &Supply::Endpoint(Arc::clone(&self.source))).await
     }
@@ -211,34 +228,44 @@ impl Sync {
     pub(super) async fn perform(&self, prepared: Prepared, purpose: Purpose, supply: &Supply) -> Result<Report> {
         let mut report = self.begin_report(&prepared).await;
         let actions: Vec<&Action> = prepared.plan.actions.iter().filter(|action| action.touches_target()).collect();
+        let new = &prepared.comparison.new;
         let mut changes = agreements(&prepared, purpose);
-        let run = (!actions.is_empty()).then(|| self.new_run(&prepared, purpose));
-        let mut done = Before::new();
+        let run = (!actions.is_empty() || new.items > 0).then(|| self.new_run(&prepared, purpose));
+        let (mut done, mut copied) = (Before::new(), Entries::default());
         if let Some(run) = &run {
-            let planned = actions.iter().map(|action| (action.key().clone(), snapshot::before(action))).collect();
+            let planned: Before =
+                actions.iter().map(|action| (action.key().clone(), snapshot::before(action))).collect();
             let intents = snapshot::encode_intents(&actions, purpose.origin());
             let endpoints = prepared.is_fresh.then(|| self.endpoints());
-            self.store.begin_sync(run, intents, &record(run, &planned), endpoints).await?;
+            let record = record(run, planned, new.iter().map(|item| item.key));
+            self.store.begin_sync(run, intents, &record, endpoints).await?;
             let apply = Apply { sync: self, supply, found: &prepared.found };
             let size = |action: &&Action| snapshot::after(action).map_or(0, |version| version.size);
-            self.begin(Phase::Applying, actions.len() as u64, actions.iter().map(size).sum());
-            let applied = apply.perform(&actions, &mut report).await?;
-            self.begin(Phase::Verifying, applied.len() as u64, 0);
-            let verified = apply.verify(applied, &mut report).await?;
-            let (replaced, agreed) = self.conclude(&prepared, purpose, verified, &mut report);
-            done = replaced;
+            let bytes: u64 = actions.iter().map(size).sum();
+            self.begin(Phase::Applying, actions.len() as u64 + new.items, bytes + new.bytes);
+            let written = apply.perform(&actions, &mut report).await?;
+            let put = apply.copy(&self.source, new, &mut report).await?;
+            apply.flush().await?;
+            self.begin(Phase::Verifying, 0, 0);
+            let (verified, there) = apply.verify(written, &put, &mut report).await?;
+            report.created += put.items;
+            report.bytes +=
+                put.iter().filter_map(|(_, entry)| entry.target).map(|known| known.version.size).sum::<u64>();
+            let (replaced, agreed) = self.conclude(&prepared, &put, purpose, verified, &mut report);
+            (done, copied) = (replaced, there);
             changes.extend(agreed);
         }
-        self.agree(&prepared, &changes, &report, purpose).await?;
+        self.agree(&prepared, &changes, &copied, &report, purpose).await?;
         if run.is_some() && self.verify == VerifyMode::Full {
             note_differences(&self.verify().await?, &mut report);
         }
         report.seconds = seconds(prepared.started_at, self.clock.now());
         if let Some(run) = run {
             report.run = Some(run.id.clone());
-            let report = serde_json::to_string(&report).ok();
-            let finished = SyncRun { finished_at: Some(self.clock.now()), report, ..run };
-            self.store.finish_sync(&finished, &record(&finished, &done)).await?;
+            let told = serde_json::to_string(&report).ok();
+            let finished = SyncRun { finished_at: Some(self.clock.now()), report: told, ..run };
+            let record = record(&finished, done, copied.iter().map(|(key, _)| key));
+            self.store.finish_sync(&finished, &record).await?;
         }
         self.forget_old().await?;
         Ok(report)
@@ -279,11 +306,22 @@ impl Sync {
     fn conclude(
         &self,
         prepared: &Prepared,
+        put: &Entries,
         purpose: Purpose,
         mut verified: BTreeMap<Key, Applied>,
         report: &mut Report,
     ) -> (Before, Changes) {
         let (mut done, mut changes) = (Before::new(), Changes::new());
+        if !verified.is_empty() {
+            // What was copied and had to be looked at closely.
+            for (key, entry) in put.iter() {
+                let Some(applied) = verified.remove(&key) else { continue };
+                done.insert(key.clone(), None);
+                if let Applied::Verified(target) = applied {
+                    changes.insert(key, Some(Entry { target, ..entry }));
+                }
+            }
+        }
         for action in &prepared.plan.actions {
             let Some(applied) = verified.remove(action.key()) else { continue };
             done.insert(action.key().clone(), snapshot::before(action));
@@ -310,6 +348,7 @@ impl Sync {
         &self,
         prepared: &Prepared,
         changes: &Changes,
+        copied: &Entries,
         report: &Report,
         purpose: Purpose,
     ) -> Result<()> {
@@ -335,7 +374,10 @@ impl Sync {
         if changes.is_empty() && is_same && !prepared.is_fresh && report.changed() == 0 {
             return Ok(());
         }
-        let (removed, added) = baseline::rewritten(&prepared.stored, changes).map_err(|source| self.damaged(source))?;
+        let changed = changes.iter().map(|(key, change)| (key.clone(), change.clone()));
+        let all = join(changed, iter::empty::<(Key, ())>(), copied.iter());
+        let all = all.map(|row| (row.key, row.source.unwrap_or(row.target)));
+        let (removed, added) = baseline::rewritten(&prepared.stored, all).map_err(|source| self.damaged(source))?;
         let advance = Advance {
             endpoints: self.endpoints(),
             from_serial: prepared.stored.serial,
@@ -398,18 +440,20 @@ fn agreements(prepared: &Prepared, purpose: Purpose) -> Changes {
     changes
 }
 
-fn record(run: &SyncRun, before: &Before) -> SnapshotRecord {
-    summarised(&run.id, run.started_at, before)
+/// Answers what a run replaces as it is stored: under `new` keys nothing.
+fn record(run: &SyncRun, before: Before, new: impl Iterator<Item = Key>) -> SnapshotRecord {
+    let new = new.map(|key| (key, None::<()>));
+    let all = join(before.into_iter(), iter::empty::<(Key, ())>(), new);
+    summarised(&run.id, run.started_at, all.map(|row| (row.key, row.source.flatten())))
 }
 
-/// Answers what a run replaced as it is stored.
-pub(super) fn summarised(run: &str, at: Timestamp, before: &Before) -> SnapshotRecord {
-    let sizes = before.values().flatten().map(|version| version.size);
-    SnapshotRecord {
-        run: run.to_owned(),
-        at,
-        items: i64::try_from(sizes.clone().count()).unwrap_or(i64::MAX),
-        bytes: i64::try_from(sizes.sum::<u64>()).unwrap_or(i64::MAX),
-        body: snapshot::encode(before),
-    }
+/// Answers what a run replaced as it is stored; items come in the order of keys.
+pub(super) fn summarised<K: Borrow<Key>>(
+    run: &str,
+    at: Timestamp,
+    before: impl Iterator<Item = (K, Option<Version>)>,
+) -> SnapshotRecord {
+    let (body, items, bytes) = snapshot::encode(before);
+    let [items, bytes] = [items as u64, bytes].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    SnapshotRecord { run: run.to_owned(), at, items, bytes, body }
 }

@@ -1,5 +1,6 @@
 //! What a run replaced: which items, and what they were. Their content is in the archive. Pure.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use super::codec::{Damaged, Decoder, Encoder};
@@ -28,15 +29,18 @@ pub fn after(action: &Action) -> Option<Version> {
     }
 }
 
-/// Writes items down; nothing for no items.
+/// Writes items down, which come in the order of keys; nothing for no items. Answers how many of them have content, and how
+/// many bytes that has, too.
 #[must_use]
-pub fn encode(before: &Before) -> Vec<u8> {
-    let mut encoder = Encoder::default();
+pub fn encode<K: Borrow<Key>>(before: impl IntoIterator<Item = (K, Option<Version>)>) -> (Vec<u8>, usize, u64) {
+    let (mut encoder, mut items, mut bytes) = (Encoder::default(), 0, 0);
     for (key, version) in before {
-        encoder.key(key);
+        encoder.key(key.borrow());
         encoder.version(version.as_ref());
+        items += usize::from(version.is_some());
+        bytes += version.map_or(0, |version| version.size);
     }
-    if encoder.is_empty() { Vec::new() } else { encoder.finish() }
+    (if encoder.is_empty() { Vec::new() } else { encoder.finish() }, items, bytes)
 }
 
 /// Reads what [`encode`] wrote.
@@ -120,8 +124,9 @@ mod tests {
         let expected =
             Before::from([(key("a"), Some(version(b"1"))), (key("b"), None), (key("c"), Some(version(b"3")))]);
         assert_eq!(merged([first.clone(), second]), expected);
-        assert_eq!(decode(&encode(&first)), Ok(first));
-        assert_eq!((encode(&Before::new()), decode(&[])), (Vec::new(), Ok(Before::new())));
+        assert_eq!(encode(first.clone()).1, 1);
+        assert_eq!(decode(&encode(first.clone()).0), Ok(first));
+        assert_eq!((encode(Before::new()).0, decode(&[])), (Vec::new(), Ok(Before::new())));
     }
 
     #[test]

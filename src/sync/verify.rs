@@ -12,7 +12,7 @@ use super::plan::Policy;
 use super::progress::Phase;
 use super::report::Noted;
 use super::run::{Sync, seconds, versions};
-use super::walk::{Reading, Sides, Unread, walk};
+use super::walk::{Looked, Reading, Sides, Unread, walk};
 use crate::config::{DeleteMode, OnDrift};
 use crate::endpoint::{Form, Key, Version};
 
@@ -104,10 +104,12 @@ impl Sync {
         let sides = Sides { reading: Reading::Everything, ..self.sides(Some(Arc::clone(&self.source))) };
         let (mut found, mut unread) = (Compared::default(), Vec::new());
         let mut each = |looked| match looked {
-            Ok(row) => found.add(&self.policy, versions(&row)),
-            Err(one) => unread.push(one),
+            Looked::Found(row) => found.add(&self.policy, versions(&row)),
+            Looked::Unread(one) => unread.push(one),
+            // Here everything is read.
+            Looked::New(item) => unread.push(Unread { key: item.key, reason: "was not read".to_owned() }),
         };
-        let ended = walk(&sides, stored, &mut each).await?.ended;
+        let ended = walk(&sides, Arc::new(stored), &mut each).await?.ended;
         let Unknown { hiding, no_items, keys: hidden, .. } = note_unlisted(ended, &self.filter);
         let unread = unread.into_iter().filter(|one| !is_hidden(&hidden, &one.key));
         let unread = unread.map(|Unread { key, reason }| Noted::new(&key, reason));

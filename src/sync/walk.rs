@@ -16,8 +16,8 @@ use super::join::{Row, join};
 use super::patience::Patience;
 use super::progress::Progress;
 use crate::endpoint::{
-    self, Capabilities, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Listed, Listing, Unlisted,
-    Version,
+    self, Capabilities, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Listed, Listing, PIECE_BYTES,
+    Unlisted, Version,
 };
 use crate::store::StoredBaseline;
 
@@ -51,8 +51,21 @@ pub(super) struct Sides {
     pub target: Arc<dyn Endpoint>,
     pub filter: Filter,
     pub reading: Reading,
+    /// Whether what is new is told without having been read.
+    pub leaves_new_unread: bool,
     pub patience: Patience,
     pub progress: Arc<Progress>,
+}
+
+/// What is under a key.
+#[derive(Debug)]
+pub(super) enum Looked {
+    /// This.
+    Found(Found),
+    /// Only what the source has, and nothing was agreed; its content was not read.
+    New(Item),
+    /// Nobody knows: it could not be read.
+    Unread(Unread),
 }
 
 /// What could not be read, and why.
@@ -85,8 +98,8 @@ type Pair = Row<Half, Entry, Half>;
 /// the order of keys. What lies below something unlisted comes too: only the end tells.
 pub(super) async fn walk(
     sides: &Sides,
-    stored: StoredBaseline,
-    each: &mut (dyn FnMut(std::result::Result<Found, Unread>) + Send),
+    stored: Arc<StoredBaseline>,
+    each: &mut (dyn FnMut(Looked) + Send),
 ) -> Result<Walked> {
     let joining = Joining {
         source: sides.source.as_ref().map(|source| source.list()),
@@ -255,13 +268,13 @@ fn is_as_agreed(row: &Pair) -> bool {
 }
 
 /// Reads what is not known yet, on both sides at once.
-async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<std::result::Result<Found, Unread>> {
+async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<Looked> {
     let listed = |half: &Option<Half>| match half {
         Some(Half::Listed(item)) => Some(item.clone()),
         _ => None,
     };
     let (here, there): (Vec<Item>, Vec<Item>) = (
-        rows.iter().filter_map(|row| listed(&row.source)).collect(),
+        rows.iter().filter(|row| !is_left(sides, row)).filter_map(|row| listed(&row.source)).collect(),
         rows.iter().filter_map(|row| listed(&row.target)).collect(),
     );
     let source = async {
@@ -272,14 +285,27 @@ async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<std::result::Result<Fou
     };
     let (mut here, mut there) = tokio::join!(source, digests(&*sides.target, there, sides.patience, &sides.progress));
     let capabilities = sides.target.capabilities();
-    let settle = |Row { key, source, baseline, target }: Pair| {
+    let settle = |row: Pair| {
+        let is_left = is_left(sides, &row);
+        let Row { key, source, baseline, target } = row;
+        let source = match source {
+            Some(Half::Listed(item)) if is_left => return Looked::New(item),
+            source => source,
+        };
         let source = known(&key, source, &mut here).map(|known| known.map(|known| as_held(capabilities, known)));
         match (source, known(&key, target, &mut there)) {
-            (Ok(source), Ok(target)) => Ok(Row { key, source, baseline, target }),
-            (Err(reason), _) | (_, Err(reason)) => Err(Unread { key, reason }),
+            (Ok(source), Ok(target)) => Looked::Found(Row { key, source, baseline, target }),
+            (Err(reason), _) | (_, Err(reason)) => Looked::Unread(Unread { key, reason }),
         }
     };
     rows.into_iter().map(settle).collect()
+}
+
+/// Answers whether something is read only when it is copied: a small file where nothing is and nothing was.
+fn is_left(sides: &Sides, row: &Pair) -> bool {
+    let is_alone = row.baseline.is_none() && row.target.is_none();
+    let is_small = |item: &Item| item.size <= PIECE_BYTES as u64 && item.form != Form::Link;
+    sides.leaves_new_unread && is_alone && matches!(&row.source, Some(Half::Listed(item)) if is_small(item))
 }
 
 fn as_held(capabilities: Capabilities, known: Known) -> Known {

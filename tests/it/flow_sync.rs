@@ -337,5 +337,6 @@ fn names_that_a_disk_takes_for_one_are_flagged_and_the_rest_goes_on() {
     assert_eq!((counts(&report)[0], site.content("target/plain").as_deref()), (1, Some("plain")));
     site.remove("source/README");
     std::fs::remove_dir_all(site.path("source/dir")).unwrap();
-    assert_eq!(counts(&site.sync(0))[0], 2);
+    // A disk without permissions may flag what is there; that is not the question here.
+    assert_eq!(counts(&site.run(&["sync", "site", "--json"]).json())[0], 2);
 }
