@@ -188,6 +188,6 @@ mod tests {
         let spec = CheckSpec::default();
         let place = Place::default();
         is_send(&ask("x", &spec, &place));
-        is_send(&verify("x", &spec, &place, &mut |_, _| ()));
+        is_send(&verify("x", &spec, &place, &mut |_| ()));
     }
 }

@@ -43,8 +43,18 @@ impl Tracker {
     }
 }
 
-/// Asks the check `name` every [`CheckSpec::every`] until there is a verdict, and tells `on_attempt` the number
-/// (from 1) and the answer of each attempt.
+/// An attempt that has answered, in the row that it belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempt<'a> {
+    /// Which it is, from 1.
+    pub number: u32,
+    /// How many in a row have passed by now.
+    pub passed: u32,
+    /// Its answer.
+    pub answer: &'a Answer,
+}
+
+/// Asks the check `name` every [`CheckSpec::every`] until there is a verdict, and tells `on_attempt` of each attempt.
 ///
 /// The answer is the last attempt's, with the duration of the whole. Without a verdict by
 /// [`CheckSpec::deadline`] it is [`Outcome::Unknown`]; an attempt that is under way then is ended and not told.
@@ -52,7 +62,7 @@ pub async fn verify(
     name: &str,
     spec: &CheckSpec,
     place: &Place<'_>,
-    on_attempt: &mut (dyn FnMut(u32, &Answer) + Send),
+    on_attempt: &mut (dyn FnMut(Attempt<'_>) + Send),
 ) -> Answer {
     repeat(spec, || ask(name, spec, place), on_attempt).await
 }
@@ -60,7 +70,7 @@ pub async fn verify(
 async fn repeat<F: Future<Output = Answer>>(
     spec: &CheckSpec,
     mut attempt: impl FnMut() -> F,
-    on_attempt: &mut (dyn FnMut(u32, &Answer) + Send),
+    on_attempt: &mut (dyn FnMut(Attempt<'_>) + Send),
 ) -> Answer {
     let started = Instant::now();
     let mut tracker = Tracker::new(spec.successes, spec.failures);
@@ -70,8 +80,9 @@ async fn repeat<F: Future<Output = Answer>>(
         loop {
             number = number.saturating_add(1);
             let answer = last.insert(attempt().await);
-            on_attempt(number, answer);
-            if tracker.observe(answer.outcome).is_some() {
+            let verdict = tracker.observe(answer.outcome);
+            on_attempt(Attempt { number, passed: tracker.passed, answer });
+            if verdict.is_some() {
                 return;
             }
             sleep(spec.every.0.max(SHORTEST_PAUSE)).await;
@@ -155,7 +166,7 @@ mod tests {
         }
     }
 
-    async fn scripted(letters: &str, spec: &CheckSpec) -> (Answer, Vec<(u32, Outcome)>) {
+    async fn scripted(letters: &str, spec: &CheckSpec) -> (Answer, Vec<(u32, u32, Outcome)>) {
         let mut script = outcomes(letters).into_iter();
         let mut told = Vec::new();
         let attempt = || {
@@ -167,7 +178,7 @@ mod tests {
                 }
             }
         };
-        let answer = repeat(spec, attempt, &mut |number, answer| told.push((number, answer.outcome))).await;
+        let answer = repeat(spec, attempt, &mut |it| told.push((it.number, it.passed, it.answer.outcome))).await;
         (answer, told)
     }
 
@@ -180,7 +191,7 @@ mod tests {
     async fn asks_until_the_verdict_and_tells_each_attempt() {
         let (answer, told) = scripted("FPPF", &spec(60_000)).await;
         assert_eq!(answer.outcome, Outcome::Pass);
-        assert_eq!(told, [(1, Outcome::Fail), (2, Outcome::Pass), (3, Outcome::Pass)]);
+        assert_eq!(told, [(1, 0, Outcome::Fail), (2, 1, Outcome::Pass), (3, 2, Outcome::Pass)]);
         let (answer, told) = scripted("FFP", &spec(60_000)).await;
         assert_eq!((answer.outcome, told.len()), (Outcome::Fail, 2));
     }
@@ -199,7 +210,7 @@ mod tests {
     async fn real_checks_are_verified() {
         let spec = CheckSpec { run: Some("exit 3".to_owned()), ..spec(60_000) };
         let mut attempts = 0;
-        let answer = verify("broken", &spec, &Place::default(), &mut |number, _| attempts = number).await;
+        let answer = verify("broken", &spec, &Place::default(), &mut |it| attempts = it.number).await;
         assert_eq!((answer.outcome, answer.detail.as_str(), attempts), (Outcome::Fail, "exit code 3", 2));
     }
 }

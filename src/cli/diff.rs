@@ -53,7 +53,11 @@ async fn promotion(ctx: &Context, environment: &str) -> Outcome<Sides> {
     let branch = spec.branch.clone();
     let feeding = promote::policy::shown_feeding(ctx, environment).await?.branch(&ctx.config).to_owned();
     let same = format!("{environment} has the content of {feeding} already");
-    let tips = ctx.git.run(move |repo| Ok((repo.branch_tip(&branch)?, repo.existing_branch_tip(&feeding)?)));
+    let (sandbox, remote) = (ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
+    let tips = ctx.git.run(move |repo| {
+        let source = promote::known_source(repo, (&feeding, &sandbox), &remote)?;
+        Ok((repo.furthest_tip(&remote, &branch)?, source.map_or_else(|| repo.existing_branch_tip(&feeding), Ok)?))
+    });
     let (from, to) = tips.await?;
     Ok(Sides { environment: Some(environment.to_owned()), from, to, same })
 }

@@ -5,8 +5,12 @@ use serde::Serialize;
 use super::args::{Named, Reasoned};
 use super::progress::Progress;
 use super::{Outcome, Shell, promote as promotions, standing};
+use crate::base::escape::shown;
 use crate::context::Context;
-use crate::promote;
+use crate::promote::{
+    self,
+    hold::{Resumed, Unheard},
+};
 use crate::store::Promotion;
 
 #[derive(Serialize)]
@@ -22,11 +26,13 @@ struct Document<'a> {
 /// Unknown environment.
 pub async fn hold(shell: &Shell, args: &Reasoned) -> Outcome {
     let ctx = shell.context().await?;
-    promote::approve::hold(&ctx, &args.environment, args.reason.clone()).await?;
+    let unheard = promote::hold::hold(&ctx, &args.environment, args.reason.clone()).await?;
     if shell.ui.is_json() {
+        warn_of(shell, &ctx, unheard.as_ref());
         return shell.ui.json(&Document { environment: &args.environment, held: true, changed: true });
     }
     shell.ui.success(&format!("{0} is held until `cascade resume {0}`", args.environment));
+    warn_of(shell, &ctx, unheard.as_ref());
     Ok(())
 }
 
@@ -40,7 +46,9 @@ pub async fn resume(shell: &Shell, args: &Named) -> Outcome {
     let paused = promote::paused(&ctx, &args.environment).await?;
     // A pause is no hold: what failed earlier stays quarantined where nothing but the pause is to be ended.
     let lifts = paused.is_none() || ctx.store.held(&args.environment).await?.is_some();
-    let changed = lifts && promote::approve::resume(&ctx, &args.environment).await?;
+    let resumed = if lifts { promote::hold::resume(&ctx, &args.environment).await? } else { Resumed::default() };
+    warn_of(shell, &ctx, resumed.unheard.as_ref());
+    let changed = resumed.changed;
     if let Some(paused) = paused {
         return verify_again(shell, &ctx, &paused).await;
     }
@@ -50,6 +58,12 @@ pub async fn resume(shell: &Shell, args: &Named) -> Outcome {
     let text = if changed { "is free again" } else { "was not held" };
     shell.ui.success(&format!("{} {text}", args.environment));
     Ok(())
+}
+
+fn warn_of(shell: &Shell, ctx: &Context, unheard: Option<&Unheard>) {
+    let Some(Unheard(reason)) = unheard else { return };
+    let remote = shown(ctx.config.remote.as_bytes());
+    shell.ui.warning(&format!("{remote} does not know it yet, so that other machines do not either: {reason}"));
 }
 
 async fn verify_again(shell: &Shell, ctx: &Context, paused: &Promotion) -> Outcome {

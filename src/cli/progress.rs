@@ -1,10 +1,12 @@
 //! A promotion as people follow it: a line per step and check, on stderr.
 
+use std::time::Duration;
+
 use super::{Ui, words};
 use crate::base::id::ObjectId;
 use crate::base::units::{Span, count};
 use crate::check::{Answer, Outcome};
-use crate::promote::{Event, Observer, Running};
+use crate::promote::{Attempts, Event, Observer, Running};
 use crate::store::{CheckPhase, CheckRecord, Promotion, Step};
 
 /// Says what a promotion does while it does it.
@@ -60,7 +62,8 @@ impl Observer for Progress<'_> {
     }
 
     fn asking(&mut self, promotion: &Promotion, phase: CheckPhase, name: &str) {
-        if phase == CheckPhase::Check && self.ui.can_picture() {
+        let is_pictured = matches!(phase, CheckPhase::Check | CheckPhase::Verify | CheckPhase::Rollback);
+        if is_pictured && self.ui.can_picture() {
             return;
         }
         let verb = match phase {
@@ -77,10 +80,7 @@ impl Observer for Progress<'_> {
     }
 
     fn running(&mut self, promotion: &Promotion, running: &[Running]) {
-        let lines = running.iter().map(|check| {
-            let ms = i64::try_from(check.elapsed.as_millis()).unwrap_or(i64::MAX);
-            format!("{}: … {} {}  {}", promotion.environment, check.name, words::duration(ms), check.line)
-        });
+        let lines = running.iter().map(|check| line(&promotion.environment, check));
         self.ui.picture(&lines.collect::<Vec<_>>());
     }
 
@@ -106,7 +106,7 @@ impl Observer for Progress<'_> {
             (CheckPhase::Before, _) => ", before anything moved",
             _ => "",
         };
-        let took = Span(std::time::Duration::from_millis(u64::try_from(answer.duration.as_millis()).unwrap_or(0)));
+        let took = Span(Duration::from_millis(u64::try_from(answer.duration.as_millis()).unwrap_or(0)));
         let mark = match answer.outcome {
             Outcome::Pass => "✓",
             Outcome::Fail => "✗",
@@ -116,5 +116,44 @@ impl Observer for Progress<'_> {
         if answer.outcome != Outcome::Pass {
             answer.tail.iter().for_each(|line| self.ui.note(&format!("    {line}")));
         }
+    }
+}
+
+/// Answers the line of a picture about a check that is under way.
+fn line(environment: &str, check: &Running) -> String {
+    let ms = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let took = words::duration(ms(check.elapsed));
+    let far = check.attempts.as_ref().map(|attempts| {
+        let Attempts { number, passed, successes, deadline, last } = attempts;
+        let left = words::duration(ms(deadline.0.saturating_sub(check.elapsed)));
+        let last = if last.is_empty() { String::new() } else { format!(", last: {last}") };
+        format!("attempt {number}, {passed} of {successes} passed in a row, {left} left{last}  ")
+    });
+    format!("{environment}: … {} {took}  {}{}", check.name, far.unwrap_or_default(), check.line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verification_under_way_tells_its_attempt_the_row_and_the_time_left() {
+        let attempts =
+            Attempts { number: 3, passed: 1, successes: 2, deadline: Span::seconds(60), last: "status 200".to_owned() };
+        let mut check = Running {
+            name: "up".to_owned(),
+            elapsed: Duration::from_secs(15),
+            line: String::new(),
+            attempts: Some(attempts),
+        };
+        let told = line("production", &check);
+        assert_eq!(
+            told.trim_end(),
+            "production: … up 15s  attempt 3, 1 of 2 passed in a row, 45s left, last: status 200"
+        );
+        check.elapsed = Duration::from_secs(70);
+        assert!(line("production", &check).contains("0.0s left"));
+        (check.attempts, check.line) = (None, "compiling".to_owned());
+        assert_eq!(line("production", &check), "production: … up 1m 10s  compiling");
     }
 }

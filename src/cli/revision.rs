@@ -5,6 +5,7 @@ use crate::base::ErrorKind;
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::context::Context;
+use crate::git::Repo;
 use crate::store::Promotion;
 
 /// Answers the commit that somebody means: an environment's own, a promotion's candidate (by its whole id, or a beginning
@@ -14,8 +15,12 @@ use crate::store::Promotion;
 /// Nothing is called so, or the environment has no branch yet.
 pub async fn commit(ctx: &Context, name: &str) -> Outcome<ObjectId> {
     if let Some(spec) = ctx.config.environment(name) {
-        let branch = spec.branch.clone();
-        return Ok(ctx.git.run(move |repo| repo.existing_branch_tip(&branch)).await?);
+        let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+        let tip = move |repo: &Repo| match repo.furthest_tip(&remote, &branch)? {
+            Some(tip) => Ok(tip),
+            None => repo.existing_branch_tip(&branch),
+        };
+        return Ok(ctx.git.run(tip).await?);
     }
     let promotion = ctx.store.promotion(name).await.ok();
     let candidate = |promotion: &Promotion| promotion.candidate.unwrap_or(promotion.source);

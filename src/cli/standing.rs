@@ -88,7 +88,9 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     let spec = known(ctx, name)?;
     let rules = promote::policy::shown_feeding(ctx, name).await?;
     let (branch, feeding) = (spec.branch.clone(), rules.branch(&ctx.config).to_owned());
-    let position = ctx.git.run(move |repo| Position::read(repo, &branch, &feeding)).await?;
+    let (sandbox, remote) = (ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
+    let read = move |repo: &Repo| Position::read(repo, &branch, (&feeding, &sandbox), &remote);
+    let position = ctx.git.run(read).await?;
     let last = ctx.store.attempts(Some(name), 1).await?.pop();
     let open = ctx.store.unfinished().await?.into_iter().rfind(|promotion| promotion.environment == name);
     let paused = promote::paused(ctx, name).await?;
@@ -135,8 +137,8 @@ pub fn known<'a>(ctx: &'a Context, name: &str) -> Outcome<&'a Environment> {
 }
 
 impl Position {
-    fn read(repo: &Repo, branch: &str, feeding: &str) -> crate::git::Result<Self> {
-        let (tip, source) = (repo.branch_tip(branch)?, repo.branch_tip(feeding)?);
+    fn read(repo: &Repo, branch: &str, feeding: (&str, &str), remote: &str) -> crate::git::Result<Self> {
+        let (tip, source) = (repo.furthest_tip(remote, branch)?, promote::known_source(repo, feeding, remote)?);
         let is_promoted = tip.map(|tip| repo.promotion_of(tip)).transpose()?.flatten().is_some();
         let Some(source) = source else { return Ok(Self { tip, is_promoted, ..Self::default() }) };
         let pending = repo.count_news(tip, source)?;

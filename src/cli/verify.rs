@@ -6,7 +6,7 @@ use super::{Failure, Outcome, Shell, Ui, words};
 use crate::base::units::count;
 use crate::base::{Clock as _, ErrorKind, Timestamp, clock::SystemClock, escape::shown};
 use crate::config::{Config, Error, FILE_NAME, load_written, parse_written};
-use crate::git::{Git, SignatureStatus};
+use crate::git::{Git, Signature, SignatureStatus};
 use crate::promote;
 use crate::promote::audit::{EnvironmentReport, Kind, LedgerReport, Release, Report, Wish, audit};
 
@@ -94,7 +94,7 @@ fn print_ledger(ui: &Ui, ledger: &LedgerReport) {
 }
 
 fn print_environment(ui: &Ui, environment: &EnvironmentReport, now: Timestamp) {
-    let EnvironmentReport { name, branch, tip, since, releases, problems } = environment;
+    let EnvironmentReport { name, branch, tip, since, held, releases, problems } = environment;
     let bad = releases.iter().filter(|release| !release.problems.is_empty()).count();
     let summary = match (tip, since, bad + problems.len()) {
         (None, None, 0) => "there is no such branch yet".to_owned(),
@@ -108,6 +108,11 @@ fn print_environment(ui: &Ui, environment: &EnvironmentReport, now: Timestamp) {
     for problem in problems {
         ui.pieces(&[Cell::new("  ✗ ", Tone::Bad), problem.words().into()]);
     }
+    if let Some(held) = held {
+        let reason = held.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let text = format!("held by {} since {}{reason}", words::name(&held.person), words::moment(held.since));
+        ui.pieces(&[Cell::new("  ‖ ", Tone::Warn), text.into(), Cell::new(signature(&held.signature), Tone::Dim)]);
+    }
     releases.iter().for_each(|release| print_release(ui, release, now));
 }
 
@@ -118,7 +123,7 @@ fn print_release(ui: &Ui, release: &Release, now: Timestamp) {
         (true, _) => ("✓", Tone::Good),
     };
     let text = format!(" {} {} {}", release.commit.short(), what(release), words::age(now, release.at));
-    let signature = Cell::new(signature(release), Tone::Dim);
+    let signature = Cell::new(signature(&release.signature), Tone::Dim);
     ui.pieces(&["  ".into(), Cell::new(mark, tone), text.into(), signature]);
     for problem in &release.problems {
         ui.pieces(&[Cell::new(format!("      {}", problem.words()), Tone::Bad)]);
@@ -138,9 +143,9 @@ fn what(release: &Release) -> String {
     }
 }
 
-fn signature(release: &Release) -> String {
-    let signer = release.signature.signer.as_deref().map(|signer| format!(" by {signer}")).unwrap_or_default();
-    match release.signature.status {
+fn signature(signature: &Signature) -> String {
+    let signer = signature.signer.as_deref().map(|signer| format!(" by {signer}")).unwrap_or_default();
+    match signature.status {
         SignatureStatus::None | SignatureStatus::Bad => String::new(),
         SignatureStatus::Good => format!(", signed{signer}"),
         SignatureStatus::Unknown => format!(", signed with an unknown key{signer}"),

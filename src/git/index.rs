@@ -1,5 +1,6 @@
 //! Changing a few entries of git's index without parsing it into memory.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
@@ -49,9 +50,18 @@ pub(super) struct Proved {
 /// An index, version 2 or 3, unsplit and unsparse: what can be changed in place.
 pub(super) struct Index<'a> {
     bytes: &'a [u8],
+    outline: Cow<'a, Outline>,
+}
+
+/// Where the parts of an index stand.
+#[derive(Debug, Clone)]
+pub(super) struct Outline {
     entries: Range<usize>,
-    extensions: Vec<(&'a [u8], &'a [u8])>,
+    /// The bodies; the eight bytes before each are its name and size.
+    extensions: Vec<Range<usize>>,
     unsigned: bool,
+    /// Whether an entry is left out of the working tree, or assumed to be unchanged.
+    has_marks: bool,
 }
 
 /// What becomes of a path in the index, unless the user has staged something else there.
@@ -128,17 +138,19 @@ enum Step<'a> {
     DropBelow,
 }
 
-impl<'a> Index<'a> {
-    /// Reads the outline; none for a form that only the git program should change.
-    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+impl Outline {
+    /// Goes through the entries once; none for a form that only the git program should change.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let version = be32(bytes, 4)?;
         if bytes.get(..4)? != b"DIRC" || !(2..=3).contains(&version) || bytes.len() < 32 {
             return None;
         }
         let (count, end) = (be32(bytes, 8)?, bytes.len() - CHECKSUM_BYTES);
-        let mut at = 12;
+        let (mut at, mut has_marks) = (12, false);
         for _ in 0..count {
-            at = entry_at(bytes, at)?.range.end;
+            let entry = entry_at(bytes, at)?;
+            has_marks |= entry.is_left_out() || entry.is_assumed();
+            at = entry.range.end;
         }
         if at > end {
             return None;
@@ -147,28 +159,45 @@ impl<'a> Index<'a> {
         let mut extensions = Vec::new();
         while at < end {
             let size = be32(bytes, at + 4)? as usize;
-            let (name, body) = (bytes.get(at..at + 4)?, bytes.get(at + 8..(at + 8).checked_add(size)?)?);
+            let body = at + 8..(at + 8).checked_add(size)?;
             // A lower-case name is not optional: split (`link`) and sparse (`sdir`) indexes.
-            if !name[0].is_ascii_uppercase() {
+            if !bytes.get(at)?.is_ascii_uppercase() || body.end > end {
                 return None;
             }
-            extensions.push((name, body));
-            at += 8 + size;
+            at = body.end;
+            extensions.push(body);
         }
         let unsigned = bytes[end..].iter().all(|byte| *byte == 0);
-        (at == end).then_some(Self { bytes, entries, extensions, unsigned })
+        Some(Self { entries, extensions, unsigned, has_marks })
+    }
+}
+
+impl<'a> Index<'a> {
+    /// Reads an index; none for a form that only the git program should change.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        Some(Self { bytes, outline: Cow::Owned(Outline::parse(bytes)?) })
+    }
+
+    /// The same where the outline of these very bytes is known.
+    pub fn outlined(bytes: &'a [u8], outline: &'a Outline) -> Self {
+        Self { bytes, outline: Cow::Borrowed(outline) }
     }
 
     /// Answers the paths whose absence from the working tree is meant (sparse checkouts).
     pub fn skip_worktree(&self) -> HashSet<Vec<u8>> {
-        let skipped = self.iter().filter(|entry| entry.extended & EXTENDED_SKIP_WORKTREE != 0);
-        skipped.map(|entry| entry.name.to_vec()).collect()
+        self.marked(|entry| entry.is_left_out())
     }
 
     /// Answers the paths of which git shall assume that they are unchanged.
     pub fn assumed(&self) -> HashSet<Vec<u8>> {
-        let assumed = self.iter().filter(|entry| entry.flags & FLAG_ASSUME_VALID != 0);
-        assumed.map(|entry| entry.name.to_vec()).collect()
+        self.marked(|entry| entry.is_assumed())
+    }
+
+    fn marked(&self, is_marked: impl Fn(&Entry<'_>) -> bool) -> HashSet<Vec<u8>> {
+        if !self.outline.has_marks {
+            return HashSet::new();
+        }
+        self.iter().filter(|entry| is_marked(entry)).map(|entry| entry.name.to_vec()).collect()
     }
 
     /// Lists the files in the order of their names; none where an entry is a conflict, or no plain file of the checkout.
@@ -185,7 +214,7 @@ impl<'a> Index<'a> {
     }
 
     fn iter(&self) -> impl Iterator<Item = Entry<'a>> + use<'a> {
-        let (bytes, mut at, end) = (self.bytes, self.entries.start, self.entries.end);
+        let (bytes, mut at, end) = (self.bytes, self.outline.entries.start, self.outline.entries.end);
         std::iter::from_fn(move || {
             let entry = (at < end).then(|| entry_at(bytes, at)).flatten()?;
             at = entry.range.end;
@@ -199,8 +228,9 @@ impl<'a> Index<'a> {
         let (moved, keeps_staged) = self.patch_entries(patch, &mut writer);
         let mut pieces = writer.finish(&self.bytes[..12]);
         let mut tail = Vec::new();
-        for (name, body) in &self.extensions {
-            match *name {
+        for body in &self.outline.extensions {
+            let (name, body) = (&self.bytes[body.start - 8..body.start - 4], &self.bytes[body.clone()]);
+            match name {
                 b"TREE" => {
                     if let Some(tree) = patch_cache_tree(body, patch) {
                         push_extension(&mut tail, name, &tree);
@@ -214,7 +244,7 @@ impl<'a> Index<'a> {
             }
         }
         pieces.push(Piece::New(tail));
-        Patched { pieces, keeps_staged, unsigned: self.unsigned }
+        Patched { pieces, keeps_staged, unsigned: self.outline.unsigned }
     }
 
     /// Answers whether the user has staged something at an entry: neither what the parent commit has nor what is saved.
@@ -324,6 +354,14 @@ impl Patched {
 impl Entry<'_> {
     fn is_conflict(&self) -> bool {
         self.flags & 0x3000 != 0
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.extended & EXTENDED_SKIP_WORKTREE != 0
+    }
+
+    fn is_assumed(&self) -> bool {
+        self.flags & FLAG_ASSUME_VALID != 0
     }
 }
 
@@ -473,7 +511,7 @@ impl Lookup {
         let found =
             self.starts.binary_search_by(|start| entry(start).map_or(b"".as_slice(), |entry| entry.name).cmp(path));
         let entry = entry(self.starts.get(found.ok()?)?)?;
-        if entry.is_conflict() || entry.flags & FLAG_ASSUME_VALID != 0 || entry.extended != 0 {
+        if entry.is_conflict() || entry.is_assumed() || entry.extended != 0 {
             return None;
         }
         let word = |offset| be32(&self.bytes, entry.range.start + offset);

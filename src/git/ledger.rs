@@ -167,6 +167,14 @@ impl Repo {
         Ok(statement_in(commit.message_bytes()).map(ToOwned::to_owned))
     }
 
+    /// Reads an entry, its statement aside.
+    ///
+    /// # Errors
+    /// The commit is missing or damaged.
+    pub fn entry_of_ledger(&self, id: ObjectId) -> Result<LedgerEntry> {
+        self.ledger_entry(oid(id)?)
+    }
+
     fn ledger_entry(&self, id: Oid) -> Result<LedgerEntry> {
         let commit = self.inner.find_commit(id).map_err(Error::library(format!("read entry {id} of the ledger")))?;
         Ok(LedgerEntry {

@@ -13,6 +13,10 @@ use crate::base::id::ObjectId;
 /// Longest time that a remote is waited for which is only asked whether it answers.
 const PROBE_DEADLINE: Duration = Duration::from_secs(10);
 
+/// What git and what carries it say of a connection that ended in the middle.
+const DISCONNECTS: [&str; 5] =
+    ["unexpected disconnect", "hung up unexpectedly", "early EOF", "Connection reset", "Broken pipe"];
+
 /// Words by which ssh, git and the great hosts say that it is the right that is missing.
 const DENIALS: [&str; 10] = [
     "Permission denied",
@@ -93,6 +97,17 @@ impl Repo {
         tip.ok_or_else(|| Error::BranchUnknown { name: shown(branch.as_bytes()), remote: remote.to_owned() })
     }
 
+    /// Answers where a branch is as far as is known here: here, or on the remote as that was last seen, whichever of the two
+    /// has the other; here, where neither does.
+    ///
+    /// # Errors
+    /// A reference or a commit is unreadable.
+    pub fn furthest_tip(&self, remote: &str, branch: &str) -> Result<Option<ObjectId>> {
+        let (ours, theirs) = (self.branch_tip(branch)?, self.tracking_tip(remote, branch)?);
+        let Some((here, there)) = ours.zip(theirs) else { return Ok(ours.or(theirs)) };
+        Ok(if self.is_ancestor(here, there)? { theirs } else { ours })
+    }
+
     /// Asks the remote about a branch, to learn whether it answers at all.
     ///
     /// # Errors
@@ -116,13 +131,16 @@ impl Repo {
         if output.status.success() { Ok(output.stdout) } else { Err(network_error(remote, &output)) }
     }
 
-    /// Asks the remote once where some branches are; answers them in that order.
+    /// Asks the remote once where some branches are, and the ledger; answers the branches in that order.
     ///
     /// # Errors
     /// As [`Repo::remote_tip`].
-    pub fn remote_branches(&self, remote: &str, branches: &[&str]) -> Result<Vec<Option<ObjectId>>> {
+    pub fn remote_heads(&self, remote: &str, branches: &[&str]) -> Result<(Vec<Option<ObjectId>>, Option<ObjectId>)> {
         let names = branches.iter().map(|branch| full_name(branch)).collect::<Result<Vec<_>>>()?;
-        self.remote_refs(remote, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        let names: Vec<&str> = names.iter().map(String::as_str).chain([LEDGER]).collect();
+        let mut tips = self.remote_refs(remote, &names)?;
+        let ledger = tips.pop().flatten();
+        Ok((tips, ledger))
     }
 
     /// Fetches a remote's branch into its tracking reference; what came is durable.
@@ -233,8 +251,10 @@ fn with_remote_words(summary: &str, output: &Output) -> String {
 /// A push that failed without a word on the branch: a local pre-push hook said no, or the connection failed.
 pub(super) fn push_error(remote: &str, branch: &str, output: &Output) -> Error {
     let message = output.message();
-    let reached = !["fatal:", "ssh:"].iter().any(|prefix| message.lines().any(|line| line.starts_with(prefix)));
-    if reached {
+    let is_reached = !["fatal:", "ssh:"].iter().any(|prefix| message.lines().any(|line| line.starts_with(prefix)));
+    // Whether it took what was sent is unknown then, which is no refusal.
+    let is_cut_off = DISCONNECTS.iter().any(|words| message.contains(words));
+    if is_reached && !is_cut_off {
         let branch = shown(branch.as_bytes());
         return Error::RemoteRefused { remote: remote.to_owned(), branch, reason: message };
     }

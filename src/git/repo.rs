@@ -1,9 +1,9 @@
 //! One opened repository and where its checkout stands.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Once, Weak};
 use std::time::Duration;
 
 use git2::{ErrorCode, Oid, Repository, RepositoryOpenFlags};
@@ -12,6 +12,7 @@ use super::error::{Error, Result};
 use super::index::Proved;
 use super::pack::PackWriter;
 use super::program::NETWORK_DEADLINE;
+use super::save::OldIndex;
 use crate::config::Durability;
 
 /// An opened repository with a working tree.
@@ -22,6 +23,8 @@ pub struct Repo {
     network_deadline: Duration,
     /// The index as this process left it, which need not be proved to be whole again.
     pub(super) proved_index: Cell<Option<Proved>>,
+    /// The index as it was read last, for as long as somebody needs it: that of 100,000 files has 10 MB.
+    pub(super) seen_index: RefCell<Weak<OldIndex>>,
     durability: Durability,
 }
 
@@ -64,6 +67,7 @@ impl Repo {
             program_path: None,
             network_deadline: NETWORK_DEADLINE,
             proved_index: Cell::new(None),
+            seen_index: RefCell::default(),
             durability: Durability::Full,
         })
     }

@@ -47,6 +47,7 @@ use git2::Oid;
 pub use self::lock::DeadSave;
 pub(super) use self::mend::PLACE_PREFIX as INDEX_PLACE_PREFIX;
 pub use self::mend::{IndexDamage, Obstacle, Rebuilt};
+pub(super) use self::old_index::OldIndex;
 pub use self::proposal::{PATCH_LIMIT_BYTES, PATCH_LIMIT_FILES, Proposal};
 use self::publish::{Moved, Publication};
 pub use self::pull::{Clash, PullAnswer, PullRequest, Pulled};

@@ -1,16 +1,14 @@
-//! A person's word on a candidate, and holds.
+//! A person's word on a candidate.
 
 use super::error::{Error, Result};
 use super::facts::{facts, gates};
 use super::gate::{self, Facts, Refusal, same_person};
 use super::phase::Event;
-use super::plan::environment_of;
-use super::policy;
 use super::run::{Observer, drive, recover};
 use crate::base::clock::from_ms;
 use crate::config::Approval;
 use crate::context::Context;
-use crate::store::{ApprovalRecord, Hold, HoldCause, Lock, Promotion, State};
+use crate::store::{ApprovalRecord, Lock, Promotion, State};
 
 /// What a person means who says yes.
 #[derive(Debug, Clone)]
@@ -185,33 +183,4 @@ fn approved_already(promotion: &Promotion) -> Error {
         why: format!("is approved by you already: {}", promotion.reason.as_deref().unwrap_or("it waits for others")),
         hint: Some(format!("see `cascade why {}`", promotion.environment)),
     }
-}
-
-/// Stops promotions into an environment until [`resume`].
-///
-/// # Errors
-/// Unknown environment, or the store cannot be written.
-pub async fn hold(ctx: &Context, environment: &str, reason: Option<String>) -> Result<()> {
-    environment_of(ctx, environment)?;
-    let hold = Hold {
-        cause: HoldCause::Person,
-        reason: reason.unwrap_or_else(|| "no reason given".to_owned()),
-        person: ctx.person.clone(),
-        promotion: None,
-        at: ctx.now(),
-    };
-    Ok(ctx.store.hold(environment, &hold).await?)
-}
-
-/// Lifts the hold on an environment and its quarantine; answers whether there was anything to lift.
-///
-/// # Errors
-/// Unknown environment, or the store cannot be written.
-pub async fn resume(ctx: &Context, environment: &str) -> Result<bool> {
-    let mut is_anything = false;
-    for name in policy::names(ctx, environment).await? {
-        is_anything |= ctx.store.lift_hold(&name).await?;
-        is_anything |= ctx.store.end_quarantine(&name).await? > 0;
-    }
-    Ok(is_anything)
 }

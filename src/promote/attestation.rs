@@ -4,10 +4,14 @@
 //! as the summary's specification wants it, has everything that was looked at. Keys have one order and times one form,
 //! so that the same promotion always gives the same bytes.
 
+mod hold;
+
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::hold::{Change, HoldChange, HoldStatement, Stated};
 use crate::base::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
@@ -286,27 +290,16 @@ impl Statement {
     /// # Errors
     /// Not a statement of cascade's, in words for people.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        if bytes.len() > SIZE_LIMIT_BYTES {
-            return Err(format!("it has more than {SIZE_LIMIT_BYTES} bytes"));
-        }
-        let statement: Self = serde_json::from_slice(bytes).map_err(|problem| shown(problem.to_string().as_bytes()))?;
-        for (found, expected) in
-            [(&statement.statement_type, STATEMENT_TYPE), (&statement.predicate_type, PREDICATE_TYPE)]
-        {
-            if found != expected {
-                return Err(format!("its type is `{}`, not {expected}", shown(found.as_bytes())));
-            }
-        }
+        let statement: Self = typed(bytes)?;
+        require_type(&statement.statement_type, STATEMENT_TYPE)?;
+        require_type(&statement.predicate_type, PREDICATE_TYPE)?;
         Ok(statement)
     }
 
     /// Answers the statement as it is written: one form for one content.
     #[must_use]
     pub fn to_text(&self) -> String {
-        // Text, numbers and lists always have a JSON form.
-        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text.push('\n');
-        text
+        written(self)
     }
 
     /// Answers what is recorded of the promotion.
@@ -376,6 +369,29 @@ impl Statement {
         let result = if passes { "PASSED" } else { "FAILED" };
         (self.predicate.verification_result != result).then_some("its result is another than its state")
     }
+}
+
+/// Reads a statement of some form; its types are not looked at.
+fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    if bytes.len() > SIZE_LIMIT_BYTES {
+        return Err(format!("it has more than {SIZE_LIMIT_BYTES} bytes"));
+    }
+    serde_json::from_slice(bytes).map_err(|problem| shown(problem.to_string().as_bytes()))
+}
+
+fn require_type(found: &str, expected: &str) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("its type is `{}`, not {expected}", shown(found.as_bytes())))
+}
+
+/// Answers a statement as it is written: one form for one content.
+fn written(statement: &impl Serialize) -> String {
+    // Text, numbers and lists always have a JSON form.
+    let mut text = serde_json::to_string_pretty(statement).unwrap_or_default();
+    text.push('\n');
+    text
 }
 
 /// Answers the key of the statement that a promotion may land.

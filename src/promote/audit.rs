@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::tz::{Offset, TimeZone};
 use serde::{Serialize, Serializer};
 
-pub use self::reading::{Wish, audit, chain_problems};
+pub use self::reading::{Wish, audit, chain_problems, head_problem, soundest};
 use super::attestation::{Record, Statement, Word};
 use super::gate::Electorate;
 use crate::base::Timestamp;
@@ -58,10 +58,25 @@ pub struct EnvironmentReport {
     pub tip: Option<ObjectId>,
     /// Since when the ledger knows it.
     pub since: Option<Timestamp>,
+    /// The hold of a person that nobody has lifted.
+    pub held: Option<HoldReport>,
     /// Its releases since then, the newest first.
     pub releases: Vec<Release>,
     /// What is wrong with the branch as a whole.
     pub problems: Vec<Problem>,
+}
+
+/// A person's hold on an environment, as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HoldReport {
+    /// Who set it, escaped.
+    pub person: String,
+    /// Why, escaped.
+    pub reason: Option<String>,
+    /// Since when.
+    pub since: Timestamp,
+    /// The signature of its entry.
+    pub signature: Signature,
 }
 
 /// One commit that the environment was at.
@@ -161,6 +176,8 @@ pub enum Problem {
     RemovedThere(ObjectId),
     /// An entry cannot be understood.
     Malformed(ObjectId, String),
+    /// The signature of an entry about a hold is bad.
+    BadWord(ObjectId),
     /// An entry rests on more than one.
     NotAChain(ObjectId),
     /// Two entries say different things about the same moment of a promotion, or in the wrong order.
@@ -191,7 +208,7 @@ impl Problem {
             Self::OtherSource(_) => "other_source",
             Self::OtherRules => "other_rules",
             Self::NoRules => "no_rules",
-            Self::BadSignature => "bad_signature",
+            Self::BadSignature | Self::BadWord(_) => "bad_signature",
             Self::NotTrusted(_) => "not_trusted",
             Self::LiveAgain(_) => "live_again",
             Self::NotOnBranch { .. } => "not_on_branch",
@@ -243,6 +260,7 @@ impl Problem {
             }
             Self::RemovedThere(entry) => format!("the remote has none any more; it was at {}", entry.short()),
             Self::Malformed(entry, why) => format!("entry {} cannot be understood: {why}", entry.short()),
+            Self::BadWord(entry) => format!("the signature of entry {}, about a hold, is bad", entry.short()),
             Self::NotAChain(entry) => format!("entry {} rests on more than one", entry.short()),
             Self::Disorder(entry, what) => format!("entry {}: {what}", entry.short()),
             Self::Rewritten { before, now } => {

@@ -11,7 +11,7 @@ use super::drift::Past;
 use super::error::{Error, Result};
 use super::facts::findings;
 use super::gate::{Finding, Gate};
-use super::plan::environment_of;
+use super::plan::{environment_of, known_source};
 use super::policy::{self, Feeding};
 use super::run::{Request, Silent, Source, lock, promote, recover};
 use crate::alert::Alert;
@@ -149,8 +149,10 @@ async fn latest(ctx: &Context, environment: &str, cause: Cause) -> Result<Turn> 
     let (spec, feeding) = (environment_of(ctx, environment)?, policy::feeding(ctx, environment).await?);
     let source_branch = feeding.branch(&ctx.config).to_owned();
     let (branch, mut past) = (spec.branch.clone(), Past::of(ctx, environment).await?);
+    let (sandbox, remote) = (ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
     let news = ctx.git.run(move |repo| {
-        let (source, tip) = (repo.branch_tip(&source_branch)?, repo.branch_tip(&branch)?);
+        let source = known_source(repo, (&source_branch, &sandbox), &remote)?;
+        let tip = repo.furthest_tip(&remote, &branch)?;
         let Some((source, tip)) = source.zip(tip) else { return Ok(source) };
         let is_there = repo.is_ancestor(source, tip)? && repo.tree_of(source)? == repo.tree_of(tip)?;
         Ok((!is_there && past.drift(repo, tip, &[source])?.is_none()).then_some(source))
@@ -252,16 +254,17 @@ async fn line(ctx: &Context, environment: &str) -> Result<Vec<ObjectId>> {
     let (spec, feeding) = (environment_of(ctx, environment)?, policy::feeding(ctx, environment).await?);
     let source_branch = feeding.branch(&ctx.config).to_owned();
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+    let sandbox = ctx.config.sandbox.branch.clone();
     let is_pushed = feeding == Feeding::Sandbox && ctx.config.sandbox.push;
     let line = ctx.git.run(move |repo| {
-        let tip = repo.branch_tip(&source_branch)?;
+        let tip = known_source(repo, (&source_branch, &sandbox), &remote)?;
         let there = match is_pushed && repo.has_remote(&remote) {
             true => repo.tracking_tip(&remote, &source_branch)?,
             false => tip,
         };
         let Some((tip, there)) = tip.zip(there) else { return Ok(Vec::new()) };
         let end = if repo.is_ancestor(there, tip)? { there } else { tip };
-        let known: Vec<ObjectId> = repo.branch_tip(&branch)?.into_iter().collect();
+        let known: Vec<ObjectId> = repo.furthest_tip(&remote, &branch)?.into_iter().collect();
         repo.line_between(&known, end)
     });
     Ok(line.await?)

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use super::room::{Room, Subject};
 use super::run::Observer;
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
+use crate::base::units::Span;
+use crate::check::verification::Attempt;
 use crate::check::{self, Answer, Listener, Outcome, Place};
 use crate::config::{CheckSpec, Question, Waivable};
 use crate::context::Context;
@@ -37,6 +39,36 @@ pub struct Running {
     pub elapsed: Duration,
     /// What it printed last, escaped; empty where it printed nothing yet.
     pub line: String,
+    /// How far it is from a verdict, where it is asked until there is one.
+    pub attempts: Option<Attempts>,
+}
+
+/// How far a verification is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempts {
+    /// Which attempt is under way or comes next, from 1.
+    pub number: u32,
+    /// How many have passed in a row.
+    pub passed: u32,
+    /// How many must.
+    pub successes: u32,
+    /// How long it may take in all.
+    pub deadline: Span,
+    /// What the last attempt answered, escaped; empty while there is none.
+    pub last: String,
+}
+
+/// What is seen of a check that is under way.
+#[derive(Debug, Default)]
+struct Seen {
+    line: String,
+    attempts: Option<Attempts>,
+}
+
+type SharedSeen = Arc<Mutex<Seen>>;
+
+fn look(seen: &SharedSeen) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Performs the checks on the candidate, each once per content.
@@ -76,7 +108,7 @@ struct UnderWay<'a> {
     wanted: Wanted<'a>,
     slot: usize,
     since: Instant,
-    line: Arc<Mutex<String>>,
+    seen: SharedSeen,
     answer: Pin<Box<dyn Future<Output = Result<Answer>> + Send + 'a>>,
 }
 
@@ -170,15 +202,26 @@ impl<'a> Round<'a> {
 
 impl<'a> UnderWay<'a> {
     fn begin(ctx: &'a Context, subject: Subject<'a>, wanted: Wanted<'a>) -> Self {
-        let line = Arc::new(Mutex::new(String::new()));
+        let seen = SharedSeen::default();
         let subject = Subject { attempt: usize::from(wanted.earlier.is_some()), ..subject };
-        let answer = Box::pin(ask(ctx, subject, (wanted.name, wanted.check), Arc::clone(&line)));
-        Self { wanted, slot: subject.slot, since: Instant::now(), line, answer }
+        let answer = Box::pin(ask(ctx, subject, (wanted.name, wanted.check), Arc::clone(&seen)));
+        Self { wanted, slot: subject.slot, since: Instant::now(), seen, answer }
+    }
+
+    /// Asks until there is a verdict.
+    fn verifying(ctx: &'a Context, subject: Subject<'a>, (name, check): (&'a str, &'a CheckSpec)) -> Self {
+        let (successes, deadline) = (check.successes.max(1), check.deadline);
+        let attempts = Attempts { number: 1, passed: 0, successes, deadline, last: String::new() };
+        let seen = Arc::new(Mutex::new(Seen { line: String::new(), attempts: Some(attempts) }));
+        let answer = Box::pin(ask_until_verdict(ctx, subject, (name, check), Arc::clone(&seen)));
+        let wanted = Wanted { position: 0, name, check, earlier: None };
+        Self { wanted, slot: subject.slot, since: Instant::now(), seen, answer }
     }
 
     fn running(&self) -> Running {
-        let line = self.line.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Running { name: self.wanted.name.to_owned(), elapsed: self.since.elapsed(), line }
+        let Seen { line, attempts } = &*look(&self.seen);
+        let (line, attempts) = (line.clone(), attempts.clone());
+        Running { name: self.wanted.name.to_owned(), elapsed: self.since.elapsed(), line, attempts }
     }
 }
 
@@ -218,6 +261,42 @@ async fn first_answer<'a>(
     None
 }
 
+/// Asks one check until there is a verdict, while the observer is told how far it is.
+///
+/// # Errors
+/// As [`Room::prepare`].
+pub(super) async fn verify(
+    ctx: &Context,
+    subject: Subject<'_>,
+    named: (&str, &CheckSpec),
+    observer: &mut dyn Observer,
+) -> Result<Answer> {
+    loop {
+        let mut under_way = vec![UnderWay::verifying(ctx, subject, named)];
+        if let Some((_, answer)) = first_answer(&mut under_way, subject.promotion, observer).await {
+            return answer;
+        }
+    }
+}
+
+async fn ask_until_verdict(
+    ctx: &Context,
+    subject: Subject<'_>,
+    (name, check): (&str, &CheckSpec),
+    seen: SharedSeen,
+) -> Result<Answer> {
+    let room = Room::prepare(ctx, subject, name, check).await?;
+    let hear = |printed: &str| printed.clone_into(&mut look(&seen).line);
+    let place = Place { listener: Some(Listener(&hear)), ..room.place() };
+    let mut count = |attempt: Attempt<'_>| {
+        if let Some(attempts) = &mut look(&seen).attempts {
+            (attempts.number, attempts.passed) = (attempt.number.saturating_add(1), attempt.passed);
+            attempts.last.clone_from(&attempt.answer.detail);
+        }
+    };
+    Ok(check::verify(name, check, &place, &mut count).await)
+}
+
 /// Asks one check; where it fails and is known to do so now and then, once more. Answers the record of both.
 ///
 /// # Errors
@@ -242,18 +321,18 @@ pub(super) async fn ask_definitely(
     }
 }
 
-/// Asks a check once, and keeps what it printed last in `line`. An answer counts when the files were right for certain,
+/// Asks a check once, and keeps what it printed last in `seen`. An answer counts when the files were right for certain,
 /// by a look at them before or after; files that the check changed itself prove nothing afterwards, so that it is asked
 /// again then, after a look.
 async fn ask(
     ctx: &Context,
     subject: Subject<'_>,
     (name, check): (&str, &CheckSpec),
-    line: Arc<Mutex<String>>,
+    seen: SharedSeen,
 ) -> Result<Answer> {
     loop {
         let room = Room::prepare(ctx, subject, name, check).await?;
-        let hear = |printed: &str| printed.clone_into(&mut line.lock().unwrap_or_else(PoisonError::into_inner));
+        let hear = |printed: &str| printed.clone_into(&mut look(&seen).line);
         let place = Place { stop: Some(&ctx.stop), listener: Some(Listener(&hear)), ..room.place() };
         let answer = check::ask(name, check, &place).await;
         let is_certain = room.settle(ctx, name).await;

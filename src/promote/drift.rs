@@ -37,6 +37,7 @@ impl Drift {
 pub(super) struct Past {
     environment: String,
     branch: String,
+    remote: String,
     /// Candidates, sources and trees that landed from upstream, newest first.
     landed: Vec<(ObjectId, ObjectId, ObjectId)>,
     /// The hotfixes that landed.
@@ -71,6 +72,7 @@ impl Past {
             environment: environment.to_owned(),
             vouchers: Vouchers::new(ctx, &branch, false),
             branch,
+            remote: ctx.config.remote.clone(),
             hotfixes: landed.iter().filter_map(hotfix).collect(),
             landed: from_upstream
                 .filter_map(|promotion| Some((promotion.candidate?, promotion.source, promotion.tree?)))
@@ -89,11 +91,13 @@ impl Past {
     /// # Errors
     /// A commit is missing.
     pub fn drift(&mut self, repo: &Repo, tip: ObjectId, sources: &[ObjectId]) -> git::Result<Option<Drift>> {
-        let (vetted, vouchers) = (self.vetted(repo), &mut self.vouchers);
+        let (vetted, vouchers) = (self.vetted(repo, sources), &mut self.vouchers);
         let commits = repo.foreign_commits(tip, sources, vetted, &mut |commit| vouchers.vouch_for(repo, commit))?;
         let Some(newest) = commits.first() else { return Ok(None) };
-        let fact = self.fact(&commits, newest);
-        let next = self.next(repo, tip)?;
+        let (fact, next) = match self.are_pushed(repo, &commits)? {
+            true => (self.fact_of_pushed(&commits, newest), "git pull".to_owned()),
+            false => (self.fact(&commits, newest), self.next(repo, tip)?),
+        };
         Ok(Some(Drift { commits, fact, next }))
     }
 
@@ -103,18 +107,48 @@ impl Past {
     /// # Errors
     /// A reference cannot be read.
     pub fn sources(&self, repo: &Repo) -> git::Result<Vec<ObjectId>> {
-        let tips = self.upstream.iter().map(|(_, branch)| repo.branch_tip(branch));
+        let tips = self.upstream.iter().map(|(_, branch)| self.known_tip(repo, branch));
         let tips = tips.collect::<git::Result<Vec<_>>>()?;
         let is_whole = tips.first().is_some_and(Option::is_some) && tips.last().is_some_and(Option::is_some);
         Ok(if is_whole { tips.into_iter().flatten().collect() } else { Vec::new() })
     }
 
-    /// Answers the newest candidate that left nothing open: it had exactly its source's content, and came from upstream.
-    /// Everything that it rests on was in its source then.
-    fn vetted(&self, repo: &Repo) -> Option<ObjectId> {
+    fn known_tip(&self, repo: &Repo, branch: &str) -> git::Result<Option<ObjectId>> {
+        if self.is_sandbox(branch) { repo.branch_tip(branch) } else { repo.furthest_tip(&self.remote, branch) }
+    }
+
+    fn is_sandbox(&self, branch: &str) -> bool {
+        self.upstream.last().is_some_and(|(_, sandbox)| sandbox == branch)
+    }
+
+    /// Answers whether others have pushed all of these to the sandbox's branch, as far as is known here.
+    fn are_pushed(&self, repo: &Repo, commits: &[CommitSummary]) -> git::Result<bool> {
+        let Some((_, sandbox)) = self.upstream.last() else { return Ok(false) };
+        let Some(theirs) = repo.tracking_tip(&self.remote, sandbox)? else { return Ok(false) };
+        commits.iter().try_fold(true, |all, commit| Ok(all && repo.is_ancestor(commit.id, theirs)?))
+    }
+
+    /// Answers the newest candidate that left nothing open: it had exactly its source's content, came from upstream, and
+    /// that source is in one of `sources`. Everything that it rests on is there then; sources that are older, on a machine
+    /// that others are ahead of, have to be compared with all of it.
+    fn vetted(&self, repo: &Repo, sources: &[ObjectId]) -> Option<ObjectId> {
         let is_exact = |source: ObjectId, tree: ObjectId| repo.tree_of(source).is_ok_and(|of_source| of_source == tree);
-        let mut exact = self.landed.iter().filter(|(_, source, tree)| is_exact(*source, *tree));
+        let is_in = |source: ObjectId| sources.iter().any(|tip| repo.is_ancestor(source, *tip).unwrap_or(false));
+        let mut exact = self.landed.iter().filter(|(_, source, tree)| is_exact(*source, *tree) && is_in(*source));
         exact.find(|(candidate, ..)| repo.tree_of(*candidate).is_ok()).map(|(candidate, ..)| *candidate)
+    }
+
+    fn fact_of_pushed(&self, commits: &[CommitSummary], newest: &CommitSummary) -> String {
+        format!(
+            "{} has {} that {} on {} has and this machine lacks, the newest {} \"{}\" by {}",
+            self.environment,
+            count(commits.len(), "commit"),
+            self.upstream.last().map(|(sandbox, _)| shown(sandbox.as_bytes())).unwrap_or_default(),
+            self.remote,
+            newest.id.short(),
+            newest.subject,
+            newest.author
+        )
     }
 
     fn fact(&self, commits: &[CommitSummary], newest: &CommitSummary) -> String {
@@ -141,10 +175,10 @@ impl Past {
     /// Answers the command that brings what is at `tip` one step nearer to the source: a promotion where it is upstream
     /// already, else the way back into the sandbox.
     fn next(&mut self, repo: &Repo, tip: ObjectId) -> git::Result<String> {
-        let (vetted, vouchers) = (self.vetted(repo), &mut self.vouchers);
-        let mut is_vouched = |commit| vouchers.vouch_for(repo, commit);
         for (below, (_, branch)) in self.upstream.iter().zip(self.upstream.iter().skip(1)) {
-            let Some(above) = repo.branch_tip(branch)? else { continue };
+            let Some(above) = self.known_tip(repo, branch)? else { continue };
+            let (vetted, vouchers) = (self.vetted(repo, &[above]), &mut self.vouchers);
+            let mut is_vouched = |commit| vouchers.vouch_for(repo, commit);
             if repo.foreign_commits(tip, &[above], vetted, &mut is_vouched)?.is_empty() {
                 return Ok(format!("cascade promote {}", below.0));
             }

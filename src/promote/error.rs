@@ -160,6 +160,12 @@ pub enum Error {
         /// What is wrong with it.
         problems: Box<config::Problems>,
     },
+    /// The ledger is broken where the next entry would go.
+    #[error("the ledger (refs/cascade/ledger) is broken at its head, and nothing is promoted on top of that: {what}")]
+    BrokenLedger {
+        /// What is wrong with it.
+        what: String,
+    },
     /// An event does not belong to the promotion's state: a defect.
     #[error("promotion {id} is {state} and cannot take `{event}`")]
     OutOfPhase {
@@ -201,6 +207,7 @@ impl Kinded for Error {
             Self::CannotBringBack { .. } => ErrorKind::Conflict,
             Self::Policy { .. } | Self::OtherSource { .. } => ErrorKind::Config,
             Self::Busy { .. } | Self::Directory { .. } => ErrorKind::Unavailable,
+            Self::BrokenLedger { .. } => ErrorKind::Integrity,
             Self::OutOfPhase { .. } => ErrorKind::Internal,
         }
     }
@@ -225,6 +232,7 @@ impl Kinded for Error {
                 Some(format!("see `cascade history {environment}`"))
             }
             Self::NoHealthyPrefix { environment, .. } => Some(format!("look at `cascade why {environment}`")),
+            Self::BrokenLedger { .. } => Some("`cascade doctor` tells how to put it right".to_owned()),
             Self::NothingWaits { .. } => Some("see `cascade status`".to_owned()),
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
             Self::NoAddress { .. } => Some("set yours: `git config user.email you@example.org`".to_owned()),

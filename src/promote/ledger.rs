@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::attestation::{Known, Moment, Statement, landing_key};
+use super::attestation::{Change, HoldStatement, Known, Moment, Statement, landing_key};
+use super::audit::{self, Problem};
 use super::error::{Error, Result};
-use super::{facts, policy, rebuild};
+use super::rebuild::{self, HoldNews};
+use super::{facts, policy};
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, Config, SignMode};
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
 use crate::git::{self, Git, Lease, NewEntry, Published, Repo, Sign};
-use crate::store::{ProjectHome, Promotion, State};
+use crate::store::{HoldCause, ProjectHome, Promotion, State};
 
 /// A remote that refused the ledger is asked again after this time.
 const REFUSAL_LASTS: Duration = Duration::from_secs(60 * 60);
@@ -115,11 +117,7 @@ impl Addition {
             statement: statement.to_text(),
             at: statement.predicate.time_verified,
         };
-        let added = repo.append_entry(&new, self.since, self.sign(repo))?;
-        if let Some(reason) = added.unsigned_because {
-            tracing::warn!(entry = new.key, reason, "an entry of the ledger is not signed");
-        }
-        Ok(())
+        append(repo, &new, self.since, self.sign(repo))
     }
 
     /// Pushes a branch, and the ledger with it where that is wanted; answers what became of the ledger.
@@ -136,18 +134,110 @@ impl Addition {
 
     /// Only what has not happened yet can be given up for want of a signature.
     fn sign(&self, repo: &Repo) -> Sign {
-        match (self.sign, self.statement.record().moment) {
-            (SignMode::Never, _) => Sign::Never,
-            (SignMode::Always, Moment::Landing) => Sign::Required,
-            (SignMode::Auto, _) if !repo.signs() => Sign::Never,
-            _ => Sign::IfPossible,
+        match self.statement.record().moment {
+            Moment::Landing => permission(repo, self.sign),
+            Moment::Returning | Moment::Settled => signed_again(repo, self.sign),
         }
+    }
+}
+
+/// A person's word on an environment that is about to be added.
+#[derive(Debug, Clone)]
+pub(super) struct HoldEntry {
+    statement: HoldStatement,
+    sign: SignMode,
+}
+
+impl HoldEntry {
+    pub fn new(ctx: &Context, statement: HoldStatement) -> Self {
+        Self { statement, sign: ctx.config.ledger.sign }
+    }
+
+    /// Adds the entry.
+    ///
+    /// # Errors
+    /// It must be signed and cannot be; the repository cannot be written.
+    pub async fn append(self, ctx: &Context) -> Result<()> {
+        Ok(ctx.git.run(move |repo| self.append_to(repo)).await?)
+    }
+
+    /// A stop is never held up for want of a signature.
+    fn append_to(&self, repo: &Repo) -> git::Result<()> {
+        let said = &self.statement.predicate;
+        let sign = match said.change {
+            Change::Held => signed_again(repo, self.sign),
+            Change::Resumed => permission(repo, self.sign),
+        };
+        let new = NewEntry {
+            key: self.statement.key(),
+            subject: self.statement.headline(),
+            statement: self.statement.to_text(),
+            at: said.at,
+        };
+        append(repo, &new, said.at, sign)
+    }
+}
+
+fn append(repo: &Repo, new: &NewEntry, since: Timestamp, sign: Sign) -> git::Result<()> {
+    let added = repo.append_entry(new, since, sign)?;
+    if let Some(reason) = added.unsigned_because {
+        tracing::warn!(entry = new.key, reason, "an entry of the ledger is not signed");
+    }
+    Ok(())
+}
+
+/// How an entry is signed that lets something happen.
+fn permission(repo: &Repo, mode: SignMode) -> Sign {
+    if mode == SignMode::Always { Sign::Required } else { signed_again(repo, mode) }
+}
+
+/// Pushes what was added without a promotion; answers why the remote does not have it, where it should. The next promotion
+/// takes it along.
+pub(super) async fn tell(ctx: &Context) -> Option<String> {
+    let (remote, place, sign) = (ctx.config.remote.clone(), ctx.config.remote.clone(), ctx.config.ledger.sign);
+    if !ctx.config.ledger.push {
+        return None;
+    }
+    let pushed = ctx.git.run(move |repo| {
+        repo.has_remote(&place).then(|| repo.push_ledger(&place, signed_again(repo, sign))).transpose()
+    });
+    match pushed.await {
+        Ok(published) => {
+            note(ctx, &remote, published.as_ref());
+            match published {
+                Some(Published::Refused(reason) | Published::KeptHere(reason)) => Some(reason),
+                Some(Published::Along) | None => None,
+            }
+        }
+        Err(problem) => Some(problem.to_string()),
     }
 }
 
 /// Brings in what a remote's ledger has. A rewritten one is not taken over: then only what is here counts.
 pub(super) fn catch_up(repo: &Repo, remote: &str, theirs: Option<ObjectId>, mode: SignMode) -> git::Result<()> {
     repo.bring_in(remote, theirs, signed_again(repo, mode)).map(drop)
+}
+
+/// Refuses to go on from a ledger whose head is not sound: whatever came next would rest on it. A remote that has what is
+/// missing here gives it back first.
+///
+/// # Errors
+/// [`Error::BrokenLedger`]; the references or the database cannot be read.
+pub(super) async fn require_sound(ctx: &Context) -> Result<()> {
+    let known = ctx.store.ledger_tip().await?;
+    let (remote, branch, mode) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone(), ctx.config.ledger.sign);
+    let problem = ctx.git.run(move |repo| match audit::head_problem(repo, known)? {
+        Some(Problem::Lacking(_)) if repo.has_remote(&remote) => {
+            let brought =
+                repo.remote_tips(&remote, &branch).and_then(|(_, theirs)| catch_up(repo, &remote, theirs, mode));
+            if let Err(problem) = brought {
+                tracing::debug!(%problem, "what is missing was not asked for");
+            }
+            audit::head_problem(repo, known)
+        }
+        found => Ok(found),
+    });
+    problem.await?.map_or(Ok(()), |problem| Err(Error::BrokenLedger { what: problem.words() }))
 }
 
 /// Lets the database know what the ledger here has and it lacks: what other machines promoted and took back. Only what
@@ -164,31 +254,16 @@ pub(super) async fn take_over(ctx: &Context) -> Result<()> {
     let Some((tip, records)) = added.await? else { return Ok(()) };
     let missing = rebuild::lacking(&ctx.store, &records, &ctx.config.remote).await?;
     rebuild::restore(&ctx.store, &missing, ctx.now()).await?;
-    for (environment, hold) in &missing.holds {
-        tracing::warn!(environment, reason = hold.reason, "another machine rolled back");
+    for HoldNews { environment, hold } in &missing.holds {
+        match hold {
+            Some(hold) if hold.cause == HoldCause::Person => {
+                tracing::warn!(environment, person = hold.person, reason = hold.reason, "held on another machine");
+            }
+            Some(hold) => tracing::warn!(environment, reason = hold.reason, "another machine rolled back"),
+            None => tracing::info!(environment, "resumed on another machine"),
+        }
     }
     Ok(ctx.store.note_ledger_tip(tip).await?)
-}
-
-/// Asks the remote for what its ledger has and lets the database know it, before something that waited goes on. Where the
-/// remote does not answer, what is known here has to do: whoever rolled back elsewhere has moved the remote's branch, and
-/// then the push that lands is refused for its lease.
-///
-/// # Errors
-/// As [`take_over`].
-pub(super) async fn learn(ctx: &Context) -> Result<()> {
-    let (remote, branch, mode) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone(), ctx.config.ledger.sign);
-    let asked = ctx.git.run(move |repo| {
-        if !repo.has_remote(&remote) {
-            return Ok(());
-        }
-        let (_, theirs) = repo.remote_tips(&remote, &branch)?;
-        catch_up(repo, &remote, theirs, mode)
-    });
-    if let Err(problem) = asked.await {
-        tracing::warn!(%problem, "what other machines did is not known");
-    }
-    take_over(ctx).await
 }
 
 /// Adds the verdict on a promotion that has ended; done before the end is recorded, so that none is without.

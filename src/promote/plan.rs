@@ -45,7 +45,7 @@ impl Preview {
 }
 
 /// Looks at what a promotion into `environment` would bring, from its usual source or as a hotfix from another branch,
-/// from local references alone.
+/// from what is known here alone: nothing is fetched.
 ///
 /// # Errors
 /// Unknown environment, missing source branch, unreadable repository.
@@ -53,15 +53,16 @@ pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> 
     let spec = environment_of(ctx, environment)?;
     let feeding = policy::shown_feeding(ctx, environment).await?.branch(&ctx.config).to_owned();
     let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+    let sandbox = ctx.config.sandbox.branch.clone();
     let mut past = Past::of(ctx, environment).await?;
     let hotfix = hotfix.map(str::to_owned);
     let preview = ctx.git.run(move |repo| {
         let source = match &hotfix {
-            None => repo.existing_branch_tip(&feeding)?,
+            None => source_tip(repo, (&feeding, &sandbox), &remote)?,
             Some(hotfix) => repo.known_branch_tip(&remote, hotfix)?,
         };
         let source_branch = hotfix.clone().unwrap_or(feeding);
-        let tip = repo.branch_tip(&branch)?;
+        let tip = repo.furthest_tip(&remote, &branch)?;
         let commits = repo.news_between(tip, source, git::history::LISTED_COMMITS_LIMIT)?;
         let commit_count = repo.count_news(tip, source)?;
         let drift = match (tip, &hotfix) {
@@ -154,9 +155,11 @@ async fn came_by_the_rules(ctx: &Context, promotion: &Promotion) -> Result<Event
         return Ok(Event::Planned);
     }
     let (feeding, source) = (policy.feeding.branch(&ctx.config).to_owned(), promotion.source);
-    let place = feeding.clone();
-    let contains = move |repo: &Repo| repo.branch_tip(&place)?.map_or(Ok(false), |tip| repo.is_ancestor(source, tip));
-    Ok(match ctx.git.run(contains).await? {
+    let contains = match policy::known_tip(ctx, &feeding).await? {
+        Some(tip) => ctx.git.run(move |repo| repo.is_ancestor(source, tip)).await?,
+        None => false,
+    };
+    Ok(match contains {
         true => Event::Planned,
         false => Event::Failed(format!("{} is not on `{feeding}`, from where the rules want it", source.short())),
     })
@@ -282,6 +285,23 @@ impl Planner {
         hotfix.iter().for_each(|branch| text.push_str(&format!("{HOTFIX_TRAILER}: {branch}\n")));
         text
     }
+}
+
+/// Answers the tip of what feeds an environment: another environment is wherever the remote or this machine has it, the
+/// sandbox is what is saved here.
+///
+/// # Errors
+/// The branch is missing.
+pub(super) fn source_tip(repo: &Repo, (feeding, sandbox): (&str, &str), remote: &str) -> git::Result<ObjectId> {
+    known_source(repo, (feeding, sandbox), remote)?.map_or_else(|| repo.existing_branch_tip(feeding), Ok)
+}
+
+/// The same; nothing where the branch is missing.
+///
+/// # Errors
+/// A reference or a commit is unreadable.
+pub fn known_source(repo: &Repo, (feeding, sandbox): (&str, &str), remote: &str) -> git::Result<Option<ObjectId>> {
+    if feeding == sandbox { repo.branch_tip(feeding) } else { repo.furthest_tip(remote, feeding) }
 }
 
 /// Answers the commit that an environment is at: the remote's branch where that is ahead of the local one. What the two

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use super::error::{Error, Result};
-use super::plan::unknown;
+use super::plan::{source_tip, unknown};
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
 use crate::config::{self, CheckSpec, Config, Environment, FILE_NAME, Waivable};
@@ -144,7 +144,7 @@ pub async fn of_environment(
 /// # Errors
 /// As [`of_environment`].
 pub async fn feeding(ctx: &Context, name: &str) -> Result<Feeding> {
-    let tip = local_tip(ctx, name).await?;
+    let tip = tip_of(ctx, name).await?;
     Ok(of_environment(ctx, name, tip, None).await?.feeding)
 }
 
@@ -165,11 +165,10 @@ pub async fn shown_feeding(ctx: &Context, name: &str) -> Result<Feeding> {
 /// # Errors
 /// [`Error::OtherSource`]; otherwise as [`of_environment`].
 pub(super) async fn source_branch(ctx: &Context, name: &str) -> Result<String> {
-    let tip = local_tip(ctx, name).await?;
-    let policy = of_environment(ctx, name, tip, None).await?;
+    let policy = of_environment(ctx, name, tip_of(ctx, name).await?, None).await?;
     let branch = policy.feeding.branch(&ctx.config).to_owned();
-    let place = branch.clone();
-    let source = ctx.git.run(move |repo| repo.existing_branch_tip(&place)).await?;
+    let (place, sandbox, remote) = (branch.clone(), ctx.config.sandbox.branch.clone(), ctx.config.remote.clone());
+    let source = ctx.git.run(move |repo| source_tip(repo, (&place, &sandbox), &remote)).await?;
     require_source(ctx, name, &policy, source).await?;
     Ok(branch)
 }
@@ -201,7 +200,7 @@ pub(super) async fn require_source(ctx: &Context, name: &str, policy: &Policy, b
 /// # Errors
 /// Unknown environment; a commit cannot be read.
 pub(super) async fn names(ctx: &Context, name: &str) -> Result<Vec<String>> {
-    let tip = local_tip(ctx, name).await?;
+    let tip = tip_of(ctx, name).await?;
     let ruled = match of_environment(ctx, name, tip, None).await {
         Err(Error::Policy { .. }) => None,
         found => Some(found?.name).filter(|ruled| ruled != name),
@@ -209,9 +208,17 @@ pub(super) async fn names(ctx: &Context, name: &str) -> Result<Vec<String>> {
     Ok(std::iter::once(name.to_owned()).chain(ruled).collect())
 }
 
-async fn local_tip(ctx: &Context, name: &str) -> Result<Option<ObjectId>> {
-    let branch = ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))?.branch.clone();
-    Ok(ctx.git.run(move |repo| repo.branch_tip(&branch)).await?)
+async fn tip_of(ctx: &Context, name: &str) -> Result<Option<ObjectId>> {
+    known_tip(ctx, &ctx.config.environment(name).ok_or_else(|| unknown(ctx, name))?.branch).await
+}
+
+/// Answers where an environment's branch is, as far as is known here.
+///
+/// # Errors
+/// The repository cannot be read.
+pub(super) async fn known_tip(ctx: &Context, branch: &str) -> Result<Option<ObjectId>> {
+    let (branch, remote) = (branch.to_owned(), ctx.config.remote.clone());
+    Ok(ctx.git.run(move |repo| repo.furthest_tip(&remote, &branch)).await?)
 }
 
 /// Answers whether somebody waived a gate for a promotion, and the rules let that be.

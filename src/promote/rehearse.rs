@@ -3,7 +3,6 @@
 //! No check is run and nothing is written to the repository. Where nothing has drifted a rehearsal takes constant time;
 //! only where something has, a merge is tried in memory.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,7 +11,8 @@ use tokio::sync::watch;
 use super::drift::{Drift, Past};
 use super::error::Result;
 use super::plan::{environment_of, further};
-use super::policy;
+use super::run::lock;
+use super::{ledger, others, policy};
 use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::id::ObjectId;
@@ -87,34 +87,22 @@ pub async fn follow(ctx: Context, mut saves: watch::Receiver<Option<ObjectId>>) 
             changed = saves.changed() => if changed.is_err() {
                 return;
             },
-            () = tokio::time::sleep(pause), if ctx.config.sandbox.pull => match look_at_remote(&ctx).await {
+            () = tokio::time::sleep(pause), if ctx.config.sandbox.pull => match look_at_others(&ctx).await {
                 Ok(theirs) => coming = theirs,
-                Err(problem) => tracing::debug!(%problem, "the environments on the remote were not looked at"),
+                Err(problem) => tracing::debug!(%problem, "what other machines did was not looked at"),
             }
         }
     }
 }
 
-/// Fetches the branches of environments that others moved; answers where the sandbox's branch is there, which is somebody
-/// else's to fetch.
-async fn look_at_remote(ctx: &Context) -> Result<Option<ObjectId>> {
-    let config = Arc::clone(&ctx.config);
-    let looked = ctx.git.run(move |repo| {
-        let remote = &config.remote;
-        if !repo.has_remote(remote) {
-            return Ok(None);
-        }
-        let branches = config.branches();
-        let tips = repo.remote_branches(remote, &branches)?;
-        let environments = branches.iter().zip(&tips).skip(1);
-        for (branch, theirs) in environments.filter(|(_, theirs)| theirs.is_some()) {
-            if repo.tracking_tip(remote, branch)? != *theirs {
-                repo.fetch(remote, branch)?;
-            }
-        }
-        Ok(tips.first().copied().flatten())
-    });
-    Ok(looked.await?)
+/// Brings here what other machines did; answers where the sandbox's branch is on the remote.
+async fn look_at_others(ctx: &Context) -> Result<Option<ObjectId>> {
+    let coming = others::look(ctx).await?;
+    // Whoever promotes here right now knows it already, or will.
+    if let Ok(_lock) = lock(ctx, false).await {
+        ledger::take_over(ctx).await?;
+    }
+    Ok(coming)
 }
 
 /// Rehearses the promotions into all environments, keeps what is found and tells people where it turned bad. `coming` is

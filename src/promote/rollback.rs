@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::attestation::Moment;
 use super::error::{Error, Result};
 use super::ledger::{self, Addition};
+use super::others;
 use super::phase::Event;
 use super::plan::environment_of;
 use super::run::{Observer, drive, end};
@@ -39,7 +40,7 @@ pub async fn roll_back(
             return Ok(recovered);
         }
     }
-    ledger::learn(ctx).await?;
+    others::learn(ctx).await?;
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
         Some(paused) => paused,
@@ -49,9 +50,13 @@ pub async fn roll_back(
         None => destination(ctx, &live).await?.ok_or_else(nothing)?,
         Some(id) => earlier_candidate(ctx, &live, id).await?,
     };
-    let branch = spec.branch.clone();
-    // Nothing is begun with a place to go back to that is no longer in the repository.
-    let tip = ctx.git.run(move |repo| repo.tree_of(to).and_then(|_| repo.existing_branch_tip(&branch))).await?;
+    let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+    let tip = ctx.git.run(move |repo| {
+        // Nothing is begun with a place to go back to that is no longer in the repository.
+        repo.tree_of(to)?;
+        repo.furthest_tip(&remote, &branch)?.map_or_else(|| repo.existing_branch_tip(&branch), Ok)
+    });
+    let tip = tip.await?;
     (live.rollback_from, live.rollback_to) = (Some(tip), Some(to));
     let words = reason.map_or_else(|| format!("rolled back by {}", ctx.person), ToOwned::to_owned);
     drive(ctx, live, Event::RollbackRequested(words), observer).await
@@ -293,7 +298,8 @@ impl Return {
     fn return_local(&self, repo: &Repo, is_pushed: bool) -> git::Result<Event> {
         let tip = repo.branch_tip(&self.branch)?;
         match tip {
-            Some(tip) if tip == self.from => {
+            // What landed elsewhere may not have come here yet.
+            Some(tip) if repo.is_ancestor(tip, self.from)? && tip != self.commit => {
                 if !is_pushed {
                     self.entry.append(repo)?;
                 }

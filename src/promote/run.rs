@@ -6,7 +6,7 @@ use super::checks::{self, Running};
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{facts, land, ledger, plan, policy, rollback, verification};
+use super::{facts, land, ledger, others, plan, policy, rollback, verification};
 use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::escape::shown;
@@ -122,13 +122,15 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 /// other that waits is superseded.
 ///
 /// # Errors
-/// Unknown environment or branch, a failing store or repository, or a remote that stops answering half-way: then the
+/// Unknown environment or branch, a ledger that is broken at its head, a failing store or repository, or a remote that stops answering half-way: then the
 /// promotion stays journaled and [`recover`] finishes it.
 pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
     recover(ctx, lock, observer).await?;
     if let Some(reason) = ctx.stop.reason() {
         return Err(Error::Stopped { reason });
     }
+    ledger::require_sound(ctx).await?;
+    others::learn(ctx).await?;
     require_waivable(ctx, request).await?;
     begin(ctx, wish(ctx, request).await?, request, observer).await
 }
@@ -141,6 +143,8 @@ pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &m
 /// # Errors
 /// As [`promote`].
 pub async fn offer(ctx: &Context, _lock: &Lock, request: &Request) -> Result<Option<Promotion>> {
+    ledger::require_sound(ctx).await?;
+    others::learn(ctx).await?;
     let mut wished = wish(ctx, request).await?;
     let is_open = |open: &Promotion| open.environment == request.environment && !open.is_paused();
     if let Some(open) = ctx.store.unfinished().await?.into_iter().find(is_open) {
@@ -165,8 +169,7 @@ async fn require_waivable(ctx: &Context, request: &Request) -> Result<()> {
         return Ok(());
     }
     let spec = environment_of(ctx, &request.environment)?;
-    let branch = spec.branch.clone();
-    let tip = ctx.git.run(move |repo| repo.branch_tip(&branch)).await?;
+    let tip = policy::known_tip(ctx, &spec.branch).await?;
     let policy = policy::of_environment(ctx, &request.environment, tip, None).await?;
     let waivable = policy.environment.waive;
     match request.waivers.iter().find(|gate| !waivable.contains(gate)) {
@@ -222,8 +225,9 @@ async fn source(ctx: &Context, request: &Request) -> Result<ObjectId> {
         return Err(Error::NotAHotfix { branch: shown(branch.as_bytes()), environment: request.environment.clone() });
     }
     let (remote, wanted) = (ctx.config.remote.clone(), request.source.clone());
+    let sandbox = ctx.config.sandbox.branch.clone();
     let found = ctx.git.run(move |repo| match wanted {
-        Source::Upstream => repo.existing_branch_tip(&feeding),
+        Source::Upstream => plan::source_tip(repo, (&feeding, &sandbox), &remote),
         Source::Commit(commit) => Ok(commit),
         Source::Hotfix(branch) => {
             let may_ask = repo.branch_tip(&branch)?.is_none() && repo.has_remote(&remote);
@@ -273,12 +277,10 @@ async fn is_current(ctx: &Context, open: &Promotion, wished: &Promotion) -> Resu
         return Ok(false);
     }
     let spec = environment_of(ctx, &open.environment)?;
-    let (branch, previous) = (spec.branch.clone(), open.previous);
-    let stands = ctx.git.run(move |repo| match (repo.branch_tip(&branch)?, previous) {
-        (Some(tip), Some(previous)) => repo.is_ancestor(tip, previous),
-        (tip, previous) => Ok(tip == previous),
-    });
-    Ok(stands.await?)
+    let (Some(tip), Some(previous)) = (policy::known_tip(ctx, &spec.branch).await?, open.previous) else {
+        return Ok(open.previous.is_none());
+    };
+    Ok(ctx.git.run(move |repo| repo.is_ancestor(tip, previous)).await?)
 }
 
 /// Takes up every promotion that a crash left in the middle of a step, and brings it to rest.
@@ -320,7 +322,8 @@ pub(super) async fn drive(
     observer: &mut dyn Observer,
 ) -> Result<Promotion> {
     if event == Event::Begun && matches!(promotion.state, State::Waiting | State::Planned) {
-        ledger::learn(ctx).await?;
+        ledger::require_sound(ctx).await?;
+        others::learn(ctx).await?;
     }
     let mut unwritten = Vec::new();
     loop {

@@ -1,6 +1,7 @@
 //! Undoing a rollback: what it took away comes back as a new promotion, so that history only goes forward.
 
 use super::error::{Error, Result};
+use super::ledger;
 use super::plan::environment_of;
 use super::rollback::LOOKED_THROUGH_LIMIT;
 use super::run::{Observer, Request, begin, proposal, recover};
@@ -23,6 +24,7 @@ pub async fn undo_rollback(
 ) -> Result<Promotion> {
     environment_of(ctx, environment)?;
     recover(ctx, _lock, observer).await?;
+    ledger::require_sound(ctx).await?;
     let undone = last_rollback(ctx, environment).await?;
     let purpose = reason.map_or_else(|| format!("undoes the rollback of promotion {}", undone.id), ToOwned::to_owned);
     let request = Request { environment: environment.to_owned(), purpose: Some(purpose), ..Request::default() };

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 
 use tokio::task::JoinSet;
 
-use super::checks::{failure, record};
+use super::checks::{self, failure, record};
 use super::error::Result;
 use super::facts;
 use super::gate::{Finding, Gate};
 use super::phase::Event;
 use super::policy::{self, Policy};
 use super::rollback;
-use super::room::{Room, Subject};
+use super::room::Subject;
 use super::run::{self, Observer};
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
@@ -77,7 +77,7 @@ pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut
     let Some(candidate) = promotion.candidate else { return Ok(Event::Failed("it has no candidate".to_owned())) };
     end_older(ctx, promotion).await?;
     let policy = policy::of_promotion(ctx, promotion).await?;
-    let asked = Asked { ctx, promotion, checks: &policy.checks };
+    let asked = Asked { ctx, promotion, specs: &policy.checks };
     let failed_before = failed_before(ctx, promotion).await?;
     let (excusable, blamed): (Vec<&String>, Vec<&String>) =
         policy.environment.verify.iter().partition(|name| failed_before.contains_key(*name));
@@ -106,7 +106,7 @@ pub(super) async fn perform_rolled_back(
 ) -> Result<Event> {
     rollback::end_undone(ctx, promotion).await?;
     let policy = policy::of_promotion(ctx, promotion).await?;
-    let asked = Asked { ctx, promotion, checks: &policy.checks };
+    let asked = Asked { ctx, promotion, specs: &policy.checks };
     let Some(commit) = promotion.rollback_commit else { return Ok(Event::BackVerified) };
     let mut still_failing = Vec::new();
     for name in &policy.environment.verify {
@@ -124,7 +124,7 @@ pub(super) async fn perform_rolled_back(
 struct Asked<'a> {
     ctx: &'a Context,
     promotion: &'a Promotion,
-    checks: &'a BTreeMap<String, CheckSpec>,
+    specs: &'a BTreeMap<String, CheckSpec>,
 }
 
 impl Asked<'_> {
@@ -135,11 +135,10 @@ impl Asked<'_> {
         name: &str,
         observer: &mut dyn Observer,
     ) -> Result<Option<String>> {
-        let Self { ctx, promotion, checks } = self;
-        let Some(check) = checks.get(name) else { return Ok(None) };
+        let Self { ctx, promotion, specs } = self;
+        let Some(check) = specs.get(name) else { return Ok(None) };
         observer.asking(promotion, phase, name);
-        let room = Room::prepare(ctx, Subject::new(promotion, commit, phase), name, check).await?;
-        let answer = check::verification::verify(name, check, &room.place(), &mut |_, _| {}).await;
+        let answer = checks::verify(ctx, Subject::new(promotion, commit, phase), (name, check), observer).await?;
         observer.answered(promotion, phase, name, &answer);
         let record = record(ctx, phase, name, &answer);
         ctx.store.record_check(&promotion.id, &record).await?;

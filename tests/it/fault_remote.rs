@@ -346,6 +346,18 @@ fn a_push_without_an_answer_is_taken_up_by_comparing_and_not_by_guessing() {
     }
 }
 
+#[test]
+fn a_connection_that_ends_after_the_remote_took_all_is_no_refusal_of_the_ledger() {
+    let scene = Scene::ready("fine");
+    let pipeline = &scene.pipeline;
+    let hook = "#!/bin/sh\ntest -e died && exit 0\ntouch died\nkill -9 $PPID\n";
+    pipeline.write_program("../origin.git/hooks/post-receive", hook);
+    let cut_off = pipeline.promote("staging", 1);
+    assert!(cut_off.stderr.contains("cannot be reached") && !cut_off.stderr.contains("refuses"), "{cut_off:?}");
+    pipeline.promote("staging", 0);
+    pipeline.in_a_clone(&["verify", "staging"]).expect_code(0);
+}
+
 /// Holds a promotion before it lands until the other is there too.
 fn together(barrier: &Arc<Barrier>) -> At<impl FnMut() + Send + use<>> {
     let barrier = Arc::clone(barrier);
@@ -436,7 +448,7 @@ fn race(
         // Somebody was on top before it was read back.
         State::RollbackFailed => {
             assert!(scene.remote_has(&candidate.unwrap()), "round {round}");
-            assert!(scene.runtime.block_on(promote::approve::resume(ctx, "staging")).unwrap(), "it is held");
+            assert!(scene.runtime.block_on(promote::hold::resume(ctx, "staging")).unwrap().changed, "it is held");
         }
         other => panic!("round {round}: {other} ({:?})", promotion.reason),
     }

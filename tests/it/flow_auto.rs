@@ -51,14 +51,14 @@ async fn what_a_person_promotes_upstream_and_what_a_hold_stopped_is_followed() {
     let pipeline = Pipeline::new(false, automatic, "");
     pipeline.save_file("page", "one");
     let ctx = pipeline.context(Arc::new(ManualClock::at_ms(1_800_000_000_000))).await;
-    promote::approve::hold(&ctx, "production", None).await.unwrap();
+    promote::hold::hold(&ctx, "production", None).await.unwrap();
     let lock = promote::lock(&ctx, false).await.unwrap();
     let request = promote::Request::to("staging");
     promote::promote(&ctx, &lock, &request, &mut Silent).await.unwrap();
     drop(lock);
     follow_once(&ctx, Cause::Time).await.unwrap();
     assert_eq!(state(&ctx, "production").await, Some(State::Waiting));
-    promote::approve::resume(&ctx, "production").await.unwrap();
+    promote::hold::resume(&ctx, "production").await.unwrap();
     follow_once(&ctx, Cause::Time).await.unwrap();
     assert_eq!(state(&ctx, "production").await, Some(State::Promoted));
 }

@@ -513,6 +513,66 @@ fn doctor_tells_of_a_ledger_that_is_not_what_it_was() {
 }
 
 #[test]
+fn nothing_is_promoted_on_top_of_a_ledger_that_is_broken_at_its_head() {
+    let foreign = |pipeline: &Pipeline| {
+        let made = pipeline.git(&["commit-tree", &format!("{LEDGER}^{{tree}}"), "-p", LEDGER, "-m", "Nothing"]);
+        pipeline.git(&["update-ref", LEDGER, &made]);
+    };
+    let absent = |pipeline: &Pipeline| pipeline.write(".git/refs/cascade/ledger", format!("{}\n", "1".repeat(40)));
+    let two_parents = |pipeline: &Pipeline| {
+        let message = pipeline.git(&["log", "-1", "--format=%B", LEDGER]);
+        let tree = format!("{LEDGER}^{{tree}}");
+        let made = pipeline.git(&["commit-tree", &tree, "-p", LEDGER, "-p", "develop", "-m", &message]);
+        pipeline.git(&["update-ref", LEDGER, &made]);
+    };
+    let breaks: [(&dyn Fn(&Pipeline), &str); 5] = [
+        (&foreign, "cannot be understood"),
+        (&absent, "cannot be understood"),
+        (&two_parents, "rests on more than one"),
+        (&|pipeline| drop(pipeline.git(&["update-ref", LEDGER, &format!("{LEDGER}~2")])), "rewritten or removed here"),
+        (&|pipeline| drop(pipeline.git(&["update-ref", "-d", LEDGER])), "rewritten or removed here"),
+    ];
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    for (number, (break_it, words)) in breaks.into_iter().enumerate() {
+        pipeline.save_file("site", &number.to_string());
+        release(&pipeline);
+        pipeline.promote("production", 0);
+        pipeline.save_file("site", &format!("{number} again"));
+        pipeline.promote("staging", 0);
+        pipeline.promote("production", 3);
+        let sound = pipeline.git(&["rev-parse", LEDGER]);
+        let live = pipeline.tip("main");
+        break_it(&pipeline);
+        pipeline.save_file("site", &format!("{number} once more"));
+        for words_of_command in [&["promote", "staging"][..], &["approve"], &["plan", "staging"]] {
+            let refused = pipeline.cascade(words_of_command).expect_code(1);
+            assert!(refused.stderr.contains("broken at its head") && refused.stderr.contains(words), "{refused:?}");
+            assert!(refused.stderr.contains("cascade doctor"), "{refused:?}");
+        }
+        assert_eq!((pipeline.tip("main"), pipeline.newest("production")["state"].as_str()), (live, Some("waiting")));
+        let told = pipeline.cascade(&["doctor"]).expect_code(1).stdout.replace('\n', " ");
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(told.contains(words) && told.contains(&format!("git update-ref {LEDGER} {sound}")), "{told}");
+        pipeline.git(&["update-ref", LEDGER, &sound]);
+        pipeline.promote("staging", 0);
+        pipeline.cascade(&["reject", "production"]).expect_code(0);
+    }
+}
+
+#[test]
+fn what_the_ledger_lacks_here_and_the_remote_has_is_fetched_and_stops_nobody() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    pipeline.save_file("site", "two");
+    let before = keys(&pipeline);
+    pipeline.git(&["update-ref", LEDGER, &format!("{LEDGER}~2")]);
+    pipeline.promote("staging", 0);
+    assert_eq!(keys(&pipeline)[..before.len()], before);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+}
+
+#[test]
 fn the_ledger_can_be_kept_at_home() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.configure(PLAIN, " {}\nledger: { push: false }");
@@ -677,6 +737,34 @@ fn a_lost_database_is_made_again_from_the_ledger() {
 }
 
 #[test]
+fn a_lost_database_knows_a_persons_hold_again() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["hold", "production", "--reason", "a fair"]).expect_code(0);
+    pipeline.cascade(&["hold", "staging"]).expect_code(0);
+    pipeline.cascade(&["resume", "staging"]).expect_code(0);
+    let words: Vec<String> = keys(&pipeline).iter().map(|key| key.split_once(' ').unwrap().1.to_owned()).collect();
+    assert_eq!(words, ["landing", "settled promoted", "held", "held", "resumed"]);
+    let held = || {
+        let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+        [0, 1].map(|position| status["environments"][position]["held"].clone())
+    };
+    let before = held();
+    for file in std::fs::read_dir(pipeline.base().join("cascade")).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy().starts_with("cascade.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    let mended = pipeline.cascade(&["doctor"]).expect_code(0);
+    assert!(mended.stdout.contains("1 promotion and what people said of holds in 1 environment"), "{mended:?}");
+    assert_eq!(held(), before);
+    assert_eq!(before[1]["reason"], "a fair");
+    let again = pipeline.cascade(&["doctor"]).expect_code(0);
+    assert!(!again.stdout.contains("lacks") && !again.stdout.contains("said of holds"), "{again:?}");
+}
+
+#[test]
 fn a_new_machine_learns_from_the_ledger_what_happened_before() {
     let pipeline = Pipeline::new(true, PLAIN, "");
     pipeline.save_file("site", "one");
@@ -743,6 +831,27 @@ fn candidates_and_rollbacks_are_signed_where_git_signs_commits() {
     let refused = pipeline.promote("staging", 1);
     assert!(refused.stderr.contains("cannot be signed, as `commit.gpgSign` wants it"), "{refused:?}");
     assert_eq!(pipeline.tip("staging"), tip);
+}
+
+#[test]
+fn merges_of_every_kind_are_signed_where_git_signs_commits() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    if !sign_with_ssh(&pipeline) {
+        return;
+    }
+    pipeline.git(&["config", "commit.gpgSign", "true"]);
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    push_past(&pipeline);
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["promote", "production", "--merge"]).expect_code(3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    for merge in ["main", "develop"] {
+        let commit = pipeline.git(&["cat-file", "commit", merge]);
+        assert!(commit.contains("gpgsig") && commit.matches("parent ").count() == 2, "{merge}: {commit}");
+    }
 }
 
 #[test]

@@ -126,3 +126,116 @@ fn what_was_undone_along_with_a_rollback_is_not_brought_back_either() {
     assert_eq!(there, here);
     pipeline.in_place("second", &["verify"]).expect_code(0);
 }
+
+#[test]
+fn a_persons_hold_stops_other_machines_and_whoever_resumes_lets_all_of_them_go_on() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    pipeline.save_file("site", "two");
+    pipeline.promote("staging", 0);
+    pipeline.second_machine();
+    let held = pipeline.cascade(&["hold", "production", "--reason", "a fair is on"]).expect_code(0);
+    assert!(!held.stderr.contains("does not know"), "{held:?}");
+    assert_eq!(pipeline.remote_ledger(), pipeline.git(&["rev-parse", "refs/cascade/ledger"]));
+    let refused = pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    assert!(refused.stderr.contains("held by Ada") && refused.stderr.contains("a fair is on"), "{refused:?}");
+    assert_eq!(second_production(&pipeline)["held"]["cause"], "person");
+    let report = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
+    assert_eq!(report["environments"][1]["held"]["reason"], "a fair is on", "{report:#}");
+    let text = pipeline.in_place("clone", &["verify"]).expect_code(0).stdout;
+    assert!(text.contains("held by Ada") && text.contains("a fair is on"), "{text}");
+    pipeline.in_place("second", &["resume", "production"]).expect_code(0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    let report = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
+    assert!(report["environments"][1]["held"].is_null(), "{report:#}");
+}
+
+#[test]
+fn resuming_after_a_rollback_counts_on_every_machine() {
+    let (pipeline, tip) = rolled_back();
+    pipeline.second_machine();
+    pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    assert_eq!(second_production(&pipeline)["held"]["cause"], "rollback");
+    pipeline.cascade(&["resume", "production"]).expect_code(0);
+    pipeline.in_place("second", &["approve"]).expect_code(0);
+    assert!(second_production(&pipeline)["held"].is_null());
+    assert_ne!(pipeline.remote_tip("main"), tip);
+}
+
+#[test]
+fn a_hold_that_the_remote_could_not_be_told_is_told_with_the_next_word() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    let (away, origin) = (pipeline.base().join("away.git"), pipeline.base().join("origin.git"));
+    std::fs::rename(&origin, &away).unwrap();
+    let held = pipeline.cascade(&["hold", "production"]).expect_code(0);
+    assert!(held.stderr.contains("origin does not know it yet"), "{held:?}");
+    std::fs::rename(&away, &origin).unwrap();
+    pipeline.second_machine();
+    pipeline.in_place("second", &["hold", "staging"]).expect_code(0);
+    pipeline.cascade(&["hold", "production", "--reason", "still"]).expect_code(0);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+    let refused = pipeline.in_place("second", &["promote", "production"]).expect_code(3);
+    assert!(refused.stderr.contains("still"), "{refused:?}");
+    pipeline.save_file("site", "two");
+    let refused = pipeline.promote("staging", 3);
+    assert!(refused.stderr.contains("held by Ada"), "{refused:?}");
+}
+
+/// Two releases of the first machine; the second one was made after the first and has fetched nothing since.
+fn stale_second() -> (Pipeline, String) {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.save_file("site", "one");
+    release(&pipeline);
+    pipeline.second_machine();
+    pipeline.save_file("site", "two");
+    pipeline.git(&["push", "--quiet", "origin", "develop"]);
+    release(&pipeline);
+    let tip = pipeline.remote_tip("main");
+    (pipeline, tip)
+}
+
+#[test]
+fn older_branches_of_a_second_machine_take_no_release_back() {
+    let (pipeline, tip) = stale_second();
+    let staging = pipeline.remote_tip("staging");
+    for _ in 0..2 {
+        let nothing = pipeline.in_place("second", &["promote", "production"]).expect_code(0);
+        assert!(nothing.stdout.contains("up to date"), "{nothing:?}");
+        let older = pipeline.in_place("second", &["promote", "staging"]).expect_code(5);
+        assert!(older.stderr.contains("`git pull`"), "{older:?}");
+    }
+    assert_eq!((pipeline.remote_tip("main"), pipeline.remote_tip("staging")), (tip, staging));
+    pipeline.git(&["-C", "../second", "pull", "--quiet"]);
+    let nothing = pipeline.in_place("second", &["promote", "staging"]).expect_code(0);
+    assert!(nothing.stdout.contains("up to date"), "{nothing:?}");
+}
+
+#[test]
+fn a_plan_on_a_second_machine_shows_what_the_remote_has() {
+    let (pipeline, tip) = stale_second();
+    let plan = pipeline.in_place("second", &["plan", "production", "--json"]).expect_code(0).json();
+    assert_eq!(
+        (plan["nothing_to_promote"].as_bool(), plan["tip"].as_str()),
+        (Some(true), Some(tip.as_str())),
+        "{plan:#}"
+    );
+    let older = pipeline.in_place("second", &["plan", "staging", "--json"]).expect_code(5).json();
+    assert_eq!(older["drift"][0]["subject"], "Change site", "{older:#}");
+}
+
+#[test]
+fn a_second_machine_rolls_back_what_it_never_fetched() {
+    let (pipeline, bad) = stale_second();
+    let back = pipeline.in_place("second", &["rollback", "production"]).expect_code(0);
+    assert!(back.stdout.contains("production is back at"), "{back:?}");
+    let tip = pipeline.remote_tip("main");
+    assert_ne!(tip, bad);
+    assert_eq!(pipeline.git(&["-C", "../origin.git", "show", "main:site"]), "one");
+    assert_eq!(pipeline.git(&["-C", "../second", "rev-parse", "main"]), tip, "its own branch follows");
+    pipeline.in_place("second", &["verify"]).expect_code(0);
+    let refused = pipeline.promote("production", 3);
+    assert!(refused.stderr.contains("rolled back"), "{refused:?}");
+}

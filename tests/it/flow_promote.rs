@@ -87,7 +87,7 @@ async fn approved_two_hours_ago() -> (Pipeline, String) {
     pipeline.promote("staging", 0);
     let then_ms = SystemClock.now().as_millisecond() - 7_200_000;
     let ctx = pipeline.context(Arc::new(ManualClock::at_ms(then_ms))).await;
-    promote::approve::hold(&ctx, "production", None).await.unwrap();
+    promote::hold::hold(&ctx, "production", None).await.unwrap();
     let lock = promote::lock(&ctx, false).await.unwrap();
     let request = promote::Request { environment: "production".to_owned(), ..promote::Request::default() };
     let waiting = promote::promote(&ctx, &lock, &request, &mut Silent).await.unwrap();
@@ -95,7 +95,7 @@ async fn approved_two_hours_ago() -> (Pipeline, String) {
     assert_eq!(held.state, State::Waiting, "{:?}", held.reason);
     let approved = promote::findings(&ctx, &held).await.unwrap();
     assert!(approved.iter().any(|finding| finding.fact == "approved by ada"), "{approved:?}");
-    promote::approve::resume(&ctx, "production").await.unwrap();
+    promote::hold::resume(&ctx, "production").await.unwrap();
     (pipeline, held.id.to_string())
 }
 

@@ -1,8 +1,10 @@
 //! Verification after landing, through the built binary against real services: what is blamed on a release and what is
 //! not.
 
+use cascade::check::Answer;
 use cascade::config::AlertEvent;
-use cascade::promote;
+use cascade::promote::{self, Attempts, Event, Observer, Request, Running};
+use cascade::store::{CheckPhase, Promotion, Step};
 use serde_json::Value;
 
 use crate::fault_promote::{MOMENTS_LIMIT, kill_at};
@@ -406,4 +408,33 @@ fn quarantined(pipeline: &Pipeline) -> Vec<String> {
         ctx.store.close().await;
         entries.into_iter().map(|entry| entry.source.to_string()).collect()
     })
+}
+
+/// Keeps what it is told of verifications that are under way.
+#[derive(Default)]
+struct Onlooker(Vec<Attempts>);
+
+impl Observer for Onlooker {
+    fn step(&mut self, _: &Promotion, _: Step) {}
+    fn performed(&mut self, _: &Promotion, _: Step, _: &Event) {}
+    fn known(&mut self, _: &Promotion, _: &str) {}
+    fn asking(&mut self, _: &Promotion, _: CheckPhase, _: &str) {}
+    fn answered(&mut self, _: &Promotion, _: CheckPhase, _: &str, _: &Answer) {}
+    fn running(&mut self, _: &Promotion, running: &[Running]) {
+        self.0.extend(running.iter().filter_map(|check| check.attempts.clone()));
+    }
+}
+
+#[tokio::test]
+async fn whoever_looks_on_is_told_how_far_a_verification_is() {
+    let up = "\n  up: { run: \"true\", every: 1s, successes: 2, deadline: 50s }";
+    let pipeline = Pipeline::new(false, "\n  staging: { from: develop, branch: staging, verify: [up] }\n", up);
+    let ctx = pipeline.context(std::sync::Arc::new(cascade::base::clock::SystemClock)).await;
+    let lock = promote::lock(&ctx, false).await.unwrap();
+    let mut onlooker = Onlooker::default();
+    promote::promote(&ctx, &lock, &Request::to("staging"), &mut onlooker).await.unwrap();
+    let second = onlooker.0.iter().find(|attempts| attempts.number == 2);
+    let second = second.unwrap_or_else(|| panic!("{:?}", onlooker.0));
+    assert_eq!((second.passed, second.successes, second.last.as_str()), (1, 2, "exit code 0"));
+    assert_eq!(second.deadline.to_string(), "50s");
 }

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 
 use super::machine::idle;
 use super::{Mode, of_error};
+use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::base::{Diagnosis, Timestamp, Verdict};
 use crate::config::Config;
 use crate::git::{Git, Published, Sign};
-use crate::promote::audit::chain_problems;
+use crate::promote::audit::{chain_problems, head_problem, soundest};
 use crate::promote::ledger::{kept, offer_again};
-use crate::promote::rebuild::{Missing, lacking, missing, records, restore};
+use crate::promote::rebuild::{Missing, Told, lacking, missing, records, restore};
 use crate::store::{Home, LockError, ProjectHome, Store};
 
 const LEDGER: &str = "ledger";
@@ -71,11 +72,36 @@ async fn sound(git: &Git, config: &Config, places: &Places<'_>) -> Result<Vec<Di
         false => None,
     };
     let config = config.clone();
-    let problems = git.run(move |repo| chain_problems(repo, &config, known)).await;
-    let problems = problems.map_err(|problem| of_error(LEDGER, &problem))?;
-    let advice = "`cascade verify` tells what that means for the releases; a clone that still has what is missing can \
-                  push it again";
-    Ok(problems.iter().map(|problem| Diagnosis::problem(LEDGER, problem.words(), advice)).collect())
+    let looked = git.run(move |repo| match head_problem(repo, known)? {
+        // What is below a head that is not sound may not even be readable.
+        Some(broken) => Ok((vec![broken], Some(soundest(repo, &config, known)?))),
+        None => Ok((chain_problems(repo, &config, known)?, None)),
+    });
+    let (problems, way_back) = looked.await.map_err(|problem| of_error(LEDGER, &problem))?;
+    let advice = way_back.map_or_else(
+        || {
+            "`cascade verify` tells what that means for the releases; a clone that still has what is missing can push it \
+             again"
+                .to_owned()
+        },
+        put_right,
+    );
+    Ok(problems.iter().map(|problem| Diagnosis::problem(LEDGER, problem.words(), &advice)).collect())
+}
+
+/// Says how promotions can go on where the head is broken: nothing of the chain is given up without a person.
+fn put_right(sound: Option<ObjectId>) -> String {
+    match sound {
+        Some(entry) => format!(
+            "nothing can be promoted until it is put right: `git update-ref refs/cascade/ledger {entry}` goes back to the \
+             newest entry that is sound"
+        ),
+        None => {
+            "nothing can be promoted until it is put right: no entry here is sound; fetch it from a clone that has it, \
+                 or begin a new one with `git update-ref -d refs/cascade/ledger`"
+                .to_owned()
+        }
+    }
 }
 
 /// Both answers are told alike; the way out of a question that cannot be asked is the shorter one.
@@ -105,11 +131,11 @@ async fn known(
             let lacking = lacking(store, &entries, &config.remote).await;
             lacking.map_err(|problem| Diagnosis::of_error(LEDGER, &problem))?
         }
-        None => missing(&entries, &HashMap::new(), &config.remote),
+        None => missing(&entries, &HashMap::new(), &HashMap::new(), &config.remote),
     };
     let diagnosis = match store.filter(|_| mode == Mode::Repair && !missing.is_empty()) {
         Some(store) => repaired(&store, places.project, &missing, now).await,
-        None => told(&missing, entries.len()),
+        None => told(&missing, entries.iter().filter_map(Told::promotion).count()),
     };
     Ok(diagnosis)
 }
@@ -130,8 +156,8 @@ async fn fetch_lost(git: &Git, config: &Config) -> crate::git::Result<()> {
 
 fn told(missing: &Missing, entries: usize) -> Diagnosis {
     if !missing.is_empty() {
-        let unknown = count(missing.promotions.len(), "promotion");
-        return Diagnosis::new(LEDGER, Verdict::CanBeRepaired, format!("the database lacks {unknown} that it has"));
+        let detail = format!("the database lacks {} that it has", amount(missing));
+        return Diagnosis::new(LEDGER, Verdict::CanBeRepaired, detail);
     }
     let open = match missing.unfinished.as_slice() {
         [] => String::new(),
@@ -140,8 +166,17 @@ fn told(missing: &Missing, entries: usize) -> Diagnosis {
     Diagnosis::ok(LEDGER, format!("the database knows its {}{open}", count(entries, "promotion")))
 }
 
+fn amount(missing: &Missing) -> String {
+    let promotions = count(missing.promotions.len(), "promotion");
+    match (missing.promotions.len(), missing.words()) {
+        (_, 0) => promotions,
+        (0, words) => format!("what people said of holds in {}", count(words, "environment")),
+        (_, words) => format!("{promotions} and what people said of holds in {}", count(words, "environment")),
+    }
+}
+
 async fn repaired(store: &Store, project: &ProjectHome, missing: &Missing, now: Timestamp) -> Diagnosis {
-    let number = count(missing.promotions.len(), "promotion");
+    let number = amount(missing);
     let _lock = match idle(project, Mode::Repair) {
         Ok(lock) => lock,
         Err(LockError::Held { .. }) => {
@@ -151,9 +186,8 @@ async fn repaired(store: &Store, project: &ProjectHome, missing: &Missing, now: 
         Err(problem) => return Diagnosis::of_error(LEDGER, &crate::store::Error::from(problem)),
     };
     match restore(store, missing, now).await {
-        Ok(()) => Diagnosis::new(LEDGER, Verdict::Repaired, format!("the database has {number} from it again")).advise(
-            "approvals of promotions that wait, details of checks and journals are not in it; holds of rollbacks are set",
-        ),
+        Ok(()) => Diagnosis::new(LEDGER, Verdict::Repaired, format!("the database has {number} from it again"))
+            .advise("approvals of promotions that wait, details of checks and journals are not in it; holds are set"),
         Err(problem) => Diagnosis::of_error(LEDGER, &problem),
     }
 }

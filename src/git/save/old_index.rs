@@ -6,19 +6,21 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use super::lock::NewIndex;
 use super::mend::{MISSING, flaw};
 use crate::beneath::FileStat;
 use crate::git::error::{Error, Result};
-use crate::git::index::Proved;
+use crate::git::index::{Index, Outline, Proved};
 use crate::git::repo::Repo;
 
 /// An index as it is on disk.
-pub(super) struct OldIndex {
+pub(in crate::git) struct OldIndex {
     path: PathBuf,
     pub stat: FileStat,
     pub bytes: Vec<u8>,
+    outline: OnceLock<Option<Outline>>,
 }
 
 impl OldIndex {
@@ -26,10 +28,16 @@ impl OldIndex {
     pub fn read(git_dir: &Path) -> Result<Option<Self>> {
         let path = git_dir.join("index");
         match read(&path) {
-            Ok((stat, bytes)) => Ok(Some(Self { path, stat, bytes })),
+            Ok((stat, bytes)) => Ok(Some(Self { path, stat, bytes, outline: OnceLock::new() })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("read", path)(error)),
         }
+    }
+
+    /// Answers what it says; none for a form that only the git program should change.
+    pub fn index(&self) -> Option<Index<'_>> {
+        let outline = self.outline.get_or_init(|| Outline::parse(&self.bytes)).as_ref()?;
+        Some(Index::outlined(&self.bytes, outline))
     }
 
     /// Proves that it is whole: by its checksum, unless it is the one that is `known` to be.
@@ -54,7 +62,7 @@ impl Repo {
     /// # Errors
     /// [`Error::IndexDamaged`], also where it is missing from a sparse checkout: nothing else says there what is left out
     /// on purpose.
-    pub(super) fn whole_index(&self) -> Result<Option<OldIndex>> {
+    pub(super) fn whole_index(&self) -> Result<Option<Arc<OldIndex>>> {
         let old = self.present_index()?;
         if let Some(old) = &old {
             self.proved_index.set(Some(old.prove(self.proved_index.get())?));
@@ -62,17 +70,27 @@ impl Repo {
         Ok(old)
     }
 
-    /// Reads the index as it is, whole or not; nothing where there is none.
+    /// Reads the index as it is, whole or not, unless somebody still has it from before; nothing where there is none.
     ///
     /// # Errors
     /// [`Error::IndexDamaged`] where it is missing from a sparse checkout.
-    pub(super) fn present_index(&self) -> Result<Option<OldIndex>> {
-        let old = OldIndex::read(self.git_dir())?;
+    pub(super) fn present_index(&self) -> Result<Option<Arc<OldIndex>>> {
+        if let Some(seen) = self.seen_index()? {
+            return Ok(Some(seen));
+        }
+        let old = OldIndex::read(self.git_dir())?.map(Arc::new);
         if old.is_none() && self.is_sparse()? {
             let path = self.git_dir().join("index");
             return Err(Error::IndexDamaged { path, reason: MISSING.to_owned() });
         }
+        *self.seen_index.borrow_mut() = old.as_ref().map(Arc::downgrade).unwrap_or_default();
         Ok(old)
+    }
+
+    /// Answers the index where somebody still has it who read it, and it is the same now.
+    pub(super) fn seen_index(&self) -> Result<Option<Arc<OldIndex>>> {
+        let Some(seen) = self.seen_index.borrow().upgrade() else { return Ok(None) };
+        Ok((index_stat(self.git_dir())? == Some(seen.stat)).then_some(seen))
     }
 
     /// Moves a new index into its place, and notes that this process did: it need not be proved to be whole.

@@ -16,7 +16,7 @@ use super::sparse::Absence;
 use super::tip::Tip;
 use crate::beneath::{FileStat, stat_at};
 use crate::git::error::{Error, Result};
-use crate::git::index::{Index, Op, Patch, Proved};
+use crate::git::index::{Op, Patch, Proved};
 use crate::git::moves::LOG_PREFIX;
 use crate::git::pack::PackWriter;
 use crate::git::program::Program;
@@ -93,12 +93,13 @@ impl<'a> Publication<'a> {
     /// The same for a commit that there is already.
     pub fn run_to(&self, commit: Oid, pack: PackWriter, odb: &Odb<'_>) -> Result<Moved> {
         let (root, git_dir, known) = (self.repo.root(), self.repo.git_dir(), self.repo.proved_index.get());
-        let edits = &self.edits;
+        let (edits, seen) = (&self.edits, self.repo.seen_index()?);
+        let seen = seen.as_deref();
         // The disk syncs the pack while the processor patches the index.
         let (written, packed) = std::thread::scope(|scope| {
             let writing = scope.spawn(move || {
                 let mut index = NewIndex::create(git_dir, commit)?;
-                let prepared = edits.prepare(&mut index, root, git_dir, known)?;
+                let prepared = edits.prepare(&mut index, root, git_dir, seen, known)?;
                 Ok((index, prepared))
             });
             let packed = pack.finish();
@@ -154,7 +155,7 @@ impl<'a> Publication<'a> {
         let (root, git_dir) = (self.repo.root(), self.repo.git_dir());
         let keeps_staged = match prepared.from == index_stat(git_dir)? {
             true => prepared.keeps_staged,
-            false => self.edits.prepare(index, root, git_dir, self.repo.proved_index.get())?.keeps_staged,
+            false => self.edits.prepare(index, root, git_dir, None, self.repo.proved_index.get())?.keeps_staged,
         };
         if let Some(keeps_staged) = keeps_staged {
             return Ok(keeps_staged);
@@ -214,16 +215,25 @@ impl<'a> Publication<'a> {
 }
 
 impl Edits<'_> {
-    /// Writes to `new` what becomes of the index in `git_dir`, where that can be patched in place.
+    /// Writes to `new` what becomes of the index in `git_dir`, where that can be patched in place; it is not read again
+    /// where it was `seen`.
     ///
     /// # Errors
     /// [`Error::IndexDamaged`] where it is not whole: `new` is worthless then.
-    fn prepare(&self, new: &mut NewIndex, root: &Path, git_dir: &Path, known: Option<Proved>) -> Result<Prepared> {
-        let Some(old) = OldIndex::read(git_dir)? else { return Ok(Prepared { from: None, keeps_staged: None }) };
+    fn prepare(
+        &self,
+        new: &mut NewIndex,
+        root: &Path,
+        git_dir: &Path,
+        seen: Option<&OldIndex>,
+        known: Option<Proved>,
+    ) -> Result<Prepared> {
+        let read = if seen.is_none() { OldIndex::read(git_dir)? } else { None };
+        let Some(old) = seen.or(read.as_ref()) else { return Ok(Prepared { from: None, keeps_staged: None }) };
         // One processor proves the old index while the other patches it: 100,000 files have 10 MB of it.
         let (proof, written) = std::thread::scope(|scope| {
             let proof = scope.spawn(|| old.prove(known));
-            let written = self.patch(new, root, &old);
+            let written = self.patch(new, root, old);
             (proof.join(), written)
         });
         proof.map_err(|_| Error::Lost("proving the index".to_owned()))??;
@@ -231,7 +241,7 @@ impl Edits<'_> {
     }
 
     fn patch(&self, new: &mut NewIndex, root: &Path, old: &OldIndex) -> Result<Option<bool>> {
-        let Some(index) = Index::parse(&old.bytes) else { return Ok(None) };
+        let Some(index) = old.index() else { return Ok(None) };
         let top = File::open(root).map_err(Error::io("open", root))?;
         let unchanged = |name: &[u8], ctime, mtime| {
             let word = |time: (i64, u32)| (time.0 as u32, time.1);

@@ -109,6 +109,17 @@ fn both_sides_are_merged_and_both_histories_kept() {
 }
 
 #[test]
+fn a_merge_is_signed_when_git_is_told_to() {
+    let pair = Pair::new();
+    pair.at.sign();
+    pair.ours("two", "mine");
+    pair.theirs("one", "theirs");
+    pair.pulled();
+    let merge = pair.at.git(&["cat-file", "commit", "HEAD"]);
+    assert!(merge.contains("gpgsig -----BEGIN") && merge.matches("parent ").count() == 2, "{merge}");
+}
+
+#[test]
 fn of_a_line_that_both_changed_the_sandbox_wins_and_the_rest_is_merged() {
     let pair = Pair::new();
     let text = |first: &str, last: &str| format!("{first}\n2\n3\n4\n5\n6\n7\n8\n{last}\n");

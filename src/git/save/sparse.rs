@@ -6,11 +6,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use super::old_index::index_stat;
-use crate::beneath::FileStat;
+use super::old_index::{OldIndex, index_stat};
 use crate::git::error::{Error, Result};
-use crate::git::index::Index;
 use crate::git::program::Program;
 use crate::git::repo::Repo;
 
@@ -26,7 +25,7 @@ pub(super) struct Skipped {
     /// What shall count as unchanged, whatever is there.
     pub assumed: HashSet<Vec<u8>>,
     /// The index that was asked; none where there was none.
-    pub index: Option<FileStat>,
+    pub index: Option<Arc<OldIndex>>,
 }
 
 /// Paths that are taken for deleted, for they are not there and the index did not say that this is meant.
@@ -34,7 +33,7 @@ pub(super) struct Skipped {
 pub(super) struct Absence {
     pub paths: Vec<Vec<u8>>,
     /// The index that was asked.
-    pub index: Option<FileStat>,
+    pub index: Option<Arc<OldIndex>>,
 }
 
 /// What stays as it is in the commit because the index says that its edits are nobody else's business.
@@ -42,6 +41,8 @@ pub(super) struct Absence {
 pub(super) struct KeptLocal {
     skipped: HashSet<Vec<u8>>,
     assumed: HashSet<Vec<u8>>,
+    /// The index that says so: whoever changes it next need not read it again.
+    _index: Option<Arc<OldIndex>>,
 }
 
 impl KeptLocal {
@@ -61,7 +62,7 @@ impl Absence {
     /// Answers whether the index of `repo` says otherwise by now: `git sparse-checkout` first removes files, and then
     /// writes down that this is meant.
     pub fn is_refuted(&self, repo: &Repo) -> Result<bool> {
-        if self.paths.is_empty() || self.index == index_stat(repo.git_dir())? {
+        if self.paths.is_empty() || self.index.as_ref().map(|old| old.stat) == index_stat(repo.git_dir())? {
             return Ok(false);
         }
         let skipped = repo.skip_worktree()?.paths;
@@ -95,17 +96,16 @@ impl Repo {
     /// proves it then.
     pub(super) fn skip_worktree(&self) -> Result<Skipped> {
         let Some(old) = self.present_index()? else { return Ok(Skipped::default()) };
-        let index = Some(old.stat);
-        if let Some(parsed) = Index::parse(&old.bytes) {
+        if let Some(parsed) = old.index() {
             let (paths, assumed) = (parsed.skip_worktree(), parsed.assumed());
             if !paths.is_empty() || !assumed.is_empty() {
                 old.prove(self.proved_index.get())?;
             }
-            return Ok(Skipped { paths, assumed, index });
+            return Ok(Skipped { paths, assumed, index: Some(old) });
         }
         old.prove(self.proved_index.get())?;
         let listed = Program::durable(self.root(), ["ls-files", "-v", "-z"]).keep_all().succeed()?;
-        let mut skipped = Skipped { index, ..Skipped::default() };
+        let mut skipped = Skipped { index: Some(old), ..Skipped::default() };
         for (tag, path) in listed.split(|byte| *byte == 0).filter_map(|line| Some((*line.first()?, line.get(2..)?))) {
             if tag.eq_ignore_ascii_case(&b'S') {
                 skipped.paths.insert(path.to_vec());
@@ -122,9 +122,9 @@ impl Repo {
     ///
     /// In a sparse checkout a file that is there is one like any other, as for git, whatever its bit says.
     pub(super) fn kept_local(&self) -> Result<KeptLocal> {
-        let Skipped { paths, assumed, .. } = self.skip_worktree()?;
+        let Skipped { paths, assumed, index } = self.skip_worktree()?;
         let skipped = if paths.is_empty() || self.is_sparse()? { HashSet::new() } else { paths };
-        Ok(KeptLocal { skipped, assumed })
+        Ok(KeptLocal { skipped, assumed, _index: index })
     }
 
     /// Answers which of `paths` the patterns leave out; without patterns none, as git has it.

@@ -14,6 +14,17 @@ pub(super) struct Checkout {
 }
 
 impl Checkout {
+    /// Tells git to sign commits, with a program that signs everything.
+    pub fn sign(&self) {
+        let signer = self.path(".git/signer");
+        let script = "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\n\
+                      printf -- '-----BEGIN PGP SIGNATURE-----\\n\\nx\\n-----END PGP SIGNATURE-----\\n'\n";
+        fs::write(&signer, script).unwrap();
+        fs::set_permissions(&signer, fs::Permissions::from_mode(0o755)).unwrap();
+        self.git(&["config", "commit.gpgSign", "true"]);
+        self.git(&["config", "gpg.program", signer.to_str().unwrap()]);
+    }
+
     /// Makes a repository with a few files, committed on `develop`.
     pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -414,13 +425,7 @@ fn file_that_changes_while_it_is_read_is_left_for_later() {
 #[test]
 fn commit_is_signed_when_git_is_told_to() {
     let at = Checkout::new();
-    let signer = at.path(".git/signer");
-    let script = "#!/bin/sh\ncat >/dev/null\necho '[GNUPG:] SIG_CREATED ' >&2\n\
-                  printf -- '-----BEGIN PGP SIGNATURE-----\\n\\nx\\n-----END PGP SIGNATURE-----\\n'\n";
-    fs::write(&signer, script).unwrap();
-    fs::set_permissions(&signer, fs::Permissions::from_mode(0o755)).unwrap();
-    at.git(&["config", "commit.gpgSign", "true"]);
-    at.git(&["config", "gpg.program", signer.to_str().unwrap()]);
+    at.sign();
     at.write("one", "signed");
     at.save(&["one"]);
     assert!(at.git(&["cat-file", "commit", "HEAD"]).contains("gpgsig -----BEGIN"));

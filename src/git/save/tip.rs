@@ -1,4 +1,4 @@
-//! Moving the sandbox's branch from where it is believed to be: as the library does it, or without waiting for the disk.
+//! Moving the sandbox's branch from where it is believed to be, by git's own steps.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -41,16 +41,17 @@ enum Sync {
 impl Tip<'_> {
     /// Moves the branch from `parent` to `commit` and reads it back; false when somebody else moved it.
     ///
-    /// Where saves do not wait for the disk this one does not either. The library always waits, so git's own steps are
-    /// taken here: lock, compare, log, rename.
+    /// The steps are git's own: lock, compare, log, rename. The logs reach the disk before the branch does: by them a branch
+    /// finds back that a later power cut breaks. Where saves do not wait for the disk this one does not either.
     pub fn advance(&self, parent: Oid, commit: Oid) -> Result<bool> {
-        let moved = if !self.repo.is_fast() {
-            self.advance_by_library(parent, commit)?
-        } else if matches!(self.content()?, Content::Commit(_)) {
-            self.replace((parent, commit), Sync::Later, &|| Ok(self.content()? == Content::Commit(parent)))?
+        let moved = if matches!(self.content()?, Content::Commit(_)) {
+            let sync = if self.repo.is_fast() { Sync::Later } else { Sync::Now };
+            self.replace((parent, commit), sync, &|| Ok(self.content()? == Content::Commit(parent)))?
         } else {
-            // The reference would be on the disk before what it names.
-            self.repo.sync_file_system()?;
+            if self.repo.is_fast() {
+                // The reference would be on the disk before what it names.
+                self.repo.sync_file_system()?;
+            }
             self.advance_by_library(parent, commit)?
         };
         if moved {
@@ -119,7 +120,7 @@ impl Tip<'_> {
             Sync::Later => Ok(()),
         });
         written.map_err(Error::io("write", &lock.path))?;
-        self.log(from, to)?;
+        self.log(from, to, sync)?;
         lock.put_at(&path)?;
         if let (Sync::Now, Some(above)) = (sync, path.parent()) {
             File::open(above).and_then(|above| above.sync_all()).map_err(Error::io("sync", above))?;
@@ -128,7 +129,7 @@ impl Tip<'_> {
     }
 
     /// Adds a line to the logs of the branch and of `HEAD`, where git would.
-    fn log(&self, from: Oid, to: Oid) -> Result<()> {
+    fn log(&self, from: Oid, to: Oid, sync: Sync) -> Result<()> {
         let config = self.repo.inner.config().map_err(Error::library("read the configuration"))?;
         // It may also say `always`, which is no boolean.
         let is_wanted = config.get_bool("core.logAllRefUpdates").unwrap_or(true);
@@ -136,7 +137,7 @@ impl Tip<'_> {
         let line = format!("{from} {to} {}\t{message}\n", self.who);
         let logs = [self.repo.common_dir().join("logs").join(self.name), self.repo.git_dir().join("logs/HEAD")];
         for path in logs.iter().filter(|path| is_wanted || path.exists()) {
-            append(path, line.as_bytes()).map_err(Error::io("write", path))?;
+            append(path, line.as_bytes(), sync).map_err(Error::io("write", path))?;
         }
         Ok(())
     }
@@ -168,7 +169,7 @@ fn understood(bytes: &[u8]) -> Content {
     text.and_then(|text| Oid::from_str(text).ok()).map_or(Content::Torn, Content::Commit)
 }
 
-fn append(path: &Path, line: &[u8]) -> io::Result<()> {
+fn append(path: &Path, line: &[u8], sync: Sync) -> io::Result<()> {
     let open = || OpenOptions::new().append(true).create(true).open(path);
     let mut file = match (open(), path.parent()) {
         (Err(missing), Some(above)) if missing.kind() == io::ErrorKind::NotFound => {
@@ -177,7 +178,8 @@ fn append(path: &Path, line: &[u8]) -> io::Result<()> {
         }
         (opened, _) => opened?,
     };
-    file.write_all(line)
+    file.write_all(line)?;
+    if sync == Sync::Now { file.sync_all() } else { Ok(()) }
 }
 
 /// Git's lock on a branch: the file that takes its place. Removed on drop.

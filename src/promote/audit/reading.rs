@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::{Attested, EnvironmentReport, Evidence, Kind, LedgerReport, Problem, Release, Report, Rules, judge};
+use super::{
+    Attested, EnvironmentReport, Evidence, HoldReport, Kind, LedgerReport, Problem, Release, Report, Rules, judge,
+};
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::config::{self, Config, Environment};
-use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Signature};
-use crate::promote::attestation::{Moment, Record, Statement, landing_key};
+use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Signature, SignatureStatus};
+use crate::promote::attestation::{Change, HoldStatement, Moment, Record, Stated, Statement, landing_key};
 use crate::promote::ledger::signed_again;
 use crate::store::State;
 
@@ -95,6 +97,68 @@ pub fn chain_problems(repo: &Repo, config: &Config, known: Option<ObjectId>) -> 
     Ok(problems)
 }
 
+/// Answers what is wrong at the chain's head: whether its newest entry is a sound one, and whether it leads to the entry
+/// `known` up to which the database took the chain over, as far as that is still in the repository. What is further down
+/// is left to [`audit`] and [`chain_problems`]: where all is well, the cost does not grow with the chain.
+///
+/// # Errors
+/// The references cannot be read.
+pub fn head_problem(repo: &Repo, known: Option<ObjectId>) -> git::Result<Option<Problem>> {
+    let lacks = |entry: ObjectId| Some(Problem::Lacking(entry));
+    let known = known.filter(|entry| repo.has_commit(*entry));
+    let Some(tip) = repo.ledger_tip()? else { return Ok(known.and_then(lacks)) };
+    if let Some(problem) = entry_problem(repo, tip) {
+        return Ok(Some(problem));
+    }
+    // What was taken over may be there anew, on top of other machines' entries.
+    let Some(known) = known.filter(|known| *known != tip) else { return Ok(None) };
+    let is_there = repo.is_ancestor(known, tip)? || has_entry(repo, known)?;
+    Ok((!is_there).then_some(Problem::Lacking(known)))
+}
+
+/// Answers what is wrong with one entry, and whether the one before it is there.
+fn entry_problem(repo: &Repo, id: ObjectId) -> Option<Problem> {
+    let malformed = |why: String| Some(Problem::Malformed(id, why));
+    let entry = match repo.entry_of_ledger(id) {
+        Ok(entry) => entry,
+        Err(problem) => return malformed(words_of(&problem)),
+    };
+    let parsed = match repo.statement_of(id) {
+        Ok(bytes) => bytes.ok_or_else(|| "it has no statement".to_owned()).and_then(|bytes| Stated::parse(&bytes)),
+        Err(problem) => Err(words_of(&problem)),
+    };
+    match (parsed, entry.parents.as_slice()) {
+        (Err(why), _) => malformed(why),
+        (_, [_, _, ..]) => Some(Problem::NotAChain(id)),
+        (_, [before]) if !repo.has_commit(*before) => {
+            malformed(format!("{}, on which it rests, is missing", before.short()))
+        }
+        (Ok(stated), _) => stated.contradiction().map(|what| Problem::Contradiction(id, what)),
+    }
+}
+
+/// Answers the newest entry of this repository that is sound by itself, to go back to where the head is not: what the
+/// database took over, what the remote had, or what the newest entries rest on.
+///
+/// # Errors
+/// The references cannot be read.
+pub fn soundest(repo: &Repo, config: &Config, known: Option<ObjectId>) -> git::Result<Option<ObjectId>> {
+    let theirs = repo.remote_ledger(remote_of(repo, config))?;
+    let mut before = repo.ledger_tip()?;
+    let below = std::iter::from_fn(|| {
+        before = before.and_then(|entry| repo.entry_of_ledger(entry).ok()?.parents.first().copied());
+        before
+    });
+    let is_sound = |entry: &ObjectId| repo.has_commit(*entry) && entry_problem(repo, *entry).is_none();
+    Ok(known.into_iter().chain(theirs).chain(below).find(is_sound))
+}
+
+/// Answers an error with its cause.
+fn words_of(problem: &git::Error) -> String {
+    let source = std::error::Error::source(problem).map(|source| format!(": {}", shown(source.to_string().as_bytes())));
+    format!("{problem}{}", source.unwrap_or_default())
+}
+
 /// Answers whether the chain has an entry, or one that says the very same on top of other machines' entries.
 fn has_entry(repo: &Repo, entry: ObjectId) -> git::Result<bool> {
     let Some(tip) = repo.ledger_tip()? else { return Ok(false) };
@@ -144,8 +208,8 @@ fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
     let notes = notes.collect();
     let report = LedgerReport {
         tip: repo.ledger_tip()?,
-        entries: ledger.entries.len(),
-        signed: ledger.entries.iter().filter(|(entry, _)| entry.is_signed).count(),
+        entries: ledger.entries.len() + ledger.words.len(),
+        signed: ledger.all().filter(|entry| entry.is_signed).count(),
         problems: ledger.problems,
     };
     Ok(Report { project: config.project.clone(), ledger: report, environments, notes })
@@ -153,7 +217,10 @@ fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
 
 /// The whole ledger, the oldest entry first.
 struct Ledger {
+    /// What is said of promotions.
     entries: Vec<(LedgerEntry, Statement)>,
+    /// What people said of environments.
+    words: Vec<(LedgerEntry, HoldStatement)>,
     /// The branches of environments.
     branches: HashSet<String>,
     signatures: BTreeMap<ObjectId, Signature>,
@@ -162,25 +229,47 @@ struct Ledger {
 
 impl Ledger {
     fn read(repo: &Repo, config: &Config) -> git::Result<Self> {
-        let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        let (mut entries, mut words, mut problems) = (Vec::new(), Vec::new(), Vec::new());
         let branches = config.environments.values().map(|spec| spec.branch.clone()).collect();
         let Some(tip) = repo.ledger_tip()? else {
-            return Ok(Self { entries, branches, signatures: BTreeMap::new(), problems: vec![Problem::NoLedger] });
+            problems.push(Problem::NoLedger);
+            return Ok(Self { entries, words, branches, signatures: BTreeMap::new(), problems });
         };
         repo.walk_ledger(&[tip], &mut |entry| {
             if entry.parents.len() > 1 {
                 problems.push(Problem::NotAChain(entry.id));
             }
             let bytes = repo.statement_of(entry.id)?;
-            match bytes.ok_or_else(|| "it has no statement".to_owned()).and_then(|bytes| Statement::parse(&bytes)) {
-                Ok(statement) => entries.push((entry, statement)),
+            match bytes.ok_or_else(|| "it has no statement".to_owned()).and_then(|bytes| Stated::parse(&bytes)) {
+                Ok(Stated::Promotion(statement)) => entries.push((entry, *statement)),
+                Ok(Stated::Hold(statement)) => words.push((entry, *statement)),
                 Err(why) => problems.push(Problem::Malformed(entry.id, why)),
             }
             Ok(ControlFlow::Continue(()))
         })?;
         entries.reverse();
+        words.reverse();
         problems.extend(disorder(&entries));
-        Ok(Self { entries, branches, signatures: BTreeMap::new(), problems })
+        let contradictions = words.iter().filter_map(|(entry, statement)| Some((entry.id, statement.contradiction()?)));
+        problems.extend(contradictions.map(|(entry, what)| Problem::Contradiction(entry, what)));
+        Ok(Self { entries, words, branches, signatures: BTreeMap::new(), problems })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &LedgerEntry> {
+        let words = self.words.iter().map(|(entry, _)| entry);
+        self.entries.iter().map(|(entry, _)| entry).chain(words)
+    }
+
+    /// Answers the hold that a person set on an environment and nobody has lifted.
+    fn held(&self, name: &str) -> Option<HoldReport> {
+        let (entry, last) = self.words.iter().rfind(|(_, statement)| statement.predicate.environment == name)?;
+        let said = &last.predicate;
+        (said.change == Change::Held).then(|| HoldReport {
+            person: shown(said.person.as_bytes()),
+            reason: said.reason.as_deref().map(|reason| shown(reason.as_bytes())),
+            since: said.at,
+            signature: self.signatures.get(&entry.id).unwrap_or(&Signature::NONE).clone(),
+        })
     }
 
     /// Lets git check those signatures that bear on the environments that are asked about.
@@ -191,8 +280,13 @@ impl Ledger {
         };
         let bears = |record: &Record| record.moment != Moment::Settled && wanted(record);
         let signed = self.entries.iter().filter(|(entry, statement)| entry.is_signed && bears(statement.record()));
-        let signed: Vec<ObjectId> = signed.map(|(entry, _)| entry.id).collect();
+        let is_asked = |name: &String| wish.environment.as_ref().is_none_or(|wanted| wanted == name);
+        let words = self.words.iter().filter(|(entry, said)| entry.is_signed && is_asked(&said.predicate.environment));
+        let words: Vec<ObjectId> = words.map(|(entry, _)| entry.id).collect();
+        let signed: Vec<ObjectId> = signed.map(|(entry, _)| entry.id).chain(words.iter().copied()).collect();
         self.signatures = repo.signatures(&signed)?;
+        let is_bad = |entry: &&ObjectId| self.signatures.get(entry).is_some_and(|it| it.status == SignatureStatus::Bad);
+        self.problems.extend(words.iter().filter(is_bad).map(|entry| Problem::BadWord(*entry)));
         Ok(())
     }
 
@@ -312,6 +406,7 @@ impl<'a> Branch<'a> {
             tip: self.tips.first().copied(),
             since: self.first.map(|statement| statement.predicate.time_verified),
             releases,
+            held: ledger.held(self.name),
             problems: self.not_on_branch(repo, &speaking).into_iter().collect(),
         })
     }
