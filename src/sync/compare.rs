@@ -65,7 +65,7 @@ pub(super) async fn compare(sides: &Sides, intents: &Intents, stored: Arc<Stored
         Looked::Found(row) if sides.source.is_some() && is_agreed(&row) => {
             comparison.unchanged += usize::from(row.target.is_some());
         }
-        Looked::Found(row) => comparison.found.push(recovered(row, intents)),
+        Looked::Found(row) => comparison.found.push(recovered(*row, intents)),
         Looked::New(item) => comparison.new.add(&item),
         Looked::Unread(one) => unread.push(one),
     };

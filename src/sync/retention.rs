@@ -39,8 +39,7 @@ pub fn fates(now: Timestamp, retention: &Retention, made: &[Timestamp]) -> Vec<F
     let mut last_kept = None;
     let fate = |(place, at): (usize, &Timestamp)| {
         // Every period is asked, for each has to know its first.
-        let is_first =
-            periods(*at, now, retention).into_iter().fold(false, |is_first, period| firsts.insert(period) || is_first);
+        let is_first = periods(*at, now, retention).into_iter().filter(|period| firsts.insert(*period)).count() > 0;
         let age_ms = now.as_millisecond().saturating_sub(at.as_millisecond());
         if age_ms <= retention.keep.as_ms() || is_first {
             last_kept = Some(place);

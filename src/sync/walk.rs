@@ -61,7 +61,7 @@ pub(super) struct Sides {
 #[derive(Debug)]
 pub(super) enum Looked {
     /// This.
-    Found(Found),
+    Found(Box<Found>),
     /// Only what the source has, and nothing was agreed; its content was not read.
     New(Item),
     /// Nobody knows: it could not be read.
@@ -294,7 +294,7 @@ async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<Looked> {
         };
         let source = known(&key, source, &mut here).map(|known| known.map(|known| as_held(capabilities, known)));
         match (source, known(&key, target, &mut there)) {
-            (Ok(source), Ok(target)) => Looked::Found(Row { key, source, baseline, target }),
+            (Ok(source), Ok(target)) => Looked::Found(Box::new(Row { key, source, baseline, target })),
             (Err(reason), _) | (_, Err(reason)) => Looked::Unread(Unread { key, reason }),
         }
     };
