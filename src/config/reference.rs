@@ -277,8 +277,13 @@ mod tests {
         | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |
         | `syncs.<name>.include` | list of text | everything | What takes part, as .gitignore patterns. |
         | `syncs.<name>.exclude` | list of text | nothing | What takes no part on either side, as .gitignore patterns; `.git` never does. |
+        | `syncs.<name>.verify` | `cheap`, `full` | `cheap` | What is compared after a run that changed something: what was written, by what tells cheaply that it is still so (`cheap`), or all content of both sides (`full`), as `cascade sync verify` does. |
+        | `syncs.<name>.durability` | `full`, `fast` | `full` | Whether what is written to a directory waits for the disk (`full`), or reaches it seconds later (`fast`; Linux only, elsewhere as `full`): then a power cut may leave items of the last seconds torn, which the next run flags. What is replaced is on the disk before in either case. |
         | `syncs.<name>.snapshots` | keys | see below | How what is replaced is kept. |
-        | `syncs.<name>.snapshots.keep` | duration | `30d` | How long it can be restored. |
+        | `syncs.<name>.snapshots.keep` | duration | `30d` | How long every snapshot is kept. |
+        | `syncs.<name>.snapshots.daily` | number | `0` | Beyond that the first snapshot of each of so many days (UTC), counted back from today, is kept; what the others have is taken in by the next older one. |
+        | `syncs.<name>.snapshots.weekly` | number | `0` | The same for weeks, which begin on Mondays. |
+        | `syncs.<name>.snapshots.monthly` | number | `0` | The same for months. |
         ");
     }
 
