@@ -18,10 +18,13 @@ use crate::alert::Alert;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::config::{AlertEvent, AutoMode, Environment, PromoteMode};
 use crate::context::Context;
-use crate::store::{Promotion, State};
+use crate::store::{Promotion, Stamp, State};
 
 /// Longest pause between two looks at what a person, or another process, does to gates and sources.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Pause between two looks at whether anybody wrote to the database, which is how gates open.
+const STAMP_EVERY: Duration = Duration::from_secs(1);
 
 /// So many promotions of an environment are looked through for the last one that was tried.
 const REMEMBERED_LIMIT: i64 = 200;
@@ -43,6 +46,7 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
         tracing::warn!(%problem, "an interrupted promotion could not be taken up");
     }
     let is_automatic = ctx.config.environments.values().any(|spec| spec.promote == PromoteMode::Auto);
+    let mut seen = ctx.store.stamp();
     loop {
         let pause = next_look(&ctx).await.unwrap_or(LOOK_EVERY);
         let cause = tokio::select! {
@@ -50,8 +54,9 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
                 Ok(()) => Cause::Pushed,
                 Err(_) => return,
             },
-            () = tokio::time::sleep(pause), if is_automatic => Cause::Time,
+            () = time_or_word(&ctx, pause, seen), if is_automatic => Cause::Time,
         };
+        seen = ctx.store.stamp();
         if cause == Cause::Pushed {
             tips.mark_unchanged();
         }
@@ -65,6 +70,20 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
             _ = newer.changed() => {}
         }
     }
+}
+
+/// Waits until the time is over, or somebody wrote to the database since it was `seen`: a person's word opens a gate.
+async fn time_or_word(ctx: &Context, pause: Duration, seen: Stamp) {
+    let word = async {
+        loop {
+            tokio::time::sleep(STAMP_EVERY).await;
+            if ctx.store.stamp() != seen {
+                return;
+            }
+        }
+    };
+    // Whichever it is, one looks.
+    let _ = tokio::time::timeout(pause, word).await;
 }
 
 /// Answers how long nothing needs to be looked at: until the first promotion that waits for time alone can go on, and no
@@ -207,7 +226,7 @@ async fn proceed_if_open(ctx: &Context, waiting: Promotion) -> Result<Turn> {
     if waiting.state == State::Planned && waiting.hotfix.is_none() {
         return Ok(Turn::Propose(Source::Commit(waiting.source)));
     }
-    let is_open = waiting.state == State::Waiting && findings(ctx, &waiting).await?.iter().all(|finding| finding.open);
+    let is_open = waiting.state == State::Waiting && gate::can_go_on(&findings(ctx, &waiting).await?);
     Ok(if is_open { Turn::Proceed(waiting.id) } else { Turn::Rest })
 }
 

@@ -241,8 +241,19 @@ pub fn rejection(facts: &Facts) -> Option<&ApprovalRecord> {
 /// Answers when a promotion can go on by time alone; nothing where it can now, or somebody has to do something first.
 #[must_use]
 pub fn due(findings: &[Finding]) -> Option<Timestamp> {
-    let closed = findings.iter().filter(|finding| !finding.open).map(|finding| finding.until);
+    let closed = awaited(findings).map(|finding| finding.until);
     closed.collect::<Option<Vec<Timestamp>>>()?.into_iter().max()
+}
+
+/// Answers whether a promotion that waits can go on now: nothing is closed but checks, which going on asks.
+#[must_use]
+pub fn can_go_on(findings: &[Finding]) -> bool {
+    awaited(findings).next().is_none()
+}
+
+/// Answers what a promotion that waits waits for. Its checks are none of it: one that failed would have ended it.
+fn awaited(findings: &[Finding]) -> impl Iterator<Item = &Finding> {
+    findings.iter().filter(|finding| !finding.open && finding.gate != Gate::Checks)
 }
 
 /// Sums closed gates up in one line.

@@ -18,7 +18,7 @@ mod refusal;
 mod rehearsals;
 mod syncs;
 
-pub use database::Store;
+pub use database::{Stamp, Store};
 pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};

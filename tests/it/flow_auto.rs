@@ -66,6 +66,28 @@ async fn what_a_person_promotes_upstream_and_what_a_hold_stopped_is_followed() {
     assert_eq!(state(&ctx, "production").await, Some(State::Promoted));
 }
 
+#[test]
+fn a_watcher_goes_on_with_what_a_hold_kept_unchecked_once_somebody_resumes() {
+    for mode in ["latest", "every"] {
+        let staging =
+            format!("\n  staging: {{ from: develop, branch: staging, promote: auto, auto: {mode}, checks: [sound] }}");
+        let pipeline = Pipeline::new(true, &staging, SOUND);
+        let _watcher = pipeline.watcher();
+        pipeline.cascade(&["hold", "staging"]).expect_code(0);
+        for content in ["one", "two"] {
+            pipeline.write("page", content);
+            pipeline.until("what is saved waits for the hold", || {
+                let is_pushed = pipeline.try_git(&["show", "origin/develop:page"]).stdout.trim() == content;
+                is_pushed && pipeline.cascade(&["status"]).stdout.contains("cascade resume staging")
+            });
+        }
+        pipeline.cascade(&["resume", "staging"]).expect_code(0);
+        pipeline.until("staging has the newest save", || {
+            pipeline.try_git(&["show", "staging:page"]).stdout.trim() == "two"
+        });
+    }
+}
+
 const EVERY: &str = "
   staging: { from: develop, branch: staging, promote: auto, auto: every, checks: [sound] }
   production: { from: staging, branch: main, promote: auto, auto: every, approval: { required: 1 } }

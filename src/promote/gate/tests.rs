@@ -303,6 +303,16 @@ fn what_time_alone_opens_is_due_when_the_last_of_it_opens() {
 }
 
 #[test]
+fn checks_that_a_closed_gate_kept_from_being_asked_keep_nothing_waiting() {
+    let mut facts = facts();
+    (facts.approval, facts.checks) = (None, vec![outcome("build", None)]);
+    assert!(can_go_on(&ask(&facts)), "going on asks them");
+    (facts.soak, facts.live_upstream_since) = (Span::seconds(600), Some(from_ms(999_000)));
+    assert!(!can_go_on(&ask(&facts)));
+    assert_eq!(due(&ask(&facts)), Some(from_ms(1_599_000)), "time alone lets it go on");
+}
+
+#[test]
 fn a_waiver_opens_its_gate_only_where_the_rules_let_it() {
     let mut facts = facts();
     facts.approval = None;
