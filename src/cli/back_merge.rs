@@ -46,7 +46,9 @@ pub async fn run(shell: &Shell, args: &Named) -> Outcome {
         }
         Err(sandbox::Error::Git(git::Error::MergeConflict { paths, .. })) => {
             let message = format!("nothing was brought back: both sides changed {}", paths.join(", "));
-            let hint = format!("merge it yourself: `git merge {}`, resolve, commit", shell_word(&spec.branch));
+            let (remote, branch) = (ctx.config.remote.clone(), spec.branch.clone());
+            let theirs = ctx.git.run(move |repo| repo.name_of(&remote, &branch, lacking.tip)).await?;
+            let hint = format!("merge it yourself: `git merge {}`, resolve, commit", shell_word(&theirs));
             Err(Failure::new(ErrorKind::Conflict, message).with_hint(hint))
         }
         Err(other) => Err(other.into()),

@@ -270,7 +270,8 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
     Ok(match promotion.state {
         State::Waiting | State::Verifying => ways_through(&promote::findings(ctx, promotion).await?),
         State::RolledBack => format!(
-            "the environment is held until a fix is promoted: save it, then `cascade promote {environment}`; details: `cascade show {id}`"
+            "the environment is held until a fix is promoted: save it, then `{}`; details: `cascade show {id}`",
+            standing::way_to(ctx, environment)
         ),
         // The reason says how a hotfix gets what it lacks.
         State::Drifted | State::Conflict if promotion.hotfix.is_some() => format!("details: `cascade show {id}`"),

@@ -25,6 +25,8 @@ pub struct Standing {
     pub from: String,
     /// Whether the watcher promotes into it.
     pub is_automatic: bool,
+    /// The commands by which what is saved gets there.
+    pub way: String,
     /// Where its branch is.
     pub tip: Option<ObjectId>,
     /// Whether its tip is the work of a promotion, be it another machine's.
@@ -106,6 +108,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         branch: spec.branch.clone(),
         from: rules.upstream(&ctx.config).unwrap_or(&ctx.config.sandbox.branch).to_owned(),
         is_automatic: spec.promote == PromoteMode::Auto,
+        way: way_to(ctx, name),
         tip: position.tip,
         is_promoted: position.is_promoted,
         source: position.source,
@@ -126,9 +129,36 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
     };
     standing.fails_check = match standing.failure().filter(|last| last.state == State::Failed) {
         Some(failed) => ctx.store.checks(&failed.id).await?.iter().any(is_failed_check),
-        None => false,
+        None => standing.open.is_none() && standing.has_news() && failed_before(ctx, &standing).await?,
     };
     Ok(standing)
+}
+
+/// Answers whether one of the environment's checks failed on the source's content before.
+async fn failed_before(ctx: &Context, standing: &Standing) -> Outcome<bool> {
+    let Some(source) = standing.source else { return Ok(false) };
+    let policy = match promote::policy::of_environment(ctx, &standing.name, standing.tip, Some(source)).await {
+        // Whoever promotes is told what is wrong with the rules.
+        Err(promote::Error::Policy { .. }) => return Ok(false),
+        found => found?,
+    };
+    let tree = ctx.git.run(move |repo| repo.tree_of(source)).await?;
+    let known = promote::check_forecast(ctx, &policy, tree).await?;
+    Ok(known.iter().any(|(_, known)| matches!(known, promote::Known::Failed(_))))
+}
+
+/// Answers the commands that bring what is saved into an environment: those before it first, where nobody else does.
+#[must_use]
+pub fn way_to(ctx: &Context, name: &str) -> String {
+    let is_manual = |name: &str| ctx.config.environment(name).is_some_and(|spec| spec.promote == PromoteMode::Manual);
+    let mut way = vec![format!("cascade promote {name}")];
+    let mut next = ctx.config.upstream(name);
+    while let Some(above) = next.filter(|_| way.len() <= ctx.config.environments.len()) {
+        way.extend(is_manual(above).then(|| format!("cascade promote {above}")));
+        next = ctx.config.upstream(above);
+    }
+    way.reverse();
+    way.join(" && ")
 }
 
 fn is_failed_check(check: &CheckRecord) -> bool {
@@ -254,8 +284,10 @@ impl Standing {
         }
         if self.is_held_by_rollback() && self.has_news() {
             // What was rolled back is not let in again; anything else lifts the hold.
-            let fix = self.is_held_by_last().then_some("save a fix, then ");
-            return Some(format!("{}cascade promote {name}", fix.unwrap_or_default()));
+            return Some(match self.is_held_by_last() {
+                true => self.fix(),
+                false => format!("cascade promote {name}"),
+            });
         }
         if self.held_by_person() {
             return Some(format!("cascade resume {name}"));
@@ -264,9 +296,13 @@ impl Standing {
             return Some(next.to_owned());
         }
         if self.fails_check {
-            return Some(format!("save a fix, then cascade promote {name}"));
+            return Some(self.fix());
         }
         (self.has_news() && self.source.is_some()).then(|| format!("cascade promote {name}"))
+    }
+
+    fn fix(&self) -> String {
+        format!("save a fix, then {}", self.way)
     }
 
     /// Answers the command that brings over what the environment has and its source lacks; nothing where that is nothing.
@@ -284,20 +320,28 @@ impl Standing {
 
     fn next_of_open(&self, open: &Promotion) -> String {
         let closes = |gate| self.closed().any(|finding| finding.gate == gate);
-        if self.is_interrupted || (open.state == State::Planned && open.step.is_none()) {
+        let is_offered = open.state == State::Planned && open.step.is_none();
+        if is_offered && self.closed().any(Finding::failed_before) {
+            self.fix()
+        } else if self.is_interrupted || is_offered {
             format!("cascade promote {}", self.name)
         } else if open.is_paused() {
             format!("cascade resume {}", self.name)
         } else if open.state != State::Waiting {
             "cascade status --watch".to_owned()
         } else if closes(Gate::Quarantine) {
-            format!("save a fix, then cascade promote {}", self.name)
+            self.fix()
         } else if closes(Gate::Hold) {
             format!("cascade resume {}", self.name)
-        } else if closes(Gate::Approval) {
+        } else if self.closed().any(Finding::failed_before) {
+            self.fix()
+        } else if self.closed().any(Finding::awaits_consent) {
             format!("cascade approve {}", open.id)
         } else if closes(Gate::Verification) {
             format!("cascade resume {}", self.from)
+        } else if closes(Gate::Approval) {
+            // The time for approvals is over: what waits ends, and a new one can be asked for.
+            format!("cascade promote {}", self.name)
         } else if closes(Gate::Soak) || closes(Gate::Freeze) {
             // Without waiting it would come to the same gate.
             format!("cascade promote {} --wait", self.name)

@@ -8,7 +8,12 @@ use crate::base::{Clock as _, ErrorKind, Timestamp, clock::SystemClock, escape::
 use crate::config::{Config, Error, FILE_NAME, load_written, parse_written};
 use crate::git::{Git, Signature, SignatureStatus};
 use crate::promote;
-use crate::promote::audit::{EnvironmentReport, Kind, LedgerReport, Release, Report, Wish, audit};
+use crate::promote::audit::{EnvironmentReport, Kind, LedgerReport, Problem, Release, Report, Wish, audit};
+
+/// What helps where nothing but signatures is the matter.
+const SIGNATURE_HINT: &str = "let git know the signers' keys: `git config gpg.ssh.allowedSignersFile FILE` with a line `ADDRESS \
+     KEY` for each (or `gpg --import` of their keys); whoever promotes signs where `user.signingKey` is set (for ssh keys with \
+     `gpg.format ssh`). An entry that is not signed stays so";
 
 /// Characters of a subject.
 const SUBJECT_CHARS: usize = 50;
@@ -68,6 +73,13 @@ fn conclude(report: &Report) -> Outcome {
         0 => "the ledger does not vouch for what the branches have".to_owned(),
         _ => format!("{} not promoted by the rules", released(bad)),
     };
+    let found = report.environments.iter().flat_map(|environment| {
+        environment.problems.iter().chain(environment.releases.iter().flat_map(|release| &release.problems))
+    });
+    let mut found = found.chain(&report.ledger.problems);
+    if found.clone().count() > 0 && found.all(Problem::is_of_signature) {
+        return Err(Failure::new(ErrorKind::Integrity, message).with_hint(SIGNATURE_HINT));
+    }
     if bad == 0 && !report.ledger.problems.is_empty() {
         return Err(Failure::new(ErrorKind::Integrity, message).with_hint(
             "a clone that still has what is missing or was rewritten can push it again: `git push origin refs/cascade/ledger`",

@@ -108,6 +108,18 @@ impl Repo {
         Ok(if self.is_ancestor(here, there)? { theirs } else { ours })
     }
 
+    /// Answers a revision that git takes for the commit: its branch where that has it, else the remote's, else the commit.
+    ///
+    /// # Errors
+    /// A reference cannot be read.
+    pub fn name_of(&self, remote: &str, branch: &str, commit: ObjectId) -> Result<String> {
+        if self.branch_tip(branch)? == Some(commit) {
+            return Ok(branch.to_owned());
+        }
+        let is_theirs = self.tracking_tip(remote, branch)? == Some(commit);
+        Ok(if is_theirs { format!("{remote}/{branch}") } else { commit.short() })
+    }
+
     /// Asks the remote about a branch, to learn whether it answers at all.
     ///
     /// # Errors

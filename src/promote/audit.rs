@@ -192,6 +192,12 @@ pub enum Problem {
 }
 
 impl Problem {
+    /// Answers whether it is about who signed, and no new promotion of the same person's would be better.
+    #[must_use]
+    pub fn is_of_signature(&self) -> bool {
+        matches!(self, Self::NotTrusted(_) | Self::BadSignature | Self::BadWord(_))
+    }
+
     /// Answers the stable name.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -101,6 +101,30 @@ impl Past {
         Ok(Some(Drift { commits, fact, next }))
     }
 
+    /// Answers what a hotfix lacks of what is live in the environment at `tip`; nothing where it was made from that.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn behind(&self, repo: &Repo, tip: ObjectId, (hotfix, source): (&str, ObjectId)) -> git::Result<Option<Drift>> {
+        // What was rolled back is not live, and a hotfix that did not pass can be mended on its branch.
+        let live = repo.stands_for(tip)?;
+        if repo.is_ancestor(live, source)? {
+            return Ok(None);
+        }
+        let commits = repo.commits_between(Some(source), live, git::history::LISTED_COMMITS_LIMIT)?;
+        let newest = commits.first().map(|newest| format!("{} \"{}\"", newest.id.short(), newest.subject));
+        let fact = format!(
+            "`{}` lacks {} of `{}`, the newest {}",
+            shown(hotfix.as_bytes()),
+            count(commits.len(), "commit"),
+            self.branch,
+            newest.unwrap_or_default()
+        );
+        let live = repo.name_of(&self.remote, &self.branch, tip)?;
+        let next = format!("git switch {} && git merge {}", shell_word(hotfix), shell_word(&live));
+        Ok(Some(Drift { commits, fact, next }))
+    }
+
     /// Answers the tips of what feeds the environment, and what feeds that: the sandbox's comes last. Nothing where the
     /// branch of the nearest or the sandbox's is missing.
     ///
@@ -185,32 +209,6 @@ impl Past {
         }
         Ok(format!("cascade back-merge {}", self.environment))
     }
-}
-
-/// Answers what a hotfix lacks of what is live in an environment; nothing where it was made from that.
-///
-/// # Errors
-/// A commit is missing.
-pub(super) fn behind(
-    repo: &Repo,
-    (branch, tip): (&str, ObjectId),
-    (hotfix, source): (&str, ObjectId),
-) -> git::Result<Option<Drift>> {
-    // What was rolled back is not live, and a hotfix that did not pass can be mended on its branch.
-    let live = repo.stands_for(tip)?;
-    if repo.is_ancestor(live, source)? {
-        return Ok(None);
-    }
-    let commits = repo.commits_between(Some(source), live, git::history::LISTED_COMMITS_LIMIT)?;
-    let newest = commits.first().map(|newest| format!("{} \"{}\"", newest.id.short(), newest.subject));
-    let fact = format!(
-        "`{}` lacks {} of `{branch}`, the newest {}",
-        shown(hotfix.as_bytes()),
-        count(commits.len(), "commit"),
-        newest.unwrap_or_default()
-    );
-    let next = format!("git switch {} && git merge {}", shell_word(hotfix), shell_word(branch));
-    Ok(Some(Drift { commits, fact, next }))
 }
 
 /// What feeds the environment itself is as its rules say; further up, what the configuration says is enough to show a way.

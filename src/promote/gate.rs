@@ -13,6 +13,9 @@ use crate::base::units::{Span, count};
 use crate::config::{Approval, FreezeWindow, Waivable};
 use crate::store::{ApprovalRecord, Hold, HoldCause, Quarantined, Waiver};
 
+/// The command by which a person consents.
+const APPROVE: &str = "cascade approve";
+
 /// Everything the gates look at.
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -136,6 +139,19 @@ impl Finding {
 
     pub(super) fn closed(gate: Gate, fact: String, since: Option<Timestamp>, clears: String) -> Self {
         Self { gate, open: false, fact, since, until: None, clears: Some(clears), waived_by: None }
+    }
+
+    /// Answers whether a person's consent opens it: not any more once the time for that is over.
+    #[must_use]
+    pub fn awaits_consent(&self) -> bool {
+        let clears = self.clears.as_deref().unwrap_or_default();
+        self.gate == Gate::Approval && !self.open && clears.contains(APPROVE)
+    }
+
+    /// Answers whether checks keep it closed that failed on this very content before.
+    #[must_use]
+    pub fn failed_before(&self) -> bool {
+        self.gate == Gate::Checks && !self.open && self.since.is_some()
     }
 
     fn until(self, until: Option<Timestamp>) -> Self {
@@ -419,8 +435,12 @@ fn approval(facts: &Facts) -> Option<Finding> {
         let again = format!("`cascade promote {}` ends it, and once more begins a new one", facts.environment);
         return Some(Finding::closed(Gate::Approval, format!("{over}: {fact}"), since, again));
     }
-    let target = facts.promotion.as_ref().map_or(facts.environment.as_str(), PromotionId::as_str);
-    Some(Finding::closed(Gate::Approval, fact, since, format!("`cascade approve {target}`")))
+    let clears = match &facts.promotion {
+        Some(promotion) => format!("`{APPROVE} {promotion}`"),
+        // Nobody can approve what nobody asked for yet.
+        None => format!("`cascade promote {}` asks for it", facts.environment),
+    };
+    Some(Finding::closed(Gate::Approval, fact, since, clears))
 }
 
 /// Answers why nobody can approve a promotion any more: it lacks approvals, and the time for them is over. The one

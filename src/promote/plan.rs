@@ -1,6 +1,6 @@
 //! Building the candidate: which commit, on which tip, and whether anything stands in the way.
 
-use super::drift::{self, Drift, Past};
+use super::drift::{Drift, Past};
 use super::error::{Error, Result};
 use super::ledger;
 use super::phase::Event;
@@ -67,7 +67,7 @@ pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> 
         let commit_count = repo.count_news(tip, source)?;
         let drift = match (tip, &hotfix) {
             (None, _) => None,
-            (Some(tip), Some(hotfix)) => drift::behind(repo, (&branch, tip), (hotfix, source))?,
+            (Some(tip), Some(hotfix)) => past.behind(repo, tip, (hotfix, source))?,
             (Some(tip), None) => past.drift(repo, tip, &[source])?,
         };
         let changes = repo.changes_between(tip, source)?;
@@ -204,7 +204,7 @@ impl Planner {
             return Ok(Planned::Stopped(Event::NothingToDo));
         }
         let drift = match &self.promotion.hotfix {
-            Some(hotfix) => drift::behind(repo, (&self.branch, tip), (hotfix, source))?,
+            Some(hotfix) => self.past.behind(repo, tip, (hotfix, source))?,
             None => self.past.drift(repo, tip, &[source])?,
         };
         match drift {

@@ -212,6 +212,7 @@ async fn build_restore(ctx: &Context, promotion: &mut Promotion, from: ObjectId,
 
 #[derive(Debug, Clone)]
 struct Return {
+    environment: String,
     branch: String,
     from: ObjectId,
     to: Option<ObjectId>,
@@ -224,6 +225,7 @@ async fn way_back(ctx: &Context, promotion: &Promotion) -> Result<Option<Return>
     let spec = environment_of(ctx, &promotion.environment)?;
     let entry = Addition::of(ctx, promotion, Moment::Returning).await?;
     Ok(promotion.rollback_from.zip(promotion.rollback_commit).map(|(from, commit)| Return {
+        environment: promotion.environment.clone(),
         branch: spec.branch.clone(),
         from,
         to: promotion.rollback_to,
@@ -317,19 +319,21 @@ impl Return {
         let found = found.map_or_else(|| "nothing".to_owned(), |found| found.short());
         format!(
             "`{}` on {remote} reads {found}, which is neither what failed ({}) nor what it goes back to ({}): put it \
-             right with git, then `cascade resume`",
+             right with git, then `cascade resume {}`",
             self.branch,
             self.from.short(),
-            self.commit.short()
+            self.commit.short(),
+            self.environment
         )
     }
 
     fn built_upon(&self, place: &str, tip: ObjectId) -> String {
         format!(
-            "`{}` has commits {place} on top of what failed ({} on {}): undo it with git, then `cascade resume`",
+            "`{}` has commits {place} on top of what failed ({} on {}): undo it with git, then `cascade resume {}`",
             self.branch,
             tip.short(),
-            self.from.short()
+            self.from.short(),
+            self.environment
         )
     }
 }

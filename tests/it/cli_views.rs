@@ -339,6 +339,11 @@ fn why_leads_from_a_failed_check_to_its_log() {
     let why = sandbox.cascade(&["why", "staging", "--json"]).expect_code(0).json();
     let gate = why["waiting_for"].as_array().unwrap().iter().find(|gate| gate["gate"] == "checks").unwrap();
     assert!(gate["fact"].as_str().unwrap().starts_with("build failed on this very content"), "{gate}");
+    sandbox.git(&["commit", "--quiet", "--allow-empty", "-m", "The same again"]);
+    let why_same = sandbox.cascade(&["why", "staging", "--json"]).expect_code(0).json();
+    assert_eq!(why_same["next"], "save a fix, then cascade promote staging", "it failed on this very content");
+    let why_next = sandbox.cascade(&["why", "production"]).expect_code(0).stdout;
+    assert!(!why_next.contains("cascade approve"), "nothing waits that could be approved: {why_next}");
     assert!(gate["since"].is_string() && gate["clears"].as_str().unwrap().starts_with("save a fix"), "{gate}");
 }
 

@@ -241,6 +241,8 @@ fn a_remote_that_has_something_else_afterwards_is_found_out_and_goes_back() {
         let reason = promotion.reason.clone().unwrap_or_default();
         assert_eq!(promotion.state, expected, "{what}: {reason}");
         assert!(reason.contains(words), "{what}: {reason}");
+        let is_left_to_people = expected == State::RollbackFailed;
+        assert_eq!(reason.contains("then `cascade resume staging`"), is_left_to_people, "{what}: {reason}");
         let told = told.lock().unwrap();
         let held = scene.runtime.block_on(ctx.store.held("staging")).unwrap();
         assert_eq!(held.is_some(), expected != State::Promoted, "{what}: nothing follows by itself");

@@ -405,7 +405,7 @@ fn what_nobody_approved_in_time_cannot_be_approved_any_more() {
 ";
     let pipeline = Pipeline::new(false, environments, "");
     let before = pipeline.tip("staging");
-    let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
+    let clock = Arc::new(ManualClock::at_ms(1_700_000_000_000));
     let (root, home) = (pipeline.root(), pipeline.base().join("cascade"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -415,6 +415,9 @@ fn what_nobody_approved_in_time_cannot_be_approved_any_more() {
         assert_eq!(waiting.state.as_str(), "waiting");
         clock.advance_ms(60 * 60 * 1_000);
         let findings = promote::findings(&ctx, &waiting).await.unwrap();
+        assert!(!findings[0].awaits_consent(), "{findings:?}");
+        let why = pipeline.cascade(&["why", "staging", "--json"]).expect_code(0).json();
+        assert_eq!(why["next"], "cascade promote staging", "nobody can approve it any more");
         assert!(findings[0].fact.starts_with("nobody approved it within 1h"), "{findings:?}");
         let late = promote::approve::approve(&ctx, &lock, waiting, None, &mut Silent).await.unwrap();
         assert_eq!(late.state.as_str(), "expired");

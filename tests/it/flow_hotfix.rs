@@ -222,6 +222,13 @@ fn a_hotfix_from_an_older_release_stops_and_can_be_merged() {
     let stopped = hotfix(&pipeline, "fix", 5);
     assert!(stopped.stderr.contains("`fix` lacks") && stopped.stderr.contains("git switch fix && git merge main"));
     assert_eq!(pipeline.tip("main"), live);
+    pipeline.git(&["update-ref", "refs/heads/main", "main^"]);
+    let stopped = hotfix(&pipeline, "fix", 5);
+    assert!(
+        stopped.stderr.contains("git switch fix && git merge origin/main"),
+        "the branch here is older: {stopped:?}"
+    );
+    pipeline.git(&["update-ref", "refs/heads/main", &live]);
     let planned = ["promote", "production", "--from", "fix", "--reason", "x", "--dry-run"];
     let plan = pipeline.cascade(&planned).expect_code(5);
     assert!(plan.stderr.contains("`fix` lacks"), "{plan:?}");
@@ -357,6 +364,17 @@ fn a_clash_is_left_to_a_person_and_what_stands_on_a_rollback_too() {
     let clash = pipeline.cascade(&["back-merge", "production"]).expect_code(5);
     assert!(clash.stderr.contains("both sides changed page") && clash.stderr.contains("git merge main"), "{clash:?}");
     assert_eq!((pipeline.tip("develop"), pipeline.read("page")), (saved, "mine\n".to_owned()));
+
+    let pipeline = Pipeline::new(true, &VERIFIED.replace("soak: 1h, ", ""), UP);
+    pipeline.save_file("page", "one\n");
+    release(&pipeline);
+    branch_with(&pipeline, "clashing", "main", "page", "theirs\n");
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", "clashing:main"]);
+    pipeline.save_file("page", "mine\n");
+    let clash = pipeline.cascade(&["back-merge", "production"]).expect_code(5);
+    let told = clash.stderr.split_once("`git merge ").unwrap_or_else(|| panic!("{clash:?}")).1;
+    let named = told.split_once('`').unwrap().0;
+    assert_eq!(pipeline.git(&["rev-parse", named]), pipeline.tip("clashing"), "what is named has what clashes");
 
     let pipeline = Pipeline::new(true, &VERIFIED.replace("soak: 1h, ", ""), UP);
     pipeline.save_file("page", "one\n");

@@ -125,6 +125,25 @@ fn what_somebody_else_put_on_the_branch_stays_in_its_history_when_it_goes_back()
 }
 
 #[test]
+fn the_way_of_a_fix_leads_through_every_environment_before() {
+    let pipeline = pipeline(false, "verify: [up]");
+    release(&pipeline, "base", "one");
+    pipeline.save_file("broken", "");
+    pipeline.promote("staging", 0);
+    let way = "cascade promote staging && cascade promote production";
+    let undone = pipeline.promote("production", 6);
+    assert!(undone.stderr.contains(&format!("save it, then `{way}`")), "{undone:?}");
+    let why = pipeline.cascade(&["why", "production", "--json"]).expect_code(0).json();
+    assert_eq!(why["next"], format!("save a fix, then {way}"));
+    std::fs::remove_file(pipeline.root().join("broken")).unwrap();
+    pipeline.save_file("fix", "x");
+    for command in way.split(" && ") {
+        pipeline.cascade(&command.split(' ').skip(1).collect::<Vec<_>>()).expect_code(0);
+    }
+    assert_eq!(pipeline.newest("production")["state"], "promoted");
+}
+
+#[test]
 fn what_was_rolled_back_cannot_be_approved_again() {
     let pipeline = pipeline(true, "approval: { required: 1 }, verify: [up]");
     pipeline.save_file("broken", "");

@@ -44,6 +44,8 @@ fn entries_are_signed_with_the_key_of_gits_configuration() {
     assert_eq!(report["ledger"]["signed"], 4);
     let required = pipeline.in_place("clone", &["verify", "--require-signed", "--json"]).expect_code(1).json();
     assert_eq!(problems(&required, "production"), codes(&[&[], &[], &["not_trusted"]]));
+    let told = pipeline.in_place("clone", &["verify", "--require-signed"]).expect_code(1).stderr;
+    assert!(told.contains("gpg.ssh.allowedSignersFile") && !told.contains("back-merge"), "{told}");
     std::fs::write(&signers, "").unwrap();
     let unknown = pipeline.in_a_clone(&["verify", "--json"]).expect_code(0).json();
     assert_eq!(unknown["environments"][1]["releases"][0]["signature"]["status"], "unknown");
