@@ -72,11 +72,14 @@ fn start(call: Call<'_>, mark: Mark, place: &Place<'_>) -> io::Result<(Child, pi
     Ok((command.spawn()?, source))
 }
 
+/// How the answer of a check begins whose command there is not, or cannot be run.
+pub const CANNOT_START: &str = "cannot start";
+
 /// The error alone does not tell a missing directory from a missing shell.
 fn cannot_start(error: &io::Error, place: &Place<'_>) -> String {
     match place.directory {
-        Some(directory) if !directory.is_dir() => format!("cannot start: {} is not a directory", directory.display()),
-        _ => format!("cannot start: {error}"),
+        Some(directory) if !directory.is_dir() => format!("{CANNOT_START}: {} is not a directory", directory.display()),
+        _ => format!("{CANNOT_START}: {error}"),
     }
 }
 
@@ -160,8 +163,8 @@ fn judged(ending: &Ending, limit: Span) -> Answer {
     };
     match (status.code(), status.signal()) {
         (Some(0), _) => Answer::pass("exit code 0"),
-        (Some(126), _) => Answer::unknown("cannot start: exit code 126 (not executable)"),
-        (Some(127), _) => Answer::unknown("cannot start: exit code 127 (command not found)"),
+        (Some(126), _) => Answer::unknown(format!("{CANNOT_START}: exit code 126 (not executable)")),
+        (Some(127), _) => Answer::unknown(format!("{CANNOT_START}: exit code 127 (command not found)")),
         (Some(code), _) => Answer::fail(format!("exit code {code}")),
         (None, Some(signal)) => Answer::fail(format!("killed by {}", signal_name(signal))),
         (None, None) => Answer::unknown("ended without an exit code"),

@@ -28,6 +28,7 @@ use crate::base::id::ObjectId;
 use crate::config::{CheckSpec, Question};
 use crate::git::Git;
 
+pub use command::CANNOT_START;
 pub use descendants::Mark;
 pub use output::{LOG_LIMIT_BYTES, Listener, TAIL_LIMIT_LINES};
 pub use stop::Stop;

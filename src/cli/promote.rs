@@ -5,9 +5,10 @@ use super::progress::Progress;
 use super::{Failure, Outcome, Shell, plan, service, standing, words};
 use crate::base::ErrorKind;
 use crate::base::units::count;
+use crate::check;
 use crate::context::Context;
 use crate::promote::{self, Finding, Gate, Request, Source, culprit, watch};
-use crate::store::{CheckPhase, Lock, Promotion, State};
+use crate::store::{CheckPhase, CheckRecord, Lock, Promotion, State};
 
 /// Pause between two looks at closed gates with `--wait`.
 const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -265,6 +266,26 @@ fn line_of(finding: &Finding) -> String {
     format!("{}: {}{clears}", finding.gate.as_str(), finding.fact)
 }
 
+/// Answers how a check is mended that cannot even start: the rules on the environment's branch have it, and hold until
+/// they are others there.
+async fn mended_rules(ctx: &Context, promotion: &Promotion) -> Outcome<Option<String>> {
+    let checks = ctx.store.checks(&promotion.id).await?;
+    let cannot_start =
+        |check: &&CheckRecord| check.phase == CheckPhase::Check && check.detail.starts_with(check::CANNOT_START);
+    let Some(check) = checks.iter().find(cannot_start) else { return Ok(None) };
+    let policy = promote::policy::of_promotion(ctx, promotion).await?;
+    let environment = &promotion.environment;
+    let branch = standing::known(ctx, environment)?.branch.as_str();
+    Ok(matches!(policy.origin, promote::policy::Origin::Target(_)).then(|| {
+        format!(
+            "if the rules have check `{}` wrong: commit the mended cascade-sync.yaml to `{branch}` and push it, `cascade \
+             back-merge {environment}`, then `{}`",
+            check.name,
+            standing::way_to(ctx, environment)
+        )
+    }))
+}
+
 async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
     let (environment, id) = (&promotion.environment, &promotion.id);
     Ok(match promotion.state {
@@ -288,6 +309,7 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
             let way_out = found.as_ref().and_then(|found| found.way_out(environment));
             let way_out = way_out.map(|command| format!("what comes before it: `{command}`"));
             let facts = found.as_ref().map(culprit::Culprit::fact).into_iter().chain(way_out);
+            let facts = facts.chain(mended_rules(ctx, promotion).await?);
             facts.chain([format!("details: `cascade show {id}`")]).collect::<Vec<_>>().join("; ")
         }
     })

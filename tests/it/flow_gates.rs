@@ -131,6 +131,31 @@ fn checks_are_those_of_the_environment_until_the_change_is_live() {
 }
 
 #[test]
+fn rules_with_a_check_that_cannot_start_are_mended_on_the_environments_own_branch() {
+    let staging = "\n  staging: { from: develop, branch: staging, checks: [good] }\n";
+    let pipeline = Pipeline::new(true, staging, GOOD);
+    pipeline.promote("staging", 0);
+    pipeline.configure(staging, "\n  good: { run: no-such-command }");
+    pipeline.save("Mistake the check");
+    pipeline.promote("staging", 0);
+    pipeline.configure(staging, GOOD);
+    pipeline.save("Mend it where it does not count yet");
+    let stuck = pipeline.promote("staging", 4);
+    told(&stuck, "commit the mended cascade-sync.yaml to `staging` and push it, `cascade back-merge staging`");
+    let other = pipeline.base().join("other");
+    pipeline.git(&["clone", "--quiet", "--branch", "staging", "../origin.git", other.to_str().unwrap()]);
+    std::fs::copy(pipeline.root().join("cascade-sync.yaml"), other.join("cascade-sync.yaml")).unwrap();
+    let at = other.to_str().unwrap();
+    pipeline.git(&["-C", at, "commit", "--quiet", "-am", "Mend the check"]);
+    pipeline.git(&["-C", at, "push", "--quiet"]);
+    pipeline.cascade(&["back-merge", "staging"]).expect_code(0);
+    pipeline.save_file("page", "one");
+    pipeline.promote("staging", 0);
+    assert_eq!(pipeline.git(&["show", "staging:page"]), "one");
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+}
+
+#[test]
 fn a_candidate_whose_configuration_is_broken_does_not_land() {
     let pipeline = Pipeline::new(false, PLAIN, "");
     let live = pipeline.tip("staging");
