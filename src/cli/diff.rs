@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::args::Diff;
-use super::{Outcome, Shell, revision, standing};
+use super::{Failure, Outcome, Shell, revision, standing};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::context::Context;
@@ -26,6 +26,11 @@ struct Sides {
 pub async fn run(shell: &Shell, args: &Diff) -> Outcome {
     let ctx = shell.context().await?;
     let Sides { environment, from, to, same } = match args.what.split_once("..") {
+        Some((_, to)) if to.contains("..") => {
+            let what = shown(args.what.as_bytes());
+            return Err(Failure::usage(format!("`{what}` has more than two sides"))
+                .with_hint("ask for two: `cascade diff A..B`"));
+        }
         Some((from, to)) => range(&ctx, from, to).await?,
         None => promotion(&ctx, &args.what).await?,
     };

@@ -31,7 +31,7 @@ impl Observer for Progress<'_> {
             Step::LandRemote => format!("{environment}: pushing the candidate"),
             Step::LandLocal => format!("{environment}: moving the branch"),
             Step::Quarantine => format!("{environment}: rolling back"),
-            Step::RollbackRemote => format!("{environment}: putting the remote back"),
+            Step::RollbackRemote => format!("{environment}: seeing to it that the remote is back"),
             Step::RollbackLocal => format!("{environment}: putting the branch back"),
             Step::Admit
             | Step::Check

@@ -270,6 +270,7 @@ impl Standing {
     pub fn why_nothing_is_live(&self) -> &'static str {
         match &self.last {
             Some(last) if last.state == State::RolledBack => "rolled back",
+            _ if self.paused.is_some() => "not verified",
             _ if self.is_promoted => "promoted elsewhere",
             _ => "never promoted",
         }

@@ -71,7 +71,7 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
     facts.extend(rehearsal_fact(&standing, preview, now));
     if standing.is_interrupted {
-        facts.push("its process died in the middle of a step: the next promotion takes it up".to_owned());
+        facts.push("it was left in the middle of a step (its process died, or the remote did not answer): the next promotion takes it up".to_owned());
     }
     let policy = promote::policy::of_environment(ctx, &standing.name, preview.tip, Some(preview.source)).await?;
     Ok(Document {

@@ -157,7 +157,7 @@ pub enum Error {
         message: String,
     },
     /// The git program did not end in time and was stopped.
-    #[error("{} took longer than {seconds} s and was stopped", purpose(.command))]
+    #[error("{}", too_slow(.command, *.seconds))]
     ProgramTimeout {
         /// Subcommand and arguments, escaped.
         command: String,
@@ -190,6 +190,14 @@ pub enum Error {
         /// Up to here everything was on the disk.
         durable: ObjectId,
     },
+    /// What a remote keeps in the place of the ledger is none.
+    #[error("refs/cascade/ledger on remote `{remote}` is no ledger: {found} is no commit")]
+    NotALedger {
+        /// The remote's name.
+        remote: String,
+        /// What is there.
+        found: ObjectId,
+    },
     /// The file system refused.
     #[error("cannot {action} {}", .path.display())]
     Io {
@@ -211,6 +219,15 @@ pub enum Error {
     /// The blocking pool lost a piece of work.
     #[error("git work ended early: {0}")]
     Lost(String),
+}
+
+fn too_slow(command: &str, seconds: u64) -> String {
+    match purpose(command) {
+        purpose @ ("asking the remote" | "fetching from the remote" | "pushing to the remote") => {
+            format!("the remote did not answer within {seconds} s ({purpose})")
+        }
+        purpose => format!("{purpose} took longer than {seconds} s and was stopped"),
+    }
 }
 
 /// Answers what a call of the git program is for, by its subcommand: what it was called with says nothing to people.
@@ -284,7 +301,9 @@ impl Kinded for Error {
             | Self::Program { .. }
             | Self::ProgramTimeout { .. }
             | Self::Io { .. } => ErrorKind::Unavailable,
-            Self::Integrity { .. } | Self::IndexDamaged { .. } | Self::SavesLost { .. } => ErrorKind::Integrity,
+            Self::Integrity { .. } | Self::NotALedger { .. } | Self::IndexDamaged { .. } | Self::SavesLost { .. } => {
+                ErrorKind::Integrity
+            }
             Self::Library { source, .. } => library_kind(source),
             Self::Lost(_) => ErrorKind::Internal,
         }
@@ -316,6 +335,12 @@ impl Kinded for Error {
                     "`cascade doctor` says what helps; `git ls-remote {remote}` tries the same credentials"
                 ));
             }
+            Self::NotALedger { remote, .. } => {
+                let remote = shell_word(remote);
+                return Some(format!(
+                    "a clone that has the ledger puts it back: `git push --force {remote} refs/cascade/ledger`"
+                ));
+            }
             Self::RemoteUnavailable { .. } => "what is saved here is safe; `cascade doctor` says what is in the way",
             Self::Locked { .. } => "wait for that process; `cascade doctor` tells whether there is one",
             Self::ProgramMissing => "install git 2.38 or newer and make sure that it is on PATH",
@@ -325,8 +350,8 @@ impl Kinded for Error {
                  `git config commit.gpgSign false`"
             }
             Self::NotSigned { .. } => {
-                "`git commit-tree -S -m test 'HEAD^{tree}'` must work here, for it signs the same way; or set \
-                 `ledger: { sign: auto }`"
+                "see `gpg.format` and `user.signingKey` of `git config`: `git commit-tree -S -m test 'HEAD^{tree}'` must work \
+                 here, for it signs the same way; or set `ledger: { sign: auto }`"
             }
             Self::Integrity { .. } => {
                 "`git fsck --full` names all that is damaged: bring that back from a clone that has it, before anything else"
@@ -364,7 +389,9 @@ mod tests {
             assert_eq!(failed(&command).to_string(), words);
         }
         let slow = Error::ProgramTimeout { command: "ls-remote origin".to_owned(), seconds: 7 };
-        assert_eq!(slow.to_string(), "asking the remote took longer than 7 s and was stopped");
+        assert_eq!(slow.to_string(), "the remote did not answer within 7 s (asking the remote)");
+        let slow = Error::ProgramTimeout { command: "merge-tree a b".to_owned(), seconds: 7 };
+        assert_eq!(slow.to_string(), "merging took longer than 7 s and was stopped");
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Room {
         if Space::at(&directory).is_ok_and(|space| space.free_bytes >= FREE_MIN_BYTES) {
             return;
         }
-        tracing::warn!("the disk is full: the scratch checkout is deleted");
+        tracing::warn!("there is little room left on the disk: the scratch checkout is deleted");
         // What cannot be deleted now is by whoever checks out the next time, who says why it cannot.
         let _ = tokio::fs::remove_dir_all(directory).await;
     }

@@ -203,7 +203,12 @@ impl Repo {
             return Err(network_error(remote, &output));
         }
         let fetched = self.reference_target(&arrived)?;
-        fetched.ok_or_else(|| Error::Integrity { what: arrived, reason: "nothing was fetched".to_owned() })
+        let fetched =
+            fetched.ok_or_else(|| Error::Integrity { what: arrived, reason: "nothing was fetched".to_owned() })?;
+        match self.has_commit(fetched) {
+            true => Ok(fetched),
+            false => Err(Error::NotALedger { remote: remote.to_owned(), found: fetched }),
+        }
     }
 
     fn note_remote_ledger(&self, remote: &str, at: ObjectId) -> Result<()> {
