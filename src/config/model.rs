@@ -351,7 +351,7 @@ pub enum Question<'a> {
 pub struct Ledger {
     /// Push the ledger together with the branch of an environment, so that every clone can verify it. Default `true`.
     pub push: bool,
-    /// Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land), or `never`. Default `auto`.
+    /// Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land, and what lands by an unsigned entry is not by the rules), or `never`. Default `auto`.
     pub sign: SignMode,
 }
 

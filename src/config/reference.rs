@@ -226,7 +226,7 @@ mod tests {
         | `groups` | names with keys | none | Named groups of people, each by the e-mail address of their git configuration. |
         | `ledger` | keys | see below | What every promotion leaves in the repository, at `refs/cascade/ledger`, for `cascade verify`. |
         | `ledger.push` | true, false | `true` | Push the ledger together with the branch of an environment, so that every clone can verify it. |
-        | `ledger.sign` | `auto`, `always`, `never` | `auto` | Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land), or `never`. |
+        | `ledger.sign` | `auto`, `always`, `never` | `auto` | Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land, and what lands by an unsigned entry is not by the rules), or `never`. |
         | `health` | keys | see below | Checks that are asked continuously while the watcher runs. |
         | `health.every` | duration | `20s` | Pause between two rounds. |
         | `health.checks` | list of text | none | Checks that are asked in each round. |

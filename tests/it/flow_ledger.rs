@@ -317,6 +317,7 @@ fn releases_from_before_the_ledger_are_not_held_against_anybody() {
     pipeline.git(&["update-ref", "-d", LEDGER]);
     pipeline.git(&["update-ref", "-d", "refs/cascade/remotes/origin/ledger"]);
     pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!(":{LEDGER}")]);
+    pipeline.git(&["gc", "--quiet", "--prune=now"]);
     pipeline.in_a_clone(&["verify"]).expect_code(1);
     pipeline.cascade(&["rollback", "production"]).expect_code(0);
     let report = pipeline.in_a_clone(&["verify", "production", "--json"]).expect_code(0).json();
