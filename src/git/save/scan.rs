@@ -67,6 +67,14 @@ pub(super) struct Findings {
     pub excluded: Vec<Vec<u8>>,
 }
 
+impl Findings {
+    /// Answers the paths at which not all is as the commit has it.
+    pub fn into_paths(self) -> impl Iterator<Item = Vec<u8>> {
+        let changed = self.changes.into_keys().chain(self.absent.into_keys());
+        changed.chain(self.set_aside.into_keys()).chain(self.unsettled)
+    }
+}
+
 /// What the configuration says about the file system.
 struct Settings {
     file_mode: bool,
