@@ -236,7 +236,11 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
     let first = report.flagged.first()?;
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
     let key = shell_word(&first.key);
-    let hint = format!("for each: `cascade sync resolve {name} {key} --take source` (or `target`)");
+    let wish = match first.key.starts_with('-') {
+        true => format!("--take source -- {name} {key}"),
+        false => format!("{name} {key} --take source"),
+    };
+    let hint = format!("for each: `cascade sync resolve {wish}` (or `target`)");
     Some(Failure::new(ErrorKind::Conflict, message).with_hint(hint))
 }
 

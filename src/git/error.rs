@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::base::escape::{shell_word, shown};
+use crate::base::escape::shell_word;
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 
@@ -293,7 +293,7 @@ impl Kinded for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Foreign { path } => {
-                let path = shell_word(&shown(path.as_os_str().as_encoded_bytes()));
+                let path = shell_word(path.as_os_str().as_encoded_bytes());
                 return Some(format!("if you trust it: `git config --global --add safe.directory {path}`"));
             }
             Self::Format { instead, .. } => instead,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::digest::Digest;
-use crate::base::escape::{shell_word, shown};
+use crate::base::escape::{shell_path, shown};
 use crate::check::secrets::{Error, Finding, Scanner};
 use crate::config::{self, FILE_NAME, Secrets, SecretsMode};
 use crate::context::Context;
@@ -124,7 +124,7 @@ impl Looker {
         let first = findings.first()?;
         let more = if findings.len() > 1 { format!(", and {} more", findings.len() - 1) } else { String::new() };
         let reason =
-            format!("{first}{more}: remove it, or {}", way_out(&shell_word(&format!("{name}:{}", first.line))));
+            format!("{first}{more}: remove it, or {}", way_out(&shell_path([path, format!(":{}", first.line).as_bytes()].concat())));
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), findings);
         (self.mode == SecretsMode::Block).then_some(reason)
     }
@@ -164,6 +164,9 @@ mod tests {
     #[test]
     fn blocked_file_says_where_and_what_to_do_without_the_value() {
         let mut at = inspection(SecretsMode::Block);
+        let (reasons, _) = look(&mut at, &[("-a\nb", &token(3)), ("-d", &token(4))]);
+        assert!(reasons[0].ends_with("`cascade secrets allow $'./-a\\nb:1' --reason TEXT`"), "{reasons:?}");
+        assert!(reasons[1].ends_with("`cascade secrets allow ./-d:1 --reason TEXT`"), "{reasons:?}");
         let (reasons, told) = look(&mut at, &[("a $(b)", &format!("x\n{}\n{}", token(1), token(2))), ("c", "fine")]);
         let expected = "line 2 looks like a secret: github-token (ghp_…, 40 characters), and 1 more: remove it, or where it \
             is none: `cascade secrets allow 'a $(b):2' --reason TEXT`";

@@ -90,12 +90,11 @@ async fn database(home: &Home, project: &ProjectHome) -> (Diagnosis, Option<Stor
     }
     let aside = |detail: String| {
         // With its write-ahead log, which must not be taken for a new database's.
-        let (path, kept) = (path.to_string_lossy(), home.root().join("broken").to_string_lossy().into_owned());
-        let kept = shell_word(&kept);
+        let kept = shell_word(home.root().join("broken").as_os_str().as_encoded_bytes());
         let advice = format!(
             "stop the watcher, then move it aside: `mkdir {kept} && mv {}* {kept}/`; what environments contain is in \
              git and stays, history and approvals are lost",
-            shell_word(&path)
+            shell_word(path.as_os_str().as_encoded_bytes())
         );
         Diagnosis::problem(DATABASE, detail, advice)
     };
