@@ -145,6 +145,12 @@ pub enum Error {
         /// Why not, escaped.
         reason: String,
     },
+    /// Git is told to sign commits, and a save cannot be signed.
+    #[error("the save cannot be signed: {reason}")]
+    SaveNotSigned {
+        /// What git said, escaped.
+        reason: String,
+    },
     /// The git program is not installed.
     #[error("the git program was not found")]
     ProgramMissing,
@@ -277,7 +283,8 @@ impl Kinded for Error {
             Self::RemoteRefused { .. }
             | Self::RemoteDenied { .. }
             | Self::NotSigned { .. }
-            | Self::CommitNotSigned { .. } => ErrorKind::Denied,
+            | Self::CommitNotSigned { .. }
+            | Self::SaveNotSigned { .. } => ErrorKind::Denied,
             Self::Locked { .. }
             | Self::RemoteUnavailable { .. }
             | Self::ProgramMissing
@@ -322,6 +329,11 @@ impl Kinded for Error {
             Self::IndexDamaged { .. } => "run `cascade doctor`: it makes the index again, or says what to do first",
             Self::CommitNotSigned { .. } => {
                 "`git commit-tree -S -m test 'HEAD^{tree}'` must work here, for it signs the same way; or sign nothing: \
+                 `git config commit.gpgSign false`"
+            }
+            Self::SaveNotSigned { .. } => {
+                "see that `git config user.signingKey` names a key of yours of the kind that `git config gpg.format` says, \
+                 and that `git commit-tree -S -m test 'HEAD^{tree}'` works here; or sign nothing: \
                  `git config commit.gpgSign false`"
             }
             Self::NotSigned { .. } => {

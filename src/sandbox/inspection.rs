@@ -123,8 +123,10 @@ impl Looker {
         findings.retain(|finding| finding.allowed.is_none());
         let first = findings.first()?;
         let more = if findings.len() > 1 { format!(", and {} more", findings.len() - 1) } else { String::new() };
-        let reason =
-            format!("{first}{more}: remove it, or {}", way_out(&shell_path([path, format!(":{}", first.line).as_bytes()].concat())));
+        let reason = format!(
+            "{first}{more}: remove it, or {}",
+            way_out(&shell_path([path, format!(":{}", first.line).as_bytes()].concat()))
+        );
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), findings);
         (self.mode == SecretsMode::Block).then_some(reason)
     }

@@ -77,3 +77,63 @@ fn an_unreadable_directory_is_listed_with_its_reason_and_the_rest_is_saved() {
     watched.until("nothing is listed", || listed() == json!([]));
     assert_eq!(watched.git(&["log", "--diff-filter=D", "--format=%h", "develop"]), "");
 }
+
+/// A checkout whose watcher finds out only what it is told of.
+fn seldom_beating() -> Watched {
+    let watched = Watched::ready("200ms", "");
+    let seldom = watched.read("cascade-sync.yaml").replace("every: 1s", "every: 10m");
+    watched.write("cascade-sync.yaml", seldom);
+    watched
+}
+
+#[test]
+fn what_the_index_does_not_keep_to_the_user_any_more_is_saved_though_nothing_is_written() {
+    for (mark, way_back) in [("--skip-worktree", "--no-skip-worktree"), ("--assume-unchanged", "--no-assume-unchanged")]
+    {
+        let watched = seldom_beating();
+        watched.write("my own", "first\n");
+        watched.commit("tracked");
+        watched.git(&["update-index", mark, "my own"]);
+        watched.start();
+        watched.write("my own", "mine\n");
+        let listed = || sandbox(&watched)["not_saved"][0]["reason"].as_str().unwrap_or_default().to_owned();
+        watched.until("it is listed", || listed().contains(&format!("`git update-index {way_back} -- 'my own'`")));
+        watched.git(&["update-index", way_back, "--", "my own"]);
+        watched.until_saved("develop", "my own", "mine");
+        watched.until("it is not listed", || listed().is_empty());
+    }
+}
+
+#[test]
+fn what_the_user_takes_out_of_the_index_is_shown_as_staged() {
+    let watched = seldom_beating();
+    for path in ["keep", "other"] {
+        watched.write(path, "first\n");
+    }
+    watched.commit("tracked");
+    watched.start();
+    watched.git(&["rm", "--quiet", "--cached", "keep"]);
+    watched.until("it is shown", || sandbox(&watched)["staged"] == json!(["keep"]));
+    watched.write("other", "second\n");
+    watched.until_saved("develop", "other", "second");
+    watched.write("keep", "second\n");
+    watched.until_saved("develop", "keep", "second");
+    assert_eq!(watched.git(&["ls-files", "keep"]), "");
+    assert_eq!(sandbox(&watched)["staged"], json!(["keep"]));
+}
+
+#[test]
+fn a_save_that_cannot_be_signed_says_so_and_what_to_look_at() {
+    let watched = Watched::started();
+    watched.git(&["config", "gpg.program", "/nowhere/gpg"]);
+    watched.git(&["config", "commit.gpgSign", "true"]);
+    watched.write("page", "first\n");
+    let reason = || sandbox(&watched)["reason"].as_str().unwrap_or_default().to_owned();
+    watched.until("it is told", || reason().starts_with("the save cannot be signed: "));
+    let told = reason();
+    let commands = ["git config user.signingKey", "git config gpg.format", "git commit-tree -S -m test"];
+    assert!(commands.iter().all(|command| told.contains(command)), "{told}");
+    assert!(!told.contains("/nowhere/gpg -c") && !told.contains("-S -p"), "{told}");
+    watched.git(&["config", "commit.gpgSign", "false"]);
+    watched.until_saved("develop", "page", "first");
+}

@@ -406,6 +406,11 @@ impl<'a> Scan<'a> {
         Ok(self.kept_local.get_or_init(KeptLocal::default))
     }
 
+    /// Answers whether that was found to be the reason for setting `path` aside.
+    pub fn is_kept_local(&self, path: &[u8]) -> bool {
+        self.kept_local.get().is_some_and(|kept| kept.reason(path).is_some())
+    }
+
     /// Lets the one who wishes to save look at new content, unless the user keeps it to themselves.
     fn inspect(&self, candidate: &Candidate<'_>, bytes: &[u8]) -> std::result::Result<(), Failure> {
         if let Some(reason) = self.kept_local()?.reason(candidate.path) {
