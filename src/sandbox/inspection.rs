@@ -114,13 +114,31 @@ impl Inspection {
 
 impl Looker {
     /// Answers why new content is kept out of a save, in the form that [`crate::git::Inspect`] has.
-    pub fn inspect(&self, path: &[u8], content: &[u8], committed: &dyn Fn() -> Option<Vec<u8>>) -> Option<String> {
+    ///
+    /// `gone` answers the files that the last commit has and the checkout has not, with what they were: a value that was
+    /// allowed there has moved.
+    pub fn inspect(
+        &self,
+        path: &[u8],
+        content: &[u8],
+        committed: &dyn Fn() -> Option<Vec<u8>>,
+        gone: &dyn Fn() -> Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Option<String> {
         if self.mode == SecretsMode::Off {
             return None;
         }
         let name = shown(path);
         let mut findings = self.scanner.scan_added(&name, content, committed);
         findings.retain(|finding| finding.allowed.is_none());
+        if findings.iter().any(|finding| self.scanner.is_allowed_elsewhere(finding)) {
+            let moved: Vec<Finding> =
+                gone().iter().flat_map(|(path, content)| self.scanner.scan(&shown(path), content)).collect();
+            let is_moved = |finding: &Finding| {
+                let same = |was: &Finding| was.rule == finding.rule && was.digest == finding.digest;
+                moved.iter().any(|was| was.allowed.is_some() && same(was))
+            };
+            findings.retain(|finding| !is_moved(finding));
+        }
         let first = findings.first()?;
         let more = if findings.len() > 1 { format!(", and {} more", findings.len() - 1) } else { String::new() };
         let reason = format!(
@@ -157,8 +175,9 @@ mod tests {
     /// Looks at files and answers the reasons and what is told.
     fn look(at: &mut Inspection, files: &[(&str, &str)]) -> (Vec<String>, Option<(&'static str, String)>) {
         let looker = at.looker();
-        let reasons =
-            files.iter().filter_map(|(path, text)| looker.inspect(path.as_bytes(), text.as_bytes(), &|| None));
+        let reasons = files
+            .iter()
+            .filter_map(|(path, text)| looker.inspect(path.as_bytes(), text.as_bytes(), &|| None, &Vec::new));
         let (reasons, paths) = (reasons.collect(), files.iter().map(|(path, _)| path.as_bytes().to_vec()).collect());
         (reasons, at.news(Some(&paths), &looker.found()))
     }

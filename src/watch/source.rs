@@ -437,7 +437,8 @@ impl Shared {
                 ErrorKind::MaxFilesWatch => {
                     refused.extend(error.remaining.into_iter().map(PathOp::into_path));
                     if !std::mem::replace(&mut state.limited, true) {
-                        state.out.send(Hint::Failed(limit_message(state.watched.len())));
+                        let placed = state.watched.len() + paths.len().saturating_sub(refused.len());
+                        state.out.send(Hint::Failed(limit_message(placed)));
                     }
                 }
                 _ => {
@@ -558,8 +559,9 @@ fn beneath_or_all(watched: &BTreeMap<Vec<u8>, Id>, directory: &[u8]) -> Vec<Vec<
 
 fn limit_message(watched: usize) -> String {
     format!(
-        "the kernel's limit fs.inotify.max_user_watches is reached after {watched} directories: changes in the others are \
-         found only by looking periodically; {RAISE_LIMITS}"
+        "the kernel's limit fs.inotify.max_user_watches is reached after {}: changes in the others are \
+         found only by looking periodically; {RAISE_LIMITS}",
+        if watched == 1 { "1 directory".to_owned() } else { format!("{watched} directories") }
     )
 }
 

@@ -279,6 +279,7 @@ async fn dropping_the_source_ends_the_hints() {
 
 #[test]
 fn the_limit_is_named_with_its_remedy() {
+    assert!(limit_message(1).contains("reached after 1 directory:"));
     let message = limit_message(7);
     assert!(message.contains("fs.inotify.max_user_watches") && message.contains("sudo sysctl"), "{message}");
 }
