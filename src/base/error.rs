@@ -22,6 +22,8 @@ pub enum ErrorKind {
     RolledBack,
     /// A newer wish or somebody else's push came first.
     Superseded,
+    /// Nothing is wrong: something is to be done, where only that was the question.
+    Pending,
     /// Something that should answer does not: network, disk, another process.
     Unavailable,
     /// The other side asks to come back after this time.
@@ -43,6 +45,7 @@ impl ErrorKind {
             Self::Conflict => 5,
             Self::RolledBack => 6,
             Self::Superseded => 7,
+            Self::Pending => 10,
             Self::Denied | Self::Unavailable | Self::RateLimited(_) | Self::Integrity => 1,
             Self::Internal => 70,
         }
@@ -81,6 +84,7 @@ mod tests {
             (ErrorKind::Conflict, 5),
             (ErrorKind::RolledBack, 6),
             (ErrorKind::Superseded, 7),
+            (ErrorKind::Pending, 10),
             (ErrorKind::Unavailable, 1),
             (ErrorKind::Internal, 70),
         ];

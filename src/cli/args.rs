@@ -20,7 +20,7 @@ use crate::config::Waivable;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "cascade", version, propagate_version = true, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done · 1 failed · 2 usage or configuration · 3 waiting at a gate · 4 a check \
-    failed · 5 conflict or drift · 6 rolled back · 7 superseded or the remote moved · 70 a bug")]
+    failed · 5 conflict or drift · 6 rolled back · 7 superseded or the remote moved · 10 something would change · 70 a bug")]
 pub struct Args {
     /// Options of every command.
     #[command(flatten)]
@@ -405,6 +405,9 @@ pub struct Verify {
     /// Take a release whose entry is not signed with a trusted key for a problem
     #[arg(long)]
     pub require_signed: bool,
+    /// Leave the remote alone, and judge by what was fetched last
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// Options of `diff`.
@@ -478,6 +481,18 @@ pub struct Sync {
     /// Print the plan and stop there
     #[arg(long)]
     pub dry_run: bool,
+    /// Show what would change in the content of each item, too
+    #[arg(long, requires = "dry_run")]
+    pub diff: bool,
+    /// Print the plan, write it to FILE and stop there: `cascade sync apply FILE` does exactly that
+    #[arg(long, value_name = "FILE", requires = "name", conflicts_with_all = ["dry_run", "check_only"])]
+    pub plan: Option<PathBuf>,
+    /// Say whether anything would change, and stop there: exits 10 when something would, 0 when nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub check_only: bool,
+    /// Read all content of both sides, whatever their times and sizes say
+    #[arg(long)]
+    pub force: bool,
     /// Let this run delete a larger share of what is at the target than `max_delete` says, for example 100%
     #[arg(long, value_name = "SHARE", requires = "name")]
     pub max_delete: Option<Share>,
@@ -488,6 +503,17 @@ pub struct Sync {
 pub enum SyncCommand {
     /// Decide about an item that is flagged
     Resolve(Resolve),
+    /// Do exactly what a plan says that `cascade sync NAME --plan FILE` wrote
+    ///
+    /// Refused (exit 5) once anything was synced since. An item that is not as the plan expects it, at either side, is left
+    /// alone and flagged; the rest goes on.
+    Apply(ApplyPlan),
+    /// Read all content of both sides and compare it, changing nothing
+    ///
+    /// Exits 4 when the target lacks something or has something else; what only the target has is listed, and counts where
+    /// the sync says `delete: mirror`. What a person or `on_drift: keep` lets differ may. Exits 1 when something could not
+    /// be read.
+    Verify(NamedSync),
 }
 
 /// Options of `sync resolve`.
@@ -499,18 +525,18 @@ pub struct Resolve {
     /// The item, as `cascade sync` lists it
     #[arg(value_name = "KEY")]
     pub key: OsString,
-    /// Whose stays: the source's takes its place now; the target's rests until the source's changes again
-    #[arg(long, value_name = "SIDE")]
-    pub take: SyncSide,
+    /// What stays: `source` takes its place now; `target`, or the content of a file (`./source` for one of that name), stays
+    /// until the source's changes again
+    #[arg(long, value_name = "source|target|FILE")]
+    pub take: PathBuf,
 }
 
-/// A side of a sync.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum SyncSide {
-    /// What the source has
-    Source,
-    /// What the target has
-    Target,
+/// Options of `sync apply`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct ApplyPlan {
+    /// The plan
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
 }
 
 /// What to do with snapshots.
@@ -520,6 +546,14 @@ pub enum Snapshots {
     List(NamedSync),
     /// Show what was under each key before a run
     Show(ShowSnapshot),
+    /// Show what is different at the target between two moments
+    Diff(DiffSnapshots),
+    /// Forget what was replaced longer ago than `snapshots` of the syncs say, and free its space
+    ///
+    /// That is done after each run, too.
+    Prune(PruneSnapshots),
+    /// Check that what was replaced can be restored
+    Check(CheckSnapshots),
     /// Bring the target back to what it was before a run
     ///
     /// Undoes that run and those after it, for the items that they changed. What is replaced by that is in a snapshot
@@ -546,14 +580,48 @@ pub struct ShowSnapshot {
     pub id: Option<String>,
 }
 
+/// Options of `snapshots diff`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct DiffSnapshots {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// From before this run, or from this moment on [default: before the newest]
+    #[arg(value_name = "ID|TIME")]
+    pub from: Option<String>,
+    /// Up to before this run, or to this moment [default: now]
+    #[arg(value_name = "ID|TIME")]
+    pub to: Option<String>,
+}
+
+/// Options of `snapshots prune`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct PruneSnapshots {
+    /// Name of the sync [default: all of them]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+/// Options of `snapshots check`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct CheckSnapshots {
+    /// Name of the sync [default: all of them]
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Read all content, and see that it is what it was
+    #[arg(long)]
+    pub read_data: bool,
+}
+
 /// Options of `snapshots restore`.
 #[derive(Debug, Clone, ClapArgs)]
 pub struct RestoreSnapshot {
     /// Name of the sync
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The run before which everything was as it should be [default: the newest]
-    #[arg(long, value_name = "ID")]
+    /// The run before which everything was as it should be [default: the newest], or a moment at which it was, like
+    /// "10 minutes ago", yesterday or "2026-11-21 10:00"
+    #[arg(long, value_name = "ID|TIME")]
     pub at: Option<String>,
     /// Only keys that match, as a .gitignore pattern; can be repeated
     #[arg(long, value_name = "GLOB")]

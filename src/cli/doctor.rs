@@ -41,7 +41,7 @@ pub async fn run(shell: &Shell, args: Doctor) -> Outcome {
     } else {
         print(shell, &document);
     }
-    conclude(&document)
+    conclude(&document, mode)
 }
 
 async fn diagnose(shell: &Shell, mode: Mode, now: Timestamp) -> Vec<Diagnosis> {
@@ -93,7 +93,7 @@ fn row(diagnosis: &Diagnosis) -> Vec<Cell> {
     vec![Cell::new(mark, tone), diagnosis.question.into(), word, diagnosis.detail.as_str().into()]
 }
 
-fn conclude(document: &Document) -> Outcome {
+fn conclude(document: &Document, mode: Mode) -> Outcome {
     let left = |verdict: Verdict| document.diagnoses.iter().filter(|found| found.verdict == verdict).count();
     let told = [
         (left(Verdict::Problem), "problem"),
@@ -108,7 +108,8 @@ fn conclude(document: &Document) -> Outcome {
     let failure = Failure::new(ErrorKind::Unavailable, told.join(", "));
     Err(match left(Verdict::CanBeRepaired) {
         0 => failure,
-        _ => failure.with_hint("`cascade doctor` repairs what can be repaired"),
+        _ if mode == Mode::Look => failure.with_hint("`cascade doctor` repairs what can be repaired"),
+        _ => failure.with_hint("what is left can be repaired once what is in the way, as said above, is gone"),
     })
 }
 

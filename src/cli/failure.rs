@@ -111,6 +111,7 @@ pub fn kind_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Conflict => "conflict",
         ErrorKind::RolledBack => "rolled_back",
         ErrorKind::Superseded => "superseded",
+        ErrorKind::Pending => "pending",
         ErrorKind::Unavailable => "unavailable",
         ErrorKind::RateLimited(_) => "rate_limited",
         ErrorKind::Integrity => "integrity",

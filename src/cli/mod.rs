@@ -41,6 +41,7 @@ mod start;
 mod status;
 mod stop;
 mod sync;
+mod transfer;
 pub mod ui;
 mod verify;
 mod why;

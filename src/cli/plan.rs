@@ -6,13 +6,13 @@ use super::args::Named;
 use super::standing;
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, Ui, words};
-use crate::base::ErrorKind;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::{Span, count};
+use crate::base::{ErrorKind, Timestamp};
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::CommitSummary;
-use crate::promote::{self, Drift, Finding, Preview, Request};
+use crate::promote::{self, Drift, FailedBefore, Finding, Known, Preview, Request};
 use crate::store::Promotion;
 
 /// Most commits and most files that are listed.
@@ -56,6 +56,17 @@ struct ChangedFile {
 struct PlannedCheck {
     name: String,
     known: bool,
+    failed_before: Option<FailedBefore>,
+}
+
+impl From<(String, Known)> for PlannedCheck {
+    fn from((name, known): (String, Known)) -> Self {
+        match known {
+            Known::Passed => Self { name, known: true, failed_before: None },
+            Known::Failed(failed) => Self { name, known: false, failed_before: Some(failed) },
+            Known::Nothing => Self { name, known: false, failed_before: None },
+        }
+    }
 }
 
 /// Builds a promotion's candidate, where nothing stands in its way, and shows what it would do.
@@ -80,7 +91,7 @@ pub async fn show(shell: &Shell, ctx: &Context, request: &Request, offered: Opti
     if shell.ui.is_json() {
         shell.ui.json(&document)?;
     } else {
-        print(&shell.ui, &document);
+        print(&shell.ui, &document, ctx.now());
     }
     drift.map_or(Ok(()), |drift| Err(drifted(&request.environment, &drift)))
 }
@@ -119,7 +130,7 @@ async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) ->
         files: changes.files.into_iter().map(|(status, path)| ChangedFile { status, path }).collect(),
         insertions: changes.insertions,
         deletions: changes.deletions,
-        checks: forecast.into_iter().map(|(name, known)| PlannedCheck { name, known }).collect(),
+        checks: forecast.into_iter().map(PlannedCheck::from).collect(),
         verify: spec.verify.clone(),
         watch_for: spec.watch_for,
         gates,
@@ -143,7 +154,7 @@ fn undone_by(mode: RollbackMode, pushes: bool) -> &'static str {
     }
 }
 
-fn print(ui: &Ui, document: &Document) {
+fn print(ui: &Ui, document: &Document, now: Timestamp) {
     let (source, tip) = (document.source.short(), words::brief(document.tip));
     let title = format!("{} ({source}) → {} ({tip})", document.source_branch, document.environment);
     ui.heading(&title);
@@ -153,7 +164,7 @@ fn print(ui: &Ui, document: &Document) {
     }
     print_commits(ui, document);
     print_files(ui, document);
-    print_questions(ui, document);
+    print_questions(ui, document, now);
     print_gates(ui, &document.gates);
     ui.pieces(&[Cell::new("a failure is undone by: ", Tone::Dim), document.undone_by.into()]);
     ui.pieces(&[Cell::new("rules: ", Tone::Dim), document.rules.as_str().into()]);
@@ -191,12 +202,13 @@ fn print_rest(ui: &Ui, rest: usize) {
     }
 }
 
-fn print_questions(ui: &Ui, document: &Document) {
+fn print_questions(ui: &Ui, document: &Document, now: Timestamp) {
     ui.heading("checks");
     for check in &document.checks {
-        let (mark, tone, what) = match check.known {
-            true => ("✓", Tone::Good, "known to pass on this content"),
-            false => ("•", Tone::Plain, "will run"),
+        let (mark, tone, what) = match (check.known, &check.failed_before) {
+            (true, _) => ("✓", Tone::Good, "known to pass on this content".to_owned()),
+            (false, None) => ("•", Tone::Plain, "will run".to_owned()),
+            (false, Some(failed)) => ("✗", Tone::Bad, format!("will run again; it {}", failed.words(now))),
         };
         ui.pieces(&["  ".into(), Cell::new(mark, tone), format!(" {}: {what}", check.name).into()]);
     }

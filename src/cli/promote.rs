@@ -158,7 +158,10 @@ async fn show_coverage(shell: &Shell, ctx: &Context, promotion: &Promotion) -> O
 
 /// Looks again until a gate opens or the promotion ends otherwise.
 async fn wait_for_gates(shell: &Shell, ctx: &Context, waiting: &Promotion) -> Outcome<Promotion> {
-    shell.ui.note(&format!("waiting: {}", waiting.reason.as_deref().unwrap_or("a gate is closed")));
+    shell.ui.note("waiting:");
+    for finding in promote::findings(ctx, waiting).await?.iter().filter(|finding| !finding.open) {
+        shell.ui.note(&format!("    {}", line_of(finding)));
+    }
     loop {
         tokio::time::sleep(WAIT_POLL).await;
         let current = ctx.store.promotion(waiting.id.as_str()).await?;
@@ -219,7 +222,11 @@ async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Fail
     }
     let (kind, message) = match promotion.state {
         State::Promoted | State::Cancelled => return Ok(None),
-        State::Waiting => (ErrorKind::Waiting, format!("promotion {id} to {environment} waits: {reason}")),
+        State::Waiting => {
+            let closed = promote::findings(ctx, promotion).await?.iter().filter(|finding| !finding.open).count();
+            let what = if closed > 1 { format!(" at {closed} gates") } else { format!(": {reason}") };
+            (ErrorKind::Waiting, format!("promotion {id} to {environment} waits{what}"))
+        }
         State::Conflict | State::Drifted => {
             (ErrorKind::Conflict, format!("nothing was promoted to {environment}: {reason}"))
         }
@@ -243,15 +250,19 @@ async fn failed_kind(ctx: &Context, promotion: &Promotion) -> Outcome<ErrorKind>
     Ok(if failed { ErrorKind::CheckFailed } else { ErrorKind::Denied })
 }
 
-/// Says what opens the gates that are closed: where they are several, a line with its name for each.
+/// Says what opens the gates that are closed: where they are several, a line for each, with what is the matter.
 fn ways_through(findings: &[Finding]) -> String {
     let closed: Vec<&Finding> = findings.iter().filter(|finding| !finding.open).collect();
-    let clears = |finding: &&Finding| Some((finding.gate, finding.clears.clone()?));
-    let ways: Vec<(Gate, String)> = closed.iter().filter_map(clears).collect();
-    match ways.as_slice() {
-        [(_, only)] if closed.len() == 1 => only.clone(),
-        several => several.iter().map(|(gate, clears)| format!("\n    {}: {clears}", gate.as_str())).collect(),
+    match closed.as_slice() {
+        [Finding { clears: Some(clears), .. }] => clears.clone(),
+        several => several.iter().map(|finding| format!("\n    {}", line_of(finding))).collect(),
     }
+}
+
+/// Answers a closed gate, what is the matter, and who or what opens it.
+fn line_of(finding: &Finding) -> String {
+    let clears = finding.clears.as_deref().map(|clears| format!(" → {clears}")).unwrap_or_default();
+    format!("{}: {}{clears}", finding.gate.as_str(), finding.fact)
 }
 
 async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
@@ -261,10 +272,11 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
         State::RolledBack => format!(
             "the environment is held until a fix is promoted: save it, then `cascade promote {environment}`; details: `cascade show {id}`"
         ),
-        State::Drifted => {
+        // The reason says how a hotfix gets what it lacks.
+        State::Drifted | State::Conflict if promotion.hotfix.is_some() => format!("details: `cascade show {id}`"),
+        State::Drifted | State::Conflict => {
             let next = standing::of(ctx, environment).await?.way_out().map(str::to_owned);
-            let next = next.filter(|_| promotion.hotfix.is_none());
-            next.map_or_else(|| format!("look at `cascade plan {environment}`"), |next| format!("`{next}`"))
+            next.map_or_else(|| format!("details: `cascade show {id}`"), |next| format!("`{next}`"))
         }
         State::Expired => {
             format!("promote and approve again: `cascade promote {environment}`; details: `cascade show {id}`")

@@ -12,7 +12,7 @@ use crate::config::{Environment, PromoteMode};
 use crate::context::Context;
 use crate::git::Repo;
 use crate::promote::{self, Finding, Gate, Rehearsal};
-use crate::store::{CheckPhase, Hold, HoldCause, Lock, Promotion, State};
+use crate::store::{CheckPhase, CheckRecord, Hold, HoldCause, Lock, Promotion, State};
 
 /// Where an environment stands.
 #[derive(Debug, Clone)]
@@ -55,6 +55,8 @@ pub struct Standing {
     pub health: Answer,
     /// What its next promotion would meet.
     pub rehearsal: Option<Rehearsal>,
+    /// Whether a check failed on what is newest: asking it again as it is brings nobody on.
+    pub fails_check: bool,
     /// Whether the open promotion was left in the middle of a step by a process that died.
     pub is_interrupted: bool,
 }
@@ -99,7 +101,7 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         Some(resting) => promote::findings(ctx, resting).await?,
         None => Vec::new(),
     };
-    Ok(Standing {
+    let mut standing = Standing {
         name: name.to_owned(),
         branch: spec.branch.clone(),
         from: rules.upstream(&ctx.config).unwrap_or(&ctx.config.sandbox.branch).to_owned(),
@@ -115,12 +117,22 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         is_interrupted: is_interrupted(ctx, open.as_ref())?,
         watching_until: live.as_ref().and_then(|live| live.watching_until).filter(|until| *until > ctx.now()),
         is_watched: holds(&ctx.home.watch_lock(name))? || holds(&ctx.home.sandbox_lock())?,
+        fails_check: false,
         last,
         open,
         gates,
         paused,
         live,
-    })
+    };
+    standing.fails_check = match standing.failure().filter(|last| last.state == State::Failed) {
+        Some(failed) => ctx.store.checks(&failed.id).await?.iter().any(is_failed_check),
+        None => false,
+    };
+    Ok(standing)
+}
+
+fn is_failed_check(check: &CheckRecord) -> bool {
+    check.phase == CheckPhase::Check && check.outcome == Answer::Fail.as_str()
 }
 
 /// Finds an environment of the configuration.
@@ -251,6 +263,9 @@ impl Standing {
         if let Some(next) = self.way_out() {
             return Some(next.to_owned());
         }
+        if self.fails_check {
+            return Some(format!("save a fix, then cascade promote {name}"));
+        }
         (self.has_news() && self.source.is_some()).then(|| format!("cascade promote {name}"))
     }
 
@@ -281,6 +296,11 @@ impl Standing {
             format!("cascade resume {}", self.name)
         } else if closes(Gate::Approval) {
             format!("cascade approve {}", open.id)
+        } else if closes(Gate::Verification) {
+            format!("cascade resume {}", self.from)
+        } else if closes(Gate::Soak) || closes(Gate::Freeze) {
+            // Without waiting it would come to the same gate.
+            format!("cascade promote {} --wait", self.name)
         } else {
             format!("cascade promote {}", self.name)
         }

@@ -1,19 +1,25 @@
 //! `cascade sync [NAME]` and `cascade sync resolve NAME KEY`.
 
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::args::{Resolve, Sync as Asked, SyncCommand, SyncSide};
+use super::args::{Resolve, Sync as Asked, SyncCommand};
+use super::transfer::watched;
 use super::ui::{Cell, Tone};
 use super::{Failure, Outcome, Shell, words};
-use crate::base::ErrorKind;
-use crate::base::escape::shell_word;
+use crate::base::ErrorKind as Kind;
+use crate::base::escape::{shell_word, shown};
 use crate::base::units::count;
 use crate::context::Context;
 use crate::endpoint::Key;
-use crate::sync::{self, Noted, Prepared, Report, Step};
+use crate::sync::difference::Difference;
+use crate::sync::plan::Guard;
+use crate::sync::saved::{SavedPlan, Unfit};
+use crate::sync::{self, Noted, Prepared, Reading, Report, Step, Verification};
 
 /// Items of one kind that are listed for people.
 const LISTED_LIMIT_ITEMS: usize = 20;
@@ -40,8 +46,11 @@ struct Planned {
 /// No such sync; an endpoint is not there; items are flagged, failed or not there as they were written (all is printed).
 pub async fn run(shell: &Shell, args: &Asked) -> Outcome {
     let ctx = shell.context().await?;
-    if let Some(SyncCommand::Resolve(resolve)) = &args.command {
-        return decide(shell, &ctx, resolve).await;
+    match &args.command {
+        Some(SyncCommand::Resolve(resolve)) => return decide(shell, &ctx, resolve).await,
+        Some(SyncCommand::Apply(plan)) => return apply(shell, &ctx, &plan.file).await,
+        Some(SyncCommand::Verify(named)) => return verify(shell, &ctx, &named.name).await,
+        None => {}
     }
     if let Some(name) = &args.name {
         let (document, failure) = one(shell, &ctx, name, args).await?;
@@ -90,24 +99,134 @@ fn with_name(name: &str, failure: &Failure) -> Value {
 
 fn severity(failure: &Failure) -> u8 {
     match failure.kind {
-        ErrorKind::Conflict => 0,
-        ErrorKind::CheckFailed => 1,
-        _ => 2,
+        Kind::Pending => 0,
+        Kind::Conflict => 1,
+        Kind::CheckFailed => 2,
+        _ => 3,
     }
 }
 
 /// Runs or plans one sync; answers its document, and what is wrong with the result.
 async fn one(shell: &Shell, ctx: &Context, name: &str, args: &Asked) -> Outcome<(Value, Option<Failure>)> {
-    if args.dry_run {
-        let sync = sync::open(ctx, name, args.max_delete).await?;
-        let prepared = sync.prepare().await?;
-        return Ok((show_plan(shell, &sync, &prepared), None));
+    if args.dry_run || args.check_only {
+        let sync = open(ctx, name, args).await?;
+        let prepared = watched(shell, ctx, &sync, sync.prepare()).await?;
+        return Ok(if args.check_only {
+            answer(shell, &sync, &prepared)
+        } else {
+            let differences = if args.diff { Some(sync.differences(&prepared).await?) } else { None };
+            (show_plan(shell, &sync, &prepared, differences), None)
+        });
+    }
+    if let Some(file) = &args.plan {
+        return Ok((plan(shell, ctx, &open(ctx, name, args).await?, file).await?, None));
     }
     let _lock = sync::lock(ctx)?;
-    let sync = sync::open(ctx, name, args.max_delete).await?;
-    let report = sync.run().await?;
+    let sync = open(ctx, name, args).await?;
+    let report = watched(shell, ctx, &sync, sync.run()).await?;
     show(shell, &report);
     Ok((json!(report), verdict(&report)))
+}
+
+/// Makes a plan and writes it down; answers its document.
+async fn plan(shell: &Shell, ctx: &Context, sync: &sync::Sync, file: &Path) -> Outcome<Value> {
+    let prepared = watched(shell, ctx, sync, sync.prepare()).await?;
+    let saved = sync.saved(&prepared)?;
+    let shown = shown(file.as_os_str().as_bytes());
+    let is_other = match std::fs::read(file) {
+        Ok(text) => SavedPlan::from_text(&text).is_err_and(|unfit| unfit != Unfit::Changed),
+        Err(missing) => missing.kind() != io::ErrorKind::NotFound,
+    };
+    if is_other {
+        let failure = Failure::usage(format!("{shown} is there already, and it is no plan"));
+        return Err(failure.with_hint("nothing was written; give the plan another name"));
+    }
+    write(file, &saved.to_text()).map_err(|refused| Failure::unavailable(format!("cannot write {shown}"), &refused))?;
+    let document = show_plan(shell, sync, &prepared, None);
+    shell.ui.note(&format!("`cascade sync apply {}` does exactly that", shell_word(&file.to_string_lossy())));
+    Ok(document)
+}
+
+/// Writes a file, wholly or not at all.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut new = tempfile::NamedTempFile::new_in(directory)?;
+    new.write_all(text.as_bytes())?;
+    new.as_file().sync_all()?;
+    new.persist(file).map(drop).map_err(|refused| refused.error)
+}
+
+async fn apply(shell: &Shell, ctx: &Context, file: &Path) -> Outcome {
+    let path = shown(file.as_os_str().as_bytes());
+    let text = std::fs::read(file).map_err(|refused| Failure::unavailable(format!("cannot read {path}"), &refused))?;
+    let saved = SavedPlan::from_text(&text).map_err(|source| sync::Error::Unfit { path, source })?;
+    let _lock = sync::lock(ctx)?;
+    let sync = sync::open(ctx, &saved.sync, None).await?;
+    let report = watched(shell, ctx, &sync, sync.apply(&saved)).await?;
+    show(shell, &report);
+    if shell.ui.is_json() {
+        shell.ui.json(&report)?;
+    }
+    match verdict(&report) {
+        Some(failure) if failure.kind == Kind::Conflict => {
+            Err(failure.with_hint(format!("plan anew: `cascade sync {} --plan FILE`", sync.name)))
+        }
+        Some(failure) => Err(failure),
+        None => Ok(()),
+    }
+}
+
+async fn open(ctx: &Context, name: &str, args: &Asked) -> Outcome<sync::Sync> {
+    let sync = sync::open(ctx, name, args.max_delete).await?;
+    let reading = if args.force { Reading::Everything } else { sync.reading };
+    Ok(sync::Sync { reading, ..sync })
+}
+
+/// Says whether a plan would change anything; answers its document, and that as what the exit code tells.
+fn answer(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -> (Value, Option<Failure>) {
+    let planned = planned(sync, prepared);
+    let changes = planned.actions.len();
+    let document = json!({ "sync": planned.sync, "would_change": changes, "flagged": planned.flagged.len(),
+        "deletes_too_much": planned.deletes_too_much });
+    if changes == 0 {
+        shell.ui.success(&format!("{}: nothing to do", sync.name));
+        return (document, None);
+    }
+    let message = format!("{}: {} would change", sync.name, count(changes, "item"));
+    (document, Some(Failure::new(Kind::Pending, message)))
+}
+
+async fn verify(shell: &Shell, ctx: &Context, name: &str) -> Outcome {
+    let sync = sync::open(ctx, name, None).await?;
+    let verification = watched(shell, ctx, &sync, sync.verify()).await?;
+    if shell.ui.is_json() {
+        shell.ui.json(&verification)?;
+    } else {
+        let Verification { sync, same, kept, seconds, .. } = &verification;
+        list(shell, sync, "missing", &verification.missing);
+        list(shell, sync, "mismatched", &verification.mismatched);
+        list(shell, sync, "extra", &verification.extra);
+        list(shell, sync, "skipped", &verification.skipped);
+        list(shell, sync, "failed", &verification.failed);
+        let (size, took) = (bytes(verification.bytes), words::duration((seconds * 1_000.0) as i64));
+        let may = if *kept > 0 { format!(", {kept} may differ") } else { String::new() };
+        shell.ui.answer(&format!("{sync}: {} the same on both sides{may} ({size} in {took})", are(*same)));
+    }
+    differences(&verification).map_or(Ok(()), Err)
+}
+
+/// Answers what is wrong with what a full comparison found.
+fn differences(verification: &Verification) -> Option<Failure> {
+    let name = &verification.sync;
+    let wrong = verification.wrong().count();
+    if wrong > 0 {
+        let message = format!("sync {name}: {} not as at the source", are(wrong));
+        let hint = format!("`cascade sync {name} --dry-run` says what a run would do about it");
+        return Some(Failure::new(Kind::CheckFailed, message).with_hint(hint));
+    }
+    let failed = verification.failed.len();
+    let message = format!("sync {name}: {} could not be read", count(failed, "item"));
+    (failed > 0).then(|| Failure::new(Kind::Unavailable, message).with_hint("everything else is the same"))
 }
 
 async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
@@ -115,15 +234,15 @@ async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
     let sync = sync::open(ctx, &args.name, None).await?;
     let key = Key::new(args.key.as_bytes().to_vec())
         .map_err(|problem| Failure::usage(format!("this cannot be a key: {problem}")))?;
-    let report = match args.take {
-        SyncSide::Source => sync.take_source(&key).await?,
-        SyncSide::Target => sync.take_target(&key).await?,
+    let (report, what) = match args.take.as_os_str().as_bytes() {
+        b"source" => (sync.take_source(&key).await?, "the source's".to_owned()),
+        b"target" => (sync.take_target(&key).await?, "the target's".to_owned()),
+        file => (sync.take_file(&key, &args.take).await?, format!("the content of {} as", shown(file))),
     };
     if shell.ui.is_json() {
         shell.ui.json(&report)?;
     } else if report.flagged.is_empty() && report.failed.is_empty() && report.unverified.is_empty() {
-        let side = if args.take == SyncSide::Source { "the source's" } else { "the target's" };
-        shell.ui.success(&format!("{}: {side} {key} stays", args.name));
+        shell.ui.success(&format!("{}: {what} {key} stays", args.name));
     } else {
         tell(shell, &report);
     }
@@ -131,51 +250,92 @@ async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
 }
 
 /// Prints a plan for people; answers its document.
-pub(super) fn show_plan(shell: &Shell, sync: &sync::Sync, prepared: &Prepared) -> Value {
+pub(super) fn show_plan(
+    shell: &Shell,
+    sync: &sync::Sync,
+    prepared: &Prepared,
+    differences: Option<Vec<Difference>>,
+) -> Value {
+    let mut planned = planned(sync, prepared);
+    let steps = planned.actions.iter_mut();
+    steps.zip(differences.into_iter().flatten()).for_each(|(step, difference)| step.diff = Some(difference));
+    if !shell.ui.is_json() {
+        print_plan(shell, &planned, prepared.plan.guard);
+    }
+    json!(planned)
+}
+
+fn planned(sync: &sync::Sync, prepared: &Prepared) -> Planned {
     let plan = &prepared.plan;
     let flag = |flag: &sync::plan::Flag| Noted::new(&flag.key, sync::report::flagged(flag.finding));
-    let planned = Planned {
+    Planned {
         sync: sync.name.clone(),
         source: sync.source.place(),
         target: sync.target.place(),
         actions: plan.actions.iter().filter_map(Step::of).collect(),
-        flagged: plan.flags.iter().map(flag).collect(),
+        flagged: plan.flags.iter().map(flag).chain(prepared.left_alone().cloned()).collect(),
         skipped: prepared.comparison.skipped.clone(),
         failed: prepared.comparison.failed.clone(),
         unchanged: plan.unchanged,
         kept: plan.kept,
         deletes_too_much: plan.guard.is_some(),
-    };
-    if !shell.ui.is_json() {
-        let row = |step: &Step| {
-            let tone = if step.action == "delete" { Tone::Warn } else { Tone::Plain };
-            let bytes = if step.action == "delete" { String::new() } else { bytes(step.bytes) };
-            vec![Cell::new(step.action, tone), step.key.as_str().into(), bytes.into()]
-        };
-        shell.ui.table(&planned.actions.iter().map(row).collect::<Vec<_>>());
-        list(shell, &planned.sync, "flagged", &planned.flagged);
-        list(shell, &planned.sync, "skipped", &planned.skipped);
-        list(shell, &planned.sync, "failed", &planned.failed);
-        if let Some(guard) = plan.guard {
-            let warning = format!(
-                "{}: {} of {} would be deleted, which is more than max_delete: the run would stop there",
-                planned.sync,
-                guard.deletes,
-                count(guard.of, "item")
-            );
-            shell.ui.warning(&warning);
-        }
-        let would = format!(
-            "{}: {} would change, {} unchanged: {} → {}",
-            planned.sync,
-            count(planned.actions.len(), "item"),
-            planned.unchanged,
-            planned.source,
-            planned.target
-        );
-        shell.ui.success(&would);
     }
-    json!(planned)
+}
+
+fn print_plan(shell: &Shell, planned: &Planned, guard: Option<Guard>) {
+    let row = |step: &Step| {
+        let tone = if step.action == "delete" { Tone::Warn } else { Tone::Plain };
+        let bytes = if step.action == "delete" { String::new() } else { bytes(step.bytes) };
+        vec![Cell::new(step.action, tone), step.key.as_str().into(), bytes.into()]
+    };
+    shell.ui.table(&planned.actions.iter().map(row).collect::<Vec<_>>());
+    planned.actions.iter().for_each(|step| show_difference(shell, step));
+    list(shell, &planned.sync, "flagged", &planned.flagged);
+    list(shell, &planned.sync, "skipped", &planned.skipped);
+    list(shell, &planned.sync, "failed", &planned.failed);
+    if let Some(guard) = guard {
+        let warning = format!(
+            "{}: {} of {} would be deleted, which is more than max_delete: the run would stop there",
+            planned.sync,
+            guard.deletes,
+            count(guard.of, "item")
+        );
+        shell.ui.warning(&warning);
+    }
+    let would = format!(
+        "{}: {} would change, {} unchanged: {} → {}",
+        planned.sync,
+        count(planned.actions.len(), "item"),
+        planned.unchanged,
+        planned.source,
+        planned.target
+    );
+    shell.ui.success(&would);
+}
+
+/// Prints what changes in an item, where that is known; nothing of it can steer a terminal.
+fn show_difference(shell: &Shell, step: &Step) {
+    let Some(difference) = &step.diff else { return };
+    shell.ui.heading(&format!("{} {}", step.action, step.key));
+    let said = match difference {
+        Difference::Text(text) => {
+            return text.split_terminator('\n').for_each(|line| shell.ui.pieces(&[changed_line(line)]));
+        }
+        Difference::Binary => "(no text)".to_owned(),
+        Difference::Large => "(too large to be shown)".to_owned(),
+        Difference::Unreadable(reason) => format!("({reason})"),
+    };
+    shell.ui.pieces(&[Cell::new(said, Tone::Dim)]);
+}
+
+fn changed_line(line: &str) -> Cell {
+    let tone = match line.as_bytes().first() {
+        Some(b'+') => Tone::Good,
+        Some(b'-') => Tone::Bad,
+        Some(b'@' | b'\\') => Tone::Dim,
+        _ => Tone::Plain,
+    };
+    Cell::new(line.replace('\t', "    "), tone)
 }
 
 /// Prints what was done, for people.
@@ -187,19 +347,37 @@ pub(super) fn show(shell: &Shell, report: &Report) {
     let ms = (report.seconds * 1_000.0) as i64;
     let took = words::duration(ms);
     let done = if report.changed() == 0 {
-        format!("{}: nothing to do, {} unchanged ({took})", report.sync, count(report.unchanged, "item"))
+        format!(
+            "{}: nothing to do, {} unchanged{} ({took})",
+            report.sync,
+            count(report.unchanged, "item"),
+            left_alone(report)
+        )
     } else {
         format!(
-            "{}: {} created, {} updated, {} deleted, {} unchanged ({} in {took})",
+            "{}: {} created, {} updated, {} deleted, {} unchanged{} ({} in {took})",
             report.sync,
             report.created,
             report.updated,
             report.deleted,
             report.unchanged,
+            left_alone(report),
             bytes(report.bytes)
         )
     };
     shell.ui.success(&done);
+}
+
+/// Counts what was left alone: `, 2 flagged, 1 failed`.
+fn left_alone(report: &Report) -> String {
+    let counts = [
+        (report.kept, "kept"),
+        (report.skipped.len(), "skipped"),
+        (report.flagged.len(), "flagged"),
+        (report.failed.len(), "failed"),
+        (report.unverified.len(), "not as written"),
+    ];
+    counts.into_iter().filter(|(items, _)| *items > 0).map(|(items, word)| format!(", {items} {word}")).collect()
 }
 
 /// Prints what deserves attention, for people.
@@ -211,7 +389,7 @@ fn tell(shell: &Shell, report: &Report) {
     report.left.iter().for_each(|text| shell.ui.warning(&format!("{}: {text}", report.sync)));
 }
 
-fn list(shell: &Shell, sync: &str, word: &str, items: &[Noted]) {
+pub(super) fn list(shell: &Shell, sync: &str, word: &str, items: &[Noted]) {
     for item in items.iter().take(LISTED_LIMIT_ITEMS) {
         shell.ui.warning(&format!("{sync}: {word}: {} {}", item.key, item.reason));
     }
@@ -227,21 +405,26 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
     if !report.unverified.is_empty() {
         let message = format!("sync {name}: {} not there as written", are(report.unverified.len()));
         let hint = format!("somebody else changes the target now; run `cascade sync {name}` again");
-        return Some(Failure::new(ErrorKind::CheckFailed, message).with_hint(hint));
+        return Some(Failure::new(Kind::CheckFailed, message).with_hint(hint));
     }
     if !report.failed.is_empty() {
         let message = format!("sync {name}: {} could not be brought over", count(report.failed.len(), "item"));
-        return Some(Failure::new(ErrorKind::Unavailable, message).with_hint("everything else was; run it again"));
+        return Some(Failure::new(Kind::Unavailable, message).with_hint("everything else was; run it again"));
     }
-    let first = report.flagged.first()?;
+    report.flagged.first()?;
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
-    let key = shell_word(&first.key);
-    let wish = match first.key.starts_with('-') {
-        true => format!("--take source -- {name} {key}"),
-        false => format!("{name} {key} --take source"),
+    let hint = match &report.resolvable {
+        Some(key) => {
+            let key = shell_word(key);
+            let wish = match key.starts_with("'-") || key.starts_with("$'-") {
+                true => format!("--take source -- {name} {key}"),
+                false => format!("{name} {key} --take source"),
+            };
+            format!("for each: `cascade sync resolve {wish}` (or `target`, or a file)")
+        }
+        None => format!("see why above; when that is settled, run `cascade sync {name}` again"),
     };
-    let hint = format!("for each: `cascade sync resolve {wish}` (or `target`)");
-    Some(Failure::new(ErrorKind::Conflict, message).with_hint(hint))
+    Some(Failure::new(Kind::Conflict, message).with_hint(hint))
 }
 
 fn are(items: usize) -> String {
@@ -273,6 +456,8 @@ mod tests {
         let code = |report: &Report| verdict(report).map_or(0, |failure| failure.exit_code());
         assert_eq!(code(&report), 0);
         report.flagged = noted();
+        assert!(verdict(&report).unwrap().hint.unwrap().contains("run `cascade sync site` again"));
+        report.resolvable = Some("a b".to_owned());
         let flagged = verdict(&report).unwrap();
         assert_eq!(
             (flagged.exit_code(), flagged.message.as_str()),

@@ -13,6 +13,7 @@ use owo_colors::{OwoColorize as _, Style};
 use serde::Serialize;
 
 use super::failure::{Failure, Outcome};
+use crate::base::ErrorKind;
 use crate::base::escape::{shown, shown_lines};
 
 /// Blanks between two columns of a table.
@@ -310,7 +311,12 @@ pub fn report_bug(what: &str) {
 
 /// Answers the text form of a failure.
 fn rendered(failure: &Failure) -> String {
-    let mut text = format!("{} {}\n", paint(Tone::Bad, "error:"), shown_lines(failure.message.as_bytes()));
+    let message = shown_lines(failure.message.as_bytes());
+    if failure.kind == ErrorKind::Pending {
+        // The answer to a question is no error.
+        return format!("{}\n", paint(Tone::Warn, &message));
+    }
+    let mut text = format!("{} {message}\n", paint(Tone::Bad, "error:"));
     for cause in &failure.causes {
         text.push_str(&format!("  {} {}\n", paint(Tone::Dim, "caused by:"), shown_lines(cause.as_bytes())));
     }

@@ -1,4 +1,4 @@
-//! `cascade verify [ENV] [--require-signed]`: needs a clone and nothing else.
+//! `cascade verify [ENV] [--require-signed] [--offline]`: needs a clone and nothing else.
 
 use super::args::Verify;
 use super::ui::{Cell, Tone};
@@ -24,7 +24,8 @@ pub async fn run(shell: &Shell, args: &Verify) -> Outcome {
     if let Some(name) = &args.environment {
         require(&config, name)?;
     }
-    let wish = Wish { environment: args.environment.clone(), requires_signature: args.require_signed };
+    let wish =
+        Wish { environment: args.environment.clone(), requires_signature: args.require_signed, offline: args.offline };
     let report = git.run(move |repo| audit(repo, &config, &wish)).await?;
     if shell.ui.is_json() {
         shell.ui.json(&report)?;
@@ -67,6 +68,11 @@ fn conclude(report: &Report) -> Outcome {
         0 => "the ledger does not vouch for what the branches have".to_owned(),
         _ => format!("{} not promoted by the rules", released(bad)),
     };
+    if bad == 0 && !report.ledger.problems.is_empty() {
+        return Err(Failure::new(ErrorKind::Integrity, message).with_hint(
+            "a clone that still has what is missing or was rewritten can push it again: `git push origin refs/cascade/ledger`",
+        ));
+    }
     let hint = "what somebody else put on a branch is taken over by the promotion that brings it once more (`cascade back-merge \
          ENV`, then promote), or by `cascade promote ENV --merge`, with checks and gates";
     Err(Failure::new(ErrorKind::Integrity, message).with_hint(hint))

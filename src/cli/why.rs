@@ -23,6 +23,8 @@ struct Document {
     promotion: Option<String>,
     summary: String,
     facts: Vec<String>,
+    /// Every gate, open or closed, in the order they are asked.
+    gates: Vec<Finding>,
     waiting_for: Vec<Finding>,
     next: Option<String>,
     rules: String,
@@ -81,7 +83,8 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         facts,
         next: standing.next(),
         environment: standing.name,
-        waiting_for: gates.into_iter().filter(|finding| !finding.open).collect(),
+        waiting_for: gates.iter().filter(|finding| !finding.open).cloned().collect(),
+        gates,
         rules: words::origin(policy.origin, &standing.branch),
     })
 }

@@ -38,7 +38,7 @@ pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
 pub use refname::branch_problem;
 pub use surroundings::Surroundings;
-pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget};
+pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget, VerifyMode};
 pub use template::{TEMPLATE, template};
 pub use variables::Variables;
 pub use yaml::to_yaml;

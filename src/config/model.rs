@@ -234,7 +234,8 @@ pub enum RollbackMode {
 pub struct Approval {
     /// How many people must approve. Default `1`.
     pub required: u32,
-    /// How long an approval is valid. Default `24h`.
+    /// How long an approval is valid, and how long a promotion may wait for its approvals: a late one ends it, and it must
+    /// be promoted again. Default `24h`.
     pub expires: Span,
     /// Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. Default `true`.
     #[serde(rename = "self")]
@@ -350,7 +351,7 @@ pub enum Question<'a> {
 pub struct Ledger {
     /// Push the ledger together with the branch of an environment, so that every clone can verify it. Default `true`.
     pub push: bool,
-    /// Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land), or `never`. Default `auto`.
+    /// Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land, and what lands by an unsigned entry is not by the rules), or `never`. Default `auto`.
     pub sign: SignMode,
 }
 

@@ -211,7 +211,7 @@ mod tests {
         | `environments.<name>.history` | `merge`, `linear` | `merge` | What the branch gets: a commit that joins it with the source and has exactly the source's content (`merge`), or the source itself (`linear`), where it descends from what the branch has. |
         | `environments.<name>.approval` | keys | nobody | People who must consent before a candidate lands. |
         | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
-        | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid. |
+        | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid, and how long a promotion may wait for its approvals: a late one ends it, and it must be promoted again. |
         | `environments.<name>.approval.self` | true, false | `true` | Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. |
         | `environments.<name>.approval.from` | list of text | anybody | Who may approve: e-mail addresses and names of `groups`. |
         | `environments.<name>.approval.each` | names with keys | none | How many of the approvals must come from each of these groups. |
@@ -226,7 +226,7 @@ mod tests {
         | `groups` | names with keys | none | Named groups of people, each by the e-mail address of their git configuration. |
         | `ledger` | keys | see below | What every promotion leaves in the repository, at `refs/cascade/ledger`, for `cascade verify`. |
         | `ledger.push` | true, false | `true` | Push the ledger together with the branch of an environment, so that every clone can verify it. |
-        | `ledger.sign` | `auto`, `always`, `never` | `auto` | Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land), or `never`. |
+        | `ledger.sign` | `auto`, `always`, `never` | `auto` | Whether entries are signed, with the key and the program that git is configured with: where git signs commits or has both `user.signingKey` and `gpg.format` (`auto`), always (what cannot be signed does not land, and what lands by an unsigned entry is not by the rules), or `never`. |
         | `health` | keys | see below | Checks that are asked continuously while the watcher runs. |
         | `health.every` | duration | `20s` | Pause between two rounds. |
         | `health.checks` | list of text | none | Checks that are asked in each round. |
@@ -277,8 +277,13 @@ mod tests {
         | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |
         | `syncs.<name>.include` | list of text | everything | What takes part, as .gitignore patterns. |
         | `syncs.<name>.exclude` | list of text | nothing | What takes no part on either side, as .gitignore patterns; `.git` never does. |
+        | `syncs.<name>.verify` | `cheap`, `full` | `cheap` | What is compared after a run that changed something: what was written, by what tells cheaply that it is still so (`cheap`), or all content of both sides (`full`), as `cascade sync verify` does. |
+        | `syncs.<name>.durability` | `full`, `fast` | `full` | Whether what is written to a directory waits for the disk (`full`), or reaches it seconds later (`fast`; Linux only, elsewhere as `full`): then a power cut may leave items of the last seconds torn, which the next run flags. What is replaced is on the disk before in either case. |
         | `syncs.<name>.snapshots` | keys | see below | How what is replaced is kept. |
-        | `syncs.<name>.snapshots.keep` | duration | `30d` | How long it can be restored. |
+        | `syncs.<name>.snapshots.keep` | duration | `30d` | How long every snapshot is kept. |
+        | `syncs.<name>.snapshots.daily` | number | `0` | Beyond that the first snapshot of each of so many days (UTC), counted back from today, is kept; what the others have is taken in by the next older one. |
+        | `syncs.<name>.snapshots.weekly` | number | `0` | The same for weeks, which begin on Mondays. |
+        | `syncs.<name>.snapshots.monthly` | number | `0` | The same for months. |
         ");
     }
 

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::model::Expanded;
+use super::model::{Durability, Expanded};
 use crate::base::units::{Share, Span};
 
 /// One sync: what brings a target to what a source says.
@@ -29,6 +29,12 @@ pub struct SyncSpec {
     /// What takes no part on either side, as .gitignore patterns; `.git` never does. Default: nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
+    /// What is compared after a run that changed something: what was written, by what tells cheaply that it is still so (`cheap`), or all content of both sides (`full`), as `cascade sync verify` does. Default `cheap`.
+    #[serde(default)]
+    pub verify: VerifyMode,
+    /// Whether what is written to a directory waits for the disk (`full`), or reaches it seconds later (`fast`; Linux only, elsewhere as `full`): then a power cut may leave items of the last seconds torn, which the next run flags. What is replaced is on the disk before in either case. Default `full`.
+    #[serde(default)]
+    pub durability: Durability,
     /// How what is replaced is kept.
     #[serde(default)]
     pub snapshots: Snapshots,
@@ -59,11 +65,17 @@ pub struct SyncTarget {
 }
 
 /// How what is replaced is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Snapshots {
-    /// How long it can be restored. Default `30d`.
+    /// How long every snapshot is kept. Default `30d`.
     pub keep: Span,
+    /// Beyond that the first snapshot of each of so many days (UTC), counted back from today, is kept; what the others have is taken in by the next older one. Default `0`.
+    pub daily: u32,
+    /// The same for weeks, which begin on Mondays. Default `0`.
+    pub weekly: u32,
+    /// The same for months. Default `0`.
+    pub monthly: u32,
 }
 
 /// What happens where somebody else changed the target.
@@ -92,9 +104,20 @@ pub enum DeleteMode {
     Mirror,
 }
 
+/// How closely a target is looked at after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifyMode {
+    /// What was written must be there as it was written.
+    #[default]
+    Cheap,
+    /// All content of both sides is read and compared.
+    Full,
+}
+
 impl Default for Snapshots {
     fn default() -> Self {
-        Self { keep: Span::seconds(30 * 24 * 60 * 60) }
+        Self { keep: Span::seconds(30 * 24 * 60 * 60), daily: 0, weekly: 0, monthly: 0 }
     }
 }
 

@@ -96,7 +96,7 @@ async fn content(endpoint: &dyn Endpoint, text: &str) -> Option<Vec<u8>> {
 
 fn put(text: &str, form: Form, content: &[u8], expected: Option<Known>) -> Put {
     let to = version(form, content);
-    Put { key: key(text), to, content: Content::Whole(content.to_vec()), expected }
+    Put { key: key(text), to, content: Content::whole(content.to_vec()), expected }
 }
 
 async fn write(endpoint: &dyn Endpoint, put: Put) -> Result<Fingerprint> {

@@ -2,8 +2,10 @@
 //!
 //! Nothing is followed out of it. New content is written aside, in the directory where it belongs, and changes places with
 //! what is there in one step of the file system; what comes out is looked at, and goes back where it is not what was
-//! expected. Hard links, owners, times and extended attributes are not kept.
+//! expected. When a file was last changed is kept where the source knows it; hard links, owners and extended attributes are
+//! not. Large files are copied by the file system itself where it can.
 
+mod folding;
 mod place;
 mod walk;
 mod write;
@@ -18,16 +20,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::FileType;
-use tokio::sync::mpsc;
 
 use super::{
-    Capabilities, Content, Endpoint, Error, Fingerprint, Form, IsKept, Item, Key, Known, Later, Leftover, Listing,
-    PIECE_BYTES, Put, Result, Take, Version,
+    Body, Capabilities, Content, Endpoint, Error, Fingerprint, Folding, Form, IsKept, Item, Known, Later, Leftover,
+    Listing, Opened, PIECE_BYTES, Put, Result, Take, Version,
 };
 use crate::base::Clock;
 use crate::base::digest::{Digest, Digesting};
 use crate::base::escape::shown;
-use crate::beneath::{self, Beneath, FileStat};
+use crate::beneath::{Beneath, FileStat};
+use crate::config::Durability;
 use place::Spot;
 
 /// A file system that tells fractions of a second has the time from the last tick of the kernel's clock.
@@ -43,6 +45,7 @@ pub struct Directory {
     path: PathBuf,
     top: Arc<OwnedFd>,
     clock: Arc<dyn Clock>,
+    durability: Durability,
 }
 
 impl Directory {
@@ -60,7 +63,13 @@ impl Directory {
             Ok((real, top.into()))
         };
         let (path, top) = open().map_err(Error::unusable(&place_of(path)))?;
-        Ok(Self { path, top: Arc::new(top), clock })
+        Ok(Self { path, top: Arc::new(top), clock, durability: Durability::Full })
+    }
+
+    /// Lets what is written wait for the disk, or not.
+    #[must_use]
+    pub fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
     }
 
     /// Answers its path, symlinks resolved.
@@ -148,7 +157,11 @@ fn form(stat: &FileStat) -> Option<Form> {
     }
 }
 
-fn digest_file(mut file: File) -> io::Result<(Digest, u64)> {
+/// Answers what a file has.
+///
+/// # Errors
+/// It cannot be read.
+pub fn digest_file(mut file: File) -> io::Result<(Digest, u64)> {
     let mut digesting = Digesting::default();
     let mut piece = vec![0; PIECE_BYTES.min(128 << 10)];
     loop {
@@ -182,13 +195,21 @@ impl Endpoint for Directory {
         Capabilities { writes: true, executables: true, links: true }
     }
 
+    fn folding(&self) -> Later<'_, Folding> {
+        let this = self.clone();
+        Box::pin(async move {
+            let probed = tokio::task::spawn_blocking(move || folding::probe(&this.top).unwrap_or_default());
+            probed.await.unwrap_or_default()
+        })
+    }
+
     fn list(&self) -> Listing {
         let this = self.clone();
         Listing::blocking(self.place(), move |lister| walk::walk(&this, lister))
     }
 
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>> {
-        self.batch(items, |_, beneath, items| items.iter().map(|item| read(beneath, item)).collect())
+        self.batch(items, |this, beneath, items| items.iter().map(|item| read(this, beneath, item)).collect())
     }
 
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {
@@ -213,7 +234,7 @@ impl Endpoint for Directory {
         let this = self.clone();
         Box::pin(async move {
             let done = super::in_batch(this.place(), vec![()], move |_| {
-                vec![write::flush(&this.top).map_err(Error::unusable(&this.place()))]
+                vec![write::flush(&this).map_err(Error::unusable(&this.place()))]
             });
             done.await.pop().unwrap_or(Ok(()))
         })
@@ -227,41 +248,27 @@ impl Endpoint for Directory {
     }
 }
 
-fn read(beneath: &Beneath, item: &Item) -> Result<Content> {
+fn read(directory: &Directory, beneath: &Beneath, item: &Item) -> Result<Content> {
     let failed = || Error::item("read", &item.key);
+    let seen_ms = directory.clock.now().as_millisecond();
     let spot = Spot::existing(beneath, &item.key).map_err(failed())?;
     if item.form == Form::Link {
-        return spot.read_link().map(Content::Whole).map_err(failed());
+        return spot.read_link().map(Content::whole).map_err(failed());
     }
-    let mut file = spot.open().map_err(failed())?;
-    let size = beneath::FileStat::of_open(&file).map_err(failed())?.size;
-    if size > PIECE_BYTES as u64 {
-        let (sender, content) = super::pieces();
-        let key = item.key.clone();
-        tokio::task::spawn_blocking(move || send_pieces(&mut file, &key, &sender));
-        return Ok(content);
-    }
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-    // A file that grows meanwhile is found out by its digest.
-    file.take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed())?;
-    Ok(Content::Whole(bytes))
-}
-
-fn send_pieces(file: &mut File, key: &Key, sender: &mpsc::Sender<Result<Vec<u8>>>) {
-    loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let read = file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece);
-        let next = match read {
-            Ok(0) => return,
-            Ok(_) => Ok(piece),
-            Err(source) => Err(Error::item("read", key)(source)),
-        };
-        let is_last = next.is_err();
-        // Nobody wants more of it where this fails.
-        if sender.blocking_send(next).is_err() || is_last {
-            return;
-        }
-    }
+    let file = spot.open().map_err(failed())?;
+    let stat = FileStat::of_open(&file).map_err(failed())?;
+    let fingerprint = Directory::fingerprint(&stat, seen_ms);
+    let content = if stat.size > PIECE_BYTES as u64 {
+        // What the item was digested as is what the file is, as long as it is not touched.
+        let is_proved = !item.fingerprint.is_racy && fingerprint.bytes == item.fingerprint.bytes;
+        Content::of(Body::File(Opened { file, key: item.key.clone(), proof: is_proved.then_some(stat) }))
+    } else {
+        let again = file.try_clone().map_err(failed())?;
+        let content = super::content_of(file, stat.size, &item.key, "read").map_err(failed())?;
+        let is_still = FileStat::of_open(&again).map_err(failed())? == stat;
+        content.proved_by(is_still.then_some(fingerprint))
+    };
+    Ok(content.modified_at(stat.mtime))
 }
 
 #[cfg(test)]

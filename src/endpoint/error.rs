@@ -10,6 +10,19 @@ use crate::git;
 /// Answer of everything in this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What can be done about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It passes by itself: trying again helps.
+    Transient,
+    /// Somebody has to allow it first.
+    Denied,
+    /// Something is not there.
+    Missing,
+    /// Trying again changes nothing.
+    Permanent,
+}
+
 /// A failure of an endpoint, or of one item of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -93,6 +106,19 @@ impl Error {
         }
     }
 
+    /// Answers what can be done about it.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Unusable { source, .. } | Self::Item { source, .. } => class_of(source),
+            Self::Missing { .. } => Class::Missing,
+            Self::ReadOnly { .. } => Class::Denied,
+            Self::Changed { .. } | Self::Aside { .. } | Self::Lost { .. } => Class::Permanent,
+            Self::Git(error) if error.kind().is_transient() => Class::Transient,
+            Self::Git(_) => Class::Permanent,
+        }
+    }
+
     /// Answers whether somebody else was faster: nothing is wrong but the moment.
     #[must_use]
     pub fn is_change(&self) -> bool {
@@ -100,11 +126,42 @@ impl Error {
     }
 }
 
-fn kind_of(source: &io::Error) -> ErrorKind {
+/// Answers what can be done about what the system says.
+fn class_of(source: &io::Error) -> Class {
+    use io::ErrorKind as Kind;
     match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::Denied,
-        _ => ErrorKind::Unavailable,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => Class::Denied,
+        Kind::NotFound => Class::Missing,
+        Kind::Interrupted
+        | Kind::WouldBlock
+        | Kind::TimedOut
+        | Kind::ResourceBusy
+        | Kind::ExecutableFileBusy
+        | Kind::OutOfMemory
+        | Kind::StaleNetworkFileHandle
+        | Kind::HostUnreachable
+        | Kind::NetworkUnreachable
+        | Kind::NetworkDown
+        | Kind::NotConnected
+        | Kind::ConnectionAborted
+        | Kind::ConnectionRefused
+        | Kind::ConnectionReset
+        | Kind::BrokenPipe => Class::Transient,
+        // Others have opened too many files.
+        _ if matches!(source.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) => Class::Transient,
+        _ => Class::Permanent,
     }
+}
+
+fn kind_of(source: &io::Error) -> ErrorKind {
+    match class_of(source) {
+        Class::Denied => ErrorKind::Denied,
+        Class::Transient | Class::Missing | Class::Permanent => ErrorKind::Unavailable,
+    }
+}
+
+fn is_loop(source: &io::Error) -> bool {
+    source.raw_os_error() == Some(libc::ELOOP)
 }
 
 impl Kinded for Error {
@@ -124,9 +181,32 @@ impl Kinded for Error {
             Self::Missing { .. } => {
                 Some("nothing was changed; create it, or mount what belongs there, and try again".to_owned())
             }
+            Self::Unusable { source, .. } if is_loop(source) => {
+                Some("nothing was changed; a symbolic link on the way leads back to itself: remove it".to_owned())
+            }
+            Self::Unusable { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                Some("nothing was changed; name a directory".to_owned())
+            }
             Self::Unusable { .. } => Some("nothing was changed; see that this user may use it".to_owned()),
             Self::Git(error) => error.hint(),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_passes_by_itself_is_worth_another_try() {
+        let class = |source: io::Error| Error::Unusable { place: "x".to_owned(), source }.class();
+        assert_eq!(class(io::ErrorKind::TimedOut.into()), Class::Transient);
+        assert_eq!(class(io::Error::from_raw_os_error(libc::EMFILE)), Class::Transient);
+        assert_eq!(class(io::Error::from_raw_os_error(libc::ESTALE)), Class::Transient);
+        assert_eq!(class(io::Error::from_raw_os_error(libc::ENOSPC)), Class::Permanent);
+        assert_eq!(class(io::Error::from_raw_os_error(libc::EIO)), Class::Permanent);
+        assert_eq!(class(io::ErrorKind::PermissionDenied.into()), Class::Denied);
+        assert_eq!(class(io::ErrorKind::NotFound.into()), Class::Missing);
     }
 }

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    Capabilities, Content, Ended, Endpoint, Error, Fingerprint, Form, IsKept, Item, Key, Known, Later, Leftover,
-    Listing, Put, Result, Take, Version,
+    Capabilities, Content, Ended, Endpoint, Error, Fingerprint, Folding, Form, IsKept, Item, Key, Known, Later,
+    Leftover, Listing, Put, Result, Take, Version,
 };
 use crate::base::digest::Digest;
 
@@ -14,6 +14,7 @@ use crate::base::digest::Digest;
 #[derive(Clone)]
 pub struct Memory {
     name: String,
+    folding: Folding,
     held: Arc<Mutex<Held>>,
 }
 
@@ -49,7 +50,13 @@ impl Memory {
     /// Makes an empty one.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), held: Arc::default() }
+        Self { name: name.into(), folding: Folding::default(), held: Arc::default() }
+    }
+
+    /// Lets it say that it takes names for one.
+    #[must_use]
+    pub fn folding(self, folding: Folding) -> Self {
+        Self { folding, ..self }
     }
 
     /// Puts something there, as somebody else would.
@@ -126,6 +133,10 @@ impl Endpoint for Memory {
         Capabilities { writes: true, executables: true, links: true }
     }
 
+    fn folding(&self) -> Later<'_, Folding> {
+        Box::pin(async { self.folding })
+    }
+
     fn list(&self) -> Listing {
         let this = self.clone();
         Listing::blocking(self.place(), move |lister| {
@@ -140,7 +151,13 @@ impl Endpoint for Memory {
     }
 
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>> {
-        let read = |item: Item| self.look(&item.key, "read").map(|stored| Content::Whole(stored.content));
+        let read = |item: Item| {
+            let content = |stored: Stored| {
+                let fingerprint = stored.fingerprint();
+                Content::whole(stored.content).proved_by(Some(fingerprint))
+            };
+            self.look(&item.key, "read").map(content)
+        };
         let read = items.into_iter().map(read).collect();
         Box::pin(async move { read })
     }

@@ -13,18 +13,21 @@ pub mod memory;
 pub mod tree;
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub use directory::Directory;
-pub use error::{Error, Result};
+pub use directory::{Directory, digest_file};
+pub use error::{Class, Error, Result};
 pub use item::{Fingerprint, Form, Item, Key, Version};
 pub use memory::Memory;
 pub use tree::Tree;
 
 use crate::base::digest::Digest;
+use crate::beneath::FileStat;
 
 /// Items that are listed at a time.
 pub const LISTED_AT_ONCE_ITEMS: usize = 1_000;
@@ -32,6 +35,8 @@ pub const LISTED_AT_ONCE_ITEMS: usize = 1_000;
 const LISTING_BATCHES_LIMIT: usize = 4;
 /// Content up to this size travels as a whole; larger content comes in pieces of this size.
 pub const PIECE_BYTES: usize = 1 << 20;
+/// Bytes of a file that are read at a time.
+const READ_AT_ONCE_BYTES: usize = 128 << 10;
 /// Pieces that wait for whoever reads them.
 const PIECES_LIMIT: usize = 2;
 
@@ -49,6 +54,15 @@ pub struct Capabilities {
     pub links: bool,
 }
 
+/// Which names an endpoint takes for one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Folding {
+    /// Those that differ by upper and lower case.
+    pub case: bool,
+    /// Those that differ by how accents are encoded.
+    pub normalization: bool,
+}
+
 /// What is under a key, and what tells that it still is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -58,28 +72,96 @@ pub struct Known {
     pub fingerprint: Fingerprint,
 }
 
+/// When content was last changed where it comes from: seconds since 1970 and nanoseconds.
+pub type Modified = (i64, u32);
+
 /// Content on its way.
 #[derive(Debug)]
-pub enum Content {
+pub struct Content {
+    /// The content.
+    pub body: Body,
+    /// When it was last changed, where that is known.
+    pub modified: Option<Modified>,
+    /// What tells that the endpoint has exactly this: it was not touched while it was read.
+    pub fingerprint: Option<Fingerprint>,
+    /// SHA-256 of it, where whoever read it took that.
+    pub digest: Option<Digest>,
+}
+
+/// How content comes.
+#[derive(Debug)]
+pub enum Body {
     /// All of it.
     Whole(Vec<u8>),
     /// Piece after piece, the last of them before the channel closes; a failure is the last one.
     Pieces(mpsc::Receiver<Result<Vec<u8>>>),
+    /// As a file that was opened, which the file system may be able to copy by itself.
+    File(Opened),
+}
+
+/// A file that was opened to be read.
+#[derive(Debug)]
+pub struct Opened {
+    /// The file, at its beginning.
+    pub file: File,
+    /// Its key, for messages.
+    pub key: Key,
+    /// What the file was when its content was digested, where that is proved: as long as it is that, so is its content.
+    pub proof: Option<FileStat>,
+}
+
+impl Opened {
+    /// Answers whether the content is still what was digested.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        self.proof.is_some_and(|proof| FileStat::of_open(&self.file).is_ok_and(|now| now == proof))
+    }
 }
 
 impl Content {
+    /// Makes content of which nothing else is known.
+    #[must_use]
+    pub fn whole(bytes: Vec<u8>) -> Self {
+        Self::of(Body::Whole(bytes))
+    }
+
+    fn of(body: Body) -> Self {
+        Self { body, modified: None, fingerprint: None, digest: None }
+    }
+
+    /// Says what tells that the endpoint has exactly this.
+    #[must_use]
+    pub fn proved_by(self, fingerprint: Option<Fingerprint>) -> Self {
+        Self { fingerprint, ..self }
+    }
+
+    /// Says when it was last changed.
+    #[must_use]
+    pub fn modified_at(self, modified: Modified) -> Self {
+        Self { modified: Some(modified), ..self }
+    }
+
     /// Gives all content to `take`, piece by piece, waiting for it: for blocking threads.
     ///
     /// # Errors
     /// What the source of the content, or `take`, answers.
     pub fn drain<E: From<Error>>(self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        match self {
-            Self::Whole(bytes) => take(&bytes),
-            Self::Pieces(mut pieces) => {
+        match self.body {
+            Body::Whole(bytes) => take(&bytes),
+            Body::Pieces(mut pieces) => {
                 while let Some(piece) = pieces.blocking_recv() {
                     take(&piece?)?;
                 }
                 Ok(())
+            }
+            Body::File(Opened { mut file, key, .. }) => {
+                let mut piece = vec![0; READ_AT_ONCE_BYTES];
+                loop {
+                    match file.read(&mut piece).map_err(Error::item("read", &key))? {
+                        0 => return Ok(()),
+                        count => take(&piece[..count])?,
+                    }
+                }
             }
         }
     }
@@ -163,6 +245,11 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Answers what it can keep.
     fn capabilities(&self) -> Capabilities;
 
+    /// Answers which names it takes for one; asked only where it matters.
+    fn folding(&self) -> Later<'_, Folding> {
+        Box::pin(async { Folding::default() })
+    }
+
     /// Begins to list all items.
     fn list(&self) -> Listing;
 
@@ -189,7 +276,7 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
 
 impl Listing {
     /// Lists on a blocking thread; `work` gives its items to the lister and answers how it ended.
-    fn blocking(place: String, work: impl FnOnce(&mut Lister) -> Result<Ended> + Send + 'static) -> Self {
+    pub fn blocking(place: String, work: impl FnOnce(&mut Lister) -> Result<Ended> + Send + 'static) -> Self {
         let lost = place.clone();
         Self::running(place, |mut lister| async move {
             let listed = tokio::task::spawn_blocking(move || work(&mut lister).map(|ended| (lister, ended)));
@@ -249,7 +336,43 @@ impl Lister {
 /// Prepares a channel for content that comes in pieces.
 fn pieces() -> (mpsc::Sender<Result<Vec<u8>>>, Content) {
     let (sender, receiver) = mpsc::channel(PIECES_LIMIT);
-    (sender, Content::Pieces(receiver))
+    (sender, Content::of(Body::Pieces(receiver)))
+}
+
+/// Answers what a reader has, about `size` bytes; large content is read while it is taken. `action` is for messages.
+///
+/// # Errors
+/// It cannot be read.
+pub fn content_of(
+    mut reader: impl Read + Send + 'static,
+    size: u64,
+    key: &Key,
+    action: &'static str,
+) -> io::Result<Content> {
+    if size <= PIECE_BYTES as u64 {
+        let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        // What grows meanwhile is found out by its digest.
+        reader.take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        return Ok(Content::whole(bytes));
+    }
+    let (sender, content) = pieces();
+    let key = key.clone();
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE_BYTES);
+            let next = match reader.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece) {
+                Ok(0) => return,
+                Ok(_) => Ok(piece),
+                Err(source) => Err(Error::item(action, &key)(source)),
+            };
+            let is_last = next.is_err();
+            // Nobody wants more of it where this fails.
+            if sender.blocking_send(next).is_err() || is_last {
+                return;
+            }
+        }
+    });
+    Ok(content)
 }
 
 /// Does work on many items on a blocking thread; where the thread is lost, every item is.

@@ -108,7 +108,7 @@ impl Endpoint for Tree {
     }
 
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>> {
-        self.contents(items, |_, content| Content::Whole(content))
+        self.contents(items, |item, content| Content::whole(content).proved_by(Some(item.fingerprint.clone())))
     }
 
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {

@@ -87,6 +87,29 @@ pub const PATCH_LIMIT_BYTES: usize = 16 << 20;
 /// Characters that a line of [`PatchForm::Stat`] may take.
 const STAT_WIDTH: usize = 80;
 
+/// Answers the lines that make one text of another, as `diff -u` has them, without the names.
+///
+/// # Errors
+/// They cannot be compared.
+pub fn lines_between(old: &[u8], new: &[u8]) -> Result<Vec<u8>> {
+    let action = "compare two texts";
+    let mut options = DiffOptions::new();
+    options.force_text(true);
+    let mut patch = Patch::from_buffers(old, None, new, None, Some(&mut options)).map_err(Error::library(action))?;
+    let mut lines = Vec::new();
+    let printed = patch.print(&mut |_, _, line| {
+        match line.origin() {
+            '+' | '-' | ' ' => lines.extend(u8::try_from(line.origin())),
+            'F' => return true,
+            _ => {}
+        }
+        lines.extend_from_slice(line.content());
+        true
+    });
+    printed.map_err(Error::library(action))?;
+    Ok(lines)
+}
+
 impl Repo {
     /// Answers whether `ancestor` is `descendant` or reachable from it.
     ///

@@ -2,7 +2,8 @@
 //!
 //! A rollback is a commit like any other to a merge: it takes changes away on one side, and a merge of the other side,
 //! which has them already, leaves them away. What lands then was never meant by anybody. So a merge is made as if
-//! nothing had been rolled back: onto what was there before, with what others did since.
+//! nothing of that had been rolled back: onto what was there before, with what others did since. What the other side
+//! lacks, a hotfix most often, stays away: nobody promotes it.
 
 use git2::Commit;
 
@@ -20,22 +21,22 @@ pub const ROLLBACK_TRAILER: &str = "Cascade-Rollback-Of";
 
 impl Repo {
     /// Merges two commits as [`Repo::merge_trees`] does, with `ours` as it would be had cascade rolled nothing back on it
-    /// since it last promoted to it; answers the merged tree.
+    /// that `theirs` has, since it last promoted to it; answers the merged tree.
     ///
     /// # Errors
     /// As [`Repo::merge_trees`]; what others did since conflicts with what was rolled back; a commit is missing.
     pub fn merge_past_rollbacks(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
-        let merged = self.without_rollbacks(ours).and_then(|ours| self.merge_trees(ours, theirs));
+        let merged = self.without_rollbacks(ours, theirs).and_then(|ours| self.merge_trees(ours, theirs));
         merged.map_err(|error| match error {
             Error::MergeConflict { paths, .. } => Error::MergeConflict { source_commit: theirs, paths },
             other => other,
         })
     }
 
-    /// Answers `tip`, or a commit that stands for it without the rollbacks on it.
-    fn without_rollbacks(&self, tip: ObjectId) -> Result<ObjectId> {
+    /// Answers `tip`, or a commit that stands for it without the rollbacks of what `theirs` has.
+    fn without_rollbacks(&self, tip: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
         let Some((rollback, undone)) = self.last_rollback(tip)? else { return Ok(tip) };
-        let before = self.without_rollbacks(undone)?;
+        let before = self.without_rollbacks(self.as_far_as_had(rollback, undone, theirs)?, theirs)?;
         if tip == rollback {
             return Ok(before);
         }
@@ -44,6 +45,22 @@ impl Repo {
         let since = self.stand_in(tip, vec![base])?;
         let tree = self.merge_trees(since, self.stand_in(before, vec![base])?)?;
         self.build(tree, vec![before], tip)
+    }
+
+    /// Answers the newest tip that a rollback undid, up to which `theirs` has everything; where it lacks the oldest already,
+    /// what was restored.
+    fn as_far_as_had(&self, rollback: ObjectId, undone: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
+        let Some(restored) = self.restored(oid(rollback)?)?.map(object_id).transpose()? else { return Ok(undone) };
+        let (mut line, mut next) = (Vec::new(), Some(undone));
+        while let Some(id) = next.filter(|id| *id != restored && line.len() < LISTED_COMMITS_LIMIT) {
+            let commit = self.inner.find_commit(oid(id)?).map_err(Error::library("read a commit"))?;
+            next = commit.parent_id(0).ok().map(object_id).transpose()?;
+            let is_rollback = trailer(commit.message_bytes(), ROLLBACK_TRAILER).is_some();
+            let brought = commit.parent_id(1).map_or(Ok(id), object_id)?;
+            line.push((id, is_rollback || self.is_ancestor(brought, theirs)?));
+        }
+        let had = line.iter().rev().take_while(|(_, is_had)| *is_had).last();
+        Ok(had.map_or(restored, |(id, _)| *id))
     }
 
     /// Finds the rollback that was made on a branch since it was last promoted to from upstream, and the tip that it undid.

@@ -39,7 +39,7 @@ pub use durable::{LostSaves, WentBack};
 pub use error::{Error, Result};
 pub use git2::Oid;
 pub use handle::Git;
-pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges};
+pub use history::{CommitSummary, FileChange, LinedCommit, PROMOTION_TRAILER, PatchForm, TreeChanges, lines_between};
 pub use ledger::{Brought, LEDGER, LedgerEntry, NewEntry, Published, Sign, Signature, SignatureStatus};
 pub use lineage::RESTORES_TRAILER;
 pub use lookup::LookedUp;

@@ -2,7 +2,7 @@
 
 use super::error::{Error, Result};
 use super::facts::{facts, gates};
-use super::gate::{self, Facts, Refusal, same_person};
+use super::gate::{self, Facts, Gate, Refusal, same_person};
 use super::phase::Event;
 use super::run::{Observer, drive, recover};
 use crate::base::clock::from_ms;
@@ -150,7 +150,7 @@ async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason
     if consent && is_approved_by_asker(ctx, promotion, &policy, &facts)? {
         return match gates(ctx, promotion).await? {
             Event::Opened if promotion.state == State::Waiting => Ok(()),
-            _ => Err(approved_already(promotion)),
+            _ => Err(approved_already(promotion, &facts)),
         };
     }
     let at = ctx.now();
@@ -177,10 +177,19 @@ fn is_approved_by_asker(ctx: &Context, promotion: &Promotion, policy: &Approval,
     }
 }
 
-fn approved_already(promotion: &Promotion) -> Error {
+/// What more this person can do is no approval.
+fn approved_already(promotion: &Promotion, facts: &Facts) -> Error {
+    let closed = gate::ask(facts).into_iter().filter(|finding| !finding.open);
+    let ways = closed.filter_map(|finding| match finding.gate {
+        Gate::Approval => Some(format!("somebody else must run `cascade approve {}`", promotion.id)),
+        _ => finding.clears,
+    });
+    let ways: Vec<String> = ways.collect();
+    let offered = (promotion.state == State::Planned).then(|| format!("`cascade promote {}`", promotion.environment));
+    let ways: Vec<String> = if ways.is_empty() { offered.into_iter().collect() } else { ways };
     Error::NotNow {
         id: promotion.id.to_string(),
         why: format!("is approved by you already: {}", promotion.reason.as_deref().unwrap_or("it waits for others")),
-        hint: Some(format!("see `cascade why {}`", promotion.environment)),
+        hint: (!ways.is_empty()).then(|| ways.join("; ")),
     }
 }

@@ -300,12 +300,6 @@ impl Report {
         };
         self.ledger.problems.is_empty() && self.environments.iter().all(is_good)
     }
-
-    /// Answers whether something is missing that a newer state of the ledger may have.
-    fn lacks_entries(&self) -> bool {
-        let lacks = |release: &Release| release.problems.iter().any(|it| matches!(it, Problem::NotPromoted(_)));
-        self.ledger.tip.is_none() || self.environments.iter().any(|it| it.releases.iter().any(lacks))
-    }
 }
 
 /// An entry that speaks for a release.

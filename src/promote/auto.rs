@@ -10,17 +10,17 @@ use super::culprit::{self, Culprit};
 use super::drift::Past;
 use super::error::{Error, Result};
 use super::facts::findings;
-use super::gate::{Finding, Gate};
+use super::gate::{self, Finding, Gate};
 use super::plan::{environment_of, known_source};
 use super::policy::{self, Feeding};
 use super::run::{Request, Silent, Source, lock, promote, recover};
 use crate::alert::Alert;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::config::{AlertEvent, AutoMode, PromoteMode};
+use crate::config::{AlertEvent, AutoMode, Environment, PromoteMode};
 use crate::context::Context;
 use crate::store::{Promotion, State};
 
-/// Pause between two looks at gates that time or a person opens, and at sources that others promote to.
+/// Longest pause between two looks at what a person, or another process, does to gates and sources.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// So many promotions of an environment are looked through for the last one that was tried.
@@ -44,12 +44,13 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
     }
     let is_automatic = ctx.config.environments.values().any(|spec| spec.promote == PromoteMode::Auto);
     loop {
+        let pause = next_look(&ctx).await.unwrap_or(LOOK_EVERY);
         let cause = tokio::select! {
             changed = tips.changed() => match changed {
                 Ok(()) => Cause::Pushed,
                 Err(_) => return,
             },
-            () = tokio::time::sleep(LOOK_EVERY), if is_automatic => Cause::Time,
+            () = tokio::time::sleep(pause), if is_automatic => Cause::Time,
         };
         if cause == Cause::Pushed {
             tips.mark_unchanged();
@@ -64,6 +65,26 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
             _ = newer.changed() => {}
         }
     }
+}
+
+/// Answers how long nothing needs to be looked at: until the first promotion that waits for time alone can go on, and no
+/// longer than a person may be kept waiting.
+///
+/// # Errors
+/// The store or the repository cannot be read.
+pub async fn next_look(ctx: &Context) -> Result<Duration> {
+    let (mut pause, now) = (LOOK_EVERY, ctx.now());
+    for waiting in ctx.store.unfinished().await?.into_iter().filter(|promotion| promotion.state == State::Waiting) {
+        let is_followed = |spec: &Environment| spec.promote == PromoteMode::Auto;
+        if !ctx.config.environment(&waiting.environment).is_some_and(is_followed) {
+            continue;
+        }
+        if let Some(due) = gate::due(&findings(ctx, &waiting).await?) {
+            let left_ms = due.as_millisecond().saturating_sub(now.as_millisecond()).max(1);
+            pause = pause.min(Duration::from_millis(left_ms.unsigned_abs()));
+        }
+    }
+    Ok(pause)
 }
 
 /// Looks for the saves that are to blame where automatic promotions failed by a check, and tells people.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::error::Result;
+use super::gate::FailedBefore;
 use super::phase::Event;
 use super::policy::{self, Policy};
 use super::room::{Room, Subject};
@@ -432,15 +433,40 @@ pub(super) async fn known(ctx: &Context, name: &str, check: &CheckSpec, tree: Ob
     Ok(outcome(ctx, name, check, tree).await?.filter(|known| known.outcome == Outcome::Pass.as_str()))
 }
 
-/// Answers which of an environment's checks would have to run on a tree, and which are known to pass.
+/// What is known of a check on a tree before it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    /// It passed: it need not be asked.
+    Passed,
+    /// It failed, and is asked again by whoever promotes again.
+    Failed(FailedBefore),
+    /// Nothing.
+    Nothing,
+}
+
+/// Answers what is known already about a check on a tree.
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn check_forecast(ctx: &Context, policy: &Policy, tree: ObjectId) -> Result<Vec<(String, bool)>> {
+pub(super) async fn forecast_of(ctx: &Context, name: &str, check: &CheckSpec, tree: ObjectId) -> Result<Known> {
+    Ok(match outcome(ctx, name, check, tree).await? {
+        Some(known) if known.outcome == Outcome::Pass.as_str() => Known::Passed,
+        Some(known) if known.outcome == Outcome::Fail.as_str() => {
+            Known::Failed(FailedBefore { at: known.at, detail: known.detail, log: known.log })
+        }
+        _ => Known::Nothing,
+    })
+}
+
+/// Answers which of an environment's checks would have to run on a tree, and what is known of each.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn check_forecast(ctx: &Context, policy: &Policy, tree: ObjectId) -> Result<Vec<(String, Known)>> {
     let mut forecast = Vec::new();
     for name in &policy.environment.checks {
         let Some(check) = policy.checks.get(name) else { continue };
-        forecast.push((name.clone(), known(ctx, name, check, tree).await?.is_some()));
+        forecast.push((name.clone(), forecast_of(ctx, name, check, tree).await?));
     }
     Ok(forecast)
 }

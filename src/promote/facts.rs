@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::checks::known;
+use super::checks::{Known, forecast_of};
 use super::error::Result;
-use super::gate::{self, Facts, UndoneUpstream};
+use super::gate::{self, CheckFact, Facts, UndoneUpstream};
 use super::phase::Event;
 use super::plan::Preview;
 use super::policy::{self, Policy};
@@ -14,6 +14,7 @@ use crate::base::Timestamp;
 use crate::base::clock::from_ms;
 use crate::base::id::ObjectId;
 use crate::base::units::Span;
+use crate::check::Outcome;
 use crate::config::Approval;
 use crate::context::Context;
 use crate::store::{CheckPhase, Hold, Promotion, Quarantined, State};
@@ -130,17 +131,22 @@ async fn authors(ctx: &Context, promotion: &Promotion, approval: Option<&Approva
 }
 
 /// Answers what is known of each check: what this promotion recorded, else what is kept of the same content.
-async fn outcomes(ctx: &Context, promotion: &Promotion, policy: &Policy) -> Result<Vec<(String, Option<String>)>> {
+async fn outcomes(ctx: &Context, promotion: &Promotion, policy: &Policy) -> Result<Vec<CheckFact>> {
     let recorded = ctx.store.checks(&promotion.id).await?;
     let mut outcomes = Vec::new();
     for name in &policy.environment.checks {
         let own = recorded.iter().find(|record| record.phase == CheckPhase::Check && record.name == *name);
-        let outcome = match (own, policy.checks.get(name), promotion.tree) {
-            (Some(record), ..) => Some(record.outcome.clone()),
-            (None, Some(check), Some(tree)) => known(ctx, name, check, tree).await?.map(|record| record.outcome),
-            _ => None,
-        };
-        outcomes.push((name.clone(), outcome));
+        let mut fact = CheckFact { name: name.clone(), outcome: None, failed_before: None };
+        match (own, policy.checks.get(name), promotion.tree) {
+            (Some(record), ..) => fact.outcome = Some(record.outcome.clone()),
+            (None, Some(check), Some(tree)) => match forecast_of(ctx, name, check, tree).await? {
+                Known::Passed => fact.outcome = Some(Outcome::Pass.as_str().to_owned()),
+                Known::Failed(failed) => fact.failed_before = Some(failed),
+                Known::Nothing => {}
+            },
+            _ => {}
+        }
+        outcomes.push(fact);
     }
     Ok(outcomes)
 }

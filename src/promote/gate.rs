@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
+use crate::base::escape::shell_word;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::{Span, count};
 use crate::config::{Approval, FreezeWindow, Waivable};
@@ -57,12 +58,45 @@ pub struct Facts {
     pub live_upstream_since: Option<Timestamp>,
     /// The times in which nothing lands.
     pub freeze: Vec<FreezeWindow>,
-    /// The environment's checks, with what is known of the candidate: `pass`, `fail` or `unknown`.
-    pub checks: Vec<(String, Option<String>)>,
+    /// The environment's checks, with what is known of the candidate.
+    pub checks: Vec<CheckFact>,
     /// Gates that may be waived.
     pub waivable: Vec<Waivable>,
     /// Gates that somebody waived for this promotion.
     pub waivers: Vec<Waiver>,
+}
+
+/// What is known of one check of the candidate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckFact {
+    /// The check.
+    pub name: String,
+    /// `pass`, `fail` or `unknown`; nothing where it is still to be asked.
+    pub outcome: Option<String>,
+    /// How it failed on this very content before; it is asked once more all the same.
+    pub failed_before: Option<FailedBefore>,
+}
+
+/// A failure of a check on content that is offered again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedBefore {
+    /// When.
+    pub at: Timestamp,
+    /// Why, in one line.
+    pub detail: String,
+    /// Where its output is.
+    pub log: Option<String>,
+}
+
+impl FailedBefore {
+    /// Answers when it failed, why, and how to see its output.
+    #[must_use]
+    pub fn words(&self, now: Timestamp) -> String {
+        let ago_ms = now.as_millisecond().saturating_sub(self.at.as_millisecond());
+        let ago = Span(std::time::Duration::from_secs(u64::try_from(ago_ms).unwrap_or(0) / 1_000));
+        let log = self.log.as_deref().map(|log| format!("; its output: tail {}", shell_word(log)));
+        format!("failed on this very content {ago} ago: {}{}", self.detail, log.unwrap_or_default())
+    }
 }
 
 /// A rollback in the environment that feeds another one.
@@ -87,6 +121,8 @@ pub struct Finding {
     pub fact: String,
     /// Since when, where that is known.
     pub since: Option<Timestamp>,
+    /// When it opens by time alone.
+    pub until: Option<Timestamp>,
     /// Who or what opens it.
     pub clears: Option<String>,
     /// Who waived it, where it is open for that reason alone.
@@ -95,11 +131,15 @@ pub struct Finding {
 
 impl Finding {
     pub(super) fn open(gate: Gate, fact: String, since: Option<Timestamp>) -> Self {
-        Self { gate, open: true, fact, since, clears: None, waived_by: None }
+        Self { gate, open: true, fact, since, until: None, clears: None, waived_by: None }
     }
 
     pub(super) fn closed(gate: Gate, fact: String, since: Option<Timestamp>, clears: String) -> Self {
-        Self { gate, open: false, fact, since, clears: Some(clears), waived_by: None }
+        Self { gate, open: false, fact, since, until: None, clears: Some(clears), waived_by: None }
+    }
+
+    fn until(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
     }
 }
 
@@ -163,7 +203,7 @@ impl Gate {
 pub fn ask(facts: &Facts) -> Vec<Finding> {
     let soak = match facts.is_hotfix {
         true => no_soak(facts.soak),
-        false => soak(facts.soak, facts.live_upstream_since, facts.now),
+        false => soak(facts),
     };
     let findings = [hold(facts), quarantine(facts), soak, freeze(facts), checks(facts), approval(facts)];
     findings.into_iter().flatten().map(|finding| waived(finding, facts)).collect()
@@ -178,6 +218,8 @@ fn waived(finding: Finding, facts: &Facts) -> Finding {
         Some(waiver) => Finding {
             open: true,
             fact: format!("{}; waived by {}: {}", finding.fact, waiver.person, waiver.reason),
+            since: Some(waiver.at),
+            until: None,
             clears: None,
             waived_by: Some(waiver.person.clone()),
             ..finding
@@ -194,6 +236,13 @@ fn waived(finding: Finding, facts: &Facts) -> Finding {
 #[must_use]
 pub fn rejection(facts: &Facts) -> Option<&ApprovalRecord> {
     facts.approvals.iter().find(|word| !word.consent && word.candidate == facts.candidate)
+}
+
+/// Answers when a promotion can go on by time alone; nothing where it can now, or somebody has to do something first.
+#[must_use]
+pub fn due(findings: &[Finding]) -> Option<Timestamp> {
+    let closed = findings.iter().filter(|finding| !finding.open).map(|finding| finding.until);
+    closed.collect::<Option<Vec<Timestamp>>>()?.into_iter().max()
 }
 
 /// Sums closed gates up in one line.
@@ -237,9 +286,14 @@ fn undone_upstream(facts: &Facts) -> Option<Finding> {
     Some(Finding::closed(Gate::Quarantine, fact, Some(*at), clears))
 }
 
-/// Asks whether what is live upstream since `since` (nothing: it is not) has been so for the `required` time; nothing
-/// where none is required.
-fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> Option<Finding> {
+/// What time opens needs nobody.
+fn time(environment: &str) -> String {
+    format!("time: `cascade promote {environment} --wait` waits for it")
+}
+
+/// Asks whether the source has been live upstream for the required time; nothing where none is required.
+fn soak(facts: &Facts) -> Option<Finding> {
+    let (required, since, now) = (facts.soak, facts.live_upstream_since, facts.now);
     let required_ms = required.as_ms();
     if required_ms == 0 {
         return None;
@@ -255,9 +309,13 @@ fn soak(required: Span, since: Option<Timestamp>, now: Timestamp) -> Option<Find
             format!("must soak upstream for another {}", Span(left))
         }
     };
-    Some(match open {
-        true => Finding::open(Gate::Soak, fact, since),
-        false => Finding::closed(Gate::Soak, fact, since, "time: promote again then".to_owned()),
+    Some(match (open, since) {
+        (true, _) => Finding::open(Gate::Soak, fact, since),
+        (false, Some(_)) => Finding::closed(Gate::Soak, fact, since, time(&facts.environment)).until(ready),
+        (false, None) => {
+            let clears = format!("promote it to where it comes from, then `cascade promote {}`", facts.environment);
+            Finding::closed(Gate::Soak, fact, since, clears)
+        }
     })
 }
 
@@ -272,7 +330,7 @@ fn freeze(facts: &Facts) -> Option<Finding> {
         Some((window, frozen)) => {
             let until = frozen.until.to_zoned(facts.zone.clone()).strftime("%a %F %H:%M %Z");
             let fact = format!("frozen until {until} ({window})");
-            Finding::closed(Gate::Freeze, fact, Some(frozen.since), "time: promote again then".to_owned())
+            Finding::closed(Gate::Freeze, fact, Some(frozen.since), time(&facts.environment)).until(Some(frozen.until))
         }
     })
 }
@@ -282,22 +340,34 @@ fn checks(facts: &Facts) -> Option<Finding> {
         return None;
     }
     let with = |wanted: Option<&str>| {
-        let found = facts.checks.iter().filter(|(_, outcome)| outcome.as_deref() == wanted);
-        found.map(|(name, _)| name.as_str()).collect::<Vec<_>>()
+        let found = facts.checks.iter().filter(|check| check.outcome.as_deref() == wanted && check.is_new());
+        found.map(|check| check.name.as_str()).collect::<Vec<_>>()
     };
     let told =
         [(with(Some("fail")), "failed"), (with(Some("unknown")), "could not answer"), (with(None), "not asked yet")];
-    let told: Vec<String> = told
-        .into_iter()
-        .filter(|(names, _)| !names.is_empty())
-        .map(|(names, what)| format!("{what}: {}", names.join(", ")))
-        .collect();
-    Some(match told.is_empty() {
-        true => Finding::open(Gate::Checks, format!("passed: {}", with(Some("pass")).join(", ")), None),
-        false => {
+    let told = told.into_iter().filter(|(names, _)| !names.is_empty());
+    let told = told.map(|(names, what)| format!("{what}: {}", names.join(", ")));
+    let again = facts.checks.iter().filter_map(|check| Some((&check.name, check.failed_before.as_ref()?)));
+    let again = again.map(|(name, failed)| format!("{name} {}", failed.words(facts.now)));
+    let told: Vec<String> = told.chain(again).collect();
+    let since = facts.checks.iter().filter_map(|check| Some(check.failed_before.as_ref()?.at)).max();
+    Some(match (told.is_empty(), since) {
+        (true, _) => Finding::open(Gate::Checks, format!("passed: {}", with(Some("pass")).join(", ")), None),
+        (false, None) => {
             Finding::closed(Gate::Checks, told.join("; "), None, format!("`cascade promote {}`", facts.environment))
         }
+        (false, since) => {
+            let clears = format!("save a fix; `cascade promote {}` asks it again as it is", facts.environment);
+            Finding::closed(Gate::Checks, told.join("; "), since, clears)
+        }
     })
+}
+
+impl CheckFact {
+    /// Answers whether nothing is told of an earlier failure.
+    fn is_new(&self) -> bool {
+        self.failed_before.is_none()
+    }
 }
 
 /// Answers for a hotfix, which does not come from upstream, that it need not soak there; nothing where nothing must.

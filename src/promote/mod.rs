@@ -41,11 +41,11 @@ mod verification;
 pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
-pub use checks::{Attempts, Running, check_forecast};
+pub use checks::{Attempts, Known, Running, check_forecast};
 pub use drift::Drift;
 pub use error::{Error, Result};
 pub use facts::{findings, forecast};
-pub use gate::{Finding, Gate};
+pub use gate::{FailedBefore, Finding, Gate};
 pub use phase::Event;
 pub use plan::{Preview, known_source, preview};
 pub use policy::Policy;

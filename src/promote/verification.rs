@@ -207,7 +207,9 @@ pub(super) fn watching_until(ctx: &Context, promotion: &Promotion) -> Option<Tim
 
 /// Says what a person can do about an environment whose promotion rests unverified.
 pub(super) fn ways_on(environment: &str) -> String {
-    format!("`cascade resume {environment}` verifies it again, `cascade rollback {environment}` undoes it")
+    format!(
+        "once what fails is mended `cascade resume {environment}` verifies it again, `cascade rollback {environment}` undoes it"
+    )
 }
 
 /// Answers the promotion that is live in an environment and rests unverified.

@@ -193,6 +193,21 @@ impl Store {
         .map_err(failed("record what a sync replaces"))
     }
 
+    /// Records what more a run is about to do.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn add_sync_intents(&self, sync: &str, intents: Vec<u8>) -> Result<()> {
+        sqlx::query("INSERT INTO sync_intents (project, sync, body) VALUES ($1, $2, $3)")
+            .bind(self.project.clone())
+            .bind(sync.to_owned())
+            .bind(intents)
+            .execute(&self.pool)
+            .await
+            .map(drop)
+            .map_err(failed("record what a sync is about to do"))
+    }
+
     /// Answers what runs of a sync were about to do that did not come to their end, the oldest first.
     ///
     /// # Errors
@@ -385,19 +400,35 @@ impl Store {
         rows.iter().map(snapshot_record).collect()
     }
 
-    /// Forgets the snapshots of a sync that are older than a moment; answers how many.
+    /// Answers when the snapshots of a sync were made, the oldest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn snapshot_times(&self, sync: &str) -> Result<Vec<Timestamp>> {
+        let sql = "SELECT at_ms FROM sync_snapshots WHERE project = $1 AND sync = $2 ORDER BY position";
+        self.select(sql, sync).await?.iter().map(|row| Columns(row).time("at_ms")).collect()
+    }
+
+    /// Forgets snapshots of a sync by their runs, and writes down what others have taken in, at once.
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn forget_snapshots(&self, sync: &str, before: Timestamp) -> Result<u64> {
-        sqlx::query("DELETE FROM sync_snapshots WHERE project = $1 AND sync = $2 AND at_ms < $3")
-            .bind(self.project.clone())
-            .bind(sync.to_owned())
-            .bind(before.as_millisecond())
-            .execute(&self.pool)
-            .await
-            .map(|done| done.rows_affected())
-            .map_err(failed("forget snapshots"))
+    pub async fn thin_snapshots(&self, sync: &str, dropped: &[String], changed: &[SnapshotRecord]) -> Result<()> {
+        let action = "forget snapshots";
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        for record in changed {
+            self.write_snapshot(&mut transaction, sync, record).await?;
+        }
+        for run in dropped {
+            sqlx::query("DELETE FROM sync_snapshots WHERE project = $1 AND sync = $2 AND run = $3")
+                .bind(self.project.clone())
+                .bind(sync.to_owned())
+                .bind(run.clone())
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed(action))?;
+        }
+        transaction.commit().await.map_err(failed(action))
     }
 
     async fn select(&self, sql: &'static str, sync: &str) -> Result<Vec<AnyRow>> {
@@ -492,7 +523,8 @@ mod tests {
         };
         let snapshot = SnapshotRecord { run: "r1".to_owned(), at: from_ms(1), items: 1, bytes: 2, body: vec![0, 1] };
         store.begin_sync(&run, vec![9, 0], &snapshot, None).await.unwrap();
-        assert_eq!(store.sync_intents("site").await.unwrap(), [vec![9, 0]]);
+        store.add_sync_intents("site", vec![8]).await.unwrap();
+        assert_eq!(store.sync_intents("site").await.unwrap(), [vec![9, 0], vec![8]]);
         assert_eq!(store.snapshots("site").await.unwrap(), std::slice::from_ref(&snapshot));
         store.advance_sync("site", &Advance::default(), from_ms(2)).await.unwrap();
         assert!(store.sync_intents("site").await.unwrap().is_empty());
@@ -500,7 +532,12 @@ mod tests {
         store.finish_sync(&finished, &SnapshotRecord { items: 7, ..snapshot }).await.unwrap();
         assert_eq!(store.sync_runs("site").await.unwrap(), [finished]);
         assert_eq!(store.snapshots("site").await.unwrap()[0].items, 7);
-        assert_eq!(store.forget_snapshots("site", from_ms(1)).await.unwrap(), 0);
-        assert_eq!(store.forget_snapshots("site", from_ms(2)).await.unwrap(), 1);
+        assert_eq!(store.snapshot_times("site").await.unwrap(), [from_ms(1)]);
+        let kept = store.snapshots("site").await.unwrap().remove(0);
+        let changed = SnapshotRecord { items: 9, ..kept };
+        store.thin_snapshots("site", &[], std::slice::from_ref(&changed)).await.unwrap();
+        assert_eq!(store.snapshots("site").await.unwrap(), [changed]);
+        store.thin_snapshots("site", &["r1".to_owned()], &[]).await.unwrap();
+        assert!(store.snapshots("site").await.unwrap().is_empty());
     }
 }

@@ -6,10 +6,9 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
-use tokio::sync::mpsc;
 
 use crate::base::digest::{Digest, Digesting};
-use crate::endpoint::{self, Content, Key, PIECE_BYTES, Version};
+use crate::endpoint::{self, Content, Key, Version, content_of};
 
 /// The first byte of a file: what follows is the content itself, or compressed.
 const PLAIN: u8 = 0;
@@ -132,32 +131,20 @@ impl Archive {
     /// # Errors
     /// It is not kept, or unreadable.
     pub fn read(&self, key: &Key, version: &Version) -> io::Result<Content> {
+        let reader = reader(File::open(self.path(&version.digest))?)?;
+        content_of(reader, version.size, key, "read the snapshot of")
+    }
+
+    /// Digests what is kept, for blocking threads.
+    pub(super) fn digest(&self, version: &Version) -> io::Result<(Digest, u64)> {
         let mut reader = reader(File::open(self.path(&version.digest))?)?;
-        if version.size <= PIECE_BYTES as u64 {
-            let mut bytes = Vec::new();
-            reader.take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-            return Ok(Content::Whole(bytes));
-        }
-        let (sender, receiver) = mpsc::channel(1);
-        let key = key.clone();
-        tokio::task::spawn_blocking(move || {
-            loop {
-                let mut piece = Vec::with_capacity(PIECE_BYTES);
-                let next = match reader.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece) {
-                    Ok(0) => return,
-                    Ok(_) => Ok(piece),
-                    Err(source) => {
-                        Err(endpoint::Error::Item { action: "read the snapshot of", key: key.clone(), source })
-                    }
-                };
-                let is_last = next.is_err();
-                // Nobody wants more of it where this fails.
-                if sender.blocking_send(next).is_err() || is_last {
-                    return;
-                }
+        let (mut digesting, mut piece) = (Digesting::default(), vec![0; SAMPLE_BYTES]);
+        loop {
+            match reader.read(&mut piece)? {
+                0 => return Ok(digesting.finish()),
+                count => digesting.add(&piece[..count]),
             }
-        });
-        Ok(Content::Pieces(receiver))
+        }
     }
 
     /// Removes everything but `wanted`, and what was never finished; answers how many. For blocking threads.
@@ -248,7 +235,7 @@ fn reader(mut file: File) -> io::Result<Box<dyn Read + Send>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endpoint::Form;
+    use crate::endpoint::{Form, PIECE_BYTES};
 
     fn key() -> Key {
         Key::new(b"key".to_vec()).unwrap()
@@ -259,7 +246,7 @@ mod tests {
     }
 
     fn keep(content: &[u8]) -> Keep {
-        Keep { key: key(), version: version(content), content: Content::Whole(content.to_vec()) }
+        Keep { key: key(), version: version(content), content: Content::whole(content.to_vec()) }
     }
 
     /// Noise, which does not shrink.
@@ -297,7 +284,7 @@ mod tests {
     fn what_is_not_what_it_should_be_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let archive = Archive::new(dir.path());
-        let lie = Keep { content: Content::Whole(b"other".to_vec()), ..keep(b"one") };
+        let lie = Keep { content: Content::whole(b"other".to_vec()), ..keep(b"one") };
         let kept = archive.keep(vec![lie, keep(b"two")]).unwrap();
         assert!(matches!(kept[..], [Err(KeepError::Changed), Ok(())]));
         assert!(!archive.has(&Digest::of(b"one")) && !archive.has(&Digest::of(b"other")));

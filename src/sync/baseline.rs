@@ -61,48 +61,68 @@ fn read(decoder: &mut Decoder<'_>) -> Result<(Key, Entry), Damaged> {
     Ok((key, Entry { source, target }))
 }
 
-/// Answers which chunks go and which come when a baseline changes; what is not touched stays.
+/// Answers which chunks go and which come when a baseline changes; what is not touched stays. Changes come in the order of
+/// keys.
 ///
 /// # Errors
 /// A chunk that is to be changed is damaged.
-pub fn rewritten(stored: &StoredBaseline, changes: &Changes) -> Result<(Vec<Vec<u8>>, Vec<Chunk>), Damaged> {
-    let (mut removed, mut added) = (Vec::new(), Vec::new());
-    let mut waiting = changes.iter().peekable();
+pub fn rewritten(
+    stored: &StoredBaseline,
+    changes: impl Iterator<Item = (Key, Option<Entry>)>,
+) -> Result<(Vec<Vec<u8>>, Vec<Chunk>), Damaged> {
+    let mut removed = Vec::new();
+    let mut cutting = Cutting::default();
+    let mut waiting = changes.peekable();
     for (index, chunk) in stored.chunks.iter().enumerate() {
         let limit = stored.chunks.get(index + 1).map(|next| next.first_key.as_slice());
-        let mut touching = Vec::new();
-        while let Some(change) = waiting.next_if(|(key, _)| limit.is_none_or(|limit| key.as_bytes() < limit)) {
-            touching.push(change);
-        }
-        if touching.is_empty() {
+        let is_near = |key: &Key| limit.is_none_or(|limit| key.as_bytes() < limit);
+        if !waiting.peek().is_some_and(|(key, _)| is_near(key)) {
             continue;
         }
-        let mut items: BTreeMap<Key, Entry> = Items(Decoder::new(&chunk.body)).collect::<Result<_, _>>()?;
-        apply(&mut items, touching);
         removed.push(chunk.first_key.clone());
-        added.extend(chunks(items));
+        for item in Items(Decoder::new(&chunk.body)) {
+            let (key, entry) = item?;
+            while let Some(change) = waiting.next_if(|(other, _)| *other < key) {
+                cutting.add(change);
+            }
+            match waiting.next_if(|(other, _)| *other == key) {
+                Some(change) => cutting.add(change),
+                None => cutting.add((key, Some(entry))),
+            }
+        }
+        while let Some(change) = waiting.next_if(|(key, _)| is_near(key)) {
+            cutting.add(change);
+        }
+        cutting.end();
     }
-    let mut items = BTreeMap::new();
-    apply(&mut items, waiting);
-    added.extend(chunks(items));
-    Ok((removed, added))
+    waiting.for_each(|change| cutting.add(change));
+    cutting.end();
+    Ok((removed, cutting.chunks))
 }
 
-fn apply<'a>(items: &mut BTreeMap<Key, Entry>, changes: impl IntoIterator<Item = (&'a Key, &'a Option<Entry>)>) {
-    for (key, change) in changes {
-        match change {
-            Some(entry) if *entry != Entry::default() => items.insert(key.clone(), entry.clone()),
-            _ => items.remove(key),
-        };
-    }
+/// Cuts items, which come in order, into chunks of about the same size.
+#[derive(Default)]
+struct Cutting {
+    items: Vec<(Key, Entry)>,
+    chunks: Vec<Chunk>,
 }
 
-/// Cuts items into chunks of about the same size.
-fn chunks(items: BTreeMap<Key, Entry>) -> Vec<Chunk> {
-    let parts = if items.len() > 2 * CHUNK_ITEMS { items.len().div_ceil(CHUNK_ITEMS) } else { 1 };
-    let size = items.len().div_ceil(parts).max(1);
-    let items: Vec<(Key, Entry)> = items.into_iter().collect();
-    items.chunks(size).map(chunk).collect()
+impl Cutting {
+    fn add(&mut self, (key, entry): (Key, Option<Entry>)) {
+        self.items.extend(entry.filter(|entry| *entry != Entry::default()).map(|entry| (key, entry)));
+        if self.items.len() >= 2 * CHUNK_ITEMS {
+            self.chunks.push(chunk(&self.items[..CHUNK_ITEMS]));
+            self.items.drain(..CHUNK_ITEMS);
+        }
+    }
+
+    /// Ends the last chunk: what comes then belongs elsewhere.
+    fn end(&mut self) {
+        if !self.items.is_empty() {
+            self.chunks.push(chunk(&self.items));
+            self.items.clear();
+        }
+    }
 }
 
 fn chunk(items: &[(Key, Entry)]) -> Chunk {
@@ -160,8 +180,13 @@ mod tests {
             let (mut stored, mut model) = (StoredBaseline::default(), BTreeMap::new());
             for step in steps {
                 let changes: Changes = step.into_iter().map(|(at, content)| (key(at), content.map(entry))).collect();
-                apply(&mut model, &changes);
-                let (removed, added) = rewritten(&stored, &changes).unwrap();
+                for (key, change) in &changes {
+                    match change {
+                        Some(entry) => model.insert(key.clone(), entry.clone()),
+                        None => model.remove(key),
+                    };
+                }
+                let (removed, added) = rewritten(&stored, changes.into_iter()).unwrap();
                 stored = after(&stored, &removed, added);
                 prop_assert_eq!(&all(&stored), &model);
                 prop_assert!(items(&stored).map(|item| item.unwrap().0).is_sorted());
@@ -173,12 +198,12 @@ mod tests {
     #[test]
     fn only_chunks_that_change_are_written() {
         let changes: Changes = (0..5_000).map(|at| (key(at), Some(entry(at)))).collect();
-        let (_, added) = rewritten(&StoredBaseline::default(), &changes).unwrap();
+        let (_, added) = rewritten(&StoredBaseline::default(), changes.into_iter()).unwrap();
         let stored = after(&StoredBaseline::default(), &[], added);
         assert_eq!(stored.chunks.len(), 5);
-        let (removed, added) = rewritten(&stored, &Changes::from([(key(2_500), None)])).unwrap();
+        let (removed, added) = rewritten(&stored, [(key(2_500), None)].into_iter()).unwrap();
         assert_eq!((removed.len(), added.len()), (1, 1));
-        let (removed, added) = rewritten(&stored, &Changes::new()).unwrap();
+        let (removed, added) = rewritten(&stored, std::iter::empty()).unwrap();
         assert!(removed.is_empty() && added.is_empty());
     }
 
@@ -187,6 +212,6 @@ mod tests {
         let stored =
             StoredBaseline { serial: 1, chunks: vec![Chunk { first_key: b"a".to_vec(), body: vec![1, 0, 9] }] };
         assert!(items(&stored).any(|item| item.is_err()));
-        assert!(rewritten(&stored, &Changes::from([(key(1), None)])).is_err());
+        assert!(rewritten(&stored, [(key(1), None)].into_iter()).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! Lists of items as compact bytes: sorted keys share their beginnings. Pure.
 
 use crate::base::digest::Digest;
-use crate::endpoint::{Fingerprint, Form, Key, Known, Version};
+use crate::endpoint::{Fingerprint, Form, Item, Key, Known, Version};
 
 /// Bytes that are not what was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +44,12 @@ impl Encoder {
         self.bytes.len() == 1
     }
 
+    /// Answers what was written so far.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Answers what was written.
     #[must_use]
     pub fn finish(self) -> Vec<u8> {
@@ -62,11 +68,7 @@ impl Encoder {
     /// Writes a version, or that there is none.
     pub fn version(&mut self, version: Option<&Version>) {
         let Some(version) = version else { return self.bytes.push(0) };
-        self.bytes.push(match version.form {
-            Form::File { executable: false } => 1,
-            Form::File { executable: true } => 2,
-            Form::Link => 3,
-        });
+        self.bytes.push(mark_of(version.form));
         self.bytes.extend_from_slice(version.digest.as_bytes());
         self.number(version.size);
     }
@@ -77,6 +79,14 @@ impl Encoder {
         self.blob(&fingerprint.bytes);
     }
 
+    /// Writes an item, but for its digest.
+    pub fn item(&mut self, item: &Item) {
+        self.key(&item.key);
+        self.mark(mark_of(item.form));
+        self.number(item.size);
+        self.fingerprint(&item.fingerprint);
+    }
+
     /// Writes what is known of an item, or that there is none.
     pub fn known(&mut self, known: Option<&Known>) {
         self.version(known.map(|known| &known.version));
@@ -85,9 +95,9 @@ impl Encoder {
         }
     }
 
-    /// Writes a flag.
-    pub fn flag(&mut self, flag: bool) {
-        self.bytes.push(u8::from(flag));
+    /// Writes a mark.
+    pub fn mark(&mut self, mark: u8) {
+        self.bytes.push(mark);
     }
 
     fn blob(&mut self, bytes: &[u8]) {
@@ -142,10 +152,7 @@ impl<'a> Decoder<'a> {
     pub fn version(&mut self) -> Result<Option<Version>, Damaged> {
         let form = match self.byte()? {
             0 => return Ok(None),
-            1 => Form::File { executable: false },
-            2 => Form::File { executable: true },
-            3 => Form::Link,
-            _ => return Err(Damaged),
+            mark => form_of(mark)?,
         };
         let digest = self.take(32)?.try_into().map(Digest::from_bytes).map_err(|_| Damaged)?;
         Ok(Some(Version { digest, form, size: self.number()? }))
@@ -157,15 +164,33 @@ impl<'a> Decoder<'a> {
     /// There is neither.
     pub fn known(&mut self) -> Result<Option<Known>, Damaged> {
         let Some(version) = self.version()? else { return Ok(None) };
-        let is_racy = self.flag()?;
-        Ok(Some(Known { version, fingerprint: Fingerprint { is_racy, bytes: self.blob()?.to_vec() } }))
+        Ok(Some(Known { version, fingerprint: self.fingerprint()? }))
     }
 
-    /// Reads a flag.
+    /// Reads an item, which is without its digest.
     ///
     /// # Errors
     /// There is none.
-    pub fn flag(&mut self) -> Result<bool, Damaged> {
+    pub fn item(&mut self) -> Result<Item, Damaged> {
+        let key = self.key()?;
+        let form = form_of(self.byte()?)?;
+        Ok(Item { key, form, size: self.number()?, fingerprint: self.fingerprint()?, digest: None })
+    }
+
+    fn fingerprint(&mut self) -> Result<Fingerprint, Damaged> {
+        let is_racy = self.flag()?;
+        Ok(Fingerprint { is_racy, bytes: self.blob()?.to_vec() })
+    }
+
+    /// Reads a mark.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn mark(&mut self) -> Result<u8, Damaged> {
+        self.byte()
+    }
+
+    fn flag(&mut self) -> Result<bool, Damaged> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -202,6 +227,23 @@ impl<'a> Decoder<'a> {
         let (taken, rest) = self.bytes.split_at_checked(count).ok_or(Damaged)?;
         self.bytes = rest;
         Ok(taken)
+    }
+}
+
+fn mark_of(form: Form) -> u8 {
+    match form {
+        Form::File { executable: false } => 1,
+        Form::File { executable: true } => 2,
+        Form::Link => 3,
+    }
+}
+
+fn form_of(mark: u8) -> Result<Form, Damaged> {
+    match mark {
+        1 => Ok(Form::File { executable: false }),
+        2 => Ok(Form::File { executable: true }),
+        3 => Ok(Form::Link),
+        _ => Err(Damaged),
     }
 }
 

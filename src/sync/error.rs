@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::codec::Damaged;
+use super::saved::Unfit;
+use crate::base::escape::shown;
 use crate::base::units::{Share, count};
 use crate::base::{ErrorKind, Kinded};
 use crate::{endpoint, git, store};
@@ -60,6 +62,30 @@ pub enum Error {
         /// The key, escaped.
         key: String,
     },
+    /// A plan that was saved does not fit any more.
+    #[error("the plan of sync {name} is stale: {reason}")]
+    Stale {
+        /// The sync.
+        name: String,
+        /// What is not as it was.
+        reason: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("{} cannot be read", shown(.path.as_os_str().as_encoded_bytes()))]
+    Unreadable {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file is no plan that can be carried out.
+    #[error("{path} cannot be carried out")]
+    Unfit {
+        /// Its path, escaped.
+        path: String,
+        /// Why not.
+        source: Unfit,
+    },
     /// There is no such snapshot.
     #[error("sync {name} has no snapshot{}", .id.as_ref().map(|id| format!(" `{id}`")).unwrap_or_default())]
     NoSnapshot {
@@ -103,7 +129,13 @@ pub enum Error {
 impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unknown { .. } | Self::NotFlagged { .. } | Self::NoSnapshot { .. } => ErrorKind::Usage,
+            Self::Unknown { .. }
+            | Self::NotFlagged { .. }
+            | Self::NoSnapshot { .. }
+            | Self::Unreadable { .. }
+            | Self::Unfit { source: Unfit::NoPlan(_), .. } => ErrorKind::Usage,
+            Self::Unfit { source: Unfit::Changed, .. } => ErrorKind::Integrity,
+            Self::Stale { .. } => ErrorKind::Conflict,
             Self::Overlap { .. } => ErrorKind::Config,
             Self::Endpoint { source, .. } => source.kind(),
             Self::Guard { .. } => ErrorKind::Denied,
@@ -123,11 +155,20 @@ impl Kinded for Error {
             Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
             Self::Overlap { .. } => Some("give the sync a target of its own in cascade-sync.yaml".to_owned()),
             Self::Endpoint { source, .. } => source.hint(),
+            Self::Guard { name, deletes, of, .. } if deletes == of => Some(format!(
+                "nothing was changed; the source has none of them: see that what belongs there is mounted; if all of it may \
+                 go, `cascade sync {name} --max-delete 100%`"
+            )),
             Self::Guard { name, .. } => Some(format!(
                 "nothing was changed; see `cascade sync {name} --dry-run`, and if all of it may go, `cascade sync {name} \
                  --max-delete 100%`"
             )),
             Self::NotFlagged { name, .. } => Some(format!("`cascade sync {name} --dry-run` lists what is")),
+            Self::Stale { name, .. } => {
+                Some(format!("nothing was changed; plan anew with `cascade sync {name} --plan FILE`"))
+            }
+            Self::Unfit { .. } => Some("nothing was changed; `cascade sync NAME --plan FILE` writes a plan".to_owned()),
+            Self::Unreadable { .. } => None,
             Self::NoSnapshot { name, .. } => Some(format!("list them with `cascade snapshots list {name}`")),
             Self::Damaged { .. } => None,
             Self::Archive { .. } => {

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use super::archive::Archive;
 use super::error::{Error, Result};
 use super::filter::Filter;
+use super::patience::Patience;
 use super::plan::Policy;
+use super::retention::Retention;
 use super::run::Sync;
+use super::walk::Reading;
 use crate::base::escape::shown;
 use crate::base::units::Share;
-use crate::config::{Expanded, SyncSpec};
+use crate::config::{Expanded, Snapshots, SyncSpec};
 use crate::context::Context;
 use crate::endpoint::{self, Directory, Endpoint, Tree};
 use crate::store::Lock;
@@ -42,10 +45,11 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
     let spec = require(ctx, name)?;
     let failed = |source| Error::Endpoint { name: name.to_owned(), source };
     let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
-    let target = directory(ctx, path).map_err(failed)?;
+    let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability);
     require_apart(ctx, name, target.path()).await?;
     let source = source(ctx, name, spec, target.path()).await?;
     let max_delete = max_delete.unwrap_or(spec.max_delete);
+    let Snapshots { keep, daily, weekly, monthly } = spec.snapshots;
     let policy = Policy { on_drift: spec.on_drift, delete: spec.delete, max_delete: max_delete.as_fraction() };
     Ok(Sync {
         name: name.to_owned(),
@@ -54,9 +58,13 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
         policy,
         max_delete,
         filter: Filter::new(&spec.include, &spec.exclude),
-        keep: spec.snapshots.keep,
+        reading: Reading::Doubtful,
+        verify: spec.verify,
+        retention: Retention { keep, daily, weekly, monthly },
         store: ctx.store.clone(),
         archive: Archive::new(ctx.home.snapshots()),
+        patience: Patience::default(),
+        progress: Arc::default(),
         clock: Arc::clone(&ctx.clock),
     })
 }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::diff::{Finding, Touch};
+use super::difference::Difference;
 use super::plan::Action;
 use crate::endpoint::Key;
 
@@ -46,12 +47,18 @@ pub struct Report {
     pub kept: usize,
     /// Items that are left alone until a person decides.
     pub flagged: Vec<Noted>,
+    /// A flagged item that a person can decide about.
+    #[serde(skip)]
+    pub resolvable: Option<String>,
     /// What is there and takes no part, for it is no item or cannot be listed.
     pub skipped: Vec<Noted>,
     /// Items that could not be brought to what the source says.
     pub failed: Vec<Noted>,
     /// Items that were written and are something else now.
     pub unverified: Vec<Noted>,
+    /// Items that were read on both sides after the run and are the same, where all were (`verify: full`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified: Option<usize>,
     /// What earlier runs left behind that somebody may want.
     pub left: Vec<String>,
     /// Bytes of content that were written.
@@ -77,6 +84,9 @@ pub struct Step {
     pub key: String,
     /// Bytes of the content that is there then.
     pub bytes: u64,
+    /// What changes in the content, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub diff: Option<Difference>,
 }
 
 impl Step {
@@ -89,7 +99,7 @@ impl Step {
             Action::Delete { key, .. } => ("delete", key, 0),
             Action::Adopt { .. } | Action::Forget { .. } => return None,
         };
-        Some(Self { action: name, key: key.to_string(), bytes })
+        Some(Self { action: name, key: key.to_string(), bytes, diff: None })
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::apply::Supply;
-use super::compare::compare;
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::plan::{Action, Plan};
 use super::report::Report;
 use super::run::{Prepared, Purpose, Sync};
 use super::snapshot::{self, Before};
+use crate::base::Timestamp;
 use crate::base::escape::shown;
 use crate::context::Context;
 use crate::endpoint::{Key, Version};
@@ -18,10 +18,22 @@ use crate::store::{SnapshotRecord, Store};
 /// What is brought back.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
-    /// What was there before this run; none: before the newest.
-    pub before_run: Option<String>,
+    /// As of when.
+    pub at: At,
     /// Only what these .gitignore patterns match; none: everything.
     pub keys: Vec<String>,
+}
+
+/// A moment in the history of a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum At {
+    /// Before the newest run that replaced something.
+    #[default]
+    BeforeNewest,
+    /// Before this run.
+    Before(String),
+    /// At this moment: before every run that began since.
+    Time(Timestamp),
 }
 
 impl Sync {
@@ -32,11 +44,11 @@ impl Sync {
     pub async fn prepare_restore(&self, wanted: &Wanted) -> Result<Prepared> {
         let started_at = self.clock.now();
         let filter = Filter::new(&wanted.keys, &[]);
-        let mut before = self.before(wanted.before_run.as_deref()).await?;
+        let mut before = self.before(&wanted.at).await?;
         before.retain(|key, _| filter.takes(key));
-        let stored = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
+        let stored = self.baseline().await?;
         let one = Self { filter: Filter::only(before.keys().cloned().collect()), ..self.clone() };
-        let comparison = compare(&one.sides(None, stored.1).await?, stored.0.clone()).await?;
+        let comparison = one.compare(&one.sides(None), &stored.0, stored.1).await?;
         let mut now: BTreeMap<Key, Version> = BTreeMap::new();
         for row in &comparison.found {
             now.extend(row.target.as_ref().map(|known| (row.key.clone(), known.version)));
@@ -62,8 +74,17 @@ impl Sync {
         self.perform(prepared, Purpose::Restore, &Supply::Archive(self.archive.clone())).await
     }
 
-    /// Answers what was there before a run and all that came after it.
-    async fn before(&self, run: Option<&str>) -> Result<Before> {
+    /// Answers what was there at a moment, as far as a run changed it since.
+    pub(super) async fn before(&self, at: &At) -> Result<Before> {
+        let run = match at {
+            At::BeforeNewest => None,
+            At::Before(run) => Some(run.as_str()),
+            At::Time(moment) => {
+                let made = self.store.snapshots(&self.name).await?;
+                let since = made.iter().filter(|record| record.at >= *moment);
+                return Ok(snapshot::merged(since.map(|record| read(&self.name, record)).collect::<Result<Vec<_>>>()?));
+            }
+        };
         let (snapshots, first) = find(&self.store, &self.name, run).await?;
         let runs = snapshots[first..].iter().map(|record| read(&self.name, record));
         Ok(snapshot::merged(runs.collect::<Result<Vec<_>>>()?))
@@ -90,11 +111,12 @@ async fn find(store: &Store, name: &str, run: Option<&str>) -> Result<(Vec<Snaps
     found.map(|at| (snapshots, at)).ok_or_else(missing)
 }
 
-fn read(name: &str, record: &SnapshotRecord) -> Result<Before> {
+pub(super) fn read(name: &str, record: &SnapshotRecord) -> Result<Before> {
     snapshot::decode(&record.body).map_err(|source| Error::Damaged { name: name.to_owned(), source })
 }
 
-fn action(key: Key, now: Option<Version>, wanted: Option<Version>) -> Option<Action> {
+/// Answers what makes one version of another.
+pub(super) fn action(key: Key, now: Option<Version>, wanted: Option<Version>) -> Option<Action> {
     match (now, wanted) {
         (now, wanted) if now == wanted => None,
         (Some(from), Some(to)) => Some(Action::Replace { key, from, to }),

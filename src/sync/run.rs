@@ -1,24 +1,32 @@
 //! One run of a sync: compare, plan, keep what will be replaced, act, look again, and only then agree.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
 use super::apply::{Applied, Apply, Supply};
 use super::archive::Archive;
 use super::baseline::{self, Changes, Entry};
-use super::compare::{Comparison, Found, Intents, Sides, compare};
+use super::compare::{Comparison, Intents, Origin, compare};
 use super::error::{Error, Result};
 use super::filter::Filter;
-use super::join::Row;
+use super::join::{Row, join};
+use super::packed::Entries;
+use super::patience::Patience;
 use super::plan::{Action, Plan, Planner, Policy};
+use super::progress::{Phase, Progress};
 use super::report::{Noted, Report, flagged};
+use super::retention::Retention;
 use super::snapshot::{self, Before};
-use crate::base::clock::from_ms;
+use super::verify::Verification;
+use super::walk::{Found, Reading, Sides};
 use crate::base::digest::Digest;
 use crate::base::id::{PromotionId, entropy};
-use crate::base::units::{Share, Span};
+use crate::base::units::Share;
 use crate::base::{Clock, Timestamp};
-use crate::endpoint::{Endpoint, IsKept, Key};
+use crate::config::VerifyMode;
+use crate::endpoint::{Endpoint, IsKept, Key, Version};
 use crate::store::{Advance, SnapshotRecord, Store, StoredBaseline, SyncRun};
 
 /// A sync with everything that acts for it.
@@ -36,12 +44,20 @@ pub struct Sync {
     pub max_delete: Share,
     /// What takes part.
     pub filter: Filter,
+    /// Which content is read.
+    pub reading: Reading,
+    /// How closely the target is looked at after a run.
+    pub verify: VerifyMode,
     /// How long what was replaced is kept.
-    pub keep: Span,
+    pub retention: Retention,
     /// What it remembers.
     pub store: Store,
     /// What it replaced.
     pub archive: Archive,
+    /// How long it puts up with failures that may pass by themselves.
+    pub patience: Patience,
+    /// What it is at, for whoever watches.
+    pub progress: Arc<Progress>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,10 +69,19 @@ pub struct Prepared {
     pub plan: Plan,
     /// What takes no part, and what could not be read.
     pub comparison: Comparison,
-    found: BTreeMap<Key, Found>,
-    stored: StoredBaseline,
+    /// What was planned earlier and is not done, for something is not as it was then.
+    pub stale: Vec<Noted>,
+    pub(super) found: BTreeMap<Key, Found>,
+    pub(super) stored: Arc<StoredBaseline>,
     pub(super) is_fresh: bool,
-    started_at: Timestamp,
+    pub(super) started_at: Timestamp,
+}
+
+impl Prepared {
+    /// Answers what is flagged beside what the plan flags: no decision of a person settles that.
+    pub fn left_alone(&self) -> impl Iterator<Item = &Noted> {
+        self.comparison.colliding.iter().chain(&self.stale)
+    }
 }
 
 /// What a run is for.
@@ -64,8 +89,10 @@ pub struct Prepared {
 pub enum Purpose {
     /// Bring the target to what the source says.
     Sync,
-    /// Do what a person decided about one item.
+    /// Let the source win, as a person decided about one item.
     Resolve,
+    /// Put there what a person chose for one item.
+    Choose,
     /// Bring back what was replaced.
     Restore,
 }
@@ -74,8 +101,16 @@ impl Purpose {
     fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "sync",
-            Self::Resolve => "resolve",
+            Self::Resolve | Self::Choose => "resolve",
             Self::Restore => "restore",
+        }
+    }
+
+    fn origin(self) -> Origin {
+        match self {
+            Self::Sync | Self::Resolve => Origin::Source,
+            Self::Choose => Origin::Person,
+            Self::Restore => Origin::Snapshot,
         }
     }
 }
@@ -86,39 +121,80 @@ impl Sync {
     /// # Errors
     /// An endpoint cannot be listed, or what the sync remembers cannot be read.
     pub async fn prepare(&self) -> Result<Prepared> {
+        self.prepare_leaving(false).await
+    }
+
+    /// Plans; what is new at the source may be left to be read when it is copied.
+    async fn prepare_leaving(&self, leaves_new_unread: bool) -> Result<Prepared> {
         let started_at = self.clock.now();
-        let (stored, is_fresh) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
-        let comparison = compare(&self.sides(Some(Arc::clone(&self.source)), is_fresh).await?, stored.clone()).await?;
+        let (stored, is_fresh) = self.baseline().await?;
+        let source = Some(Arc::clone(&self.source));
+        let sides = Sides { leaves_new_unread, ..self.sides(source) };
+        let comparison = self.compare(&sides, &stored, is_fresh).await?;
         let mut planner = Planner::new(&self.policy, comparison.is_partial);
         planner.add_unchanged(comparison.unchanged);
         comparison.found.iter().for_each(|found| planner.add(versions(found)));
         Ok(self.prepared(planner.finish(), comparison, (stored, is_fresh), started_at))
     }
 
+    /// Answers what was agreed on last, and whether that is nothing yet between these endpoints.
+    pub(super) async fn baseline(&self) -> Result<(Arc<StoredBaseline>, bool)> {
+        let (stored, is_fresh) = self.store.sync_baseline(&self.name, &self.endpoints()).await?;
+        Ok((Arc::new(stored), is_fresh))
+    }
+
     pub(super) fn prepared(
         &self,
         plan: Plan,
         mut comparison: Comparison,
-        (stored, is_fresh): (StoredBaseline, bool),
+        (stored, is_fresh): (Arc<StoredBaseline>, bool),
         started_at: Timestamp,
     ) -> Prepared {
         let found = std::mem::take(&mut comparison.found).into_iter().map(|row| (row.key.clone(), row)).collect();
-        Prepared { plan, comparison, found, stored, is_fresh, started_at }
+        Prepared { plan, comparison, stale: Vec::new(), found, stored, is_fresh, started_at }
     }
 
     pub(super) fn endpoints(&self) -> String {
         format!("{} → {}", self.source.place(), self.target.place())
     }
 
-    pub(super) async fn sides(&self, source: Option<Arc<dyn Endpoint>>, is_fresh: bool) -> Result<Sides> {
+    /// Looks at both sides.
+    pub(super) async fn compare(
+        &self,
+        sides: &Sides,
+        stored: &Arc<StoredBaseline>,
+        is_fresh: bool,
+    ) -> Result<Comparison> {
         let mut intents = Intents::new();
         if !is_fresh {
             for body in self.store.sync_intents(&self.name).await? {
                 snapshot::decode_intents(&body, &mut intents).map_err(|source| self.damaged(source))?;
             }
         }
+        let mut attempts = 1;
+        loop {
+            self.begin(Phase::Comparing, 0, 0);
+            match compare(sides, &intents, Arc::clone(stored)).await {
+                Err(Error::Endpoint { source, .. }) if self.patience.lasts(&source, attempts) => {
+                    self.patience.wait(attempts).await;
+                    attempts += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    /// Tells whoever watches that the next part begins.
+    pub(super) fn begin(&self, phase: Phase, of_items: u64, of_bytes: u64) {
+        self.progress.begin(phase, self.clock.now().as_millisecond(), of_items, of_bytes);
+    }
+
+    /// Answers who is walked; without a source the target alone.
+    pub(super) fn sides(&self, source: Option<Arc<dyn Endpoint>>) -> Sides {
         let (name, target, filter) = (self.name.clone(), Arc::clone(&self.target), self.filter.clone());
-        Ok(Sides { name, source, target, filter, intents })
+        let progress = Arc::clone(&self.progress);
+        let (reading, patience) = (self.reading, self.patience);
+        Sides { name, source, target, filter, reading, leaves_new_unread: false, patience, progress }
     }
 
     pub(super) fn damaged(&self, source: super::codec::Damaged) -> Error {
@@ -131,12 +207,12 @@ impl Sync {
     /// As [`Sync::prepare`]; too much would be deleted; what is replaced cannot be kept; the database cannot be written.
     /// What goes wrong with single items is in the report.
     pub async fn run(&self) -> Result<Report> {
-        let prepared = self.prepare().await?;
+        let prepared = self.prepare_leaving(true).await?;
         self.require_guard(&prepared.plan)?;
         self.perform(prepared, Purpose::Sync, &Supply::Endpoint(Arc::clone(&self.source))).await
     }
 
-    fn require_guard(&self, plan: &Plan) -> Result<()> {
+    pub(super) fn require_guard(&self, plan: &Plan) -> Result<()> {
         match plan.guard {
             None => Ok(()),
             Some(guard) => Err(Error::Guard {
@@ -152,34 +228,50 @@ impl Sync {
     pub(super) async fn perform(&self, prepared: Prepared, purpose: Purpose, supply: &Supply) -> Result<Report> {
         let mut report = self.begin_report(&prepared).await;
         let actions: Vec<&Action> = prepared.plan.actions.iter().filter(|action| action.touches_target()).collect();
+        let new = &prepared.comparison.new;
         let mut changes = agreements(&prepared, purpose);
-        let run = (!actions.is_empty()).then(|| self.new_run(&prepared, purpose));
-        let mut done = Before::new();
+        let run = (!actions.is_empty() || new.items > 0).then(|| self.new_run(&prepared, purpose));
+        let (mut done, mut copied) = (Before::new(), Entries::default());
         if let Some(run) = &run {
-            let planned = actions.iter().map(|action| (action.key().clone(), snapshot::before(action))).collect();
-            let intents = snapshot::encode_intents(&actions, purpose != Purpose::Restore);
+            let planned: Before =
+                actions.iter().map(|action| (action.key().clone(), snapshot::before(action))).collect();
+            let intents = snapshot::encode_intents(&actions, purpose.origin());
             let endpoints = prepared.is_fresh.then(|| self.endpoints());
-            self.store.begin_sync(run, intents, &record(run, &planned), endpoints).await?;
+            let record = record(run, planned, new.iter().map(|item| item.key));
+            self.store.begin_sync(run, intents, &record, endpoints).await?;
             let apply = Apply { sync: self, supply, found: &prepared.found };
-            let applied = apply.perform(&actions, &mut report).await?;
-            let verified = apply.verify(applied, &mut report).await?;
-            let (replaced, agreed) = self.conclude(&prepared, purpose, verified, &mut report);
-            done = replaced;
+            let size = |action: &&Action| snapshot::after(action).map_or(0, |version| version.size);
+            let bytes: u64 = actions.iter().map(size).sum();
+            self.begin(Phase::Applying, actions.len() as u64 + new.items, bytes + new.bytes);
+            let written = apply.perform(&actions, &mut report).await?;
+            let put = apply.copy(&self.source, new, &mut report).await?;
+            apply.flush().await?;
+            self.begin(Phase::Verifying, 0, 0);
+            let (verified, there) = apply.verify(written, &put, &mut report).await?;
+            report.created += put.items;
+            report.bytes +=
+                put.iter().filter_map(|(_, entry)| entry.target).map(|known| known.version.size).sum::<u64>();
+            let (replaced, agreed) = self.conclude(&prepared, &put, purpose, verified, &mut report);
+            (done, copied) = (replaced, there);
             changes.extend(agreed);
         }
-        self.agree(&prepared, &changes, &report, purpose).await?;
+        self.agree(&prepared, &changes, &copied, &report, purpose).await?;
+        if run.is_some() && self.verify == VerifyMode::Full {
+            note_differences(&self.verify().await?, &mut report);
+        }
         report.seconds = seconds(prepared.started_at, self.clock.now());
         if let Some(run) = run {
             report.run = Some(run.id.clone());
-            let report = serde_json::to_string(&report).ok();
-            let finished = SyncRun { finished_at: Some(self.clock.now()), report, ..run };
-            self.store.finish_sync(&finished, &record(&finished, &done)).await?;
+            let told = serde_json::to_string(&report).ok();
+            let finished = SyncRun { finished_at: Some(self.clock.now()), report: told, ..run };
+            let record = record(&finished, done, copied.iter().map(|(key, _)| key));
+            self.store.finish_sync(&finished, &record).await?;
         }
         self.forget_old().await?;
         Ok(report)
     }
 
-    async fn begin_report(&self, prepared: &Prepared) -> Report {
+    pub(super) async fn begin_report(&self, prepared: &Prepared) -> Report {
         let archive = self.archive.clone();
         let is_kept: IsKept = Arc::new(move |digest: &Digest| archive.has(digest));
         let left = self.target.sweep(prepared.comparison.leftovers.clone(), is_kept).await;
@@ -190,7 +282,8 @@ impl Sync {
             target: self.target.place(),
             unchanged: prepared.plan.unchanged,
             kept: prepared.plan.kept,
-            flagged: prepared.plan.flags.iter().map(flag).collect(),
+            flagged: prepared.plan.flags.iter().map(flag).chain(prepared.left_alone().cloned()).collect(),
+            resolvable: prepared.plan.flags.first().map(|flag| flag.key.to_string()),
             skipped: prepared.comparison.skipped.clone(),
             failed: prepared.comparison.failed.clone(),
             left,
@@ -213,11 +306,22 @@ impl Sync {
     fn conclude(
         &self,
         prepared: &Prepared,
+        put: &Entries,
         purpose: Purpose,
         mut verified: BTreeMap<Key, Applied>,
         report: &mut Report,
     ) -> (Before, Changes) {
         let (mut done, mut changes) = (Before::new(), Changes::new());
+        if !verified.is_empty() {
+            // What was copied and had to be looked at closely.
+            for (key, entry) in put.iter() {
+                let Some(applied) = verified.remove(&key) else { continue };
+                done.insert(key.clone(), None);
+                if let Applied::Verified(target) = applied {
+                    changes.insert(key, Some(Entry { target, ..entry }));
+                }
+            }
+        }
         for action in &prepared.plan.actions {
             let Some(applied) = verified.remove(action.key()) else { continue };
             done.insert(action.key().clone(), snapshot::before(action));
@@ -231,7 +335,7 @@ impl Sync {
                 let found = prepared.found.get(action.key());
                 let source = match purpose {
                     Purpose::Restore => found.and_then(|row| row.baseline.as_ref()?.source.clone()),
-                    Purpose::Sync | Purpose::Resolve => found.and_then(|row| row.source.clone()),
+                    Purpose::Sync | Purpose::Resolve | Purpose::Choose => found.and_then(|row| row.source.clone()),
                 };
                 changes.insert(action.key().clone(), Some(Entry { source, target }));
             }
@@ -240,7 +344,14 @@ impl Sync {
     }
 
     /// Moves on what is agreed and what is flagged, where that changes anything.
-    async fn agree(&self, prepared: &Prepared, changes: &Changes, report: &Report, purpose: Purpose) -> Result<()> {
+    pub(super) async fn agree(
+        &self,
+        prepared: &Prepared,
+        changes: &Changes,
+        copied: &Entries,
+        report: &Report,
+        purpose: Purpose,
+    ) -> Result<()> {
         let before = self.store.sync_flags(&self.name).await?;
         let mut flags: Vec<(Vec<u8>, String)> = prepared
             .plan
@@ -263,7 +374,10 @@ impl Sync {
         if changes.is_empty() && is_same && !prepared.is_fresh && report.changed() == 0 {
             return Ok(());
         }
-        let (removed, added) = baseline::rewritten(&prepared.stored, changes).map_err(|source| self.damaged(source))?;
+        let changed = changes.iter().map(|(key, change)| (key.clone(), change.clone()));
+        let all = join(changed, iter::empty::<(Key, ())>(), copied.iter());
+        let all = all.map(|row| (row.key, row.source.unwrap_or(row.target)));
+        let (removed, added) = baseline::rewritten(&prepared.stored, all).map_err(|source| self.damaged(source))?;
         let advance = Advance {
             endpoints: self.endpoints(),
             from_serial: prepared.stored.serial,
@@ -274,80 +388,21 @@ impl Sync {
         };
         Ok(self.store.advance_sync(&self.name, &advance, self.clock.now()).await?)
     }
-
-    /// Forgets what was replaced too long ago.
-    async fn forget_old(&self) -> Result<()> {
-        let limit = from_ms(self.clock.now().as_millisecond().saturating_sub(self.keep.as_ms()));
-        if self.store.forget_snapshots(&self.name, limit).await? == 0 {
-            return Ok(());
-        }
-        let mut wanted = std::collections::HashSet::new();
-        for record in self.store.all_snapshots().await? {
-            let before = snapshot::decode(&record.body).map_err(|source| self.damaged(source))?;
-            wanted.extend(before.values().flatten().map(|version| version.digest));
-        }
-        let archive = self.archive.clone();
-        let pruned = tokio::task::spawn_blocking(move || archive.prune(&wanted));
-        match pruned.await {
-            Ok(Ok(count)) => tracing::debug!("{count} contents that no snapshot names any more are gone"),
-            Ok(Err(refused)) => tracing::warn!("old snapshots cannot be removed: {refused}"),
-            Err(lost) => return Err(Error::Lost { name: self.name.clone(), reason: lost.to_string() }),
-        }
-        Ok(())
-    }
-
-    /// Answers the same sync for one item only, as a person decided: the source's wins.
-    #[must_use]
-    pub fn deciding_for_source(&self, key: &Key) -> Self {
-        let policy = Policy {
-            on_drift: crate::config::OnDrift::Overwrite,
-            delete: crate::config::DeleteMode::Mirror,
-            max_delete: 1.0,
-        };
-        Self { policy, filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() }
-    }
-
-    /// Does what a person decided about a flagged item: what the source has takes its place.
-    ///
-    /// # Errors
-    /// It is not flagged; as [`Sync::run`].
-    pub async fn take_source(&self, key: &Key) -> Result<Report> {
-        self.require_flag(key).await?;
-        let one = self.deciding_for_source(key);
-        let prepared = one.prepare().await?;
-        one.perform(prepared, Purpose::Resolve, &Supply::Endpoint(Arc::clone(&one.source))).await
-    }
-
-    /// Does what a person decided about a flagged item: what the target has stays until the source's changes again.
-    ///
-    /// # Errors
-    /// It is not flagged; as [`Sync::run`].
-    pub async fn take_target(&self, key: &Key) -> Result<Report> {
-        self.require_flag(key).await?;
-        let one = Self { filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() };
-        let mut prepared = one.prepare().await?;
-        prepared.plan = Plan::default();
-        let mut changes = Changes::new();
-        if let Some(Row { key, source, target, .. }) = prepared.found.remove(key) {
-            changes.insert(key, Some(Entry { source, target }));
-        }
-        let mut report = one.begin_report(&prepared).await;
-        one.agree(&prepared, &changes, &report, Purpose::Resolve).await?;
-        report.kept = changes.len();
-        report.seconds = seconds(prepared.started_at, self.clock.now());
-        Ok(report)
-    }
-
-    async fn require_flag(&self, key: &Key) -> Result<()> {
-        let flags = self.store.sync_flags(&self.name).await?;
-        if flags.iter().any(|flag| flag.key == key.as_bytes()) {
-            return Ok(());
-        }
-        Err(Error::NotFlagged { name: self.name.clone(), key: key.to_string() })
-    }
 }
 
-fn seconds(from: Timestamp, to: Timestamp) -> f64 {
+/// Takes in what a full comparison found, but for what is told already.
+fn note_differences(verification: &Verification, report: &mut Report) {
+    let told: BTreeSet<String> = [&report.flagged, &report.failed, &report.unverified]
+        .into_iter()
+        .flatten()
+        .map(|one| one.key.clone())
+        .collect();
+    let news = verification.wrong().filter(|one| !told.contains(&one.key)).cloned();
+    report.unverified.extend(news);
+    report.verified = Some(verification.same);
+}
+
+pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     (to.as_millisecond() - from.as_millisecond()) as f64 / 1_000.0
 }
 
@@ -385,13 +440,20 @@ fn agreements(prepared: &Prepared, purpose: Purpose) -> Changes {
     changes
 }
 
-fn record(run: &SyncRun, before: &Before) -> SnapshotRecord {
-    let sizes = before.values().flatten().map(|version| version.size);
-    SnapshotRecord {
-        run: run.id.clone(),
-        at: run.started_at,
-        items: i64::try_from(sizes.clone().count()).unwrap_or(i64::MAX),
-        bytes: i64::try_from(sizes.sum::<u64>()).unwrap_or(i64::MAX),
-        body: snapshot::encode(before),
-    }
+/// Answers what a run replaces as it is stored: under `new` keys nothing.
+fn record(run: &SyncRun, before: Before, new: impl Iterator<Item = Key>) -> SnapshotRecord {
+    let new = new.map(|key| (key, None::<()>));
+    let all = join(before.into_iter(), iter::empty::<(Key, ())>(), new);
+    summarised(&run.id, run.started_at, all.map(|row| (row.key, row.source.flatten())))
+}
+
+/// Answers what a run replaced as it is stored; items come in the order of keys.
+pub(super) fn summarised<K: Borrow<Key>>(
+    run: &str,
+    at: Timestamp,
+    before: impl Iterator<Item = (K, Option<Version>)>,
+) -> SnapshotRecord {
+    let (body, items, bytes) = snapshot::encode(before);
+    let [items, bytes] = [items as u64, bytes].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    SnapshotRecord { run: run.to_owned(), at, items, bytes, body }
 }

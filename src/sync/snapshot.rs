@@ -1,9 +1,10 @@
 //! What a run replaced: which items, and what they were. Their content is in the archive. Pure.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use super::codec::{Damaged, Decoder, Encoder};
-use super::compare::{Intent, Intents};
+use super::compare::{Intent, Intents, Origin};
 use super::plan::Action;
 use crate::endpoint::{Key, Version};
 
@@ -28,15 +29,18 @@ pub fn after(action: &Action) -> Option<Version> {
     }
 }
 
-/// Writes items down; nothing for no items.
+/// Writes items down, which come in the order of keys; nothing for no items. Answers how many of them have content, and how
+/// many bytes that has, too.
 #[must_use]
-pub fn encode(before: &Before) -> Vec<u8> {
-    let mut encoder = Encoder::default();
+pub fn encode<K: Borrow<Key>>(before: impl IntoIterator<Item = (K, Option<Version>)>) -> (Vec<u8>, usize, u64) {
+    let (mut encoder, mut items, mut bytes) = (Encoder::default(), 0, 0);
     for (key, version) in before {
-        encoder.key(key);
+        encoder.key(key.borrow());
         encoder.version(version.as_ref());
+        items += usize::from(version.is_some());
+        bytes += version.map_or(0, |version| version.size);
     }
-    if encoder.is_empty() { Vec::new() } else { encoder.finish() }
+    (if encoder.is_empty() { Vec::new() } else { encoder.finish() }, items, bytes)
 }
 
 /// Reads what [`encode`] wrote.
@@ -57,9 +61,13 @@ pub fn decode(bytes: &[u8]) -> Result<Before, Damaged> {
 
 /// Writes down what actions are about to leave.
 #[must_use]
-pub fn encode_intents(actions: &[&Action], is_from_source: bool) -> Vec<u8> {
+pub fn encode_intents(actions: &[&Action], origin: Origin) -> Vec<u8> {
     let mut encoder = Encoder::default();
-    encoder.flag(is_from_source);
+    encoder.mark(match origin {
+        Origin::Snapshot => 0,
+        Origin::Source => 1,
+        Origin::Person => 2,
+    });
     for action in actions {
         encoder.key(action.key());
         encoder.version(after(action).as_ref());
@@ -73,9 +81,14 @@ pub fn encode_intents(actions: &[&Action], is_from_source: bool) -> Vec<u8> {
 /// It did not.
 pub fn decode_intents(bytes: &[u8], intents: &mut Intents) -> Result<(), Damaged> {
     let mut decoder = Decoder::new(bytes)?;
-    let is_from_source = decoder.flag()?;
+    let origin = match decoder.mark()? {
+        0 => Origin::Snapshot,
+        1 => Origin::Source,
+        2 => Origin::Person,
+        _ => return Err(Damaged),
+    };
     while !decoder.is_at_end() {
-        intents.insert(decoder.key()?, Intent { to: decoder.version()?, is_from_source });
+        intents.insert(decoder.key()?, Intent { to: decoder.version()?, origin });
     }
     Ok(())
 }
@@ -111,8 +124,9 @@ mod tests {
         let expected =
             Before::from([(key("a"), Some(version(b"1"))), (key("b"), None), (key("c"), Some(version(b"3")))]);
         assert_eq!(merged([first.clone(), second]), expected);
-        assert_eq!(decode(&encode(&first)), Ok(first));
-        assert_eq!((encode(&Before::new()), decode(&[])), (Vec::new(), Ok(Before::new())));
+        assert_eq!(encode(first.clone()).1, 1);
+        assert_eq!(decode(&encode(first.clone()).0), Ok(first));
+        assert_eq!((encode(Before::new()).0, decode(&[])), (Vec::new(), Ok(Before::new())));
     }
 
     #[test]
@@ -122,9 +136,9 @@ mod tests {
             Action::Delete { key: key("a"), from: version(b"1") },
         );
         let mut intents = Intents::new();
-        decode_intents(&encode_intents(&[&create], true), &mut intents).unwrap();
-        assert_eq!(intents[&key("a")], Intent { to: Some(version(b"1")), is_from_source: true });
-        decode_intents(&encode_intents(&[&delete], false), &mut intents).unwrap();
-        assert_eq!(intents[&key("a")], Intent { to: None, is_from_source: false });
+        decode_intents(&encode_intents(&[&create], Origin::Source), &mut intents).unwrap();
+        assert_eq!(intents[&key("a")], Intent { to: Some(version(b"1")), origin: Origin::Source });
+        decode_intents(&encode_intents(&[&delete], Origin::Person), &mut intents).unwrap();
+        assert_eq!(intents[&key("a")], Intent { to: None, origin: Origin::Person });
     }
 }

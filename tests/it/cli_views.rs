@@ -239,8 +239,20 @@ fn each_closed_gate_has_a_line_with_its_name() {
     sandbox.commit("Let it soak");
     sandbox.cascade(&["promote", "staging"]).expect_code(0);
     let waits = sandbox.cascade(&["promote", "production"]).expect_code(3).stderr;
-    let line = |start: &str| waits.lines().any(|line| line.starts_with(start));
-    assert!(line("    soak: ") && line("    approval: `cascade approve "), "{waits}");
+    assert!(waits.contains("production waits at 2 gates\n"), "{waits}");
+    let line = |start: &str, rest: &str| waits.lines().any(|line| line.starts_with(start) && line.contains(rest));
+    assert!(
+        line("    soak: must soak upstream for another ", " → time: `cascade promote production --wait`"),
+        "{waits}"
+    );
+    assert!(line("    approval: needs 1 approval of candidate ", " → `cascade approve "), "{waits}");
+    // Whoever has done what they can is told who or what comes next, and no circle.
+    let again = sandbox.cascade(&["approve"]).expect_code(3).stderr;
+    assert!(again.contains("must soak upstream"), "{again}");
+    let approved = sandbox.cascade(&["approve"]).expect_code(2).stderr;
+    assert!(approved.contains("approved by you already") && approved.contains("production --wait"), "{approved}");
+    let why = sandbox.cascade(&["why", "production", "--json"]).expect_code(0).json();
+    assert_eq!(why["next"], "cascade promote production --wait");
 }
 
 #[test]
@@ -326,9 +338,19 @@ fn why_leads_from_a_failed_check_to_its_log() {
       the first bad save is [COMMIT..] "Break the build" by Ada: A broken (check `build`, 2 saves, 2 runs)
       what comes before it: `cascade promote staging --healthy-prefix`
     rules: cascade-sync.yaml of the candidate, for `staging` has none for it yet
-    next: cascade promote staging
+    next: save a fix, then cascade promote staging
     "#)
     });
+    let planned = sandbox.cascade(&["plan", "staging"]).expect_code(0).stdout;
+    let told =
+        planned.lines().find(|line| line.contains("✗ build: will run again")).unwrap_or_else(|| panic!("{planned}"));
+    let rest = told.split_once("; its output: tail ").map(|(_, log)| log.to_owned());
+    assert!(told.contains("failed on this very content") && told.contains("ago: exit code 1"), "{told}");
+    assert!(std::path::Path::new(&rest.unwrap()).exists(), "{told}");
+    let why = sandbox.cascade(&["why", "staging", "--json"]).expect_code(0).json();
+    let gate = why["waiting_for"].as_array().unwrap().iter().find(|gate| gate["gate"] == "checks").unwrap();
+    assert!(gate["fact"].as_str().unwrap().starts_with("build failed on this very content"), "{gate}");
+    assert!(gate["since"].is_string() && gate["clears"].as_str().unwrap().starts_with("save a fix"), "{gate}");
 }
 
 #[test]

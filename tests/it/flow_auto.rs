@@ -1,10 +1,11 @@
 //! Environments that follow their source by themselves, under a clock that the test moves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cascade::base::clock::{ManualClock, SystemClock};
 use cascade::context::Context;
-use cascade::promote::auto::{Cause, follow_once};
+use cascade::promote::auto::{Cause, follow_once, next_look};
 use cascade::promote::{self, Silent};
 use cascade::store::State;
 
@@ -30,7 +31,9 @@ async fn what_has_soaked_long_enough_goes_on_by_itself() {
     follow_once(&ctx, Cause::Pushed).await.unwrap();
     assert_eq!(state(&ctx, "staging").await, Some(State::Promoted));
     assert_eq!(state(&ctx, "production").await, Some(State::Waiting));
+    let pace = next_look(&ctx).await.unwrap();
     clock.advance_ms(3_599_000);
+    assert_eq!(next_look(&ctx).await.unwrap(), Duration::from_secs(1), "when the soak ends, and not {pace:?} later");
     follow_once(&ctx, Cause::Time).await.unwrap();
     assert_eq!(state(&ctx, "production").await, Some(State::Waiting));
     clock.advance_ms(1_000);

@@ -142,6 +142,43 @@ fn a_hotfix_that_was_rolled_back_comes_with_the_next_merge_whatever_was_fixed_si
 }
 
 #[test]
+fn a_hotfix_that_was_rolled_back_and_that_nobody_brought_back_stays_away_from_the_next_merge() {
+    let pipeline = released(true, UNAPPROVED);
+    branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+    hotfix(&pipeline, "fix/login", 0);
+    pipeline.cascade(&["rollback", "production"]).expect_code(0);
+    pipeline.cascade(&["resume", "production"]).expect_code(0);
+    branch_with(&pipeline, "fix/logout", "main", "logout", "works\n");
+    hotfix(&pipeline, "fix/logout", 0);
+    pipeline.save_file("feature", "finished\n");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 5);
+    pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+    let has = |path: &str| pipeline.try_git(&["show", &format!("main:{path}")]).code == 0;
+    assert_eq!(["login", "logout", "feature", "page"].map(has), [false, true, true, true]);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+}
+
+#[test]
+fn a_merge_after_a_longer_way_back_brings_the_releases_again_and_not_the_hotfix_between_them() {
+    let pipeline = released(true, UNAPPROVED);
+    let first = pipeline.newest("production")["id"].as_str().unwrap().to_owned();
+    pipeline.save_file("second", "release\n");
+    release(&pipeline);
+    branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+    hotfix(&pipeline, "fix/login", 0);
+    pipeline.cascade(&["rollback", "production", "--to", &first]).expect_code(0);
+    pipeline.cascade(&["resume", "production"]).expect_code(0);
+    branch_with(&pipeline, "fix/logout", "main", "logout", "works\n");
+    hotfix(&pipeline, "fix/logout", 0);
+    pipeline.save_file("feature", "finished\n");
+    pipeline.promote("staging", 0);
+    pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+    let has = |path: &str| pipeline.try_git(&["show", &format!("main:{path}")]).code == 0;
+    assert_eq!(["login", "logout", "second", "feature", "page"].map(has), [false, true, true, true, true]);
+}
+
+#[test]
 fn a_hotfix_that_a_rollback_took_out_of_staging_again_is_not_lost_in_production() {
     let pipeline = released(true, UNAPPROVED);
     branch_with(&pipeline, "fix/login", "main", "login", "works\n");

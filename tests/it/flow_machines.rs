@@ -239,3 +239,17 @@ fn a_second_machine_rolls_back_what_it_never_fetched() {
     let refused = pipeline.promote("production", 3);
     assert!(refused.stderr.contains("rolled back"), "{refused:?}");
 }
+
+#[test]
+fn verify_judges_branches_and_ledger_of_the_same_moment() {
+    let (pipeline, _) = stale_second();
+    let verify = |words: &[&str]| pipeline.in_place("second", &[&["verify", "production", "--json"], words].concat());
+    assert_eq!(verify(&[]).expect_code(0).json()["environments"][0]["releases"].as_array().unwrap().len(), 2);
+    let foreign = pipeline.git(&["commit-tree", "-m", "Past all rules", "-p", "main", "develop^{tree}"]);
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", &format!("{foreign}:main")]);
+    verify(&["--offline"]).expect_code(0);
+    let found = verify(&[]).expect_code(1).json();
+    assert_eq!(found["environments"][0]["releases"][0]["problems"][0]["code"], "not_promoted");
+    pipeline.git(&["push", "--quiet", "--no-verify", "origin", ":refs/cascade/ledger"]);
+    assert_eq!(verify(&[]).expect_code(1).json()["ledger"]["problems"][0]["code"], "removed_there");
+}

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::folding_disk::FoldingDisk;
 use crate::support::pipeline::{PLAIN, Pipeline};
 use crate::support::{Output, Sandbox};
 
@@ -66,11 +67,11 @@ impl Site {
 }
 
 /// The counts of a report: created, updated, deleted, unchanged.
-fn counts(report: &Value) -> [u64; 4] {
+pub fn counts(report: &Value) -> [u64; 4] {
     ["created", "updated", "deleted", "unchanged"].map(|name| report[name].as_u64().unwrap())
 }
 
-fn noted(report: &Value, list: &str) -> Vec<String> {
+pub fn noted(report: &Value, list: &str) -> Vec<String> {
     let text = |one: &Value| format!("{} {}", one["key"].as_str().unwrap(), one["reason"].as_str().unwrap());
     report[list].as_array().unwrap().iter().map(text).collect()
 }
@@ -89,11 +90,13 @@ fn a_directory_is_brought_to_what_another_one_says_and_only_what_changed_is_touc
     assert_eq!(std::fs::read_link(site.path("target/link")).unwrap(), PathBuf::from("a.html"));
     let mode = |place: &str| std::fs::metadata(site.path(place)).unwrap().permissions().mode() & 0o111;
     assert_eq!((mode("target/run"), mode("target/a.html")), (0o111, 0));
-    let before = std::fs::metadata(site.path("target/a.html")).unwrap().modified().unwrap();
+    let modified = |place: &str| std::fs::metadata(site.path(place)).unwrap().modified().unwrap();
+    let before = modified("target/a.html");
+    assert_eq!(before, modified("source/a.html"), "times are kept");
     site.put("source/a/b.html", "three");
     site.remove("source/run");
     assert_eq!(counts(&site.sync(0)), [0, 1, 1, 2]);
-    assert_eq!(std::fs::metadata(site.path("target/a.html")).unwrap().modified().unwrap(), before);
+    assert_eq!(modified("target/a.html"), before);
     assert_eq!(site.content("target/theirs.html").as_deref(), Some("not ours"));
     assert_eq!(counts(&site.sync(0)), [0, 0, 0, 3]);
     // A directory takes a file's place, and the other way round.
@@ -142,7 +145,10 @@ fn a_hand_edit_at_the_target_is_left_alone_until_somebody_decides() {
     site.put("source/d", "after");
     let flagged = site.run(&["sync", "site"]).expect_code(5);
     assert!(flagged.stderr.contains("warning: site: flagged: a was changed at the target"), "{flagged:?}");
-    assert!(flagged.stderr.contains("`cascade sync resolve site a --take source` (or `target`)"), "{flagged:?}");
+    assert!(
+        flagged.stderr.contains("`cascade sync resolve site a --take source` (or `target`, or a file)"),
+        "{flagged:?}"
+    );
     assert_eq!(site.content("target/d").as_deref(), Some("after"), "the rest goes on");
     assert_eq!(noted(&site.sync(5), "flagged"), ["a was changed at the target", "b c was changed on both sides"]);
     site.run(&["sync", "resolve", "site", "d", "--take", "source"]).expect_code(2);
@@ -315,4 +321,22 @@ fn two_runs_do_not_act_at_the_same_time() {
     let refused = site.run(&["sync", "site"]).expect_code(1);
     assert!(refused.stderr.contains("another cascade command is at work on this project"), "{refused:?}");
     site.run(&["sync", "site", "--dry-run"]).expect_code(0);
+}
+
+#[test]
+fn names_that_a_disk_takes_for_one_are_flagged_and_the_rest_goes_on() {
+    let site = Site::new("");
+    let (place, image) = (site.path("target"), site.path("image"));
+    let Some(_disk) = FoldingDisk::mount(&place, &image) else { return };
+    for name in ["Readme", "README", "Dir/a", "dir/b", "plain"] {
+        site.put(&format!("source/{name}"), name);
+    }
+    let report = site.sync(5);
+    let flagged = noted(&report, "flagged");
+    assert!(flagged.len() == 4 && flagged[0].starts_with("Dir/a has a name that the target takes"), "{flagged:?}");
+    assert_eq!((counts(&report)[0], site.content("target/plain").as_deref()), (1, Some("plain")));
+    site.remove("source/README");
+    std::fs::remove_dir_all(site.path("source/dir")).unwrap();
+    // A disk without permissions may flag what is there; that is not the question here.
+    assert_eq!(counts(&site.run(&["sync", "site", "--json"]).json())[0], 2);
 }

@@ -3,7 +3,8 @@ use std::os::unix::net::UnixListener;
 
 use super::super::contract_tests::{directory, key, listed};
 use super::*;
-use crate::base::clock::{ManualClock, SystemClock};
+use crate::base::clock::{ManualClock, SystemClock, from_ms};
+use crate::beneath;
 
 fn sample() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -79,7 +80,7 @@ async fn links_lead_nowhere_when_something_is_written() {
     let subject = directory(dir.path());
     let put = |text: &str| {
         let to = Version { digest: Digest::of(b"x"), form: Form::File { executable: false }, size: 1 };
-        Put { key: key(text), to, content: Content::Whole(b"x".to_vec()), expected: None }
+        Put { key: key(text), to, content: Content::whole(b"x".to_vec()), expected: None }
     };
     let answers = subject.endpoint.write(vec![put("out/x"), put("out/deeper/x"), put("file/x")]).await;
     assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(Error::is_change)), "{answers:?}");
@@ -101,7 +102,7 @@ async fn permissions_of_a_replaced_file_stay() {
             form: Form::File { executable },
             size: content.len() as u64,
         };
-        let put = Put { key: key("file"), to, content: Content::Whole(content.into()), expected: Some(before) };
+        let put = Put { key: key("file"), to, content: Content::whole(content.into()), expected: Some(before) };
         subject.endpoint.write(vec![put]).await.remove(0).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o7777, expected, "{mode:o}");
     }
@@ -143,4 +144,73 @@ async fn leftovers_are_no_items_and_only_what_nobody_may_want_is_swept() {
     assert!(told.len() == 1 && told[0].contains(".cascade-old--2 is what somebody put there"), "{told:?}");
     let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 2, "{left:?}");
+}
+
+/// A directory whose clock says that everything in it is old enough to be believed.
+fn later(root: &Path) -> Directory {
+    let now_ms = SystemClock.now().as_millisecond();
+    Directory::open(root, Arc::new(ManualClock::at_ms(now_ms + 3_600_000))).unwrap()
+}
+
+/// Lists and digests the file of a directory as a sync does, and reads it then.
+async fn digested(directory: &Directory, text: &str) -> (Known, Item) {
+    let item = listed(directory).await.0.into_iter().find(|item| item.key == key(text)).unwrap();
+    let known = directory.digest(vec![item.clone()]).await.remove(0).unwrap();
+    let item = Item { fingerprint: known.fingerprint.clone(), ..item };
+    (known, item)
+}
+
+#[tokio::test]
+async fn when_a_file_was_changed_is_kept_and_large_ones_are_copied_whole() {
+    let (source, target) = (sample(), tempfile::tempdir().unwrap());
+    std::fs::write(source.path().join("large"), vec![7; 3 * PIECE_BYTES + 1]).unwrap();
+    let long_ago = std::time::SystemTime::from(from_ms(1_000_000_000_123));
+    for text in ["file", "large"] {
+        let file = File::options().write(true).open(source.path().join(text)).unwrap();
+        file.set_modified(long_ago).unwrap();
+        drop(file);
+        let from = later(source.path());
+        let (known, item) = digested(&from, text).await;
+        let content = from.read(vec![item]).await.remove(0).unwrap();
+        let is_proved = matches!(&content.body, Body::File(opened) if opened.is_proved());
+        assert_eq!(is_proved, text == "large", "{text}");
+        let put = Put { key: key(text), to: known.version, content, expected: None };
+        later(target.path()).write(vec![put]).await.remove(0).unwrap();
+        let written = target.path().join(text);
+        assert_eq!(std::fs::metadata(&written).unwrap().modified().unwrap(), long_ago, "{text}");
+        assert!(std::fs::read(&written).unwrap() == std::fs::read(source.path().join(text)).unwrap(), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_file_that_was_touched_since_it_was_digested_is_not_taken_for_what_it_was() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let path = source.path().join("large");
+    std::fs::write(&path, vec![7; 2 * PIECE_BYTES]).unwrap();
+    let from = later(source.path());
+    let (known, item) = digested(&from, "large").await;
+    for opened_before in [true, false] {
+        let early = from.read(vec![item.clone()]).await.remove(0).unwrap();
+        std::fs::write(&path, vec![8; 2 * PIECE_BYTES]).unwrap();
+        let content = if opened_before { early } else { from.read(vec![item.clone()]).await.remove(0).unwrap() };
+        let put = Put { key: key("large"), to: known.version, content, expected: None };
+        let refused = later(target.path()).write(vec![put]).await.remove(0).unwrap_err();
+        assert!(refused.is_change(), "{refused}");
+    }
+    assert_eq!(std::fs::read_dir(target.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_probe_for_names_that_are_taken_for_one_leaves_nothing_behind() {
+    let dir = sample();
+    let folding = directory(dir.path()).endpoint.folding().await;
+    let is_same = |one: &str, other: &str| {
+        std::fs::write(dir.path().join(one), "").unwrap();
+        let is_same = dir.path().join(other).exists();
+        std::fs::remove_file(dir.path().join(one)).unwrap();
+        is_same
+    };
+    assert_eq!(folding.case, is_same("name", "NAME"));
+    assert_eq!(folding.normalization, is_same("\u{e9}", "e\u{301}"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }

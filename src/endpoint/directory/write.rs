@@ -2,9 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, Timespec, Timestamps, UTIME_OMIT};
 use rustix::io::Errno;
 
 use super::place::{Spot, split};
@@ -13,10 +13,10 @@ use crate::base::digest::{Digest, Digesting};
 use crate::base::escape::shown;
 use crate::base::id::entropy;
 use crate::beneath::{Beneath, FileStat};
-use crate::endpoint::{Content, Error, Fingerprint, Form, IsKept, Key, Known, Put, Result, Take};
+use crate::endpoint::{Body, Content, Error, Fingerprint, Form, IsKept, Key, Known, Modified, Put, Result, Take};
 
 /// What new content is called until it is in its place; the beginning of its digest follows.
-const NEW_PREFIX: &[u8] = b".cascade-new-";
+pub(super) const NEW_PREFIX: &[u8] = b".cascade-new-";
 /// What is called so is on its way out.
 const OLD_PREFIX: &[u8] = b".cascade-old-";
 /// Digits of a digest in the name of new content.
@@ -25,6 +25,9 @@ const DIGEST_DIGITS: usize = 32;
 const INCOMPLETE: u32 = 0o1000;
 /// Longest place that a link can lead to.
 const LINK_LIMIT_BYTES: u64 = 4_096;
+/// Bytes that a file system is asked to copy at a time.
+#[cfg(target_os = "linux")]
+const COPIED_AT_ONCE_BYTES: usize = 256 << 20;
 
 const CHANGED_HERE: &str = "was changed at the target meanwhile";
 const CHANGED_THERE: &str = "was changed at the source meanwhile";
@@ -60,7 +63,7 @@ struct Staged {
 /// Writes many items: all of them aside, then to the disk at once, then each to its place.
 pub(super) fn write(directory: &Directory, beneath: &Beneath, puts: Vec<Put>) -> Vec<Result<Fingerprint>> {
     let staged: Vec<Result<Staged>> = puts.into_iter().map(|put| stage(directory, beneath, put)).collect();
-    let durable = if staged.iter().any(Result::is_ok) { flush(&directory.top) } else { Ok(()) };
+    let durable = if staged.iter().any(Result::is_ok) { flush(directory) } else { Ok(()) };
     let settle = |staged: Result<Staged>| {
         let staged = staged?;
         if let Err(refused) = &durable {
@@ -73,14 +76,14 @@ pub(super) fn write(directory: &Directory, beneath: &Beneath, puts: Vec<Put>) ->
 
 /// Waits until everything in the file system of an opened directory is on the disk.
 #[cfg(target_os = "linux")]
-pub(super) fn flush(top: &OwnedFd) -> io::Result<()> {
-    Ok(rustix::fs::syncfs(top.as_fd())?)
+pub(super) fn flush(directory: &Directory) -> io::Result<()> {
+    if directory.durability.is_fast() { Ok(()) } else { Ok(rustix::fs::syncfs(directory.top.as_fd())?) }
 }
 
 /// Elsewhere new content is brought there file by file; this is for the names.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn flush(top: &OwnedFd) -> io::Result<()> {
-    Ok(rustix::fs::fsync(top.as_fd())?)
+pub(super) fn flush(directory: &Directory) -> io::Result<()> {
+    Ok(rustix::fs::fsync(directory.top.as_fd())?)
 }
 
 fn stage(directory: &Directory, beneath: &Beneath, put: Put) -> Result<Staged> {
@@ -134,20 +137,82 @@ fn write_file(
     let opened = rustix::fs::openat(aside.spot.dir(), os(aside.spot.name()), flags, raw(0o666 | INCOMPLETE));
     let mut file = File::from(opened.map_err(io::Error::from).map_err(failed())?);
     aside.is_there = true;
+    let modified = content.modified;
+    fill(&mut file, key, expected, content)?;
+    let created = FileStat::of_open(&file).map_err(failed())?.mode;
+    rustix::fs::fchmod(&file, raw(mode(created))).map_err(io::Error::from).map_err(failed())?;
+    if let Some(modified) = modified {
+        // Not every file system keeps times, and none is needed to tell what the content is.
+        let _ = rustix::fs::futimens(&file, &times(modified));
+    }
+    if cfg!(not(target_os = "linux")) {
+        file.sync_all().map_err(failed())?;
+    }
+    Ok(())
+}
+
+/// Writes content into a new file; where it is not what was promised that is an error.
+fn fill(file: &mut File, key: &Key, expected: (Digest, u64), content: Content) -> Result<()> {
+    let failed = || Error::item("write", key);
+    if let Body::File(opened) = &content.body
+        && opened.proof.is_some()
+        && copy_within(file, &opened.file, expected.1).map_err(failed())?
+    {
+        return if opened.is_proved() { Ok(()) } else { Err(Error::changed(key, CHANGED_THERE)) };
+    }
+    if let (Some(digest), Body::Whole(bytes)) = (content.digest, &content.body) {
+        file.write_all(bytes).map_err(failed())?;
+        let is_promised = (digest, bytes.len() as u64) == expected;
+        return if is_promised { Ok(()) } else { Err(Error::changed(key, CHANGED_THERE)) };
+    }
     let mut digesting = Digesting::default();
     content.drain(|piece| {
         digesting.add(piece);
         file.write_all(piece).map_err(failed())
     })?;
-    if digesting.finish() != expected {
-        return Err(Error::changed(key, CHANGED_THERE));
+    if digesting.finish() == expected { Ok(()) } else { Err(Error::changed(key, CHANGED_THERE)) }
+}
+
+/// Lets the file system copy a whole file by itself: by sharing its blocks, or at least without bringing them here. Answers
+/// whether it could; where not, nothing was copied.
+#[cfg(target_os = "linux")]
+fn copy_within(to: &mut File, from: &File, size: u64) -> io::Result<bool> {
+    if rustix::fs::ioctl_ficlone(&*to, from).is_ok() {
+        return Ok(to.metadata()?.len() == size);
     }
-    let created = FileStat::of_open(&file).map_err(failed())?.mode;
-    rustix::fs::fchmod(&file, raw(mode(created))).map_err(io::Error::from).map_err(failed())?;
-    if cfg!(not(target_os = "linux")) {
-        file.sync_all().map_err(failed())?;
+    let mut at = 0;
+    while at < size {
+        let length = usize::try_from(size - at).unwrap_or(usize::MAX).min(COPIED_AT_ONCE_BYTES);
+        let mut end = at;
+        match rustix::fs::copy_file_range(from, Some(&mut at), &*to, Some(&mut end), length) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::XDEV | Errno::PERM | Errno::IO) if at == 0 => {
+                break;
+            }
+            Err(refused) => return Err(refused.into()),
+        }
     }
-    Ok(())
+    if at == size {
+        return Ok(true);
+    }
+    to.set_len(0)?;
+    Ok(false)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn copy_within(_to: &mut File, _from: &File, _size: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Leaves alone when it was last read.
+fn times((seconds, nanoseconds): Modified) -> Timestamps {
+    // The widths of these types differ between platforms.
+    #[allow(clippy::useless_conversion)]
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: seconds.into(), tv_nsec: nanoseconds.into() },
+    }
 }
 
 fn raw(mode: u32) -> Mode {
@@ -203,11 +268,19 @@ fn rename_new(from: &Spot, to: &Spot, key: &Key) -> Result<()> {
             match rustix::fs::linkat(from.dir(), os(from.name()), to.dir(), os(to.name()), AtFlags::empty()) {
                 Ok(()) => unlink(from).map_err(Error::item("write", key)),
                 Err(Errno::EXIST) => Err(exists()),
+                // Nor second names (FAT): what was looked for just now and not found is made.
+                Err(Errno::PERM | Errno::NOSYS | Errno::NOTSUP) if is_missing(to) => {
+                    rustix::fs::renameat(from.dir(), os(from.name()), to.dir(), os(to.name())).map_err(failed)
+                }
                 Err(refused) => Err(failed(refused)),
             }
         }
         Err(refused) => Err(failed(refused)),
     }
+}
+
+fn is_missing(spot: &Spot) -> bool {
+    spot.stat().is_err_and(|refused| refused.kind() == io::ErrorKind::NotFound)
 }
 
 /// Lets new content and what is there change places, and back where what came out is not what was expected.

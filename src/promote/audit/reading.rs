@@ -13,11 +13,13 @@ use crate::base::id::{ObjectId, PromotionId};
 use crate::config::{self, Config, Environment, SignMode};
 use crate::git::{self, Brought, LedgerEntry, LinedCommit, Repo, Signature, SignatureStatus};
 use crate::promote::attestation::{Change, HoldStatement, Moment, Record, Stated, Statement, landing_key};
-use crate::promote::ledger::signed_again;
+use crate::promote::others;
 use crate::store::State;
 
 /// Most commits that are looked at of a branch which the ledger does not know.
 const UNKNOWN_LIMIT: usize = 1_000;
+/// Most entries since the last landing that are looked at before another promotion.
+const HEAD_LIMIT: usize = 100;
 /// What git calls the remote of a clone.
 const CLONES_REMOTE: &str = "origin";
 
@@ -28,30 +30,26 @@ pub struct Wish {
     pub environment: Option<String>,
     /// Whether an entry without a trusted signature is a problem.
     pub requires_signature: bool,
+    /// Whether the remote is left alone: then what was fetched last is audited.
+    pub offline: bool,
 }
 
-/// Audits the releases of a repository, without a database. Asks the remote for its ledger where there is none here, or
-/// where an entry is missing.
+/// Audits the releases of a repository, without a database. Branches and ledger are fetched together before: of one without
+/// the other, what is merely newer would look like what nobody promoted.
 ///
 /// # Errors
 /// The repository cannot be read, or there is no ledger here and the remote cannot be asked.
 pub fn audit(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {
-    let (mut rewritten, mut asked) = (None, false);
-    if repo.ledger_tip()?.is_none() {
-        rewritten = ask_remote(repo, config)?;
-        asked = true;
-    }
+    let asked = if wish.offline { Ok(None) } else { ask_remote(repo, config) };
+    let asked = match asked {
+        Err(problem) if repo.ledger_tip()?.is_none() => return Err(problem),
+        asked => asked,
+    };
     let mut report = look(repo, config, wish)?;
-    if !asked && report.lacks_entries() {
-        match ask_remote(repo, config) {
-            Ok(found) => {
-                rewritten = found;
-                report = look(repo, config, wish)?;
-            }
-            Err(problem) => report.notes.push(format!("newer entries may be on the remote: {problem}")),
-        }
+    match asked {
+        Ok(problem) => report.ledger.problems.extend(problem),
+        Err(problem) => report.notes.push(format!("this is what was fetched last: {problem}")),
     }
-    report.ledger.problems.extend(rewritten);
     Ok(report)
 }
 
@@ -97,17 +95,19 @@ pub fn chain_problems(repo: &Repo, config: &Config, known: Option<ObjectId>) -> 
     Ok(problems)
 }
 
-/// Answers what is wrong at the chain's head: whether its newest entry is a sound one, and whether it leads to the entry
-/// `known` up to which the database took the chain over, as far as that is still in the repository. What is further down
-/// is left to [`audit`] and [`chain_problems`]: where all is well, the cost does not grow with the chain.
+/// Answers what is wrong at the chain's head: whether its newest entries are sound, back to the last landing, which began
+/// from a sound head itself, and whether they lead to the entry `known` up to which the database took the chain over, as
+/// far as that is still in the repository. What is further down is left to [`audit`] and [`chain_problems`]: where all is
+/// well, the cost does not grow with the chain.
 ///
 /// # Errors
 /// The references cannot be read.
 pub fn head_problem(repo: &Repo, known: Option<ObjectId>) -> git::Result<Option<Problem>> {
     let lacks = |entry: ObjectId| Some(Problem::Lacking(entry));
-    let known = known.filter(|entry| repo.has_commit(*entry));
+    // Nobody has to go back to what is broken itself.
+    let known = known.filter(|entry| repo.has_commit(*entry) && head_from(repo, *entry).is_none());
     let Some(tip) = repo.ledger_tip()? else { return Ok(known.and_then(lacks)) };
-    if let Some(problem) = entry_problem(repo, tip) {
+    if let Some(problem) = head_from(repo, tip) {
         return Ok(Some(problem));
     }
     // What was taken over may be there anew, on top of other machines' entries.
@@ -116,24 +116,37 @@ pub fn head_problem(repo: &Repo, known: Option<ObjectId>) -> git::Result<Option<
     Ok((!is_there).then_some(Problem::Lacking(known)))
 }
 
-/// Answers what is wrong with one entry, and whether the one before it is there.
-fn entry_problem(repo: &Repo, id: ObjectId) -> Option<Problem> {
-    let malformed = |why: String| Some(Problem::Malformed(id, why));
-    let entry = match repo.entry_of_ledger(id) {
-        Ok(entry) => entry,
-        Err(problem) => return malformed(words_of(&problem)),
-    };
-    let parsed = match repo.statement_of(id) {
-        Ok(bytes) => bytes.ok_or_else(|| "it has no statement".to_owned()).and_then(|bytes| Stated::parse(&bytes)),
-        Err(problem) => Err(words_of(&problem)),
-    };
-    match (parsed, entry.parents.as_slice()) {
-        (Err(why), _) => malformed(why),
-        (_, [_, _, ..]) => Some(Problem::NotAChain(id)),
-        (_, [before]) if !repo.has_commit(*before) => {
-            malformed(format!("{}, on which it rests, is missing", before.short()))
+/// Answers what is wrong with the entries from `tip` back to the last landing. A hold and a rollback are added to what is
+/// broken too: they do not mend it.
+fn head_from(repo: &Repo, tip: ObjectId) -> Option<Problem> {
+    let mut next = Some(tip);
+    for _ in 0..HEAD_LIMIT {
+        match entry_of(repo, next?) {
+            Err(problem) => return Some(problem),
+            Ok((_, Stated::Promotion(statement))) if statement.record().moment == Moment::Landing => return None,
+            Ok((found, _)) => next = found.parents.first().copied(),
         }
-        (Ok(stated), _) => stated.contradiction().map(|what| Problem::Contradiction(id, what)),
+    }
+    None
+}
+
+/// Reads one entry; answers what is wrong with it, or that the one before it is missing.
+fn entry_of(repo: &Repo, id: ObjectId) -> Result<(LedgerEntry, Stated), Problem> {
+    let malformed = |why: String| Problem::Malformed(id, why);
+    let entry = repo.entry_of_ledger(id).map_err(|problem| malformed(words_of(&problem)))?;
+    let bytes = repo.statement_of(id).map_err(|problem| malformed(words_of(&problem)))?;
+    let stated =
+        Stated::parse(&bytes.ok_or_else(|| malformed("it has no statement".to_owned()))?).map_err(malformed)?;
+    match entry.parents.as_slice() {
+        [_, _, ..] => return Err(Problem::NotAChain(id)),
+        [before] if !repo.has_commit(*before) => {
+            return Err(malformed(format!("{}, on which it rests, is missing", before.short())));
+        }
+        _ => {}
+    }
+    match stated.contradiction() {
+        Some(what) => Err(Problem::Contradiction(id, what)),
+        None => Ok((entry, stated)),
     }
 }
 
@@ -149,7 +162,7 @@ pub fn soundest(repo: &Repo, config: &Config, known: Option<ObjectId>) -> git::R
         before = before.and_then(|entry| repo.entry_of_ledger(entry).ok()?.parents.first().copied());
         before
     });
-    let is_sound = |entry: &ObjectId| repo.has_commit(*entry) && entry_problem(repo, *entry).is_none();
+    let is_sound = |entry: &ObjectId| repo.has_commit(*entry) && head_from(repo, *entry).is_none();
     Ok(known.into_iter().chain(theirs).chain(below).find(is_sound))
 }
 
@@ -176,17 +189,19 @@ fn remote_of<'a>(repo: &Repo, config: &'a Config) -> &'a str {
     if repo.has_remote(&config.remote) { &config.remote } else { CLONES_REMOTE }
 }
 
-/// Brings in what the remote's ledger has; answers what is wrong with that.
+/// Fetches what the remote's branches and its ledger have; answers what is wrong with the latter.
 fn ask_remote(repo: &Repo, config: &Config) -> git::Result<Option<Problem>> {
     let remote = remote_of(repo, config);
     if !repo.has_remote(remote) {
         return Ok(None);
     }
-    let (_, theirs) = repo.remote_tips(remote, &config.sandbox.branch)?;
-    match repo.bring_in(remote, theirs, signed_again(repo, config.ledger.sign))? {
-        Brought::In(_) => Ok(None),
-        Brought::Rewritten { before, now } => Ok(Some(Problem::Rewritten { before, now })),
-    }
+    let before = repo.remote_ledger(remote)?;
+    let found = others::fetch(repo, remote, (&config.branches()[1..], None), config.ledger.sign)?;
+    Ok(match (found.ledger, before) {
+        (Brought::Rewritten { before, now }, _) => Some(Problem::Rewritten { before, now }),
+        (Brought::In(None), Some(before)) => Some(Problem::RemovedThere(before)),
+        (Brought::In(_), _) => None,
+    })
 }
 
 fn look(repo: &Repo, config: &Config, wish: &Wish) -> git::Result<Report> {

@@ -262,13 +262,44 @@ fn frozen_times_say_when_they_end() {
 fn checks_are_told_by_what_they_answered() {
     let mut facts = facts();
     facts.approval = None;
-    let outcome = |name: &str, outcome: Option<&str>| (name.to_owned(), outcome.map(str::to_owned));
     facts.checks = vec![outcome("build", Some("pass")), outcome("lint", Some("fail"))];
     facts.checks.extend([outcome("test", None), outcome("db", Some("unknown"))]);
     let closed = closed_gate(&facts, Gate::Checks).unwrap();
     assert_eq!(closed.fact, "failed: lint; could not answer: db; not asked yet: test");
     facts.checks.truncate(1);
     assert!(is_open(&facts));
+}
+
+fn outcome(name: &str, outcome: Option<&str>) -> CheckFact {
+    CheckFact { name: name.to_owned(), outcome: outcome.map(str::to_owned), failed_before: None }
+}
+
+#[test]
+fn a_check_that_failed_on_this_very_content_before_is_told_with_when_and_its_log() {
+    let mut facts = facts();
+    let failed =
+        FailedBefore { at: from_ms(880_000), detail: "exit code 1".to_owned(), log: Some("/logs/build it".to_owned()) };
+    facts.checks = vec![CheckFact { failed_before: Some(failed), ..outcome("build", None) }, outcome("test", None)];
+    let closed = closed_gate(&facts, Gate::Checks).unwrap();
+    assert_eq!(
+        closed.fact,
+        "not asked yet: test; build failed on this very content 2m ago: exit code 1; its output: tail '/logs/build it'"
+    );
+    assert_eq!(closed.since, Some(from_ms(880_000)));
+    assert!(closed.clears.unwrap().contains("save a fix"));
+}
+
+#[test]
+fn what_time_alone_opens_is_due_when_the_last_of_it_opens() {
+    let mut facts = facts();
+    (facts.approval, facts.soak, facts.live_upstream_since) = (None, Span::seconds(600), Some(from_ms(999_000)));
+    assert_eq!(due(&ask(&facts)), Some(from_ms(1_599_000)));
+    facts.freeze = vec!["1970-01-01 - 1970-01-02".parse().unwrap()];
+    assert_eq!(due(&ask(&facts)), Some(from_ms(2 * 86_400_000)));
+    facts.approval = Some(Approval::default());
+    assert_eq!(due(&ask(&facts)), None, "a person has to consent first");
+    (facts.approval, facts.now) = (None, from_ms(3 * 86_400_000));
+    assert_eq!(due(&ask(&facts)), None, "it can go on now");
 }
 
 #[test]
@@ -280,18 +311,23 @@ fn a_waiver_opens_its_gate_only_where_the_rules_let_it() {
         gate: gate.to_owned(),
         person: "ann".to_owned(),
         reason: "outage".to_owned(),
-        at: from_ms(1),
+        at: from_ms(7_000),
     };
+    facts.live_upstream_since = Some(from_ms(999_000));
     facts.waivers = vec![waiver("soak"), waiver("hold"), waiver("quarantine")];
     assert!(!is_open(&facts), "nothing may be waived");
     facts.waivable = vec![Waivable::Soak];
     let soak = ask(&facts).remove(0);
     assert!(soak.open);
-    assert_eq!(soak.fact, "not live and verified upstream; waived by ann: outage");
+    assert_eq!(soak.fact, "must soak upstream for another 9m59s; waived by ann: outage");
+    assert_eq!(soak.since, Some(from_ms(7_000)), "it is open since it was waived");
     assert_eq!(soak.waived_by.as_deref(), Some("ann"));
     facts.waivers.remove(0);
     let clears = ask(&facts).remove(0).clears.unwrap();
-    assert_eq!(clears, "time: promote again then, or `cascade promote production --waive soak --reason …`");
+    assert_eq!(
+        clears,
+        "time: `cascade promote production --wait` waits for it, or `cascade promote production --waive soak --reason …`"
+    );
 }
 
 proptest! {
@@ -303,7 +339,7 @@ proptest! {
         let mut facts = facts();
         facts.soak = Span::seconds(600);
         facts.freeze = vec!["1970-01-01 - 1970-01-02".parse().unwrap()];
-        facts.checks = vec![("build".to_owned(), Some("fail".to_owned()))];
+        facts.checks = vec![outcome("build", Some("fail"))];
         facts.hold = Some(Hold {
             cause: HoldCause::Person,
             reason: "look".to_owned(),
