@@ -37,14 +37,59 @@ pub fn shown_lines(bytes: &[u8]) -> String {
     text
 }
 
-/// Quotes text as one word of a shell command, so that a command that is told can be copied.
+/// Quotes text or a name as one word of a shell command, so that a command that is told can be copied.
+///
+/// What [`shown`] would escape is written in the shell's own way (`$'a\nb'`), so that the word is the very name.
 #[must_use]
-pub fn shell_word(text: &str) -> String {
+pub fn shell_word(word: impl AsRef<[u8]>) -> String {
+    let bytes = word.as_ref();
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(is_printed)) else {
+        return quoted_by_code(bytes);
+    };
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_plain) {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Quotes a relative path like [`shell_word`], so that no program takes it for an option.
+#[must_use]
+pub fn shell_path(path: impl AsRef<[u8]>) -> String {
+    match path.as_ref() {
+        path if path.starts_with(b"-") => shell_word([b"./", path].concat()),
+        path => shell_word(path),
+    }
+}
+
+fn quoted_by_code(bytes: &[u8]) -> String {
+    let mut text = String::from("$'");
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' => text.push_str("\\n"),
+                '\r' => text.push_str("\\r"),
+                '\t' => text.push_str("\\t"),
+                '\'' | '\\' => text.extend(['\\', c]),
+                c if is_printed(c) => text.push(c),
+                c => push_codes(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        push_codes(&mut text, chunk.invalid());
+    }
+    text.push('\'');
+    text
+}
+
+fn push_codes(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        // Three octal digits end by themselves. Writing to a String cannot fail.
+        let _ = write!(text, "\\{byte:03o}");
+    }
+}
+
+fn is_printed(c: char) -> bool {
+    !c.is_control() && !is_invisible(c)
 }
 
 fn push_shown(text: &mut String, c: char) {
@@ -92,6 +137,28 @@ mod tests {
     fn words_of_a_command_are_quoted_where_needed() {
         let words = ["/a/b.lock", "a b", "it's", "-rf", "$HOME"].map(shell_word);
         assert_eq!(words, ["/a/b.lock", "'a b'", r"'it'\''s'", "'-rf'", "'$HOME'"]);
+        assert_eq!(["-a b", "-a", "a"].map(shell_path), ["'./-a b'", "./-a", "a"]);
+    }
+
+    #[test]
+    fn a_shell_reads_a_quoted_word_as_the_very_name() {
+        let names: [&[u8]; 8] = [
+            b"a\nb:1",
+            b"\x1b[31m7",
+            b"\xff\xfe9",
+            b"it's\t\\n",
+            "gnp\u{202e}exe \u{9b}".as_bytes(),
+            b"$(x)",
+            b"-dash",
+            b"",
+        ];
+        for name in names {
+            let word = shell_word(name);
+            assert_eq!(shown(word.as_bytes()), word);
+            let script = format!("printf %s {word}");
+            let said = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+            assert_eq!(said.stdout, name, "{word}");
+        }
     }
 
     #[test]

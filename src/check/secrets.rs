@@ -177,6 +177,12 @@ impl Scanner {
         findings
     }
 
+    /// Answers whether somewhere, if not here, a value like this is allowed.
+    #[must_use]
+    pub fn is_allowed_elsewhere(&self, finding: &Finding) -> bool {
+        self.allow.iter().any(|allowed| allowed.is_about(&finding.rule, &finding.digest))
+    }
+
     fn finding(&self, path: &str, text: &[u8], one: &Match<'_>, line: usize, last_line: usize) -> Finding {
         let value = &text[one.value.clone()];
         let digest = Digest::of(value);
@@ -206,8 +212,11 @@ impl Allowed {
     fn holds(&self, path: &str, rule: &str, digest: &Digest) -> bool {
         let is_place =
             |pattern: &Gitignore| pattern.matched_path_or_any_parents(path.trim_start_matches('/'), false).is_ignore();
-        self.path.as_ref().is_none_or(is_place)
-            && self.entry.rule.as_ref().is_none_or(|wanted| wanted == rule)
+        self.path.as_ref().is_none_or(is_place) && self.is_about(rule, digest)
+    }
+
+    fn is_about(&self, rule: &str, digest: &Digest) -> bool {
+        self.entry.rule.as_ref().is_none_or(|wanted| wanted == rule)
             && self
                 .entry
                 .fingerprint

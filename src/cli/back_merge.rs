@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::args::Named;
-use super::rewind::{listed, save_first};
+use super::rewind::{in_the_way, save_first};
 use super::{Failure, Outcome, Shell, standing};
 use crate::base::ErrorKind;
 use crate::base::escape::{shell_word, shown};
@@ -33,14 +33,11 @@ pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     let Some(lacking) = promote::back_merge(&ctx, &args.environment).await? else {
         return print(shell, &ctx, &args.environment, Vec::new(), None).await;
     };
-    save_first(shell, &ctx).await?;
+    let set_aside = save_first(shell, &ctx).await?;
     match sandbox::back_merge(&ctx, &args.environment, lacking.tip).await {
         Ok(PullAnswer::Pulled(pulled)) => print(shell, &ctx, &args.environment, lacking.commits, Some(pulled)).await,
         Ok(PullAnswer::Nothing) => print(shell, &ctx, &args.environment, Vec::new(), None).await,
-        Ok(PullAnswer::Busy { paths }) => {
-            let message = format!("nothing was brought back: {} is being written or in the way", listed(&paths));
-            Err(Failure::new(ErrorKind::Unavailable, message).with_hint("try again, or move it out of the way"))
-        }
+        Ok(PullAnswer::Busy { paths }) => Err(in_the_way(&paths, &[], &set_aside)),
         Ok(PullAnswer::Paused { reason }) => {
             Err(Failure::new(ErrorKind::Denied, format!("nothing was brought back: {reason}")))
         }

@@ -166,7 +166,7 @@ fn keep_theirs(name: &str, report: &mut Report) {
 
 fn say_what_is_next(setup: Setup<'_>, config: &Config, report: &mut Report) {
     if !setup.has_remote(&config.remote) {
-        let remote = shell_word(&shown(config.remote.as_bytes()));
+        let remote = shell_word(&config.remote);
         report.next.push(format!("`git remote add {remote} URL`, if what you save and promote is to be pushed"));
     }
     report.next.push(format!("look through {FILE_NAME} and name your checks"));

@@ -1,4 +1,4 @@
-//! Moments as people name them: `10 minutes ago`, `2h`, `yesterday`, `10:30`, `2026-11-21 10:00`.
+//! Moments as people name them: `10 minutes ago`, `2h`, `yesterday`, `10:30`, `10:30:15`, `2026-11-21 10:00`.
 
 use jiff::civil::{DateTime, Time};
 use jiff::tz::TimeZone;
@@ -32,7 +32,9 @@ fn named(text: &str, now: &Zoned) -> Option<Timestamp> {
     if text.eq_ignore_ascii_case("yesterday") {
         return Some(days_back(1)?.timestamp());
     }
-    if let Ok(span) = text.parse::<Span>() {
+    // With seconds it reads like a span too; people mean the clock.
+    let clock = Time::strptime("%H:%M:%S", text).or_else(|_| Time::strptime("%H:%M", text));
+    if let Some(span) = text.parse::<Span>().ok().filter(|_| clock.is_err()) {
         let back = if span.is_negative() { span } else { span.negate() };
         return Some(now.checked_add(back).ok()?.timestamp());
     }
@@ -42,7 +44,7 @@ fn named(text: &str, now: &Zoned) -> Option<Timestamp> {
     if let Ok(date) = text.parse::<DateTime>().or_else(|_| DateTime::strptime("%Y-%m-%d %H:%M", text)) {
         return Some(date.to_zoned(now.time_zone().clone()).ok()?.timestamp());
     }
-    let time = text.parse::<Time>().or_else(|_| Time::strptime("%H:%M", text)).ok()?;
+    let time = clock.or_else(|_| text.parse::<Time>()).ok()?;
     let today = now.with().time(time).build().ok()?;
     let is_to_come = today.timestamp() > now.timestamp();
     Some(if is_to_come { today.checked_sub(Span::new().days(1)).ok()? } else { today }.timestamp())
@@ -67,7 +69,9 @@ mod tests {
         check("yesterday", 86_400);
         check("3 days ago", 3 * 86_400);
         check("10:30", 5_400);
+        check("10:30:15", 5_385);
         check("13:00", 23 * 3_600);
+        check("13:00:00", 23 * 3_600);
         check("2026-11-21 11:00", 3_600);
         check("2026-11-20", 36 * 3_600);
         check("2026-11-21T11:59:00Z", 60);

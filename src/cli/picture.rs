@@ -15,6 +15,8 @@ const WIDTH: usize = 80;
 const INDENT: usize = 6;
 /// Most set-aside paths that are listed.
 const NOT_SAVED_LIMIT: usize = 5;
+/// Columns of a path that is not saved: some are longer than any screen.
+const PATH_WIDTH: usize = 240;
 /// Most edits of others that lost which are listed.
 const LOST_LIMIT: usize = 2;
 
@@ -51,15 +53,22 @@ fn sandbox(sandbox: &Sandbox, everything: bool, now: Timestamp) -> Vec<Line> {
         (SandboxState::Stopped, _) => ("○", Tone::Dim),
     };
     let place = place(&sandbox.branch, words::brief(sandbox.commit));
-    let state = Cell::new(sandbox.state.as_str(), tone);
+    let (mark, tone) = if sandbox.elsewhere.is_some() { ("○", Tone::Warn) } else { (mark, tone) };
+    let state = Cell::new(if sandbox.elsewhere.is_some() { "elsewhere" } else { sandbox.state.as_str() }, tone);
     let mut lines = vec![title(Cell::new(mark, tone), "sandbox", place, state)];
     let mut tell = |text: &str, tone| lines.extend(text_lines(text, tone, false));
+    if let Some(watched) = &sandbox.elsewhere {
+        tell(&format!("nothing is saved here: the checkout that is watched is {watched}"), Tone::Warn);
+    }
     sandbox.reason.iter().for_each(|reason| tell(reason, Tone::Warn));
     tell(&saves(sandbox, now), Tone::Dim);
     if sandbox.durability.is_fast() {
         tell("saves reach the disk seconds later (durability: fast)", Tone::Dim);
     }
     sandbox.push_problem.iter().for_each(|problem| tell(&format!("cannot push: {problem}"), Tone::Bad));
+    if let Some(at) = sandbox.push_again {
+        tell(&format!("the push is tried again at {} at the latest", words::moment(at)), Tone::Dim);
+    }
     not_saved(sandbox, everything).iter().for_each(|line| tell(line, Tone::Warn));
     excluded(sandbox, everything).iter().for_each(|line| tell(line, Tone::Dim));
     lost(sandbox, everything, now).iter().for_each(|line| tell(line, Tone::Warn));
@@ -112,7 +121,10 @@ fn not_saved(sandbox: &Sandbox, everything: bool) -> Vec<String> {
     let listed = sandbox.not_saved.iter().take(limit);
     let rest = sandbox.not_saved.len().saturating_sub(limit);
     let rest = (rest > 0).then(|| format!("and {rest} more: `cascade status --all`"));
-    listed.map(|path| format!("not saved: {} ({})", path.path, path.reason)).chain(rest).collect()
+    listed
+        .map(|path| format!("not saved: {} ({})", words::cut(&path.path, PATH_WIDTH), path.reason))
+        .chain(rest)
+        .collect()
 }
 
 fn saves(sandbox: &Sandbox, now: Timestamp) -> String {

@@ -1,5 +1,7 @@
 //! `cascade undo [SAVE]` and `cascade rewind [PATH…] --to WHEN`: earlier contents as new saves.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::args::{Rewind, Undo};
@@ -11,7 +13,7 @@ use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::context::Context;
-use crate::git::{Change, ChangeKind, Restore, RestoreAnswer, SaveAnswer};
+use crate::git::{Change, ChangeKind, Restore, RestoreAnswer, SaveAnswer, SetAside};
 use crate::sandbox;
 
 /// Most files that are listed.
@@ -53,6 +55,9 @@ pub async fn rewind(shell: &Shell, args: &Rewind) -> Outcome {
         many => count(many.len(), "path"),
     };
     let at = ctx.git.run(move |repo| repo.summary(to)).await?.at;
+    if !shell.ui.is_json() {
+        shell.ui.line(&format!("going back to {} of {}", to.short(), words::moment(at)));
+    }
     let subject = format!("Rewind {what} to {} ({})", words::moment(at), to.short());
     bring_back(shell, &ctx, Restore::Paths { paths, to }, subject, args.dry_run).await
 }
@@ -97,7 +102,7 @@ async fn bring_back(shell: &Shell, ctx: &Context, what: Restore, subject: String
         let changes = ctx.git.run(move |repo| repo.restore_preview(&branch, &what)).await?;
         return print(shell, None, &changes);
     }
-    save_first(shell, ctx).await?;
+    let set_aside = save_first(shell, ctx).await?;
     match sandbox::restore(ctx, what, subject).await? {
         RestoreAnswer::Restored { commit, changes } => print(shell, commit.to_string().parse().ok(), &changes),
         RestoreAnswer::Nothing => print(shell, None, &[]),
@@ -106,30 +111,65 @@ async fn bring_back(shell: &Shell, ctx: &Context, what: Restore, subject: String
             Err(Failure::new(ErrorKind::Conflict, message)
                 .with_hint("`cascade rewind PATH --to WHEN` brings a path back whatever happened since"))
         }
-        RestoreAnswer::Busy { paths } => {
-            let message = format!("nothing was brought back: {} is being written or in the way", listed(&paths));
-            Err(Failure::new(ErrorKind::Unavailable, message).with_hint("try again, or move it out of the way"))
-        }
+        RestoreAnswer::Busy { paths, excluded } => Err(in_the_way(&paths, &excluded, &set_aside)),
         RestoreAnswer::Paused { reason } => {
             Err(Failure::new(ErrorKind::Denied, format!("nothing was brought back: {reason}")))
         }
     }
 }
 
-/// Saves what is not saved yet, so that it cannot be lost by what follows.
+/// Saves what is not saved yet, so that it cannot be lost by what follows; answers what cannot be saved.
 ///
 /// # Errors
 /// As [`sandbox::save_now`].
-pub async fn save_first(shell: &Shell, ctx: &Context) -> Outcome {
-    if let SaveAnswer::Saved(saved) = sandbox::save_now(ctx).await? {
-        let files = count(saved.changes.len(), "file");
-        shell.ui.note(&format!("saved first: {files} ({})", words::brief(saved.commit.to_string().parse().ok())));
+pub async fn save_first(shell: &Shell, ctx: &Context) -> Outcome<Vec<SetAside>> {
+    match sandbox::save_now(ctx).await? {
+        SaveAnswer::Saved(saved) => {
+            let files = count(saved.changes.len(), "file");
+            shell.ui.note(&format!("saved first: {files} ({})", words::brief(saved.commit.to_string().parse().ok())));
+            Ok(saved.set_aside)
+        }
+        SaveAnswer::Nothing { set_aside, .. } => Ok(set_aside),
+        SaveAnswer::Paused { .. } => Ok(Vec::new()),
     }
-    Ok(())
+}
+
+/// Says of each path why nothing could be brought there: it is one of those that are never saved, one that was set aside,
+/// or it changes at this moment.
+pub fn in_the_way(paths: &[Vec<u8>], excluded: &[Vec<u8>], set_aside: &[SetAside]) -> Failure {
+    let mut reasons: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut busy = Vec::new();
+    for path in paths {
+        let aside = set_aside.iter().find(|one| one.path == *path).map(|one| shown(one.reason.as_bytes()));
+        let never = || excluded.contains(path).then(|| "git ignores it, or `sandbox.exclude` names it".to_owned());
+        match aside.or_else(never) {
+            Some(reason) => reasons.entry(reason).or_default().push(path.clone()),
+            None => busy.push(path.clone()),
+        }
+    }
+    let mut parts: Vec<String> = Vec::new();
+    for (reason, paths) in &reasons {
+        parts.push(format!("{} in the way and not saved: {reason}", subject(paths)));
+    }
+    if !busy.is_empty() || parts.is_empty() {
+        parts.push(format!("{} being written or in the way", subject(&busy)));
+    }
+    let hint = match (reasons.is_empty(), paths.len()) {
+        (true, 0 | 1) => "try again, or move it out of the way",
+        (true, _) => "try again, or move them out of the way",
+        (false, 1) => "move it out of the way, then try again",
+        (false, _) => "move them out of the way, then try again",
+    };
+    Failure::new(ErrorKind::Unavailable, format!("nothing was brought back: {}", parts.join("; "))).with_hint(hint)
+}
+
+/// Names paths, and what is said of them follows.
+fn subject(paths: &[Vec<u8>]) -> String {
+    format!("{} {}", listed(paths), if paths.len() > 1 { "are" } else { "is" })
 }
 
 /// Names paths as far as there is room.
-pub fn listed(paths: &[Vec<u8>]) -> String {
+fn listed(paths: &[Vec<u8>]) -> String {
     let names: Vec<String> = paths.iter().take(LISTED_LIMIT).map(|path| shown(path)).collect();
     if names.is_empty() { "the branch".to_owned() } else { names.join(", ") }
 }
@@ -158,13 +198,18 @@ fn print(shell: &Shell, commit: Option<ObjectId>, changes: &[Change]) -> Outcome
     if rest > 0 {
         shell.ui.line(&format!("  and {rest} more"));
     }
-    let files = count(changes.len(), "file");
+    let deleted = changes.iter().filter(|change| change.kind == ChangeKind::Deleted).count();
+    let back = changes.len() - deleted;
+    let say = |bring: &str, delete: &str| {
+        let done = [(bring, back), (delete, deleted)].into_iter().filter(|(_, amount)| *amount > 0);
+        done.map(|(verb, amount)| format!("{verb} {}", count(amount, "file"))).collect::<Vec<_>>().join(" and ")
+    };
     match commit {
         Some(commit) => {
-            shell.ui.success(&format!("brought back {files} (save {})", commit.short()));
+            shell.ui.success(&format!("{} (save {})", say("brought back", "deleted"), commit.short()));
             shell.ui.hint("`cascade undo` takes that back");
         }
-        None => shell.ui.line(&format!("would bring back {files}")),
+        None => shell.ui.line(&format!("would {}", say("bring back", "delete"))),
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::standing::{self, Standing};
 use super::ui::Cell;
 use super::{Outcome, Shell, picture, words};
 use crate::base::Timestamp;
+use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::config::Durability;
 use crate::context::Context;
@@ -70,6 +71,10 @@ pub struct Sandbox {
     pub saved_at: Option<Timestamp>,
     /// Why the last push failed.
     pub push_problem: Option<String>,
+    /// When that is tried again at the latest, where it is by itself.
+    pub push_again: Option<Timestamp>,
+    /// The checkout of the same repository that is watched instead of this one; nothing is saved here then.
+    pub elsewhere: Option<String>,
     /// Paths that are set aside.
     pub not_saved: Vec<NotSaved>,
     /// Tracked files that have changed and that `sandbox.exclude` keeps out of saves, as of the last look at all files.
@@ -267,6 +272,8 @@ pub async fn sandbox(ctx: &Context) -> Outcome<Sandbox> {
         pending: None,
         saved_at: None,
         push_problem: None,
+        push_again: None,
+        elsewhere: None,
         not_saved: Vec::new(),
         excluded: Excluded::default(),
         lost_edits: Vec::new(),
@@ -304,6 +311,10 @@ impl Sandbox {
             return;
         };
         (self.limited, self.staged) = (record.limited.clone(), record.staged.clone());
+        let root = shown(ctx.git.root().as_os_str().as_encoded_bytes());
+        self.elsewhere = record.notes.root.clone().filter(|watched| *watched != root);
+        let is_to_come = |at: &Timestamp| *at > ctx.now();
+        self.push_again = record.notes.push_again.filter(is_to_come).filter(|_| self.push_problem.is_some());
         self.configuration.clone_from(&record.notes.configuration);
         self.state = record.state;
         self.reason = record.reason.clone();

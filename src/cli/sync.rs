@@ -415,10 +415,12 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
     let hint = match &report.resolvable {
         Some(key) => {
-            format!(
-                "for each: `cascade sync resolve {name} {} --take source` (or `target`, or a file)",
-                shell_word(key)
-            )
+            let key = shell_word(key);
+            let wish = match key.starts_with("'-") || key.starts_with("$'-") {
+                true => format!("--take source -- {name} {key}"),
+                false => format!("{name} {key} --take source"),
+            };
+            format!("for each: `cascade sync resolve {wish}` (or `target`, or a file)")
         }
         None => format!("see why above; when that is settled, run `cascade sync {name}` again"),
     };

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::base::escape::{shell_word, shown};
+use crate::base::escape::shell_word;
 use crate::base::id::ObjectId;
 use crate::base::{ErrorKind, Kinded};
 
@@ -143,6 +143,12 @@ pub enum Error {
     #[error("its commit cannot be signed, as `commit.gpgSign` wants it: {reason}")]
     CommitNotSigned {
         /// Why not, escaped.
+        reason: String,
+    },
+    /// Git is told to sign commits, and a save cannot be signed.
+    #[error("the save cannot be signed: {reason}")]
+    SaveNotSigned {
+        /// What git said, escaped.
         reason: String,
     },
     /// The git program is not installed.
@@ -294,7 +300,8 @@ impl Kinded for Error {
             Self::RemoteRefused { .. }
             | Self::RemoteDenied { .. }
             | Self::NotSigned { .. }
-            | Self::CommitNotSigned { .. } => ErrorKind::Denied,
+            | Self::CommitNotSigned { .. }
+            | Self::SaveNotSigned { .. } => ErrorKind::Denied,
             Self::Locked { .. }
             | Self::RemoteUnavailable { .. }
             | Self::ProgramMissing
@@ -312,7 +319,7 @@ impl Kinded for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Foreign { path } => {
-                let path = shell_word(&shown(path.as_os_str().as_encoded_bytes()));
+                let path = shell_word(path.as_os_str().as_encoded_bytes());
                 return Some(format!("if you trust it: `git config --global --add safe.directory {path}`"));
             }
             Self::Format { instead, .. } => instead,
@@ -347,6 +354,11 @@ impl Kinded for Error {
             Self::IndexDamaged { .. } => "run `cascade doctor`: it makes the index again, or says what to do first",
             Self::CommitNotSigned { .. } => {
                 "`git commit-tree -S -m test 'HEAD^{tree}'` must work here, for it signs the same way; or sign nothing: \
+                 `git config commit.gpgSign false`"
+            }
+            Self::SaveNotSigned { .. } => {
+                "see that `git config user.signingKey` names a key of yours of the kind that `git config gpg.format` says, \
+                 and that `git commit-tree -S -m test 'HEAD^{tree}'` works here; or sign nothing: \
                  `git config commit.gpgSign false`"
             }
             Self::NotSigned { .. } => {

@@ -113,7 +113,10 @@ pub fn judged(question: &'static str, lock: &GitLock) -> Diagnosis {
     let seconds = lock.age.as_secs();
     let age = Span::seconds(if seconds < 60 { seconds } else { seconds - seconds % 60 });
     let there = format!("{} is there for {age}", shown(path.as_bytes()));
-    let remove = format!("when no git command runs in this repository: `rm {}`", shell_word(&path));
+    let remove = format!(
+        "when no git command runs in this repository: `rm {}`",
+        shell_word(lock.path.as_os_str().as_encoded_bytes())
+    );
     if let Some(user) = lock.users.as_ref().and_then(|users| users.first()) {
         let needed = format!("{there}: {} (process {}) may need it", user.name, user.pid);
         return if lock.age < HELD_LIMIT {

@@ -3,10 +3,16 @@
 /// Most nested directories of a saved path.
 const MAX_DEPTH: usize = 100;
 
+/// Most bytes of a path that the system takes at once, as git gives it paths.
+const MAX_PATH_BYTES: usize = 4095;
+
 /// Answers why `path` can never be part of a commit; none when it can.
 pub(super) fn refused(path: &[u8]) -> Option<&'static str> {
     if path.contains(&0) {
         return Some("its name contains a NUL byte");
+    }
+    if path.len() > MAX_PATH_BYTES {
+        return Some("its name is too long: a path may have 4,095 bytes");
     }
     if path.iter().filter(|byte| **byte == b'/').count() >= MAX_DEPTH {
         return Some("it lies more than 100 directories deep");

@@ -54,7 +54,7 @@ use self::publish::{Moved, Publication};
 pub use self::pull::{Clash, PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
 pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
-use self::scan::{Findings, Scan};
+use self::scan::Scan;
 use self::seen::Standing;
 use self::sparse::Absence;
 pub(super) use self::tip::Tip;
@@ -183,6 +183,8 @@ pub struct SetAside {
     pub path: Vec<u8>,
     /// Why, for people.
     pub reason: String,
+    /// Whether it is git's index that keeps edits there to the user: another index may let them be saved.
+    pub is_kept_local: bool,
 }
 
 /// One try.
@@ -349,7 +351,7 @@ impl Repo {
         }
         let absence = self.resolve_absent(&mut scan)?;
         if scan.found.changes.is_empty() {
-            let Reports { set_aside, unsettled, excluded } = reports(scan.found);
+            let Reports { set_aside, unsettled, excluded } = reports(&scan);
             return Ok(Attempt::Done(SaveAnswer::Nothing { set_aside, unsettled, excluded }));
         }
         let edits: BTreeMap<Vec<u8>, Edit> =
@@ -370,10 +372,10 @@ impl Repo {
         };
         let ops = scan.found.changes.iter().map(|(path, (change, op))| (path.as_slice(), (change.kind, op)));
         let publication = Publication::new(self, &draft, ops, &written.dirs).unless_refuted(absence);
+        let Reports { set_aside, unsettled, excluded } = reports(&scan);
         match publication.run(scan.pack, &odb)? {
             Moved::Superseded => Ok(Attempt::Superseded { parent }),
             Moved::To { commit, keeps_staged } => {
-                let Reports { set_aside, unsettled, excluded } = reports(scan.found);
                 let subject = draft.subject().to_owned();
                 let saved = Saved { commit, parent, subject, changes, set_aside, unsettled, excluded, keeps_staged };
                 Ok(Attempt::Done(SaveAnswer::Saved(saved)))
@@ -454,8 +456,13 @@ struct Reports {
     excluded: Vec<Vec<u8>>,
 }
 
-fn reports(found: Findings) -> Reports {
-    let set_aside = found.set_aside.into_iter().map(|(path, reason)| SetAside { path, reason });
-    let unsettled = found.unsettled.into_iter().collect();
-    Reports { set_aside: set_aside.collect(), unsettled, excluded: found.excluded }
+fn reports(scan: &Scan<'_>) -> Reports {
+    let found = &scan.found;
+    let set_aside = found.set_aside.iter().map(|(path, reason)| SetAside {
+        path: path.clone(),
+        reason: reason.clone(),
+        is_kept_local: scan.is_kept_local(path),
+    });
+    let unsettled = found.unsettled.iter().cloned().collect();
+    Reports { set_aside: set_aside.collect(), unsettled, excluded: found.excluded.clone() }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use crate::base::escape::shown;
 use crate::context::Context;
 use crate::store::SandboxRecord;
 
@@ -18,6 +19,7 @@ impl Board {
     /// Makes the record of a watcher that has just begun; nothing is written yet.
     pub async fn new(ctx: &Context) -> Result<Self, crate::store::Error> {
         let mut record = SandboxRecord::begun(&ctx.config.sandbox.branch, ctx.now());
+        record.notes.root = Some(shown(ctx.git.root().as_os_str().as_encoded_bytes()));
         if let Some(earlier) = ctx.store.sandbox().await? {
             record.saved_at = earlier.saved_at;
             record.notes.lost = earlier.notes.lost;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::digest::Digest;
-use crate::base::escape::{shell_word, shown};
+use crate::base::escape::{shell_path, shown};
 use crate::check::secrets::{Error, Finding, Scanner};
 use crate::config::{self, FILE_NAME, Secrets, SecretsMode};
 use crate::context::Context;
@@ -114,17 +114,37 @@ impl Inspection {
 
 impl Looker {
     /// Answers why new content is kept out of a save, in the form that [`crate::git::Inspect`] has.
-    pub fn inspect(&self, path: &[u8], content: &[u8], committed: &dyn Fn() -> Option<Vec<u8>>) -> Option<String> {
+    ///
+    /// `gone` answers the files that the last commit has and the checkout has not, with what they were: a value that was
+    /// allowed there has moved.
+    pub fn inspect(
+        &self,
+        path: &[u8],
+        content: &[u8],
+        committed: &dyn Fn() -> Option<Vec<u8>>,
+        gone: &dyn Fn() -> Vec<(Vec<u8>, Vec<u8>)>,
+    ) -> Option<String> {
         if self.mode == SecretsMode::Off {
             return None;
         }
         let name = shown(path);
         let mut findings = self.scanner.scan_added(&name, content, committed);
         findings.retain(|finding| finding.allowed.is_none());
+        if findings.iter().any(|finding| self.scanner.is_allowed_elsewhere(finding)) {
+            let moved: Vec<Finding> =
+                gone().iter().flat_map(|(path, content)| self.scanner.scan(&shown(path), content)).collect();
+            let is_moved = |finding: &Finding| {
+                let same = |was: &Finding| was.rule == finding.rule && was.digest == finding.digest;
+                moved.iter().any(|was| was.allowed.is_some() && same(was))
+            };
+            findings.retain(|finding| !is_moved(finding));
+        }
         let first = findings.first()?;
         let more = if findings.len() > 1 { format!(", and {} more", findings.len() - 1) } else { String::new() };
-        let reason =
-            format!("{first}{more}: remove it, or {}", way_out(&shell_word(&format!("{name}:{}", first.line))));
+        let reason = format!(
+            "{first}{more}: remove it, or {}",
+            way_out(&shell_path([path, format!(":{}", first.line).as_bytes()].concat()))
+        );
         self.found.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec(), findings);
         (self.mode == SecretsMode::Block).then_some(reason)
     }
@@ -155,8 +175,9 @@ mod tests {
     /// Looks at files and answers the reasons and what is told.
     fn look(at: &mut Inspection, files: &[(&str, &str)]) -> (Vec<String>, Option<(&'static str, String)>) {
         let looker = at.looker();
-        let reasons =
-            files.iter().filter_map(|(path, text)| looker.inspect(path.as_bytes(), text.as_bytes(), &|| None));
+        let reasons = files
+            .iter()
+            .filter_map(|(path, text)| looker.inspect(path.as_bytes(), text.as_bytes(), &|| None, &Vec::new));
         let (reasons, paths) = (reasons.collect(), files.iter().map(|(path, _)| path.as_bytes().to_vec()).collect());
         (reasons, at.news(Some(&paths), &looker.found()))
     }
@@ -164,6 +185,9 @@ mod tests {
     #[test]
     fn blocked_file_says_where_and_what_to_do_without_the_value() {
         let mut at = inspection(SecretsMode::Block);
+        let (reasons, _) = look(&mut at, &[("-a\nb", &token(3)), ("-d", &token(4))]);
+        assert!(reasons[0].ends_with("`cascade secrets allow $'./-a\\nb:1' --reason TEXT`"), "{reasons:?}");
+        assert!(reasons[1].ends_with("`cascade secrets allow ./-d:1 --reason TEXT`"), "{reasons:?}");
         let (reasons, told) = look(&mut at, &[("a $(b)", &format!("x\n{}\n{}", token(1), token(2))), ("c", "fine")]);
         let expected = "line 2 looks like a secret: github-token (ghp_…, 40 characters), and 1 more: remove it, or where it \
             is none: `cascade secrets allow 'a $(b):2' --reason TEXT`";

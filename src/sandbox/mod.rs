@@ -18,6 +18,8 @@ mod push;
 mod restore;
 mod watcher;
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -67,7 +69,7 @@ async fn save(
             hints,
             max_file_bytes: config.sandbox.max_file_size.0,
             excluded: &|path, is_dir| is_never_saved(&rules, repo, path, is_dir),
-            inspect: &|path, content, committed| looker.inspect(path, content, committed),
+            inspect: &|path, content, committed| looker.inspect(path, content, committed, &|| gone(repo)),
             message: &|proposal| writing.message(proposal),
             author: None,
             now_seconds: now.as_second(),
@@ -76,6 +78,14 @@ async fn save(
         repo.mending(|| repo.save(&request))
     };
     mended(ctx, save).await
+}
+
+/// Reads what the last commit has of the files that are not there any more; what cannot be read counts as nothing.
+fn gone(repo: &git::Repo) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut paths = repo.changed_files().unwrap_or_default();
+    paths.retain(|path| repo.root().join(OsStr::from_bytes(path)).symlink_metadata().is_err());
+    let content = |path: Vec<u8>| Some((repo.committed(&path).ok().flatten()?, path));
+    paths.into_iter().filter_map(content).map(|(content, path)| (path, content)).collect()
 }
 
 /// Runs git work that makes a damaged index again, and says so where it did.

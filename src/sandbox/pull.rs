@@ -131,7 +131,7 @@ impl Puller {
         }
         tracing::warn!(problem, "not pulled");
         let stored = Some(problem.clone());
-        self.board.change(|record| record.push_problem = stored).await;
+        self.board.change(|record| (record.push_problem, record.notes.push_again) = (stored, None)).await;
         if is_alarming {
             self.ctx.tell(Alert::new(AlertEvent::Paused, "saves are not pushed", &problem));
         }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, timeout};
 use super::board::Board;
 use super::{Follower, News};
 use crate::alert::Alert;
+use crate::base::clock::from_ms;
 use crate::base::escape::shell_word;
 use crate::base::id::ObjectId;
 use crate::base::retry::{Backoff, jitter};
@@ -169,7 +170,7 @@ impl Work {
         let stored = Some(problem.clone());
         self.board
             .change(|record| {
-                record.push_problem = stored;
+                (record.push_problem, record.notes.push_again) = (stored, None);
                 record.unpushed = unpushed.unwrap_or(record.unpushed);
             })
             .await;
@@ -218,13 +219,14 @@ impl Work {
             let Some(commit) = *self.wishes.borrow_and_update() else { return };
             let Err(error) = self.push(commit).await else { return self.succeeded(commit).await };
             let is_transient = error.kind().is_transient();
+            let pause =
+                if is_transient { RETRY.wait(self.failures.saturating_add(1), jitter()) } else { REFUSED_PAUSE };
             match self.beyond(&error).await {
                 Beyond::TakenBack(_) => return,
                 // It is about to be brought in.
                 Beyond::Others(_) if self.ctx.config.sandbox.pull => {}
-                Beyond::Others(_) | Beyond::Nothing => self.failed(commit, &error).await,
+                Beyond::Others(_) | Beyond::Nothing => self.failed(commit, &error, pause).await,
             }
-            let pause = if is_transient { RETRY.wait(self.failures, jitter()) } else { REFUSED_PAUSE };
             if !self.pause(pause, is_transient).await {
                 // A save made during the pause still deserves its try.
                 let last = *self.wishes.borrow();
@@ -275,18 +277,25 @@ impl Work {
         self.board
             .change(|record| {
                 record.unpushed = unpushed;
-                record.push_problem = None;
+                (record.push_problem, record.notes.push_again) = (None, None);
             })
             .await;
         (self.follower)(News::Pushed(commit));
     }
 
-    async fn failed(&mut self, commit: ObjectId, error: &Error) {
+    async fn failed(&mut self, commit: ObjectId, error: &Error, pause: Duration) {
         self.failures = self.failures.saturating_add(1);
         let problem = self.words_for(error);
         let unpushed = unpushed(&self.ctx, commit).await;
         let stored = Some(problem.clone());
-        self.board.change(|record| (record.unpushed, record.push_problem) = (unpushed, stored)).await;
+        let pause_ms = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        let again = from_ms(self.ctx.now().as_millisecond().saturating_add(pause_ms));
+        self.board
+            .change(|record| {
+                (record.unpushed, record.push_problem) = (unpushed, stored);
+                record.notes.push_again = Some(again);
+            })
+            .await;
         if self.problem.as_ref() == Some(&problem) {
             return;
         }

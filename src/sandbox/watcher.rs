@@ -87,6 +87,10 @@ struct Watcher<'a> {
     index: PathBuf,
     /// When it was written, as of the last look at what is staged.
     index_written: Option<SystemTime>,
+    /// The same, as of the last save: what it wrote there is no news.
+    index_saved: Option<SystemTime>,
+    /// Paths with edits that the index keeps to the user: another index may let them be saved.
+    kept_local: BTreeSet<Vec<u8>>,
     /// Whether the user has staged something that is not committed.
     has_staged: bool,
     failures: u32,
@@ -139,7 +143,7 @@ pub async fn run(
             return Ok(watcher.hand_over().await);
         }
         tokio::select! {
-            told = hints.recv() => watcher.hinted(told)?,
+            told = hints.recv() => watcher.hinted(told).await?,
             () = tokio::time::sleep(watcher.wait()) => watcher.save_due().await,
             Ok(()) = theirs.changed() => watcher.bring_in(*theirs.borrow_and_update()).await,
             _ = beats.tick() => watcher.beat().await,
@@ -202,6 +206,8 @@ impl<'a> Watcher<'a> {
             limited: None,
             index: git_dir.join("index"),
             index_written: None,
+            index_saved: None,
+            kept_local: BTreeSet::new(),
             has_staged: false,
             failures: 0,
             not_before: Instant::now(),
@@ -235,12 +241,13 @@ impl<'a> Watcher<'a> {
         self.batcher.note_everything(now);
     }
 
-    fn hinted(&mut self, told: Option<Told>) -> Result<(), Error> {
+    async fn hinted(&mut self, told: Option<Told>) -> Result<(), Error> {
         let now = self.now_ms();
         let age = told.as_ref().map_or(Duration::ZERO, |told| told.at.elapsed());
         match told.map(|told| told.hint) {
             Some(Hint::Path(path)) => self.batcher.note(path, now, age),
             Some(Hint::Rescan | Hint::Repository) => self.batcher.note_everything(now),
+            Some(Hint::Index) => self.index_replaced(now, age).await,
             Some(Hint::Failed(reason)) => {
                 let reason = shown(reason.as_bytes());
                 tracing::warn!(reason, "not everything is watched: looking at all files every minute as well");
@@ -317,6 +324,7 @@ impl<'a> Watcher<'a> {
         match super::save(self.ctx, &self.rules, &self.composer, looker.clone(), hints).await {
             Ok(SaveAnswer::Saved(saved)) => {
                 self.flusher.saved();
+                self.index_saved = self.index_time();
                 is_large |= saved.changes.len() > LARGE_SAVE_CHANGES;
                 self.tell_of(&saved, started.elapsed()).await;
                 self.tell_of_secrets(looked_at, &looker.found());
@@ -407,9 +415,21 @@ impl<'a> Watcher<'a> {
         }
     }
 
+    fn index_time(&self) -> Option<SystemTime> {
+        std::fs::metadata(&self.index).and_then(|found| found.modified()).ok()
+    }
+
+    /// Looks again at what only the index before kept out of saves, and at what is staged where no save wrote it.
+    async fn index_replaced(&mut self, now: i64, age: Duration) {
+        self.kept_local.iter().for_each(|path| self.batcher.note(path.clone(), now, age));
+        if self.index_time() != self.index_saved {
+            self.look_at_index().await;
+        }
+    }
+
     /// Looks at what is staged where the index was written since: to stage something may change no file.
     async fn look_at_index(&mut self) {
-        let written = std::fs::metadata(&self.index).and_then(|found| found.modified()).ok();
+        let written = self.index_time();
         if written != self.index_written {
             self.index_written = written;
             self.look_at_staged().await;
@@ -438,6 +458,8 @@ impl<'a> Watcher<'a> {
         }
         let now = self.now_ms();
         unsettled.into_iter().for_each(|path| self.batcher.note(path, now, Duration::ZERO));
+        self.kept_local.retain(|path| looked_at.is_some_and(|paths| !paths.contains(path)));
+        self.kept_local.extend(set_aside.iter().filter(|one| one.is_kept_local).map(|one| one.path.clone()));
         let listed = set_aside.iter().take(SET_ASIDE_LIMIT_PATHS);
         let listed: Vec<(String, String)> =
             listed.map(|one| (shown(&one.path), shown(one.reason.as_bytes()))).collect();
@@ -466,7 +488,9 @@ impl<'a> Watcher<'a> {
             self.batcher.note_everything(now);
         }
         batch.paths.into_iter().for_each(|path| self.batcher.note(path, now, Duration::ZERO));
-        self.pause(with_causes(error), "a save failed; it is tried again").await;
+        let next = error.hint().filter(|_| matches!(error, GitError::SaveNotSigned { .. }));
+        let reason = [Some(with_causes(error)), next].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        self.pause(reason, "a save failed; it is tried again").await;
     }
 
     /// Shows why nothing is saved; people are told once for each reason.

@@ -20,6 +20,10 @@ pub struct SandboxNotes {
     pub excluded: Excluded,
     /// Edits of others that lost, the newest first.
     pub lost: Vec<LostEdit>,
+    /// The checkout that is watched (escaped for people): a repository may have several.
+    pub root: Option<String>,
+    /// When a push that failed is tried again at the latest.
+    pub push_again: Option<Timestamp>,
 }
 
 /// Tracked files that have changed, and that the configuration keeps out of saves.

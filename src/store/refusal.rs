@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::Access;
 use rustix::io::Errno;
 
-use crate::base::escape::{shell_word, shown};
+use crate::base::escape::shell_word;
 
 /// Why the database did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ impl Obstacle {
 
     /// Answers what to do about it, with the command where there is one.
     pub(super) fn way_out(&self, path: &Path) -> String {
-        let path = shell_word(&shown(path.as_os_str().as_encoded_bytes()));
+        let path = shell_word(path.as_os_str().as_encoded_bytes());
         let elsewhere = "set CASCADE_HOME to a directory of yours";
         match self {
             Self::ReadOnlyFileSystem => format!("{elsewhere} on another one"),

@@ -3,7 +3,8 @@
 //! A path is *due* when it was quiet for `settle`, or when its first event is `window` old. A batch is
 //! handed out as soon as every pending path is settled, or the oldest one reached the window; it takes
 //! the paths that are due, and the others stay. So one save covers what belongs together, and a file
-//! that never gets quiet is still saved once per window.
+//! that never gets quiet is still saved once per window. It keeps nobody waiting: a path whose events go
+//! on for `settle` is *busy*, and the others are handed out as if it were not there.
 //!
 //! Times are milliseconds of whatever clock the caller reads. A clock that jumps backwards delays
 //! nothing: inside, time never runs backwards.
@@ -14,6 +15,9 @@ use std::time::Duration;
 
 /// More pending paths than this become "everything": one look at the whole tree is cheaper by then.
 pub const MAX_PENDING_PATHS: usize = 100_000;
+
+/// More busy paths than this keep each other, and the rest, waiting: somebody rewrites the whole tree.
+const BUSY_LIMIT_PATHS: usize = 64;
 
 /// The events gathered for one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +42,12 @@ pub struct Batcher {
     /// The latest inner time that was seen.
     high_ms: i64,
     paths: BTreeMap<Vec<u8>, Noted>,
+    /// Paths whose events went on for `settle`.
+    busy: BTreeMap<Vec<u8>, Noted>,
+    /// Those that were handed out while they went on, with their last event: they are no news.
+    lately: BTreeMap<Vec<u8>, i64>,
     everything: Option<Noted>,
-    /// First event of the longest pending path and last event of any: kept, so that asking costs nothing.
+    /// First and last event of all that is not busy: kept, so that asking costs little.
     span: Option<Noted>,
 }
 
@@ -70,6 +78,8 @@ impl Batcher {
             offset_ms: 0,
             high_ms: i64::MIN,
             paths: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            lately: BTreeMap::new(),
             everything: None,
             span: None,
         }
@@ -79,8 +89,24 @@ impl Batcher {
     /// collapse into everything.
     pub fn note(&mut self, path: Vec<u8>, now_ms: i64, age: Duration) {
         let noted = Noted::at(self.inner(now_ms).saturating_sub(whole_ms(age)));
-        self.paths.entry(path).and_modify(|known| *known = known.and(noted)).or_insert(noted);
-        self.widen(noted.last);
+        if let Some(known) = self.busy.get_mut(&path) {
+            *known = known.and(noted);
+            return;
+        }
+        let goes_on = self.lately.remove(&path).is_some_and(|last| noted.last.saturating_sub(last) < self.settle_ms);
+        if goes_on && !self.paths.contains_key(&path) {
+            self.busy.insert(path, noted);
+            return;
+        }
+        let known = self.paths.entry(path.clone()).and_modify(|known| *known = known.and(noted)).or_insert(noted);
+        let all = *known;
+        if all.last.saturating_sub(all.first) >= self.settle_ms && self.busy.len() < BUSY_LIMIT_PATHS {
+            self.paths.remove(&path);
+            self.busy.insert(path, all);
+            self.span = hull(&self.paths, self.everything);
+            return;
+        }
+        self.widen(noted);
         if self.paths.len() > MAX_PENDING_PATHS {
             self.paths.clear();
             self.everything = self.span;
@@ -91,7 +117,7 @@ impl Batcher {
     pub fn note_everything(&mut self, at_ms: i64) {
         let now = self.inner(at_ms);
         self.everything = Some(self.everything.map_or(Noted::at(now), |noted| noted.and(Noted::at(now))));
-        self.widen(now);
+        self.widen(Noted::at(now));
     }
 
     /// Hands out the next batch when it is due.
@@ -100,11 +126,13 @@ impl Batcher {
         if now < self.due()? {
             return None;
         }
-        let mut taken = BTreeMap::new();
-        for (path, noted) in std::mem::take(&mut self.paths) {
-            let side = if self.is_due(noted, now) { &mut taken } else { &mut self.paths };
-            side.insert(path, noted);
-        }
+        let (settle_ms, window_ms) = (self.settle_ms, self.window_ms);
+        let is_taken = |noted: &Noted| is_due(*noted, now, settle_ms, window_ms);
+        let mut taken = take_where(&mut self.paths, is_taken);
+        self.lately.retain(|_, last| now.saturating_sub(*last) < settle_ms);
+        let busy = take_where(&mut self.busy, is_taken);
+        self.lately.extend(busy.iter().map(|(path, noted)| (path.clone(), noted.last)));
+        taken.extend(busy);
         let everything = self.everything.take_if(|noted| is_due(*noted, now, self.settle_ms, self.window_ms));
         self.span = hull(&self.paths, self.everything);
         self.batch(taken, everything)
@@ -113,7 +141,8 @@ impl Batcher {
     /// Hands out whatever is pending, due or not.
     pub fn flush(&mut self) -> Option<Batch> {
         self.span = None;
-        let taken = std::mem::take(&mut self.paths);
+        let mut taken = std::mem::take(&mut self.paths);
+        taken.append(&mut self.busy);
         let everything = self.everything.take();
         self.batch(taken, everything)
     }
@@ -128,21 +157,19 @@ impl Batcher {
     /// Answers how many paths wait; "everything" counts as one.
     #[must_use]
     pub fn pending(&self) -> usize {
-        self.paths.len() + usize::from(self.everything.is_some())
+        self.paths.len() + self.busy.len() + usize::from(self.everything.is_some())
     }
 
-    /// All are settled `settle` after the very last event; the window may end before.
+    /// What is not busy is settled `settle` after the very last event of it; of what is busy each path has its own time.
+    /// The window may end before.
     fn due(&self) -> Option<i64> {
-        let span = self.span?;
-        Some(span.last.saturating_add(self.settle_ms).min(span.first.saturating_add(self.window_ms)))
+        let due =
+            |noted: Noted| noted.last.saturating_add(self.settle_ms).min(noted.first.saturating_add(self.window_ms));
+        self.busy.values().copied().chain(self.span).map(due).min()
     }
 
-    fn is_due(&self, noted: Noted, now: i64) -> bool {
-        is_due(noted, now, self.settle_ms, self.window_ms)
-    }
-
-    fn widen(&mut self, now: i64) {
-        self.span = Some(self.span.map_or(Noted::at(now), |span| span.and(Noted::at(now))));
+    fn widen(&mut self, noted: Noted) {
+        self.span = Some(self.span.map_or(noted, |span| span.and(noted)));
     }
 
     fn batch(&self, taken: BTreeMap<Vec<u8>, Noted>, everything: Option<Noted>) -> Option<Batch> {
@@ -168,6 +195,12 @@ impl Batcher {
 
 fn is_due(noted: Noted, now: i64, settle_ms: i64, window_ms: i64) -> bool {
     now.saturating_sub(noted.last) >= settle_ms || now.saturating_sub(noted.first) >= window_ms
+}
+
+fn take_where(paths: &mut BTreeMap<Vec<u8>, Noted>, is_taken: impl Fn(&Noted) -> bool) -> BTreeMap<Vec<u8>, Noted> {
+    let (taken, left) = std::mem::take(paths).into_iter().partition(|(_, noted)| is_taken(noted));
+    *paths = left;
+    taken
 }
 
 fn hull(paths: &BTreeMap<Vec<u8>, Noted>, everything: Option<Noted>) -> Option<Noted> {
@@ -246,6 +279,27 @@ mod tests {
         }
         assert!((3..=4).contains(&batches), "{batches}");
         assert_eq!(batcher.pending(), 0);
+    }
+
+    #[test]
+    fn a_file_that_never_gets_quiet_keeps_no_other_waiting() {
+        let mut batcher = batcher();
+        let mut waited = Vec::new();
+        let mut noted = None;
+        for at in 0..40_000 {
+            if at % 20 == 0 {
+                batcher.note(b"log".to_vec(), at, Duration::ZERO);
+            }
+            if at % 7_000 == 5_000 {
+                batcher.note(b"page".to_vec(), at, Duration::ZERO);
+                noted = Some(at);
+            }
+            let names = names(batcher.take(at));
+            if names.contains(&"page".to_owned()) {
+                waited.push(at - noted.take().unwrap());
+            }
+        }
+        assert_eq!((waited, noted), (vec![3_000; 5], None));
     }
 
     #[test]

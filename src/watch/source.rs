@@ -62,6 +62,8 @@ pub enum Hint {
     Rescan,
     /// The user committed, HEAD moved, or a merge, rebase, cherry-pick, revert or bisect began or ended.
     Repository,
+    /// Git's index was replaced, by a save or by somebody else.
+    Index,
     /// The checkout is no longer where it was; nothing more will come.
     RootGone,
     /// Some directories are not watched, and why: from now on the caller has to look periodically.
@@ -123,6 +125,7 @@ struct Afterwards {
     /// When the event under examination happened.
     at: Option<Instant>,
     repository: bool,
+    index: bool,
     submodules: bool,
     overflow: bool,
     unwatched: usize,
@@ -262,6 +265,9 @@ impl Shared {
         if after.repository {
             state.out.send(Hint::Repository);
         }
+        if after.index {
+            state.out.send_at(Hint::Index, after.at);
+        }
     }
 
     /// Makes a new watcher: after an overflow nobody knows which watches and directories still match.
@@ -329,7 +335,9 @@ impl Shared {
     }
 
     fn git_event(&self, after: &mut Afterwards, path: &Path) {
-        after.repository |= REPOSITORY_NAMES.contains(&path.file_name().unwrap_or_default().as_bytes());
+        let name = path.file_name().unwrap_or_default().as_bytes();
+        after.repository |= REPOSITORY_NAMES.contains(&name);
+        after.index |= name == b"index";
     }
 
     fn changed(&self, state: &mut State, after: &mut Afterwards, path: &[u8], class: Class) {
@@ -429,7 +437,8 @@ impl Shared {
                 ErrorKind::MaxFilesWatch => {
                     refused.extend(error.remaining.into_iter().map(PathOp::into_path));
                     if !std::mem::replace(&mut state.limited, true) {
-                        state.out.send(Hint::Failed(limit_message(state.watched.len())));
+                        let placed = state.watched.len() + paths.len().saturating_sub(refused.len());
+                        state.out.send(Hint::Failed(limit_message(placed)));
                     }
                 }
                 _ => {
@@ -550,8 +559,9 @@ fn beneath_or_all(watched: &BTreeMap<Vec<u8>, Id>, directory: &[u8]) -> Vec<Vec<
 
 fn limit_message(watched: usize) -> String {
     format!(
-        "the kernel's limit fs.inotify.max_user_watches is reached after {watched} directories: changes in the others are \
-         found only by looking periodically; {RAISE_LIMITS}"
+        "the kernel's limit fs.inotify.max_user_watches is reached after {}: changes in the others are \
+         found only by looking periodically; {RAISE_LIMITS}",
+        if watched == 1 { "1 directory".to_owned() } else { format!("{watched} directories") }
     )
 }
 

@@ -192,6 +192,17 @@ fn watcher_that_lives_is_believed_and_one_that_died_is_not() {
 }
 
 #[test]
+fn doctor_takes_over_what_the_watcher_says_of_itself() {
+    let sandbox = pipeline();
+    let (_, project) = project_home(&sandbox);
+    let limited = Some("the kernel's limit is reached after 7 directories".to_owned());
+    report(&sandbox, &SandboxRecord { limited, push_problem: None, ..record(SandboxState::Watching, None, 0) });
+    let _held = Lock::take(&project.sandbox_lock()).unwrap();
+    let told = sandbox.cascade(&["doctor", "--json"]).expect_code(1).stdout;
+    assert!(told.contains("it looks at everything each minute: the kernel's limit is reached after 7"), "{told}");
+}
+
+#[test]
 fn everything_that_is_not_saved_is_listed_where_that_is_asked_for() {
     let sandbox = pipeline();
     report(&sandbox, &record(SandboxState::Watching, None, 0));

@@ -165,3 +165,49 @@ fn paths_that_never_were_are_misspelled_and_those_that_were_are_not() {
     watched.cascade(&["rewind", "dir/page", "--to", "1 minute ago"]).expect_code(0);
     assert_eq!(watched.read("dir/page"), "three\n");
 }
+
+#[test]
+fn what_is_in_the_way_and_not_saved_is_told_with_its_reason_and_never_committed() {
+    let watched = history();
+    let (first, second) = (watched.git(&["rev-parse", "HEAD~1"]), watched.git(&["rev-parse", "HEAD"]));
+    for path in ["notes.local", "also.local"] {
+        watched.write(path, "public\n");
+    }
+    watched.commit("tracked");
+    let tracked = watched.git(&["rev-parse", "HEAD"]);
+    watched.git(&["rm", "--quiet", "--cached", "notes.local", "also.local"]);
+    watched.write(".gitignore", "*.local\n");
+    watched.commit("ignored");
+    for path in ["notes.local", "also.local"] {
+        watched.write(path, "private\n");
+    }
+    let tip = watched.git(&["rev-parse", "HEAD"]);
+    let refused = watched.cascade(&["rewind", "notes.local", "also.local", "--to", &tracked]).expect_code(1);
+    let reason = "nothing was brought back: also.local, notes.local are in the way and not saved: git ignores it";
+    assert!(refused.stderr.contains(reason), "{refused:#?}");
+    let refused = watched.cascade(&["rewind", "notes.local", "--to", &tracked]).expect_code(1);
+    assert!(refused.stderr.contains("notes.local is in the way and not saved"), "{refused:#?}");
+    assert_eq!((watched.git(&["rev-parse", "HEAD"]), watched.read("notes.local").as_str()), (tip, "private\n"));
+    let token = format!("token = \"ghp_{}\"\n", "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8");
+    watched.write("dir/page", &token);
+    let refused = watched.cascade(&["rewind", "dir/page", "--to", &first]).expect_code(1);
+    assert!(
+        refused.stderr.contains("dir/page is in the way and not saved: line 1 looks like a secret"),
+        "{refused:#?}"
+    );
+    assert_eq!((watched.read("dir/page"), first == second), (token, false));
+}
+
+#[test]
+fn what_was_done_is_told_in_its_own_words() {
+    let watched = history();
+    let (first, tip) = (watched.git(&["rev-parse", "HEAD~2"]), watched.git(&["rev-parse", "HEAD"]));
+    let planned = watched.cascade(&["rewind", "--to", &first, "--dry-run"]).expect_code(0).stdout;
+    assert!(planned.contains("would bring back 1 file and delete 2 files"), "{planned}");
+    assert!(planned.starts_with(&format!("going back to {} of 2026-01-05 ", &first[..10])), "{planned}");
+    watched.write("fresh", "x\n");
+    watched.commit("an addition");
+    let undone = watched.cascade(&["undo"]).expect_code(0);
+    assert!(format!("{}{}", undone.stdout, undone.stderr).contains("deleted 1 file (save "), "{undone:#?}");
+    assert_eq!(watched.git(&["rev-parse", "HEAD^{tree}"]), watched.git(&["rev-parse", &format!("{tip}^{{tree}}")]));
+}

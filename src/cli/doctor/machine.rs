@@ -90,12 +90,11 @@ async fn database(home: &Home, project: &ProjectHome) -> (Diagnosis, Option<Stor
     }
     let aside = |detail: String| {
         // With its write-ahead log, which must not be taken for a new database's.
-        let (path, kept) = (path.to_string_lossy(), home.root().join("broken").to_string_lossy().into_owned());
-        let kept = shell_word(&kept);
+        let kept = shell_word(home.root().join("broken").as_os_str().as_encoded_bytes());
         let advice = format!(
             "stop the watcher, then move it aside: `mkdir {kept} && mv {}* {kept}/`; what environments contain is in \
              git and stays, history and approvals are lost",
-            shell_word(&path)
+            shell_word(path.as_os_str().as_encoded_bytes())
         );
         Diagnosis::problem(DATABASE, detail, advice)
     };
@@ -262,11 +261,20 @@ fn judged_watcher(sandbox: &Sandbox) -> Diagnosis {
             format!("saving is paused: {reason}"),
             "it goes on by itself once the reason is gone; `cascade logs` tells more",
         ),
-        (SandboxState::Watching, Some(problem)) => Diagnosis::problem(
-            WATCHER,
-            format!("it cannot push: {problem}"),
-            "what is saved is safe here; see `remote`",
-        ),
-        (SandboxState::Watching, None) => Diagnosis::ok(WATCHER, "it runs"),
+        (SandboxState::Watching, Some(problem)) => {
+            let again =
+                sandbox.push_again.map(|at| format!("it is tried again at {} at the latest", words::moment(at)));
+            let again = again.unwrap_or_else(|| "it goes on by itself once that is settled".to_owned());
+            let advice = format!("what is saved is safe here, and {again}");
+            Diagnosis::problem(WATCHER, format!("it cannot push: {problem}"), advice)
+        }
+        (SandboxState::Watching, None) => match (&sandbox.elsewhere, &sandbox.limited) {
+            (Some(watched), _) => Diagnosis::ok(WATCHER, format!("it runs in {watched}: nothing is saved here")),
+            (None, Some(reason)) => {
+                let advice = "it goes on; once more is allowed: `cascade restart`";
+                Diagnosis::problem(WATCHER, format!("it looks at everything each minute: {reason}"), advice)
+            }
+            (None, None) => Diagnosis::ok(WATCHER, "it runs"),
+        },
     }
 }

@@ -166,8 +166,8 @@ fn index(repo: &Repo, mode: Mode) -> Diagnosis {
 }
 
 fn by_hand(repo: &Repo, damage: &IndexDamage, obstacle: Obstacle) -> Diagnosis {
-    let path = repo.git_dir().join("index").to_string_lossy().into_owned();
-    let (index, kept) = (shell_word(&path), shell_word(&format!("{path}.broken")));
+    let path = |name| shell_word(repo.git_dir().join(name).as_os_str().as_encoded_bytes());
+    let (index, kept) = (path("index"), path("index.broken"));
     let again = format!("mv {index} {kept} && git read-tree HEAD");
     let (why, advice) = match obstacle {
         Obstacle::Operation(operation) => (
@@ -230,7 +230,7 @@ fn whole(repo: &Repo, branches: Option<Vec<String>>) -> Diagnosis {
 fn reference_advice(repo: &Repo, sandbox: Option<&String>) -> String {
     let branch = sandbox.map_or_else(|| "main".to_owned(), |branch| shown(branch.as_bytes()));
     if repo.head().is_err() {
-        let path = shell_word(&repo.git_dir().join("HEAD").to_string_lossy());
+        let path = shell_word(repo.git_dir().join("HEAD").as_os_str().as_encoded_bytes());
         return format!("say again which branch is checked out: `echo 'ref: refs/heads/{branch}' > {path}`");
     }
     "`git fsck` names what is damaged; where a branch was tell `git reflog show BRANCH`, `cascade history` and the remote"
@@ -253,7 +253,7 @@ fn hooks(repo: &Repo) -> Diagnosis {
             Diagnosis::problem(HOOKS, format!("{} does not call cascade", display(&path)), call)
         }
         FoundHook::NotExecutable(path) => {
-            let command = format!("`chmod +x {}`", shell_word(&path.to_string_lossy()));
+            let command = format!("`chmod +x {}`", shell_word(path.as_os_str().as_encoded_bytes()));
             Diagnosis::problem(HOOKS, format!("{} may not be executed: git passes it over", display(&path)), command)
         }
         FoundHook::Missing if directory.own => {

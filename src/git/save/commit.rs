@@ -61,7 +61,10 @@ impl Draft<'_> {
             git = git.env(&format!("GIT_{role}_NAME"), &name).env(&format!("GIT_{role}_EMAIL"), &email);
             git = git.env(&format!("GIT_{role}_DATE"), &date);
         }
-        let printed = git.input(self.clean_message().into_bytes()).succeed()?;
+        let printed = git.input(self.clean_message().into_bytes()).succeed().map_err(|failed| match failed {
+            Error::Program { message, .. } => Error::SaveNotSigned { reason: message },
+            other => other,
+        })?;
         let oid = std::str::from_utf8(printed.trim_ascii()).ok().and_then(|text| Oid::from_str(text).ok());
         oid.ok_or_else(|| Error::Integrity {
             what: "the signed commit".to_owned(),

@@ -287,19 +287,59 @@ fn a_file_written_at_the_very_last_moment_is_put_back_with_all_others() {
 }
 
 #[test]
-fn what_the_user_staged_elsewhere_stays_staged_and_ignored_files_are_not_overwritten() {
+fn what_the_user_staged_elsewhere_stays_staged() {
     let pair = Pair::new();
-    pair.ours(".gitignore", "*.log\n");
-    pair.theirs("build.log", "theirs");
     pair.theirs("one", "theirs");
-    pair.other.git(&["add", "-f", "build.log"]);
     let theirs = pair.push();
-    pair.at.write("build.log", "mine");
     pair.at.write("staged", "staged");
     pair.at.git(&["add", "staged"]);
     assert!(matches!(pair.pull(theirs), PullAnswer::Pulled(_)));
-    assert_eq!((pair.read("build.log").as_deref(), pair.read("one").as_deref()), (Some("mine"), Some("theirs")));
-    assert_eq!(pair.at.git(&["status", "--porcelain"]), " M build.log\nA  staged\n");
+    assert_eq!(pair.read("one").as_deref(), Some("theirs"));
+    assert_eq!(pair.at.git(&["status", "--porcelain"]), "A  staged\n");
+}
+
+#[test]
+fn an_ignored_file_is_in_the_way_of_one_that_others_track_and_is_never_committed() {
+    let pair = Pair::new();
+    pair.ours(".gitignore", "*.log\n/out/\n");
+    for path in ["build.log", "out/result", "deep/er/link.log"] {
+        pair.theirs(path, "theirs");
+    }
+    pair.theirs("one", "theirs");
+    let theirs = pair.push();
+    pair.at.write("build.log", "private");
+    pair.at.write("out/result", "private");
+    std::fs::create_dir_all(pair.at.path("deep/er")).unwrap();
+    std::os::unix::fs::symlink("/private", pair.at.path("deep/er/link.log")).unwrap();
+    let request = PullRequest {
+        branch: "develop",
+        theirs,
+        excluded: &|path, _| path.ends_with(b".log") || path == b"out",
+        clash: Clash::OursWin,
+        message: &|_| String::new(),
+        now_seconds: 1_700_000_000,
+    };
+    let PullAnswer::Busy { paths } = pair.at.repo.pull(&request).unwrap() else { panic!() };
+    assert_eq!(names(&paths), ["build.log", "deep/er/link.log", "out/result"]);
+    assert_eq!((pair.read("build.log").as_deref(), pair.read("one").as_deref()), (Some("private"), Some("one")));
+    pair.at.check_clean();
+    for path in ["build.log", "out/result", "deep/er/link.log"] {
+        std::fs::remove_file(pair.at.path(path)).unwrap();
+    }
+    assert!(matches!(pair.at.repo.pull(&request).unwrap(), PullAnswer::Pulled(_)));
+    assert_eq!(pair.read("build.log").as_deref(), Some("theirs"));
+    pair.at.check_clean();
+}
+
+#[test]
+fn an_ignored_file_that_is_what_others_track_is_tracked_from_then_on() {
+    let pair = Pair::new();
+    pair.ours(".gitignore", "*.log\n");
+    pair.theirs("build.log", "the same");
+    let theirs = pair.push();
+    pair.at.write("build.log", "the same");
+    assert!(matches!(pair.pull(theirs), PullAnswer::Pulled(_)));
+    pair.at.check_clean();
 }
 
 #[test]

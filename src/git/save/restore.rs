@@ -65,6 +65,8 @@ pub enum RestoreAnswer {
     Busy {
         /// The paths.
         paths: Vec<Vec<u8>>,
+        /// Those of them that are never saved.
+        excluded: Vec<Vec<u8>>,
     },
     /// The user is doing something that this would disturb, or the file system cannot have it.
     Paused {
@@ -135,7 +137,10 @@ impl Repo {
         let transfer = Transfer { repo: self, odb: &odb, excluded: request.excluded, forward: None, draft };
         Ok(match transfer.run(&edits)? {
             Transferred::Done { commit, changes } => RestoreAnswer::Restored { commit, changes },
-            Transferred::Busy { paths } => RestoreAnswer::Busy { paths },
+            Transferred::Busy { paths } => {
+                let excluded = paths.iter().filter(|path| (request.excluded)(path, false)).cloned().collect();
+                RestoreAnswer::Busy { paths, excluded }
+            }
             Transferred::Clash { path, with } => RestoreAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }

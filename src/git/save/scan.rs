@@ -67,6 +67,14 @@ pub(super) struct Findings {
     pub excluded: Vec<Vec<u8>>,
 }
 
+impl Findings {
+    /// Answers the paths at which not all is as the commit has it.
+    pub fn into_paths(self) -> impl Iterator<Item = Vec<u8>> {
+        let changed = self.changes.into_keys().chain(self.absent.into_keys());
+        changed.chain(self.set_aside.into_keys()).chain(self.unsettled)
+    }
+}
+
 /// What the configuration says about the file system.
 struct Settings {
     file_mode: bool,
@@ -396,6 +404,11 @@ impl<'a> Scan<'a> {
             let _ = self.kept_local.set(self.repo.kept_local()?);
         }
         Ok(self.kept_local.get_or_init(KeptLocal::default))
+    }
+
+    /// Answers whether that was found to be the reason for setting `path` aside.
+    pub fn is_kept_local(&self, path: &[u8]) -> bool {
+        self.kept_local.get().is_some_and(|kept| kept.reason(path).is_some())
     }
 
     /// Lets the one who wishes to save look at new content, unless the user keeps it to themselves.

@@ -11,6 +11,9 @@ const UNLISTED: [&[u8]; 2] = [b"warning: could not open directory '", b"/': "];
 /// What ends its complaint about a tracked file that it cannot look at.
 const DENIED: &[u8] = b": Permission denied";
 
+/// Git says 4,096 bytes at most: a name that is longer than this may be cut.
+const WHOLE_NAME_BYTES: usize = 4_000;
+
 /// Whether git tracks a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -66,8 +69,15 @@ fn unread(complaints: &[u8]) -> BTreeSet<Vec<u8>> {
     let mut rest = complaints;
     while let Some(start) = find(rest, UNLISTED[0]) {
         rest = &rest[start + UNLISTED[0].len()..];
-        let Some(end) = find(rest, UNLISTED[1]) else { break };
-        directories.insert(rest[..end].to_vec());
+        match find(rest, UNLISTED[1]).filter(|end| *end <= WHOLE_NAME_BYTES) {
+            Some(end) => drop(directories.insert(rest[..end].to_vec())),
+            // Git cuts what it says; what is known is the way there.
+            None => {
+                let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
+                let above = line.iter().rposition(|byte| *byte == b'/').map_or(&[][..], |at| &line[..at]);
+                directories.insert(above.to_vec());
+            }
+        }
     }
     let lines = complaints.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(DENIED));
     let files = lines.filter(|line| !line.starts_with(b"warning: ") && !line.ends_with(b"/'"));
@@ -119,6 +129,21 @@ mod tests {
         let found = unread(complaints.as_bytes());
         assert_eq!(found.into_iter().collect::<Vec<_>>(), [&b"closed"[..], b"open/t", b"un\nread\"able"]);
         assert!(unread(b"warning: could not open directory 'cut").is_empty());
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_for_the_system_is_set_aside() {
+        let at = Checkout::new();
+        let name = "n".repeat(200);
+        // A path of that length cannot be named, so the directories are made one in the other.
+        let script = "for n in $(seq 22); do mkdir $0 && cd -P $0 || exit 1; done; echo deep > file";
+        let made = std::process::Command::new("sh").args(["-c", script, &name]).current_dir(at.dir.path()).status();
+        assert!(made.unwrap().success());
+        at.write("one", "saved beside it");
+        let set_aside = saved(at.try_save(Hints::Everything).unwrap()).set_aside;
+        let [aside] = &set_aside[..] else { panic!("{set_aside:?}") };
+        assert!(aside.path.starts_with(name.as_bytes()) && aside.path.len() > 4_000, "{}", aside.path.len());
+        assert!(aside.reason.starts_with("its name is too long"), "{}", aside.reason);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::old_index::{OldIndex, index_stat};
-use crate::base::escape::{shell_word, shown};
+use crate::base::escape::shell_word;
 use crate::git::error::{Error, Result};
 use crate::git::program::Program;
 use crate::git::repo::Repo;
@@ -49,7 +49,7 @@ impl KeptLocal {
             (false, true) => ("git skips it", "--no-skip-worktree"),
             (false, false) => return None,
         };
-        let path = shell_word(&shown(path));
+        let path = shell_word(path);
         Some(format!("{fact}: `git update-index {flag} -- {path}` lets it be saved"))
     }
 

@@ -7,7 +7,7 @@ use git2::{Odb, Oid};
 use super::commit::Draft;
 use super::publish::{Moved, Publication};
 use super::replace::{Refusal, Replaced, Replacement, stat_of};
-use super::scan::Scan;
+use super::scan::{Findings, Scan};
 use super::spelling::{Spellings, folded};
 use super::{Change, ChangeKind, Hints, SaveRequest};
 use crate::base::escape::shown;
@@ -63,7 +63,7 @@ impl Transfer<'_> {
         let skipped = self.repo.skip_worktree()?.paths;
         let left_out = self.left_out(&mut base, edits, &stats, &skipped)?;
         let written_to = edits.keys().filter(|path| !left_out.contains(path.as_slice()));
-        let mut unsaved = self.in_the_way(&beneath, &mut base, written_to)?;
+        let mut unsaved = self.in_the_way(&beneath, &mut base, written_to, edits, &stats)?;
         unsaved.retain(|path| !skipped.contains(path) || stats.get(path.as_slice()).is_some_and(Option::is_some));
         if !unsaved.is_empty() {
             return Ok(Transferred::Busy { paths: unsaved });
@@ -71,10 +71,8 @@ impl Transfer<'_> {
         let mut replacements = Vec::new();
         for (path, edit) in edits {
             let from = stats.get(path.as_slice()).copied().flatten();
-            // What is there without being tracked is ignored: it stays, and is saved from now on.
-            let is_ignored = from.is_some() && base.find(path)?.is_none();
-            let is_untouched = is_ignored || left_out.contains(path.as_slice());
-            if !is_untouched && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
+            let is_left_out = left_out.contains(path.as_slice());
+            if !is_left_out && edit.is_none_or(|(mode, _)| mode != MODE_GITLINK) {
                 replacements.push(Replacement { path: path.clone(), from, to: *edit });
             }
         }
@@ -131,6 +129,8 @@ impl Transfer<'_> {
         beneath: &Beneath,
         base: &mut BaseTree<'_>,
         paths: impl Iterator<Item = &'e Vec<u8>>,
+        edits: &BTreeMap<Vec<u8>, Edit>,
+        stats: &BTreeMap<&[u8], Option<FileStat>>,
     ) -> Result<Vec<Vec<u8>>> {
         let (mut tracked, mut others) = (Vec::new(), Vec::new());
         for path in paths {
@@ -143,18 +143,23 @@ impl Transfer<'_> {
             }
         }
         // A tracked file that is never saved may have changed all the more.
-        let mut found = self.unsaved(beneath, &tracked, &|_, _| false)?;
-        found.extend(self.unsaved(beneath, &others, self.excluded)?);
-        Ok(found)
+        let mut found: BTreeSet<_> = self.look(beneath, &tracked, &|_, _| false)?.into_paths().collect();
+        found.extend(self.look(beneath, &others, self.excluded)?.into_paths());
+        // What is there all the same is never saved, and nobody else has it.
+        others.retain(|path| !found.contains(*path) && stats.get(path.as_slice()).is_some_and(Option::is_some));
+        let private = self.look(beneath, &others, &|_, _| false)?;
+        let is_same = |path: &Vec<u8>| {
+            let (Some((_, Op::Put(here))), Some(edit)) = (private.changes.get(path), edits.get(path)) else {
+                return false;
+            };
+            *edit == Some((here.mode, here.oid))
+        };
+        found.extend(others.into_iter().filter(|path| !is_same(path)).cloned());
+        Ok(found.into_iter().collect())
     }
 
-    /// Answers which of the paths are not as the commit has them.
-    fn unsaved(
-        &self,
-        beneath: &Beneath,
-        paths: &[&Vec<u8>],
-        excluded: &dyn Fn(&[u8], bool) -> bool,
-    ) -> Result<Vec<Vec<u8>>> {
+    /// Compares the paths with the commit, and what is below them.
+    fn look(&self, beneath: &Beneath, paths: &[&Vec<u8>], excluded: &dyn Fn(&[u8], bool) -> bool) -> Result<Findings> {
         let request = SaveRequest {
             branch: self.draft.branch,
             hints: Hints::Everything,
@@ -170,9 +175,7 @@ impl Transfer<'_> {
         // What is replaced is gone for good: a change that left no trace in a file's times must not be overlooked.
         let mut scan = Scan::new(self.repo, self.odb, &request, beneath, tree)?.reading_all();
         scan.run(paths.iter().map(|path| path.as_slice()))?;
-        let found = scan.found;
-        let changed = found.changes.into_keys().chain(found.absent.into_keys());
-        Ok(changed.chain(found.set_aside.into_keys()).chain(found.unsettled).collect())
+        Ok(scan.found)
     }
 
     /// Answers what becomes of each path in the index.

@@ -175,9 +175,11 @@ async fn a_changed_gitignore_is_applied_to_watches_and_asks_for_a_rescan() {
 #[tokio::test]
 async fn only_the_state_of_the_repository_is_told_of_git() {
     let mut watched = Watched::with(&[".git/HEAD"], &[]);
-    watched.write(".git/index");
     watched.write(".git/objects/aa/bb");
     assert_eq!(watched.caught_up().await, []);
+    watched.write(".git/index.lock");
+    fs::rename(watched.path(".git/index.lock"), watched.path(".git/index")).unwrap();
+    assert_eq!(watched.caught_up().await, [Hint::Index]);
     watched.write(".git/HEAD.lock");
     fs::rename(watched.path(".git/HEAD.lock"), watched.path(".git/HEAD")).unwrap();
     assert_eq!(watched.caught_up().await, [Hint::Repository]);
@@ -277,6 +279,7 @@ async fn dropping_the_source_ends_the_hints() {
 
 #[test]
 fn the_limit_is_named_with_its_remedy() {
+    assert!(limit_message(1).contains("reached after 1 directory:"));
     let message = limit_message(7);
     assert!(message.contains("fs.inotify.max_user_watches") && message.contains("sudo sysctl"), "{message}");
 }

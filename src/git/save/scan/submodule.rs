@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use rustix::fs::FileType;
 
 use super::Scan;
-use crate::base::escape::{shell_word, shown};
+use crate::base::escape::shell_word;
 use crate::beneath::{Place, stat_at};
 use crate::git::error::Result;
 use crate::git::index::{Content, Op};
@@ -61,7 +61,7 @@ impl Scan<'_> {
 
 /// Says why a submodule is not saved of which nothing is there.
 fn gone(path: &[u8]) -> String {
-    let path = shell_word(&shown(path));
+    let path = shell_word(path);
     format!(
         "the submodule is not there: `git submodule update --init -- {path}` brings it back, `git rm --cached -- {path}` and \
          a commit take it out"
@@ -70,6 +70,6 @@ fn gone(path: &[u8]) -> String {
 
 /// The same where something else is.
 fn replaced(path: &[u8]) -> String {
-    let path = shell_word(&shown(path));
+    let path = shell_word(path);
     format!("something else is in the place of the submodule: `git rm --cached -- {path}` and a commit take that out")
 }
