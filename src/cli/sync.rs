@@ -143,7 +143,9 @@ async fn plan(shell: &Shell, ctx: &Context, sync: &sync::Sync, file: &Path) -> O
     }
     write(file, &saved.to_text()).map_err(|refused| Failure::unavailable(format!("cannot write {shown}"), &refused))?;
     let document = show_plan(shell, sync, &prepared, None);
-    shell.ui.note(&format!("`cascade sync apply {}` does exactly that", shell_word(&file.to_string_lossy())));
+    shell
+        .ui
+        .note(&format!("`cascade sync apply {}` does exactly that", shell_word(file.as_os_str().as_encoded_bytes())));
     Ok(document)
 }
 
