@@ -38,7 +38,8 @@ pub enum Cause {
     Time,
 }
 
-/// Takes up what a crash interrupted, then follows the tips of the sandbox's branch until nobody sends any more. Gates that open later, and environments whose source is promoted by hand, are looked after too.
+/// Takes up what a crash interrupted, then follows the tips of the sandbox's branch until nobody sends any more. Gates that
+/// open later, and environments whose source is promoted by hand, are looked after too.
 ///
 /// A failure is logged; the next tip tries again.
 pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {

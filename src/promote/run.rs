@@ -122,8 +122,8 @@ pub async fn lock(ctx: &Context, wait: bool) -> Result<Lock> {
 /// other that waits is superseded.
 ///
 /// # Errors
-/// Unknown environment or branch, a ledger that is broken at its head, a failing store or repository, or a remote that stops answering half-way: then the
-/// promotion stays journaled and [`recover`] finishes it.
+/// Unknown environment or branch, a ledger that is broken at its head, a failing store or repository, or a remote that
+/// stops answering half-way: then the promotion stays journaled and [`recover`] finishes it.
 pub async fn promote(ctx: &Context, lock: &Lock, request: &Request, observer: &mut dyn Observer) -> Result<Promotion> {
     recover(ctx, lock, observer).await?;
     if let Some(reason) = ctx.stop.reason() {
