@@ -36,7 +36,6 @@ mod flow_rollback;
 mod flow_sandbox;
 mod flow_set_aside;
 mod flow_signatures;
-mod flow_signing;
 mod flow_submodule;
 mod flow_sync;
 mod flow_sync_compare;

@@ -74,20 +74,8 @@ impl NewIndex {
     /// [`Error::Locked`] when another program holds it for two seconds.
     pub fn lock(&mut self) -> Result<()> {
         let path = lock_path(&self.index);
-        let mut waits = LOCK_WAITS_MS.iter();
-        loop {
-            match self.try_lock(&path) {
-                Ok(held) => {
-                    self.lock = Some(held);
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match waits.next() {
-                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
-                    None => return Err(Error::Locked { path }),
-                },
-                Err(error) => return Err(Error::io("lock", path)(error)),
-            }
-        }
+        self.lock = Some(taken(&path, &LOCK_WAITS_MS, || self.try_lock(&path))?);
+        Ok(())
     }
 
     fn try_lock(&self, path: &Path) -> io::Result<Held> {
@@ -134,6 +122,25 @@ impl Drop for NewIndex {
             let _ = std::fs::remove_file(lock_path(&self.index));
         }
         let _ = std::fs::remove_file(&self.own);
+    }
+}
+
+/// Takes the lock at `path`, trying again after each of the waits (in milliseconds) while somebody else holds it: git's
+/// locks are files, and nothing tells when one goes.
+///
+/// # Errors
+/// [`Error::Locked`] when it is held after the last of them.
+pub(super) fn taken<T>(path: &Path, waits_ms: &[u64], try_lock: impl Fn() -> io::Result<T>) -> Result<T> {
+    let mut waits = waits_ms.iter();
+    loop {
+        match try_lock() {
+            Ok(held) => return Ok(held),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match waits.next() {
+                Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
+                None => return Err(Error::Locked { path: path.to_owned() }),
+            },
+            Err(error) => return Err(Error::io("lock", path)(error)),
+        }
     }
 }
 

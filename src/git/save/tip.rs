@@ -3,10 +3,10 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use git2::{ErrorCode, Oid};
 
+use super::lock::taken;
 use crate::git::error::{Error, Result};
 use crate::git::repo::Repo;
 
@@ -195,17 +195,8 @@ struct Lock {
 
 impl Lock {
     fn take(path: PathBuf) -> Result<Self> {
-        let mut waits = LOCK_WAITS_MS.iter();
-        loop {
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok(Self { path, file, is_in_place: false }),
-                Err(held) if held.kind() == io::ErrorKind::AlreadyExists => match waits.next() {
-                    Some(wait) => std::thread::sleep(Duration::from_millis(*wait)),
-                    None => return Err(Error::Locked { path }),
-                },
-                Err(error) => return Err(Error::io("lock", path)(error)),
-            }
-        }
+        let file = taken(&path, &LOCK_WAITS_MS, || OpenOptions::new().write(true).create_new(true).open(&path))?;
+        Ok(Self { path, file, is_in_place: false })
     }
 
     fn put_at(mut self, place: &Path) -> Result<()> {
