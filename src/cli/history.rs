@@ -10,7 +10,9 @@ use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
 use crate::promote::culprit::{self, Culprit};
-use crate::store::{CheckPhase, CheckRecord, EarlierAttempt, Promotion, State, Waiver};
+use crate::store::{
+    CheckPhase, CheckRecord, DeliveryOutcome, DeliveryPhase, DeliveryRecord, EarlierAttempt, Promotion, State, Waiver,
+};
 
 /// Characters of a reason in the table; `cascade show` has all of it.
 const REASON_CHARS: usize = 60;
@@ -43,6 +45,8 @@ pub struct Entry {
     pub waivers: Vec<Waiver>,
     /// What the checks answered.
     pub checks: Vec<CheckEntry>,
+    /// How its deliveries went.
+    pub deliveries: Vec<DeliveryEntry>,
     /// Which save is to blame for a failed check, where that was found out.
     pub culprit: Option<Culprit>,
     /// When it was proposed.
@@ -76,6 +80,46 @@ pub struct CheckEntry {
     pub log: Option<String>,
     /// How it failed first, where it was asked once more because it is known to fail now and then.
     pub earlier: Option<AttemptEntry>,
+}
+
+/// How a delivery went as programs read it.
+#[derive(Debug, Clone, Serialize)]
+pub struct DeliveryEntry {
+    /// The sync.
+    pub sync: String,
+    /// Out, or back.
+    pub phase: DeliveryPhase,
+    /// How it ended.
+    pub outcome: DeliveryOutcome,
+    /// Why, in one line.
+    pub detail: String,
+    /// Items that were put where nothing was.
+    pub created: i64,
+    /// Items that were replaced.
+    pub updated: i64,
+    /// Items that were taken away.
+    pub deleted: i64,
+    /// Items that were left alone.
+    pub flagged: i64,
+    /// Items that could not be brought over.
+    pub failed: i64,
+    /// Bytes of content that were written.
+    pub bytes: i64,
+    /// How long it took.
+    pub seconds: f64,
+    /// When it ended.
+    pub at: Timestamp,
+    #[serde(skip)]
+    pub(super) record: DeliveryRecord,
+}
+
+impl From<DeliveryRecord> for DeliveryEntry {
+    fn from(record: DeliveryRecord) -> Self {
+        let DeliveryRecord { phase, outcome, created, updated, deleted, flagged, failed, bytes, at, .. } = record;
+        let seconds = seconds(record.took_ms);
+        let (sync, detail) = (record.sync.clone(), record.detail.clone());
+        Self { sync, phase, outcome, detail, created, updated, deleted, flagged, failed, bytes, seconds, at, record }
+    }
 }
 
 /// The first of two attempts at a check as programs read it.
@@ -165,6 +209,7 @@ pub async fn entry(ctx: &Context, promotion: &Promotion) -> Outcome<Entry> {
         approved_by: approved.map(|word| word.person).collect(),
         waivers: ctx.store.waivers(&id).await?,
         checks: checks.into_iter().map(CheckEntry::from).collect(),
+        deliveries: ctx.store.deliveries(&id).await?.into_iter().map(DeliveryEntry::from).collect(),
         culprit: culprit::of(ctx, promotion).await?,
         requested_by: promotion.requested_by.clone(),
         created_at: promotion.created_at,

@@ -12,7 +12,7 @@ use crate::base::{ErrorKind, Timestamp};
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::CommitSummary;
-use crate::promote::{self, Drift, FailedBefore, Finding, Known, Preview, Request};
+use crate::promote::{self, Drift, FailedBefore, Finding, Foreseen, Known, Preview, Request};
 use crate::store::Promotion;
 
 /// Most commits and most files that are listed.
@@ -35,6 +35,7 @@ struct Document {
     checks: Vec<PlannedCheck>,
     verify: Vec<String>,
     watch_for: Span,
+    deliveries: Vec<Foreseen>,
     gates: Vec<Finding>,
     drift: Vec<CommitSummary>,
     drift_fact: Option<String>,
@@ -107,7 +108,7 @@ async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) ->
     let preview = promote::preview(ctx, environment, request.hotfix()).await?;
     let gates = match &offered {
         Some(promotion) => promote::findings(ctx, promotion).await?,
-        None => promote::forecast(ctx, request, &preview).await?,
+        None => promote::forecast(ctx, request, &preview, promote::Look::Now).await?,
     };
     let policy = promote::policy::of_environment(ctx, environment, preview.tip, Some(preview.source)).await?;
     let tree = offered.as_ref().and_then(|offered| offered.tree).unwrap_or(preview.source_tree);
@@ -118,6 +119,7 @@ async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) ->
         let remote = ctx.config.remote.clone();
         ctx.git.run(move |repo| Ok(repo.has_remote(&remote))).await?
     };
+    let candidate = offered.as_ref().and_then(|offered| offered.candidate).unwrap_or(source);
     let document = Document {
         environment: environment.to_owned(),
         branch: spec.branch.clone(),
@@ -131,6 +133,7 @@ async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) ->
         insertions: changes.insertions,
         deletions: changes.deletions,
         checks: forecast.into_iter().map(PlannedCheck::from).collect(),
+        deliveries: promote::foresee(ctx, environment, candidate, tip).await?,
         verify: spec.verify.clone(),
         watch_for: spec.watch_for,
         gates,
@@ -165,6 +168,7 @@ fn print(ui: &Ui, document: &Document, now: Timestamp) {
     print_commits(ui, document);
     print_files(ui, document);
     print_questions(ui, document, now);
+    print_deliveries(ui, &document.deliveries);
     print_gates(ui, &document.gates);
     ui.pieces(&[Cell::new("a failure is undone by: ", Tone::Dim), document.undone_by.into()]);
     ui.pieces(&[Cell::new("rules: ", Tone::Dim), document.rules.as_str().into()]);
@@ -221,6 +225,30 @@ fn print_questions(ui: &Ui, document: &Document, now: Timestamp) {
     }
     if document.checks.is_empty() && document.verify.is_empty() {
         ui.line("  none are configured");
+    }
+}
+
+fn print_deliveries(ui: &Ui, deliveries: &[Foreseen]) {
+    if !deliveries.is_empty() {
+        ui.heading("deliveries");
+    }
+    for delivery in deliveries {
+        let Foreseen { sync, created, updated, deleted, flagged, target, .. } = delivery;
+        let left = if flagged.is_empty() { String::new() } else { format!(", {} flagged", flagged.len()) };
+        let (mark, tone) = match (&delivery.problem, flagged.is_empty()) {
+            (Some(_), _) => ("✗", Tone::Bad),
+            (None, false) => ("•", Tone::Warn),
+            (None, true) => ("•", Tone::Plain),
+        };
+        let counts = format!(" {sync}: {created} created, {updated} updated, {deleted} deleted{left}");
+        ui.pieces(&["  ".into(), Cell::new(mark, tone), counts.into(), Cell::new(format!(" → {target}"), Tone::Dim)]);
+        delivery.problem.iter().for_each(|problem| ui.pieces(&[Cell::new(format!("    {problem}"), Tone::Bad)]));
+        for one in flagged.iter().take(LISTED_LIMIT) {
+            ui.pieces(&[Cell::new(format!("    flagged {} {}", one.key, one.reason), Tone::Warn)]);
+        }
+        let actions = delivery.actions.iter().take(LISTED_LIMIT);
+        actions.for_each(|step| ui.line(&format!("    {} {}", step.action, step.key)));
+        print_rest(ui, delivery.actions.len().saturating_sub(LISTED_LIMIT));
     }
 }
 

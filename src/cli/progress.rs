@@ -7,7 +7,7 @@ use crate::base::id::ObjectId;
 use crate::base::units::{Span, count};
 use crate::check::{Answer, Outcome};
 use crate::promote::{Attempts, Event, Observer, Running};
-use crate::store::{CheckPhase, CheckRecord, Promotion, Step};
+use crate::store::{CheckPhase, CheckRecord, DeliveryRecord, Promotion, Step};
 
 /// Says what a promotion does while it does it.
 #[derive(Debug)]
@@ -37,8 +37,10 @@ impl Observer for Progress<'_> {
             | Step::Check
             | Step::Gate
             | Step::Probe
+            | Step::Deliver
             | Step::Verify
             | Step::PlanRollback
+            | Step::TakeBack
             | Step::VerifyRollback => return,
         };
         self.ui.note(&text);
@@ -47,6 +49,7 @@ impl Observer for Progress<'_> {
     fn performed(&mut self, promotion: &Promotion, step: Step, event: &Event) {
         let environment = &promotion.environment;
         match event {
+            Event::DeliveryFailed(reason) => self.ui.warning(&format!("{environment}: {reason}")),
             Event::VerificationFailed(reason) => {
                 self.ui.warning(&format!("{environment}: verification failed: {reason}"));
             }
@@ -55,6 +58,14 @@ impl Observer for Progress<'_> {
             }
             _ => {}
         }
+    }
+
+    fn delivering(&mut self, promotion: &Promotion, sync: &str) {
+        self.ui.note(&format!("{}: delivering {sync} …", promotion.environment));
+    }
+
+    fn delivered(&mut self, promotion: &Promotion, delivery: &DeliveryRecord) {
+        self.ui.note(&format!("{}: {}", promotion.environment, words::delivery(delivery)));
     }
 
     fn known(&mut self, promotion: &Promotion, name: &str) {

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::args::Show;
-use super::history::{CheckEntry, Entry, entry};
+use super::history::{CheckEntry, DeliveryEntry, Entry, entry};
+use super::sync::bytes;
 use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, Ui, revision, words};
 use crate::base::Timestamp;
@@ -130,6 +131,7 @@ fn print(ui: &Ui, document: &Document, now: Timestamp) {
     if let Some(culprit) = &document.entry.culprit {
         ui.line(&format!("  {}", culprit.fact()));
     }
+    print_deliveries(ui, &document.entry.deliveries);
     print_people(ui, document);
     print_journal(ui, &document.journal);
 }
@@ -209,6 +211,18 @@ fn print_checks(ui: &Ui, checks: &[CheckEntry]) {
             ui.pieces(&["    ".into(), Cell::new(mark, tone), text.into()]);
             first.log.iter().for_each(log);
         }
+    }
+}
+
+fn print_deliveries(ui: &Ui, deliveries: &[DeliveryEntry]) {
+    if !deliveries.is_empty() {
+        ui.heading("deliveries");
+    }
+    for delivery in deliveries {
+        let (_, tone) = words::delivery_mark(delivery.outcome);
+        let size =
+            if delivery.bytes > 0 { format!(", {}", bytes(delivery.bytes.unsigned_abs())) } else { String::new() };
+        ui.pieces(&["  ".into(), Cell::new(words::delivery(&delivery.record), tone), size.into()]);
     }
 }
 

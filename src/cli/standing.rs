@@ -336,6 +336,8 @@ impl Standing {
             format!("cascade resume {}", self.name)
         } else if self.closed().any(Finding::failed_before) {
             self.fix()
+        } else if let Some(way) = self.closed().find(|it| it.gate == Gate::Delivery).and_then(Finding::command) {
+            way.to_owned()
         } else if self.closed().any(Finding::awaits_consent) {
             format!("cascade approve {}", open.id)
         } else if closes(Gate::Verification) {

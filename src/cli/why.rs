@@ -101,7 +101,7 @@ async fn culprit_facts(ctx: &Context, standing: &Standing) -> Outcome<Vec<String
 async fn gates(ctx: &Context, standing: &Standing, preview: &Preview) -> Outcome<Vec<Finding>> {
     let is_offered = standing.open.is_none() && standing.has_news() && standing.failure().is_none();
     match is_offered {
-        true => Ok(promote::forecast(ctx, &promote::Request::to(&standing.name), preview).await?),
+        true => Ok(promote::forecast(ctx, &promote::Request::to(&standing.name), preview, promote::Look::Now).await?),
         false => Ok(standing.gates.clone()),
     }
 }

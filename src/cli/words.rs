@@ -7,7 +7,7 @@ use crate::base::Timestamp;
 use crate::base::id::ObjectId;
 use crate::check::Outcome;
 use crate::promote::policy::Origin;
-use crate::store::{CheckPhase, Promotion, State};
+use crate::store::{CheckPhase, DeliveryOutcome, DeliveryPhase, DeliveryRecord, Promotion, State};
 
 /// Characters of a commit's name where many are listed.
 const BRIEF_CHARS: usize = 7;
@@ -99,7 +99,9 @@ pub fn state_tone(state: State) -> Tone {
         State::Failed | State::Conflict | State::Drifted | State::RolledBack | State::RollbackFailed => Tone::Bad,
         State::Cancelled | State::Superseded => Tone::Dim,
         State::Waiting | State::Rejected | State::Expired | State::RollingBack => Tone::Warn,
-        State::Proposed | State::Planned | State::Checking | State::Landing | State::Verifying => Tone::Plain,
+        State::Proposed | State::Planned | State::Checking | State::Landing | State::Delivering | State::Verifying => {
+            Tone::Plain
+        }
     }
 }
 
@@ -130,6 +132,30 @@ pub fn phase(phase: CheckPhase) -> &'static str {
         CheckPhase::Verify => "verify",
         CheckPhase::Watch => "while watched",
         CheckPhase::Rollback => "after the rollback",
+    }
+}
+
+/// Answers how a delivery went, in one line: `✓ website: 2 created, 1 updated, 0 deleted (0.3s)`.
+#[must_use]
+pub fn delivery(delivery: &DeliveryRecord) -> String {
+    let (mark, _) = delivery_mark(delivery.outcome);
+    let DeliveryRecord { sync, created, updated, deleted, flagged, failed, detail, .. } = delivery;
+    let back = if delivery.phase == DeliveryPhase::TakeBack { " is back" } else { "" };
+    let left = [(*flagged, "flagged"), (*failed, "failed")].into_iter().filter(|(items, _)| *items > 0);
+    let left: String = left.map(|(items, word)| format!(", {items} {word}")).collect();
+    let why = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+    let took = duration(delivery.took_ms);
+    let back = if delivery.outcome == DeliveryOutcome::Failed { "" } else { back };
+    format!("{mark} {sync}{back}: {created} created, {updated} updated, {deleted} deleted{left} ({took}){why}")
+}
+
+/// Answers the mark of a delivery's outcome.
+#[must_use]
+pub fn delivery_mark(outcome: DeliveryOutcome) -> (&'static str, Tone) {
+    match outcome {
+        DeliveryOutcome::Delivered => ("✓", Tone::Good),
+        DeliveryOutcome::Flagged => ("•", Tone::Warn),
+        DeliveryOutcome::Failed => ("✗", Tone::Bad),
     }
 }
 

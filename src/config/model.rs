@@ -171,6 +171,9 @@ pub struct Environment {
     /// Whether, when a check fails on several saves at once, the first bad one is looked for by halves, with at most ⌈log2 n⌉ + 1 runs of that check. Default `true`.
     #[serde(default = "yes")]
     pub bisect: bool,
+    /// Syncs that bring the outside to what landed, one after the other, before `verify`; when one of them fails, the promotion is rolled back, and what they replaced is put back. A sync from this environment's tree brings exactly the commit that landed. Default none.
+    #[serde(default)]
+    pub deliver: Vec<String>,
     /// Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. Default none.
     #[serde(default)]
     pub verify: Vec<String>,

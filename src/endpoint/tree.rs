@@ -27,12 +27,18 @@ impl Tree {
     /// # Errors
     /// There is no such branch, or no such directory in it.
     pub async fn open(git: &Git, branch: &str, path: &[u8]) -> Result<Self> {
-        let (wanted, directory) = (branch.to_owned(), path.to_vec());
-        let found = git.run(move |repo| {
-            let commit = repo.existing_branch_tip(&wanted)?;
-            Ok((commit, repo.directory_of(commit, &directory)?))
-        });
-        let (commit, tree) = found.await?;
+        let wanted = branch.to_owned();
+        let commit = git.run(move |repo| repo.existing_branch_tip(&wanted)).await?;
+        Self::open_at(git, branch, commit, path).await
+    }
+
+    /// Opens the directory `path` (empty: the top) of a commit that a branch has, or had.
+    ///
+    /// # Errors
+    /// There is no such commit, or no such directory in it.
+    pub async fn open_at(git: &Git, branch: &str, commit: ObjectId, path: &[u8]) -> Result<Self> {
+        let directory = path.to_vec();
+        let tree = git.run(move |repo| repo.directory_of(commit, &directory)).await?;
         let tree = tree.ok_or_else(|| Error::Missing { place: place_of(branch, path) })?;
         Ok(Self { git: git.clone(), branch: branch.to_owned(), path: path.to_vec(), commit, tree })
     }

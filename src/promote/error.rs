@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::base::{ErrorKind, Kinded};
 use crate::config::{self, Waivable};
-use crate::{git, store};
+use crate::{git, store, sync};
 
 /// Answer of everything in this module.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -18,6 +18,9 @@ pub enum Error {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// Syncs cannot be run at all.
+    #[error(transparent)]
+    Delivery(Box<sync::Error>),
     /// No environment has that name.
     #[error("there is no environment `{name}`{}", .nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownEnvironment {
@@ -191,6 +194,7 @@ impl Kinded for Error {
         match self {
             Self::Git(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Delivery(error) => error.kind(),
             Self::UnknownEnvironment { .. }
             | Self::NotAHotfix { .. }
             | Self::NotNow { .. }
@@ -216,6 +220,7 @@ impl Kinded for Error {
         match self {
             Self::Git(error) => error.hint(),
             Self::Store(error) => error.hint(),
+            Self::Delivery(error) => error.hint(),
             Self::UnknownEnvironment { known, .. } if known.is_empty() => {
                 Some("add one under `environments:` in cascade-sync.yaml".to_owned())
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::checks::{Known, forecast_of};
+use super::deliver::{self, Look};
 use super::error::Result;
 use super::gate::{self, CheckFact, Facts, UndoneUpstream};
 use super::phase::Event;
@@ -29,7 +30,9 @@ pub(super) async fn admit(ctx: &Context, promotion: &Promotion) -> Result<Event>
 
 /// Performs the gates: every one of them, on what is known now.
 pub(super) async fn gates(ctx: &Context, promotion: &Promotion) -> Result<Event> {
-    let Some(facts) = facts(ctx, promotion).await? else { return Ok(Event::Failed("it has no candidate".to_owned())) };
+    let Some(facts) = facts_by(ctx, promotion, Look::Now).await? else {
+        return Ok(Event::Failed("it has no candidate".to_owned()));
+    };
     if let Some(word) = gate::rejection(&facts) {
         let reason = word.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
         return Ok(Event::Rejected(format!("rejected by {}{reason}", word.person)));
@@ -47,11 +50,16 @@ async fn ask(ctx: &Context, promotion: &Promotion, facts: &Facts) -> Result<Vec<
     Ok(gate::ask(facts).into_iter().chain(source).collect())
 }
 
-/// Gathers everything the gates look at; nothing while there is no candidate.
+/// Gathers everything the gates look at; nothing while there is no candidate. Targets of deliveries are looked at where
+/// something was flagged last.
 ///
 /// # Errors
 /// The store or the repository cannot be read.
 pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option<Facts>> {
+    facts_by(ctx, promotion, Look::Flagged).await
+}
+
+async fn facts_by(ctx: &Context, promotion: &Promotion, look: Look) -> Result<Option<Facts>> {
     let (Some(candidate), Some(tree)) = (promotion.candidate, promotion.tree) else { return Ok(None) };
     let policy = policy::of_promotion(ctx, promotion).await?;
     let (hold, mut quarantined) = kept_back(ctx, promotion, &policy).await?;
@@ -86,6 +94,7 @@ pub(super) async fn facts(ctx: &Context, promotion: &Promotion) -> Result<Option
         approvals: ctx.store.approvals(&promotion.id).await?,
         freeze: spec.freeze.clone(),
         checks: outcomes(ctx, promotion, &policy).await?,
+        deliveries: deliver::facts(ctx, promotion, look).await?,
         waivable: spec.waive.clone(),
         waivers: ctx.store.waivers(&promotion.id).await?,
         // What comes back has soaked before.
@@ -170,15 +179,15 @@ pub(super) async fn live_upstream_since(ctx: &Context, policy: &Policy, source: 
 }
 
 /// Answers every gate's finding for what a promotion by this person would bring, before there is a candidate: as if the
-/// source itself were it.
+/// source itself were it. `look` says which targets of deliveries are looked at.
 ///
 /// # Errors
 /// Unknown environment; the store or the repository cannot be read.
-pub async fn forecast(ctx: &Context, request: &Request, preview: &Preview) -> Result<Vec<gate::Finding>> {
+pub async fn forecast(ctx: &Context, request: &Request, preview: &Preview, look: Look) -> Result<Vec<gate::Finding>> {
     let wished = proposal(ctx, request, preview.source).await?;
     let tree = preview.source_tree;
     let offered = Promotion { previous: preview.tip, candidate: Some(preview.source), tree: Some(tree), ..wished };
-    let facts = facts(ctx, &offered).await?.map(|facts| Facts { promotion: None, proposed_at: None, ..facts });
+    let facts = facts_by(ctx, &offered, look).await?.map(|facts| Facts { promotion: None, proposed_at: None, ..facts });
     Ok(facts.map(|facts| gate::ask(&facts)).unwrap_or_default())
 }
 

@@ -1,5 +1,7 @@
 //! Whether a candidate may land: every gate with its fact, since when, and what clears it. Pure.
 
+mod delivery;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::tz::TimeZone;
@@ -12,6 +14,8 @@ use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::{Span, count};
 use crate::config::{Approval, FreezeWindow, Waivable};
 use crate::store::{ApprovalRecord, Hold, HoldCause, Quarantined, Waiver};
+
+pub use self::delivery::{DeliveryFact, Hindrance};
 
 /// The command by which a person consents.
 const APPROVE: &str = "cascade approve";
@@ -63,6 +67,8 @@ pub struct Facts {
     pub freeze: Vec<FreezeWindow>,
     /// The environment's checks, with what is known of the candidate.
     pub checks: Vec<CheckFact>,
+    /// What is known of each delivery.
+    pub deliveries: Vec<DeliveryFact>,
     /// Gates that may be waived.
     pub waivable: Vec<Waivable>,
     /// Gates that somebody waived for this promotion.
@@ -148,6 +154,12 @@ impl Finding {
         self.gate == Gate::Approval && !self.open && clears.contains(APPROVE)
     }
 
+    /// Answers the first command among what opens it.
+    #[must_use]
+    pub fn command(&self) -> Option<&str> {
+        self.clears.as_deref()?.split('`').nth(1)
+    }
+
     /// Answers whether checks keep it closed that failed on this very content before.
     #[must_use]
     pub fn failed_before(&self) -> bool {
@@ -173,6 +185,8 @@ pub enum Gate {
     Freeze,
     /// Every check passed on the candidate.
     Checks,
+    /// Nothing is in the way of the deliveries.
+    Delivery,
     /// Enough people consent.
     Approval,
     /// What is live is verified: here, or where the candidate comes from.
@@ -189,6 +203,7 @@ impl Gate {
             Self::Soak => "soak",
             Self::Freeze => "freeze",
             Self::Checks => "checks",
+            Self::Delivery => "delivery",
             Self::Approval => "approval",
             Self::Verification => "verification",
         }
@@ -205,7 +220,7 @@ impl Gate {
     #[must_use]
     pub fn waivable(self) -> Option<Waivable> {
         match self {
-            Self::Hold | Self::Quarantine | Self::Verification => None,
+            Self::Hold | Self::Quarantine | Self::Delivery | Self::Verification => None,
             Self::Soak => Some(Waivable::Soak),
             Self::Freeze => Some(Waivable::Freeze),
             Self::Checks => Some(Waivable::Checks),
@@ -221,7 +236,15 @@ pub fn ask(facts: &Facts) -> Vec<Finding> {
         true => no_soak(facts.soak),
         false => soak(facts),
     };
-    let findings = [hold(facts), quarantine(facts), soak, freeze(facts), checks(facts), approval(facts)];
+    let findings = [
+        hold(facts),
+        quarantine(facts),
+        soak,
+        freeze(facts),
+        checks(facts),
+        delivery::deliveries(facts),
+        approval(facts),
+    ];
     findings.into_iter().flatten().map(|finding| waived(finding, facts)).collect()
 }
 

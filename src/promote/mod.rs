@@ -18,6 +18,7 @@ mod back_merge;
 pub mod bisect;
 mod checks;
 pub mod culprit;
+mod deliver;
 mod drift;
 pub mod error;
 mod facts;
@@ -42,6 +43,7 @@ pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
 pub use checks::{Attempts, Known, Running, check_forecast};
+pub use deliver::{Foreseen, Look, foresee};
 pub use drift::Drift;
 pub use error::{Error, Result};
 pub use facts::{findings, forecast};

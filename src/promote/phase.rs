@@ -43,6 +43,10 @@ pub enum Event {
     LocalMoved(String),
     /// What a branch has after the candidate landed there is not what was checked.
     Mismatched(String),
+    /// The outside has what landed, but for what is flagged.
+    Delivered,
+    /// The outside could not be brought to what landed.
+    DeliveryFailed(String),
     /// The live content passed.
     Verified,
     /// The live content did not pass.
@@ -63,6 +67,8 @@ pub enum Event {
     RemoteRolledBack,
     /// The local branch is back.
     LocalRolledBack,
+    /// What the deliveries replaced is back.
+    TakenBack,
     /// What is live again passed.
     BackVerified,
     /// What is live again did not pass.
@@ -104,6 +110,8 @@ impl Event {
             Self::LandedLocal => "landed_local",
             Self::LocalMoved(_) => "local_moved",
             Self::Mismatched(_) => "mismatched",
+            Self::Delivered => "delivered",
+            Self::DeliveryFailed(_) => "delivery_failed",
             Self::Verified => "verified",
             Self::VerificationFailed(_) => "verification_failed",
             Self::Paused(_) => "paused",
@@ -114,6 +122,7 @@ impl Event {
             Self::RollbackPlanned => "rollback_planned",
             Self::RemoteRolledBack => "remote_rolled_back",
             Self::LocalRolledBack => "local_rolled_back",
+            Self::TakenBack => "taken_back",
             Self::BackVerified => "back_verified",
             Self::BackFailing(_) => "back_failing",
             Self::Failed(_) => "failed",
@@ -133,6 +142,7 @@ impl Event {
             | Self::Superseded(reason)
             | Self::LocalMoved(reason)
             | Self::Mismatched(reason)
+            | Self::DeliveryFailed(reason)
             | Self::VerificationFailed(reason)
             | Self::Paused(reason)
             | Self::WatchFailed(reason)
@@ -179,9 +189,13 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
         (State::Landing, Event::Superseded(_)) => rest(State::Superseded),
         (before, Event::Superseded(_)) if has_not_landed(before) => rest(State::Superseded),
         (State::Landing, Event::LandedRemote) => perform(State::Landing, Step::LandLocal),
-        (State::Landing, Event::LandedLocal) => perform(State::Verifying, Step::Verify),
+        (State::Landing, Event::LandedLocal) => perform(State::Delivering, Step::Deliver),
         (State::Landing, Event::LocalMoved(_)) => perform(State::RollingBack, Step::PlanRollback),
         (State::Landing, Event::Mismatched(_)) => perform(State::RollingBack, Step::Quarantine),
+        (State::Delivering, Event::Delivered) => perform(State::Verifying, Step::Verify),
+        (State::Delivering, Event::DeliveryFailed(_) | Event::Failed(_)) => {
+            perform(State::RollingBack, Step::Quarantine)
+        }
         (State::Verifying, Event::Verified) => rest(State::Promoted),
         (State::Verifying, Event::Paused(_)) => rest(State::Verifying),
         (State::Verifying, Event::Begun) => perform(State::Verifying, Step::Verify),
@@ -199,7 +213,8 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
             perform(State::RollingBack, if pushes { Step::RollbackRemote } else { Step::RollbackLocal })
         }
         (State::RollingBack, Event::RemoteRolledBack) => perform(State::RollingBack, Step::RollbackLocal),
-        (State::RollingBack, Event::LocalRolledBack) => perform(State::RollingBack, Step::VerifyRollback),
+        (State::RollingBack, Event::LocalRolledBack) => perform(State::RollingBack, Step::TakeBack),
+        (State::RollingBack, Event::TakenBack) => perform(State::RollingBack, Step::VerifyRollback),
         (State::RollingBack, Event::BackVerified | Event::BackFailing(_)) => rest(State::RolledBack),
         (State::RollingBack, Event::Failed(_)) => rest(State::RollbackFailed),
         (before, Event::Failed(_)) if has_not_landed(before) || before == State::Landing => rest(State::Failed),
@@ -232,11 +247,13 @@ fn answers(pending: Option<Step>, event: &Event) -> bool {
         Event::LandedRemote => &[Step::LandRemote],
         Event::LandedLocal | Event::LocalMoved(_) => &[Step::LandLocal],
         Event::Mismatched(_) => &[Step::LandRemote, Step::LandLocal],
+        Event::Delivered | Event::DeliveryFailed(_) => &[Step::Deliver],
         Event::Verified | Event::VerificationFailed(_) | Event::Paused(_) => &[Step::Verify],
         Event::Quarantined => &[Step::Quarantine],
         Event::RollbackPlanned => &[Step::PlanRollback, Step::RollbackRemote],
         Event::RemoteRolledBack => &[Step::RollbackRemote],
         Event::LocalRolledBack => &[Step::RollbackLocal],
+        Event::TakenBack => &[Step::TakeBack],
         Event::BackVerified | Event::BackFailing(_) => &[Step::VerifyRollback],
     };
     pending.is_some_and(|step| from.contains(&step))

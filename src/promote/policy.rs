@@ -10,7 +10,7 @@ use super::error::{Error, Result};
 use super::plan::{source_tip, unknown};
 use crate::base::digest::Digest;
 use crate::base::id::ObjectId;
-use crate::config::{self, CheckSpec, Config, Environment, FILE_NAME, Waivable};
+use crate::config::{self, CheckSpec, Config, Environment, FILE_NAME, SyncSpec, Waivable};
 use crate::context::Context;
 use crate::store::Promotion;
 
@@ -23,6 +23,8 @@ pub struct Policy {
     pub environment: Environment,
     /// What each check asks.
     pub checks: BTreeMap<String, CheckSpec>,
+    /// What it delivers, in this order: each sync with its name.
+    pub deliveries: Vec<(String, SyncSpec)>,
     /// Who belongs to which group.
     pub groups: BTreeMap<String, Vec<String>>,
     /// The digest of all this, as it is written.
@@ -65,12 +67,19 @@ impl Policy {
             name: name.to_owned(),
             environment: environment.clone(),
             checks: config.checks.clone(),
+            deliveries: deliveries(config, environment),
             groups: config.groups.clone(),
             digest: config.policy_digest(name),
             feeding: Feeding::of(config, name)?,
             origin,
         })
     }
+}
+
+/// Answers the syncs that an environment delivers, in order.
+pub(super) fn deliveries(config: &Config, environment: &Environment) -> Vec<(String, SyncSpec)> {
+    let named = environment.deliver.iter().filter_map(|name| config.syncs.get_key_value(name));
+    named.map(|(name, spec)| (name.clone(), spec.clone())).collect()
 }
 
 impl Feeding {

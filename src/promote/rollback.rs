@@ -100,7 +100,7 @@ async fn destination(ctx: &Context, promotion: &Promotion) -> Result<Option<Obje
 }
 
 /// Lists what is undone along with a promotion: what landed after the place that it goes back to, newest first.
-async fn undone_with(ctx: &Context, promotion: &Promotion) -> Result<Vec<Promotion>> {
+pub(super) async fn undone_with(ctx: &Context, promotion: &Promotion) -> Result<Vec<Promotion>> {
     let from = promotion.rollback_from.or(promotion.candidate);
     let Some((from, to)) = from.zip(destination(ctx, promotion).await?) else { return Ok(Vec::new()) };
     let mut others = ctx.store.promotions(Some(&promotion.environment), LOOKED_THROUGH_LIMIT).await?;

@@ -6,7 +6,7 @@ use super::checks::{self, Running};
 use super::error::{Error, Result};
 use super::phase::{self, Event};
 use super::plan::environment_of;
-use super::{facts, land, ledger, others, plan, policy, rollback, verification};
+use super::{deliver, facts, land, ledger, others, plan, policy, rollback, verification};
 use crate::alert::Alert;
 use crate::base::Timestamp;
 use crate::base::escape::shown;
@@ -15,7 +15,9 @@ use crate::check::Answer;
 use crate::config::{AlertEvent, Waivable};
 use crate::context::Context;
 use crate::git::Repo;
-use crate::store::{CheckPhase, CheckRecord, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver};
+use crate::store::{
+    CheckPhase, CheckRecord, DeliveryRecord, JournalEntry, Lock, LockError, Promotion, State, Step, Waiver,
+};
 
 /// Sees what a promotion does, as it does it.
 pub trait Observer: Send {
@@ -38,6 +40,10 @@ pub trait Observer: Send {
     fn searching(&mut self, _promotion: &Promotion, _name: &str, _saves: usize, _runs_limit: u32) {}
     /// In that search, the check has answered on a save.
     fn tried(&mut self, _promotion: &Promotion, _save: ObjectId, _answer: &CheckRecord) {}
+    /// A sync is about to bring the outside to what landed.
+    fn delivering(&mut self, _promotion: &Promotion, _sync: &str) {}
+    /// It has, or has not; or what it brought was taken back.
+    fn delivered(&mut self, _promotion: &Promotion, _delivery: &DeliveryRecord) {}
 }
 
 /// Sees everything and says nothing.
@@ -398,6 +404,7 @@ fn is_effect(ctx: &Context, promotion: &Promotion, step: Step) -> bool {
         Step::Admit | Step::Gate => false,
         Step::Check => spec.is_some_and(|spec| !spec.checks.is_empty()),
         Step::Probe => spec.is_some_and(|spec| verification::probes(&spec.verify, &ctx.config.checks).next().is_some()),
+        Step::Deliver | Step::TakeBack => spec.is_some_and(|spec| !spec.deliver.is_empty()),
         Step::Verify | Step::VerifyRollback => spec.is_some_and(|spec| !spec.verify.is_empty()),
         _ => true,
     }
@@ -412,11 +419,13 @@ async fn perform(ctx: &Context, promotion: &mut Promotion, step: Step, observer:
         Step::Probe => verification::probe(ctx, promotion, observer).await?,
         Step::LandRemote => land::perform_remote(ctx, promotion).await?,
         Step::LandLocal => land::perform_local(ctx, promotion).await?,
+        Step::Deliver => deliver::perform(ctx, promotion, observer).await?,
         Step::Verify => verification::perform(ctx, promotion, observer).await?,
         Step::Quarantine => rollback::quarantine(ctx, promotion).await?,
         Step::PlanRollback => rollback::plan(ctx, promotion).await?,
         Step::RollbackRemote => rollback::perform_remote(ctx, promotion).await?,
         Step::RollbackLocal => rollback::perform_local(ctx, promotion).await?,
+        Step::TakeBack => deliver::take_back(ctx, promotion, observer).await?,
         Step::VerifyRollback => verification::perform_rolled_back(ctx, promotion, observer).await?,
     };
     observer.performed(promotion, step, &event);

@@ -195,6 +195,7 @@ fn migrations() -> Vec<Migration> {
         migration(8, "ledger", include_str!("migrations/0008_ledger.sql")),
         migration(9, "syncs", include_str!("migrations/0009_syncs.sql")),
         migration(11, "sandbox notes", include_str!("migrations/0011_sandbox_notes.sql")),
+        migration(12, "deliveries", include_str!("migrations/0012_deliveries.sql")),
     ]
 }
 

@@ -7,6 +7,7 @@
 mod condition;
 mod culprits;
 pub mod database;
+mod deliveries;
 pub mod error;
 pub mod home;
 pub mod lock;
@@ -19,14 +20,15 @@ mod rehearsals;
 mod syncs;
 
 pub use database::{Stamp, Store};
+pub use deliveries::DeliveryRun;
 pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
 pub use notes::{Excluded, LostEdit, SandboxNotes};
 pub use records::{
-    Acquaintance, ApprovalRecord, Blame, CheckPhase, CheckRecord, CulpritRecord, EarlierAttempt, HealthRecord, Hold,
-    HoldCause, JournalEntry, Promotion, Quarantined, RehearsalRecord, SandboxRecord, SandboxState, State, Step,
-    Verdict, Waiver,
+    Acquaintance, ApprovalRecord, Blame, CheckPhase, CheckRecord, CulpritRecord, DeliveryOutcome, DeliveryPhase,
+    DeliveryRecord, EarlierAttempt, HealthRecord, Hold, HoldCause, JournalEntry, Promotion, Quarantined,
+    RehearsalRecord, SandboxRecord, SandboxState, State, Step, Verdict, Waiver,
 };
 pub use refusal::{Obstacle, Refusal};
 pub use syncs::{Advance, Chunk, SnapshotRecord, StoredBaseline, SyncFlag, SyncRun};

@@ -107,6 +107,37 @@ impl Promotion {
     }
 }
 
+/// How one delivery of a promotion went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// Out, or back.
+    pub phase: DeliveryPhase,
+    /// The sync.
+    pub sync: String,
+    /// Its place among the deliveries of the environment.
+    pub position: i64,
+    /// How it ended.
+    pub outcome: DeliveryOutcome,
+    /// Why, in one line, where it is not simply delivered.
+    pub detail: String,
+    /// Items that were put where nothing was.
+    pub created: i64,
+    /// Items that were replaced.
+    pub updated: i64,
+    /// Items that were taken away.
+    pub deleted: i64,
+    /// Items that were left alone until a person decides.
+    pub flagged: i64,
+    /// Items that could not be brought to what they should be.
+    pub failed: i64,
+    /// Bytes of content that were written.
+    pub bytes: i64,
+    /// How long it took, in milliseconds.
+    pub took_ms: i64,
+    /// When it ended.
+    pub at: Timestamp,
+}
+
 /// Declares an enum whose variants have one stable spelling in the store, in JSON and on screen.
 macro_rules! stored_words {
     ($(#[$meta:meta])* $name:ident, $expected:literal, { $($(#[$vmeta:meta])* $variant:ident => $word:literal,)+ }) => {
@@ -160,6 +191,8 @@ stored_words!(
     Waiting => "waiting",
     /// The branch moves.
     Landing => "landing",
+    /// What landed is brought outside.
+    Delivering => "delivering",
     /// Checks run on what is live; it rests here while something fails that failed before it landed.
     Verifying => "verifying",
     /// Live and verified.
@@ -203,6 +236,8 @@ stored_words!(
     LandRemote => "land_remote",
     /// Move the local branch.
     LandLocal => "land_local",
+    /// Run the environment's deliveries.
+    Deliver => "deliver",
     /// Ask the environment's verification.
     Verify => "verify",
     /// Keep the failed commits from coming back.
@@ -213,6 +248,8 @@ stored_words!(
     RollbackRemote => "rollback_remote",
     /// Move the local branch back.
     RollbackLocal => "rollback_local",
+    /// Put back what the deliveries replaced.
+    TakeBack => "take_back",
     /// Ask what verifies the environment, now that it is back.
     VerifyRollback => "verify_rollback",
 });
@@ -230,6 +267,26 @@ stored_words!(
     Watch => "watch",
     /// How the environment is after it went back.
     Rollback => "rollback",
+});
+
+stored_words!(
+    /// Which way a delivery went.
+    DeliveryPhase, "a delivery's phase", {
+    /// The outside was brought to what landed.
+    Deliver => "deliver",
+    /// What that replaced was put back.
+    TakeBack => "take_back",
+});
+
+stored_words!(
+    /// How a delivery ended.
+    DeliveryOutcome, "a delivery's outcome", {
+    /// The outside is as it should be.
+    Delivered => "delivered",
+    /// It is, but for what somebody else changed there.
+    Flagged => "flagged",
+    /// It is not.
+    Failed => "failed",
 });
 
 stored_words!(

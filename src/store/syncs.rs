@@ -8,6 +8,7 @@ use sqlx::{Any, Row as _, Transaction};
 use super::database::{Columns, Store, failed};
 use super::error::{Error, Result};
 use crate::base::Timestamp;
+use crate::base::id::PromotionId;
 
 /// A part of a list that is kept in chunks of many items, named by the first key in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub struct SyncRun {
     pub id: String,
     /// The sync.
     pub sync: String,
-    /// What it was for: `sync`, `resolve`, `restore`.
+    /// What it was for: `sync`, `resolve`, `restore`, `take_back`.
     pub purpose: String,
     /// When it began.
     pub started_at: Timestamp,
@@ -53,6 +54,8 @@ pub struct SyncRun {
     pub finished_at: Option<Timestamp>,
     /// What it did, as JSON.
     pub report: Option<String>,
+    /// The promotion that it was made for.
+    pub promotion: Option<PromotionId>,
 }
 
 /// What a run replaced.
@@ -133,15 +136,18 @@ impl Store {
         if let Some(endpoints) = endpoints {
             self.begin_afresh(&mut transaction, &run.sync, endpoints).await?;
         }
-        sqlx::query("INSERT INTO sync_runs (id, project, sync, purpose, started_ms) VALUES ($1, $2, $3, $4, $5)")
-            .bind(run.id.clone())
-            .bind(self.project.clone())
-            .bind(run.sync.clone())
-            .bind(run.purpose.clone())
-            .bind(run.started_at.as_millisecond())
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed(action))?;
+        sqlx::query(
+            "INSERT INTO sync_runs (id, project, sync, purpose, started_ms, promotion) VALUES ($1, $2, $3, $4, $5, $6)",
+        )
+        .bind(run.id.clone())
+        .bind(self.project.clone())
+        .bind(run.sync.clone())
+        .bind(run.purpose.clone())
+        .bind(run.started_at.as_millisecond())
+        .bind(run.promotion.as_ref().map(|id| id.as_str().to_owned()))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(action))?;
         sqlx::query("INSERT INTO sync_intents (project, sync, body) VALUES ($1, $2, $3)")
             .bind(self.project.clone())
             .bind(run.sync.clone())
@@ -315,6 +321,23 @@ impl Store {
         Ok(())
     }
 
+    /// Records what is flagged now, by key and finding, as somebody who only looked has found it.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn flag_sync(&self, sync: &str, flags: &[(Vec<u8>, String)], at: Timestamp) -> Result<()> {
+        let action = "record what a sync flags";
+        let known = self.sync_flags(sync).await?;
+        let is_known =
+            |(key, finding): &(Vec<u8>, String)| known.iter().any(|flag| flag.key == *key && flag.finding == *finding);
+        if known.len() == flags.len() && flags.iter().all(is_known) {
+            return Ok(());
+        }
+        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed(action))?;
+        self.write_flags(&mut transaction, sync, flags, at).await?;
+        transaction.commit().await.map_err(failed(action))
+    }
+
     /// Records how a run ended, and what it really replaced (an empty body: nothing).
     ///
     /// # Errors
@@ -373,6 +396,7 @@ impl Store {
                 started_at: columns.time("started_ms")?,
                 finished_at: columns.optional_time("finished_ms")?,
                 report: columns.optional_text("report")?,
+                promotion: columns.optional_text("promotion")?.map(|id| PromotionId::from_stored(&id)),
             })
         };
         self.select(sql, sync).await?.iter().map(run).collect()
@@ -520,6 +544,7 @@ mod tests {
             started_at: from_ms(1),
             finished_at: None,
             report: None,
+            promotion: None,
         };
         let snapshot = SnapshotRecord { run: "r1".to_owned(), at: from_ms(1), items: 1, bytes: 2, body: vec![0, 1] };
         store.begin_sync(&run, vec![9, 0], &snapshot, None).await.unwrap();

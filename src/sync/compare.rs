@@ -10,8 +10,9 @@ use super::error::Result;
 use super::filter::Filter;
 use super::packed::NewItems;
 use super::report::Noted;
+use super::run::unproved;
 use super::walk::{Found, Looked, Sides, Unread, walk};
-use crate::endpoint::{Ended, Fingerprint, Folding, Key, Known, Leftover, Version};
+use crate::endpoint::{Ended, Folding, Key, Known, Leftover, Version};
 use crate::store::StoredBaseline;
 
 /// What an interrupted run was about to leave at the target.
@@ -171,8 +172,7 @@ fn recovered(row: Found, intents: &Intents) -> Found {
 
 /// Answers what the source had; where it moved on since, what tells that it has this version is not known.
 fn source_as_it_was(now: Option<&Known>, version: Version) -> Known {
-    let unknown = || Known { version, fingerprint: Fingerprint { bytes: Vec::new(), is_racy: true } };
-    now.filter(|now| now.version == version).cloned().unwrap_or_else(unknown)
+    now.filter(|now| now.version == version).cloned().unwrap_or_else(|| unproved(version))
 }
 
 #[cfg(test)]

@@ -36,12 +36,13 @@ pub mod run;
 mod run_tests;
 pub mod saved;
 pub mod snapshot;
+mod take_back;
 pub mod verify;
 pub mod walk;
 
 pub use diff::{Agreed, Finding, judge};
 pub use error::{Error, Result};
-pub use open::{lock, open, require};
+pub use open::{Opening, lock, open, open_as, require, wait_for_lock};
 pub use patience::Patience;
 pub use plan::{Action, Plan, Policy};
 pub use progress::Progress;

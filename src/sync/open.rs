@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::archive::Archive;
 use super::error::{Error, Result};
@@ -12,11 +13,15 @@ use super::retention::Retention;
 use super::run::Sync;
 use super::walk::Reading;
 use crate::base::escape::shown;
+use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::Share;
 use crate::config::{Expanded, Snapshots, SyncSpec};
 use crate::context::Context;
 use crate::endpoint::{self, Directory, Endpoint, Tree};
-use crate::store::Lock;
+use crate::store::{Lock, LockError};
+
+/// Pause between two looks at a held lock.
+const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// Takes the lock under which a project's syncs run, one after the other.
 ///
@@ -24,6 +29,19 @@ use crate::store::Lock;
 /// Another process holds it.
 pub fn lock(ctx: &Context) -> Result<Lock> {
     Ok(Lock::take(&ctx.home.sync_lock()).map_err(crate::store::Error::from)?)
+}
+
+/// Takes that lock, waiting until it is free.
+///
+/// # Errors
+/// The lock file cannot be used.
+pub async fn wait_for_lock(ctx: &Context) -> Result<Lock> {
+    loop {
+        match Lock::take(&ctx.home.sync_lock()) {
+            Err(LockError::Held { .. }) => tokio::time::sleep(LOCK_POLL).await,
+            taken => return Ok(taken.map_err(crate::store::Error::from)?),
+        }
+    }
 }
 
 /// Answers what is configured for a sync.
@@ -37,18 +55,48 @@ pub fn require<'c>(ctx: &'c Context, name: &str) -> Result<&'c SyncSpec> {
     })
 }
 
+/// How a sync is opened for a promotion.
+#[derive(Debug, Clone)]
+pub struct Opening<'a> {
+    /// What it is configured to be.
+    pub spec: &'a SyncSpec,
+    /// The branch of which not the tip counts but this commit.
+    pub pinned: (&'a str, ObjectId),
+    /// The promotion.
+    pub promotion: Option<PromotionId>,
+}
+
+/// Opens a sync for a promotion, as the promotion's own configuration has it.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_as(ctx: &Context, name: &str, opening: Opening<'_>) -> Result<Sync> {
+    let sync = open_spec(ctx, name, opening.spec, Some(opening.pinned)).await?;
+    Ok(Sync { promotion: opening.promotion, ..sync })
+}
+
 /// Opens a configured sync; `max_delete` is for this once.
 ///
 /// # Errors
 /// No sync has that name; an endpoint is not there; source, target and what cascade works with overlap.
 pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Result<Sync> {
     let spec = require(ctx, name)?;
+    let sync = open_spec(ctx, name, spec, None).await?;
+    Ok(match max_delete {
+        None => sync,
+        Some(max_delete) => {
+            Sync { policy: Policy { max_delete: max_delete.as_fraction(), ..sync.policy }, max_delete, ..sync }
+        }
+    })
+}
+
+async fn open_spec(ctx: &Context, name: &str, spec: &SyncSpec, pinned: Option<(&str, ObjectId)>) -> Result<Sync> {
     let failed = |source| Error::Endpoint { name: name.to_owned(), source };
     let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
     let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability);
     require_apart(ctx, name, target.path()).await?;
-    let source = source(ctx, name, spec, target.path()).await?;
-    let max_delete = max_delete.unwrap_or(spec.max_delete);
+    let source = source(ctx, name, spec, (target.path(), pinned)).await?;
+    let max_delete = spec.max_delete;
     let Snapshots { keep, daily, weekly, monthly } = spec.snapshots;
     let policy = Policy { on_drift: spec.on_drift, delete: spec.delete, max_delete: max_delete.as_fraction() };
     Ok(Sync {
@@ -66,6 +114,7 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
         patience: Patience::default(),
         progress: Arc::default(),
         clock: Arc::clone(&ctx.clock),
+        promotion: None,
     })
 }
 
@@ -73,7 +122,12 @@ fn directory(ctx: &Context, path: &str) -> endpoint::Result<Directory> {
     Directory::open(&ctx.git.root().join(path), Arc::clone(&ctx.clock))
 }
 
-async fn source(ctx: &Context, name: &str, spec: &SyncSpec, target: &Path) -> Result<Arc<dyn Endpoint>> {
+async fn source(
+    ctx: &Context,
+    name: &str,
+    spec: &SyncSpec,
+    (target, pinned): (&Path, Option<(&str, ObjectId)>),
+) -> Result<Arc<dyn Endpoint>> {
     let failed = |source| Error::Endpoint { name: name.to_owned(), source };
     if let Some(path) = &spec.from.directory {
         let source = directory(ctx, path.value()).map_err(failed)?;
@@ -84,7 +138,12 @@ async fn source(ctx: &Context, name: &str, spec: &SyncSpec, target: &Path) -> Re
     let branch = ctx.config.environment(tree).map_or(tree, |environment| environment.branch.as_str());
     let path = spec.from.path.as_deref().unwrap_or_default();
     let path: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
-    Ok(Arc::new(Tree::open(&ctx.git, branch, path.join("/").as_bytes()).await.map_err(failed)?))
+    let path = path.join("/");
+    let opened = match pinned.filter(|(pinned, _)| *pinned == branch) {
+        Some((_, commit)) => Tree::open_at(&ctx.git, branch, commit, path.as_bytes()).await,
+        None => Tree::open(&ctx.git, branch, path.as_bytes()).await,
+    };
+    Ok(Arc::new(opened.map_err(failed)?))
 }
 
 /// Refuses a target that holds, or lies in, what cascade itself works with.

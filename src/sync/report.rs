@@ -47,6 +47,9 @@ pub struct Report {
     pub kept: usize,
     /// Items that are left alone until a person decides.
     pub flagged: Vec<Noted>,
+    /// How many of them were changed on both sides: what the source says of them could not be done.
+    #[serde(skip)]
+    pub conflicts: usize,
     /// A flagged item that a person can decide about.
     #[serde(skip)]
     pub resolvable: Option<String>,

@@ -9,6 +9,7 @@ use super::apply::{Applied, Apply, Supply};
 use super::archive::Archive;
 use super::baseline::{self, Changes, Entry};
 use super::compare::{Comparison, Intents, Origin, compare};
+use super::diff::Finding;
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::{Row, join};
@@ -19,6 +20,7 @@ use super::progress::{Phase, Progress};
 use super::report::{Noted, Report, flagged};
 use super::retention::Retention;
 use super::snapshot::{self, Before};
+use super::take_back;
 use super::verify::Verification;
 use super::walk::{Found, Reading, Sides};
 use crate::base::digest::Digest;
@@ -26,7 +28,7 @@ use crate::base::id::{PromotionId, entropy};
 use crate::base::units::Share;
 use crate::base::{Clock, Timestamp};
 use crate::config::VerifyMode;
-use crate::endpoint::{Endpoint, IsKept, Key, Version};
+use crate::endpoint::{Endpoint, Fingerprint, IsKept, Key, Known, Version};
 use crate::store::{Advance, SnapshotRecord, Store, StoredBaseline, SyncRun};
 
 /// A sync with everything that acts for it.
@@ -60,6 +62,8 @@ pub struct Sync {
     pub progress: Arc<Progress>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The promotion that it is run for.
+    pub promotion: Option<PromotionId>,
 }
 
 /// What a sync would do, with all that it was decided on.
@@ -95,6 +99,8 @@ pub enum Purpose {
     Choose,
     /// Bring back what was replaced.
     Restore,
+    /// Undo runs, as if the source had never said what they brought.
+    TakeBack,
 }
 
 impl Purpose {
@@ -103,6 +109,7 @@ impl Purpose {
             Self::Sync => "sync",
             Self::Resolve | Self::Choose => "resolve",
             Self::Restore => "restore",
+            Self::TakeBack => "take_back",
         }
     }
 
@@ -110,7 +117,7 @@ impl Purpose {
         match self {
             Self::Sync | Self::Resolve => Origin::Source,
             Self::Choose => Origin::Person,
-            Self::Restore => Origin::Snapshot,
+            Self::Restore | Self::TakeBack => Origin::Snapshot,
         }
     }
 }
@@ -213,15 +220,18 @@ impl Sync {
     }
 
     pub(super) fn require_guard(&self, plan: &Plan) -> Result<()> {
-        match plan.guard {
-            None => Ok(()),
-            Some(guard) => Err(Error::Guard {
-                name: self.name.clone(),
-                deletes: guard.deletes,
-                of: guard.of,
-                limit: self.max_delete,
-            }),
-        }
+        self.refusal(plan).map_or(Ok(()), Err)
+    }
+
+    /// Answers why a plan may not be carried out, where it may not.
+    #[must_use]
+    pub fn refusal(&self, plan: &Plan) -> Option<Error> {
+        plan.guard.map(|guard| Error::Guard {
+            name: self.name.clone(),
+            deletes: guard.deletes,
+            of: guard.of,
+            limit: self.max_delete,
+        })
     }
 
     /// Does what was planned.
@@ -283,6 +293,7 @@ impl Sync {
             unchanged: prepared.plan.unchanged,
             kept: prepared.plan.kept,
             flagged: prepared.plan.flags.iter().map(flag).chain(prepared.left_alone().cloned()).collect(),
+            conflicts: prepared.plan.flags.iter().filter(|flag| matches!(flag.finding, Finding::Conflict(_))).count(),
             resolvable: prepared.plan.flags.first().map(|flag| flag.key.to_string()),
             skipped: prepared.comparison.skipped.clone(),
             failed: prepared.comparison.failed.clone(),
@@ -299,6 +310,7 @@ impl Sync {
             started_at: prepared.started_at,
             finished_at: None,
             report: None,
+            promotion: self.promotion.clone(),
         }
     }
 
@@ -334,6 +346,7 @@ impl Sync {
             if let Applied::Verified(target) = applied {
                 let found = prepared.found.get(action.key());
                 let source = match purpose {
+                    Purpose::TakeBack => snapshot::after(action).map(unproved),
                     Purpose::Restore => found.and_then(|row| row.baseline.as_ref()?.source.clone()),
                     Purpose::Sync | Purpose::Resolve | Purpose::Choose => found.and_then(|row| row.source.clone()),
                 };
@@ -406,6 +419,11 @@ pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
     (to.as_millisecond() - from.as_millisecond()) as f64 / 1_000.0
 }
 
+/// Answers a version of which the source itself never said anything: nothing proves that it still has it.
+pub(super) fn unproved(version: Version) -> Known {
+    Known { version, fingerprint: Fingerprint { bytes: Vec::new(), is_racy: true } }
+}
+
 /// Answers a row by what decides.
 pub(super) fn versions(found: &Found) -> Row<crate::endpoint::Version, super::diff::Agreed, crate::endpoint::Version> {
     Row {
@@ -420,8 +438,10 @@ pub(super) fn versions(found: &Found) -> Row<crate::endpoint::Version, super::di
 /// was but tells so in another way now.
 fn agreements(prepared: &Prepared, purpose: Purpose) -> Changes {
     let mut changes = Changes::new();
-    if purpose == Purpose::Restore {
-        return changes;
+    match purpose {
+        Purpose::Restore => return changes,
+        Purpose::TakeBack => return take_back::agreements(prepared),
+        Purpose::Sync | Purpose::Resolve | Purpose::Choose => {}
     }
     let entry = |row: &Found| Entry { source: row.source.clone(), target: row.target.clone() };
     for (key, row) in &prepared.found {

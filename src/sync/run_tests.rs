@@ -70,6 +70,7 @@ pub(super) async fn world() -> World {
         patience: Patience { attempts: 3, backoff: Backoff { first: MOMENT, ceiling: MOMENT } },
         progress: Arc::default(),
         clock: Arc::clone(&clock) as Arc<_>,
+        promotion: None,
     };
     World { _directory: directory, source, target, clock, sync }
 }
@@ -105,6 +106,7 @@ impl World {
             started_at: from_ms(self.clock_ms()),
             finished_at: None,
             report: None,
+            promotion: None,
         };
         let snapshot = SnapshotRecord { run: run.id.clone(), at: run.started_at, items: 0, bytes: 0, body: Vec::new() };
         let intents = snapshot::encode_intents(&actions, Origin::Source);
@@ -345,6 +347,7 @@ async fn what_a_person_chose_rests_even_when_that_run_was_killed() {
         started_at: from_ms(world.clock_ms()),
         finished_at: None,
         report: None,
+        promotion: None,
     };
     let none = SnapshotRecord { run: run.id.clone(), at: run.started_at, items: 0, bytes: 0, body: Vec::new() };
     world.sync.store.begin_sync(&run, choose, &none, None).await.unwrap();

@@ -23,6 +23,7 @@ mod flow_case;
 mod flow_checks;
 mod flow_configuration;
 mod flow_culprit;
+mod flow_deliver;
 mod flow_gates;
 mod flow_hotfix;
 mod flow_ledger;

@@ -1,5 +1,6 @@
 //! What the types cannot say about syncs.
 
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Checker, NOT_ZERO, brief, is_environment_name, is_inside, pattern_problem};
@@ -49,6 +50,19 @@ impl Checker<'_> {
                 self.report_value(&[path[0], name, "snapshots", "keep"], NOT_ZERO);
             }
             self.check_sync_target(name, sync, &mut targets);
+        }
+    }
+
+    /// Each name in an environment's list is one of a sync, even one whose own content was refused, and stands there once.
+    pub(super) fn check_deliveries(&mut self, environment: &str) {
+        let known = self.keys("syncs");
+        let mut seen = HashSet::new();
+        for (place, name) in self.texts(&["environments", environment, "deliver"]) {
+            if !known.contains(&name) {
+                self.report_unknown(&place, format!("there is no sync `{}`", brief(&name)), &name, &known);
+            } else if !seen.insert(name.clone()) {
+                self.report.add(place.at, place.key, format!("`{}` is delivered already", brief(&name)));
+            }
         }
     }
 

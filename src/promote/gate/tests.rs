@@ -5,7 +5,7 @@ fn id(byte: u8) -> ObjectId {
     ObjectId::from_bytes([byte; 20])
 }
 
-fn facts() -> Facts {
+pub(super) fn facts() -> Facts {
     Facts {
         now: from_ms(1_000_000),
         environment: "production".to_owned(),
@@ -29,6 +29,7 @@ fn facts() -> Facts {
         authors: BTreeSet::new(),
         freeze: Vec::new(),
         checks: Vec::new(),
+        deliveries: Vec::new(),
         waivable: Vec::new(),
         waivers: Vec::new(),
     }

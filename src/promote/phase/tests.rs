@@ -28,6 +28,8 @@ fn every_event() -> Vec<Event> {
         Event::LandedLocal,
         Event::LocalMoved(why()),
         Event::Mismatched(why()),
+        Event::Delivered,
+        Event::DeliveryFailed(why()),
         Event::Verified,
         Event::VerificationFailed(why()),
         Event::Paused(why()),
@@ -38,6 +40,7 @@ fn every_event() -> Vec<Event> {
         Event::RollbackPlanned,
         Event::RemoteRolledBack,
         Event::LocalRolledBack,
+        Event::TakenBack,
         Event::BackVerified,
         Event::BackFailing(why()),
         Event::Failed(why()),
@@ -69,6 +72,7 @@ fn landed() -> Vec<Event> {
         Event::Opened,
         Event::Probed,
         Event::LandedLocal,
+        Event::Delivered,
     ]
 }
 
@@ -87,6 +91,7 @@ fn a_good_promotion_checks_gates_probes_and_lands_remote_first() {
         Event::Probed,
         Event::LandedRemote,
         Event::LandedLocal,
+        Event::Delivered,
         Event::Verified,
     ];
     let (state, steps) = walk(&events, true);
@@ -99,6 +104,7 @@ fn a_good_promotion_checks_gates_probes_and_lands_remote_first() {
         Step::Probe,
         Step::LandRemote,
         Step::LandLocal,
+        Step::Deliver,
         Step::Verify,
     ];
     assert_eq!(steps, expected);
@@ -112,12 +118,27 @@ fn a_failed_verification_quarantines_before_it_goes_back_and_asks_once_more_ther
             Event::Quarantined,
             Event::RollbackPlanned,
             Event::LocalRolledBack,
+            Event::TakenBack,
             last,
         ];
         let (state, steps) = walk(&then(&bad), false);
         assert_eq!(state, State::RolledBack);
-        let back = [Step::Quarantine, Step::PlanRollback, Step::RollbackLocal, Step::VerifyRollback];
-        assert_eq!(steps[steps.len() - 4..], back);
+        let back = [Step::Quarantine, Step::PlanRollback, Step::RollbackLocal, Step::TakeBack, Step::VerifyRollback];
+        assert_eq!(steps[steps.len() - 5..], back);
+    }
+}
+
+#[test]
+fn what_lands_is_delivered_before_it_is_verified_and_goes_back_when_it_cannot_be() {
+    let mut events = landed();
+    events.pop();
+    for failure in [Event::DeliveryFailed(why()), Event::Failed(why())] {
+        let back = [failure, Event::Quarantined, Event::RollbackPlanned, Event::LocalRolledBack];
+        let (state, steps) = walk(&[&events[..], &back].concat(), false);
+        assert_eq!((state, steps.last()), (State::RollingBack, Some(&Step::TakeBack)));
+        assert!(!steps.contains(&Step::Verify));
+        let (state, _) = walk(&[&events[..], &back, &[Event::Failed(why())]].concat(), false);
+        assert_eq!(state, State::RollbackFailed, "what is still outside is not called back");
     }
 }
 
@@ -291,7 +312,7 @@ proptest! {
                 went_back += 1;
                 let blames = matches!(
                     event,
-                    Event::VerificationFailed(_) | Event::WatchFailed(_) | Event::Failed(_) | Event::Mismatched(_)
+                    Event::DeliveryFailed(_) | Event::VerificationFailed(_) | Event::WatchFailed(_) | Event::Failed(_) | Event::Mismatched(_)
                 );
                 let asked = matches!(event, Event::RollbackRequested(_) | Event::LocalMoved(_));
                 prop_assert!(blames || asked, "{event:?}");
@@ -303,6 +324,19 @@ proptest! {
             before = state;
         }
         prop_assert!(went_back <= 1);
+    }
+
+    #[test]
+    fn nothing_is_delivered_that_has_not_landed_nor_promoted_undelivered(picks in picks(), pushes in any::<bool>()) {
+        let (mut landed, mut delivered, mut taken_back) = (false, false, false);
+        for (event, (state, step)) in run(&picks, pushes) {
+            landed |= event == Event::LandedLocal;
+            delivered |= event == Event::Delivered;
+            taken_back |= event == Event::TakenBack;
+            prop_assert!(step != Some(Step::Deliver) || landed);
+            prop_assert!(state != State::Promoted || delivered);
+            prop_assert!(!delivered || state != State::RolledBack || taken_back || matches!(event, Event::UndoneWith(_)));
+        }
     }
 
     #[test]

@@ -29,17 +29,26 @@ pub const PLAIN: &str = "
 impl Pipeline {
     /// Makes one whose `environments:` section is `environments` and whose `checks:` section is `checks`.
     pub fn new(has_remote: bool, environments: &str, checks: &str) -> Self {
-        let sandbox = if has_remote { Sandbox::with_origin() } else { Sandbox::new() };
-        Self::around(sandbox, has_remote, environments, checks)
+        Self::bare(has_remote).configured(environments, checks)
     }
 
     /// The same in a repository that there is already; whether it has a remote must be told.
     pub fn around(sandbox: Sandbox, has_remote: bool, environments: &str, checks: &str) -> Self {
-        let pipeline = Self { sandbox, has_remote };
-        pipeline.configure(environments, checks);
-        pipeline.cascade(&["init"]).expect_code(0);
-        pipeline.save("cascade-sync.yaml is here");
-        pipeline
+        Self { sandbox, has_remote }.configured(environments, checks)
+    }
+
+    /// A checkout that has no pipeline before [`Pipeline::configured`].
+    pub fn bare(has_remote: bool) -> Self {
+        let sandbox = if has_remote { Sandbox::with_origin() } else { Sandbox::new() };
+        Self { sandbox, has_remote }
+    }
+
+    /// Configures it and makes its branches.
+    pub fn configured(self, environments: &str, checks: &str) -> Self {
+        self.configure(environments, checks);
+        self.cascade(&["init"]).expect_code(0);
+        self.save("cascade-sync.yaml is here");
+        self
     }
 
     /// Writes the configuration.

@@ -1,0 +1,228 @@
+//! Deliveries of promotions through the built binary: out with what lands, back with what is rolled back, and what somebody
+//! else changed at the target in between.
+
+use serde_json::Value;
+
+use crate::support::Output;
+use crate::support::pipeline::Pipeline;
+
+const CHECKS: &str = "
+  up: { run: \"test ! -e broken\", every: 10ms, failures: 1 }";
+
+/// A pipeline whose production delivers `public/` of its tree to the directory `live` beside the checkout.
+pub struct Shop {
+    pipeline: Pipeline,
+}
+
+impl std::ops::Deref for Shop {
+    type Target = Pipeline;
+
+    fn deref(&self) -> &Pipeline {
+        &self.pipeline
+    }
+}
+
+impl Shop {
+    /// Makes one with these further keys of production and of its sync; nothing is released yet.
+    pub fn new(has_remote: bool, production: &str, sync: &str) -> Self {
+        let environments = format!(
+            "\n  staging: {{ from: develop, branch: staging }}\n  production: {{ from: staging, branch: main, verify: \
+             [up], deliver: [website], {production} }}\n"
+        );
+        let syncs = format!(
+            "syncs:\n  website: {{ from: {{ tree: production, path: public }}, to: {{ directory: ../live }}, max_delete: \
+             100%, {sync} }}\n"
+        );
+        let checks = format!("{CHECKS}\n{syncs}");
+        let pipeline = Pipeline::bare(has_remote);
+        for directory in ["live", "build"] {
+            std::fs::create_dir(pipeline.base().join(directory)).unwrap();
+        }
+        Self { pipeline: pipeline.configured(&environments, checks.trim_end()) }
+    }
+
+    pub fn live(&self, name: &str) -> Option<String> {
+        std::fs::read_to_string(self.base().join("live").join(name)).ok()
+    }
+
+    pub fn edit_live(&self, name: &str, content: &str) {
+        std::fs::write(self.base().join("live").join(name), content).unwrap();
+    }
+
+    /// Saves files and promotes them through to production.
+    #[track_caller]
+    pub fn release(&self, files: &[(&str, &str)], code: i32) -> Output {
+        files.iter().for_each(|(path, content)| self.write(path, content));
+        self.save("Change something");
+        self.promote("staging", 0);
+        self.promote("production", code)
+    }
+
+    /// Answers how the deliveries of the newest promotion went: `phase sync outcome created updated deleted`.
+    #[track_caller]
+    pub fn told(&self) -> Vec<String> {
+        let newest = self.newest("production");
+        let text = |one: &Value| {
+            let word = |name: &str| one[name].as_str().unwrap().to_owned();
+            let counts = ["created", "updated", "deleted"].map(|name| one[name].to_string()).join(" ");
+            format!("{} {} {} {counts}", word("phase"), word("sync"), word("outcome"))
+        };
+        newest["deliveries"].as_array().unwrap().iter().map(text).collect()
+    }
+}
+
+#[test]
+fn what_lands_is_delivered_and_exactly_that() {
+    let shop = Shop::new(true, "", "");
+    shop.release(&[("public/index", "one"), ("public/old", "x"), ("src", "not content")], 0);
+    assert_eq!((shop.live("index").as_deref(), shop.live("src")), (Some("one"), None));
+    assert_eq!(shop.told(), ["deliver website delivered 2 0 0"]);
+    std::fs::remove_file(shop.root().join("public/old")).unwrap();
+    let released = shop.release(&[("public/index", "two"), ("public/new", "y")], 0);
+    assert!(released.stderr.contains("production: delivering website"), "{released:?}");
+    assert_eq!(shop.told(), ["deliver website delivered 1 1 1"]);
+    assert_eq!((shop.live("index").as_deref(), shop.live("old")), (Some("two"), None));
+    shop.release(&[("src", "no content either")], 0);
+    assert_eq!(shop.told(), ["deliver website delivered 0 0 0"]);
+    let id = shop.newest("production")["id"].as_str().unwrap().to_owned();
+    let shown = shop.cascade(&["show", &id]).expect_code(0);
+    assert!(shown.stdout.contains("✓ website: 0 created, 0 updated, 0 deleted"), "{shown:?}");
+}
+
+#[test]
+fn a_failed_verification_takes_back_what_was_delivered_and_a_fix_delivers_all_of_it_again() {
+    for has_remote in [false, true] {
+        let shop = Shop::new(has_remote, "", "");
+        shop.release(&[("public/index", "one"), ("public/same", "s")], 0);
+        shop.edit_live("theirs", "not ours");
+        std::fs::remove_file(shop.root().join("public/same")).unwrap();
+        shop.release(&[("public/index", "two"), ("public/new", "n"), ("broken", "")], 6);
+        for (name, content) in
+            [("index", Some("one")), ("same", Some("s")), ("new", None), ("theirs", Some("not ours"))]
+        {
+            assert_eq!(shop.live(name).as_deref(), content, "{name}");
+        }
+        assert_eq!(shop.told(), ["deliver website delivered 1 1 1", "take_back website delivered 1 1 1"]);
+        // What is live again is what the branch says: there is nothing to do.
+        let report = shop.cascade(&["sync", "website", "--json"]).expect_code(0).json();
+        assert_eq!([&report["created"], &report["updated"], &report["deleted"]], [0, 0, 0]);
+        std::fs::remove_file(shop.root().join("broken")).unwrap();
+        shop.release(&[("fixed", "")], 0);
+        for (name, content) in [("index", Some("two")), ("same", None), ("new", Some("n"))] {
+            assert_eq!(shop.live(name).as_deref(), content, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_delivery_that_cannot_be_made_goes_back_with_everything_before_it() {
+    let more =
+        "on_drift: flag }\n  second: { from: { directory: ../build }, to: { directory: ../second }, durability: fast";
+    let shop = Shop::new(false, "", more);
+    let config = shop.read("cascade-sync.yaml").replace("deliver: [website]", "deliver: [website, second]");
+    shop.write("cascade-sync.yaml", config);
+    std::fs::create_dir(shop.base().join("second")).unwrap();
+    shop.release(&[("public/index", "one")], 0);
+    assert_eq!(shop.told(), ["deliver website delivered 1 0 0", "deliver second delivered 0 0 0"]);
+    // The second target refuses what is new; nobody could know before.
+    std::fs::write(shop.base().join("build/a"), "content").unwrap();
+    std::fs::create_dir(shop.base().join("second/a")).unwrap();
+    std::fs::write(shop.base().join("second/a/theirs"), "in the way").unwrap();
+    shop.release(&[("public/index", "two")], 6);
+    assert_eq!(shop.live("index").as_deref(), Some("one"));
+    assert_eq!(shop.tree("main"), shop.tree("main~2"));
+    let told = shop.told();
+    assert_eq!(told[0], "deliver website delivered 0 1 0");
+    assert_eq!(told[1], "deliver second failed 0 0 0");
+    assert_eq!(told[2..], ["take_back website delivered 0 1 0"]);
+    let why = shop.newest("production")["reason"].as_str().unwrap().to_owned();
+    assert!(why.starts_with("delivery second: 1 item could not be brought over: a "), "{why}");
+}
+
+#[test]
+fn what_somebody_changed_at_the_target_is_a_gate_until_it_is_settled() {
+    let shop = Shop::new(false, "", "");
+    shop.release(&[("public/index", "one"), ("public/a b", "x")], 0);
+    shop.edit_live("a b", "by hand");
+    shop.save_file("public/index", "two");
+    shop.promote("staging", 0);
+    let plan = shop.cascade(&["plan", "production", "--json"]).expect_code(0).json();
+    let delivery = &plan["deliveries"][0];
+    assert_eq!([&delivery["created"], &delivery["updated"], &delivery["deleted"]], [0, 1, 0]);
+    assert_eq!(delivery["actions"][0]["key"], "index");
+    assert_eq!(delivery["flagged"][0]["key"], "a b");
+    let text = shop.cascade(&["plan", "production"]).expect_code(0).stdout;
+    assert!(text.contains("website: 0 created, 1 updated, 0 deleted, 1 flagged"), "{text}");
+    assert!(text.contains("update index"), "{text}");
+    let waits = shop.promote("production", 3);
+    let way = "cascade sync resolve website 'a b' --take source";
+    assert!(waits.stderr.contains("delivery website: a b was changed at the target"), "{waits:?}");
+    assert!(waits.stderr.contains(way), "{waits:?}");
+    for words in [&["why", "production"][..], &["status"]] {
+        let shown = shop.cascade(words).expect_code(0).stdout;
+        assert!(shown.contains("a b was changed at the target"), "{words:?}: {shown}");
+    }
+    let status = shop.cascade(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(status["environments"][1]["promotion"]["waiting_for"][0]["gate"], "delivery");
+    assert!(status["next"].as_str().unwrap().starts_with("cascade sync resolve website 'a b'"), "{status}");
+    shop.cascade(&["sync", "resolve", "website", "a b", "--take", "target"]).expect_code(0);
+    shop.promote("production", 0);
+    assert_eq!((shop.live("index").as_deref(), shop.live("a b").as_deref()), (Some("two"), Some("by hand")));
+}
+
+#[test]
+fn a_hand_edit_between_delivery_and_rollback_is_left_alone() {
+    let shop = Shop::new(false, "", "");
+    shop.release(&[("public/index", "one"), ("public/other", "one")], 0);
+    shop.release(&[("public/index", "two"), ("public/other", "two")], 0);
+    shop.edit_live("index", "by hand");
+    shop.cascade(&["rollback", "production"]).expect_code(0);
+    assert_eq!((shop.live("index").as_deref(), shop.live("other").as_deref()), (Some("by hand"), Some("one")));
+    assert_eq!(shop.told(), ["deliver website delivered 0 2 0", "take_back website flagged 0 1 0"]);
+}
+
+#[test]
+fn a_rollback_past_several_deliveries_and_its_undoing_bring_the_target_along() {
+    let shop = Shop::new(false, "", "");
+    shop.release(&[("public/index", "one")], 0);
+    let first = shop.newest("production")["id"].as_str().unwrap().to_owned();
+    shop.release(&[("public/index", "two"), ("public/second", "x")], 0);
+    shop.release(&[("public/index", "three"), ("public/third", "y")], 0);
+    shop.cascade(&["rollback", "production", "--to", &first]).expect_code(0);
+    let names = ["index", "second", "third"];
+    assert_eq!(names.map(|name| shop.live(name)), [Some("one".to_owned()), None, None]);
+    shop.cascade(&["rollback", "production", "--undo"]).expect_code(0);
+    assert_eq!(names.map(|name| shop.live(name)), ["three", "x", "y"].map(|text| Some(text.to_owned())));
+}
+
+#[test]
+fn what_comes_from_elsewhere_is_taken_back_and_delivered_again_too() {
+    let shop = Shop::new(false, "", "");
+    let config =
+        shop.read("cascade-sync.yaml").replace("{ tree: production, path: public }", "{ directory: ../build }");
+    shop.write("cascade-sync.yaml", config);
+    let build = |content: &str| std::fs::write(shop.base().join("build/index"), content).unwrap();
+    build("one");
+    shop.release(&[("a", "1")], 0);
+    build("two");
+    shop.release(&[("broken", "")], 6);
+    assert_eq!(shop.live("index").as_deref(), Some("one"));
+    std::fs::remove_file(shop.root().join("broken")).unwrap();
+    shop.release(&[("fixed", "")], 0);
+    assert_eq!(shop.live("index").as_deref(), Some("two"));
+}
+
+#[test]
+fn the_promoted_commit_is_delivered_by_the_configuration_that_it_has() {
+    let shop = Shop::new(false, "approval: { required: 1 }", "");
+    shop.write("public/index", "one");
+    shop.save("first");
+    shop.promote("staging", 0);
+    shop.promote("production", 3);
+    // Neither what is saved nor what is configured since then has a part in it.
+    shop.save_file("public/index", "later");
+    let config = shop.read("cascade-sync.yaml").replace("deliver: [website]", "deliver: []");
+    shop.write("cascade-sync.yaml", config);
+    shop.cascade(&["approve", "production"]).expect_code(0);
+    assert_eq!(shop.live("index").as_deref(), Some("one"));
+}
