@@ -490,7 +490,7 @@ pub struct Sync {
     /// Say whether anything would change, and stop there: exits 10 when something would, 0 when nothing
     #[arg(long, conflicts_with = "dry_run")]
     pub check_only: bool,
-    /// Read all content of both sides, whatever their times and sizes say
+    /// Run even within `min_interval`, and read all content of both sides, whatever their times and sizes say
     #[arg(long)]
     pub force: bool,
     /// Let this run delete a larger share of what is at the target than `max_delete` says, for example 100%

@@ -1,4 +1,4 @@
-//! What a watcher sets going besides saving: rehearsals, automatic promotions, and verifying on what was promoted.
+//! What a watcher sets going besides saving: rehearsals, automatic promotions, syncs, and verifying on what was promoted.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use crate::base::id::ObjectId;
 use crate::context::Context;
 use crate::promote::{auto, rehearse, watch as watch_promoted};
 use crate::sandbox::{Follower, News};
+use crate::sync::triggered;
 
 /// What the tasks go by until the configuration changes.
 #[derive(Clone)]
@@ -23,7 +24,7 @@ type Generations = watch::Receiver<Option<Generation>>;
 /// The tasks; none of them runs before [`Following::go_by`].
 pub(super) struct Following {
     generations: watch::Sender<Option<Generation>>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
     verifying: Option<JoinHandle<()>>,
 }
 
@@ -32,7 +33,11 @@ impl Following {
         let (generations, told) = watch::channel(None);
         Self {
             generations,
-            tasks: [tokio::spawn(rehearse(told.clone())), tokio::spawn(promote(told))],
+            tasks: [
+                tokio::spawn(rehearse(told.clone())),
+                tokio::spawn(sync(told.clone())),
+                tokio::spawn(promote(told)),
+            ],
             verifying: None,
         }
     }
@@ -76,6 +81,12 @@ async fn rehearse(mut generations: Generations) {
 async fn promote(mut generations: Generations) {
     while let Some(generation) = next(&mut generations).await {
         auto::follow(generation.ctx, generation.tips).await;
+    }
+}
+
+async fn sync(mut generations: Generations) {
+    while let Some(generation) = next(&mut generations).await {
+        triggered::follow(generation.ctx, generation.saves).await;
     }
 }
 

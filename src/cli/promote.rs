@@ -6,9 +6,11 @@ use super::{Failure, Outcome, Shell, plan, service, standing, words};
 use crate::base::ErrorKind;
 use crate::base::units::count;
 use crate::check;
+use crate::config::SyncSpec;
 use crate::context::Context;
 use crate::promote::{self, Finding, Gate, Request, Source, culprit, watch};
 use crate::store::{CheckPhase, CheckRecord, Lock, Promotion, State};
+use crate::sync::triggered;
 
 /// Pause between two looks at closed gates with `--wait`.
 const WAIT_POLL: std::time::Duration = std::time::Duration::from_secs(2);
@@ -29,6 +31,7 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     if flags.dry_run {
         return plan::show(shell, &ctx, &request, None).await;
     }
+    triggered::acquaint(&ctx).await?;
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     find_culprit(shell, &ctx, &lock, &promotion).await;
@@ -185,6 +188,7 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
     if let Some(failure) = failure_of(ctx, promotion).await? {
         return Err(failure);
     }
+    sync_after(shell, ctx, promotion).await?;
     if shell.ui.is_json() {
         shell.ui.json(&super::history::document(ctx, promotion).await?)?;
         return tell_watch(shell, ctx, promotion);
@@ -211,6 +215,30 @@ pub async fn conclude(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Ou
         shell.ui.hint(&format!("next: {next}"));
     }
     tell_watch(shell, ctx, promotion)
+}
+
+/// Runs the syncs that follow a deployment, where no watcher does. What has landed has, whatever comes of them.
+async fn sync_after(shell: &Shell, ctx: &Context, promotion: &Promotion) -> Outcome {
+    let follows = |spec: &SyncSpec| spec.after.as_ref() == Some(&promotion.environment);
+    if promotion.state != State::Promoted || !ctx.config.syncs.values().any(follows) {
+        return Ok(());
+    }
+    if service::watcher(&ctx.home)?.is_some() {
+        shell.ui.note("the watcher runs the syncs that follow it");
+        return Ok(());
+    }
+    triggered::run_due(ctx).await?;
+    for (name, spec) in ctx.config.syncs.iter().filter(|(_, spec)| follows(spec)) {
+        let memory = ctx.store.sync_memory(name).await?.unwrap_or_default();
+        match memory.problem {
+            Some(problem) => shell.ui.warning(&format!("sync {name} failed: {problem}")),
+            None if triggered::is_active(ctx, spec) => {
+                shell.ui.note(&format!("{name}: synced after {}", promotion.environment))
+            }
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 async fn failure_of(ctx: &Context, promotion: &Promotion) -> Outcome<Option<Failure>> {

@@ -14,12 +14,13 @@ use super::{Failure, Outcome, Shell, words};
 use crate::base::ErrorKind as Kind;
 use crate::base::escape::{shell_word, shown};
 use crate::base::units::count;
+use crate::config::SyncSpec;
 use crate::context::Context;
 use crate::endpoint::Key;
 use crate::sync::difference::Difference;
 use crate::sync::plan::Guard;
 use crate::sync::saved::{SavedPlan, Unfit};
-use crate::sync::{self, Noted, Prepared, Reading, Report, Step, Verification};
+use crate::sync::{self, Noted, Prepared, Reading, Report, Step, Verification, triggered};
 
 /// Items of one kind that are listed for people.
 const LISTED_LIMIT_ITEMS: usize = 20;
@@ -69,7 +70,12 @@ async fn all(shell: &Shell, ctx: &Context, args: &Asked) -> Outcome {
         return Err(failure.with_hint("name one under `syncs` in cascade-sync.yaml"));
     }
     let (mut documents, mut failures) = (Vec::new(), Vec::new());
-    for name in ctx.config.syncs.keys() {
+    for (name, spec) in &ctx.config.syncs {
+        if !triggered::is_active(ctx, spec) {
+            shell.ui.note(&format!("{name}: passed over, {}", elsewhere(ctx, spec)));
+            documents.push(json!({ "sync": name, "skipped": elsewhere(ctx, spec) }));
+            continue;
+        }
         match one(shell, ctx, name, args).await {
             Ok((document, failure)) => {
                 documents.push(document);
@@ -118,14 +124,40 @@ async fn one(shell: &Shell, ctx: &Context, name: &str, args: &Asked) -> Outcome<
             (show_plan(shell, &sync, &prepared, differences), None)
         });
     }
+    if args.name.is_some() && !triggered::is_active(ctx, sync::require(ctx, name)?) {
+        shell.ui.note(&format!("{name}: run by hand all the same: {}", elsewhere(ctx, sync::require(ctx, name)?)));
+    }
     if let Some(file) = &args.plan {
         return Ok((plan(shell, ctx, &open(ctx, name, args).await?, file).await?, None));
     }
     let _lock = sync::lock(ctx)?;
+    if let Some(failure) = rests(ctx, name, args).await? {
+        return Ok((with_name(name, &failure), Some(failure)));
+    }
     let sync = open(ctx, name, args).await?;
+    let begun = ctx.now();
     let report = watched(shell, ctx, &sync, sync.run()).await?;
+    triggered::remember(ctx, name, begun, triggered::problem_of(&report)).await?;
     show(shell, &report);
     Ok((json!(report), verdict(&report)))
+}
+
+/// Says that a sync ran so lately that it is left alone.
+async fn rests(ctx: &Context, name: &str, args: &Asked) -> Outcome<Option<Failure>> {
+    let spec = sync::require(ctx, name)?;
+    let until = if args.force { None } else { triggered::rests_until(ctx, name, spec).await? };
+    Ok(until.map(|until| {
+        let message =
+            format!("sync {name} ran less than {} ago: it rests until {}", spec.min_interval, words::moment(until));
+        Failure::new(Kind::Waiting, message).with_hint(format!("`cascade sync {name} --force` runs it now"))
+    }))
+}
+
+/// Says where a sync is active, and that it is not so here.
+fn elsewhere(ctx: &Context, spec: &SyncSpec) -> String {
+    let here =
+        triggered::here(ctx).map_or_else(|| "is not set".to_owned(), |here| format!("is {}", shown(here.as_bytes())));
+    format!("it is only for {}, and CASCADE_ENV {here}", spec.only_in.join(", "))
 }
 
 /// Makes a plan and writes it down; answers its document.

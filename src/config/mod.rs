@@ -15,6 +15,7 @@ mod pipeline;
 mod problem;
 mod reference;
 mod refname;
+mod schedule;
 pub mod surroundings;
 mod syncs;
 mod template;
@@ -37,6 +38,7 @@ pub use model::{
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
 pub use reference::{Entry, reference, reference_markdown, schema};
 pub use refname::branch_problem;
+pub use schedule::Schedule;
 pub use surroundings::Surroundings;
 pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget, VerifyMode};
 pub use template::{TEMPLATE, template};

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::{Durability, Expanded};
+use super::schedule::Schedule;
 use crate::base::units::{Share, Span};
 
 /// One sync: what brings a target to what a source says.
@@ -38,6 +39,30 @@ pub struct SyncSpec {
     /// How what is replaced is kept.
     #[serde(default)]
     pub snapshots: Snapshots,
+    /// Runs it again and again, so much after it began last, while the watcher runs; what was missed is made up for once. Default: by hand only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+    /// Runs it at these times while the watcher runs, as cron writes them (`30 4 * * mon-fri`), with a time zone behind it (`Europe/Berlin`) where it is not this machine's; what was missed is made up for once. Default: by hand only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<Schedule>,
+    /// Environment after each deployment of which it runs, once: when a promotion is verified, by the watcher, or by the command that promoted where none runs. What fails is tried again after 10 minutes, and undoes nothing. Default: after none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Does not run again before so much time has passed since it began last; deliveries of promotions and `--force` do. Default `0s`.
+    #[serde(default)]
+    pub min_interval: Span,
+    /// Environments in which it runs by itself and with `cascade sync`: those that `CASCADE_ENV` names, deliver it, or that it runs `after`. By its name it always runs. Default: everywhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only_in: Vec<String>,
+}
+
+impl SyncSpec {
+    /// Answers whether it is active in an environment; nothing stands for a machine that is none.
+    #[must_use]
+    pub fn is_active_in(&self, environment: Option<&str>) -> bool {
+        self.only_in.is_empty()
+            || environment.is_some_and(|environment| self.only_in.iter().any(|it| it == environment))
+    }
 }
 
 /// Where the content of a sync comes from. Exactly one of `directory` and `tree` is set.

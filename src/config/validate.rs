@@ -211,7 +211,7 @@ impl Checker<'_> {
             self.check_source(config, name, &environment.from);
             self.check_names(&[path[0], name, "checks"]);
             self.check_names(&[path[0], name, "verify"]);
-            self.check_deliveries(name);
+            self.check_deliveries(config, name);
             if !environment.watch_for.0.is_zero() && environment.verify.is_empty() {
                 let message = "there is nothing to watch: `verify` names no check";
                 self.report_value(&[path[0], name, "watch_for"], message);

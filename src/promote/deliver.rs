@@ -25,7 +25,7 @@ use crate::base::units::count;
 use crate::config::{AlertEvent, SyncSpec};
 use crate::context::Context;
 use crate::store::{DeliveryOutcome, DeliveryPhase, DeliveryRecord, DeliveryRun, Promotion};
-use crate::sync::{self, Noted, Opening, Report};
+use crate::sync::{self, Noted, Opening, Report, triggered};
 
 /// A sync with its name.
 pub(super) type Named = (String, SyncSpec);
@@ -65,6 +65,8 @@ pub(super) async fn perform(ctx: &Context, promotion: &Promotion, observer: &mut
         };
         let record = told.record(&delivery.0, (DeliveryPhase::Deliver, position), (begun, ctx.now()));
         ctx.store.record_delivery(&promotion.id, &record).await?;
+        let problem = (record.outcome == DeliveryOutcome::Failed).then(|| record.detail.clone());
+        triggered::remember(ctx, &record.sync, begun, problem).await.map_err(fatal)?;
         observer.delivered(promotion, &record);
         alert(ctx, promotion, &record);
         if record.outcome == DeliveryOutcome::Failed {

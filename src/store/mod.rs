@@ -11,6 +11,7 @@ mod deliveries;
 pub mod error;
 pub mod home;
 pub mod lock;
+mod memories;
 mod notes;
 mod pipeline;
 mod promotions;
@@ -24,6 +25,7 @@ pub use deliveries::DeliveryRun;
 pub use error::{Error, Result};
 pub use home::{Home, ProjectHome};
 pub use lock::{Lock, LockError};
+pub use memories::SyncMemory;
 pub use notes::{Excluded, LostEdit, SandboxNotes};
 pub use records::{
     Acquaintance, ApprovalRecord, Blame, CheckPhase, CheckRecord, CulpritRecord, DeliveryOutcome, DeliveryPhase,

@@ -15,6 +15,7 @@ pub mod compare;
 mod decide;
 pub mod diff;
 pub mod difference;
+pub mod due;
 pub mod error;
 pub mod filter;
 mod fresh;
@@ -37,6 +38,7 @@ mod run_tests;
 pub mod saved;
 pub mod snapshot;
 mod take_back;
+pub mod triggered;
 pub mod verify;
 pub mod walk;
 

@@ -237,6 +237,7 @@ impl Sync {
     /// Does what was planned.
     pub(super) async fn perform(&self, prepared: Prepared, purpose: Purpose, supply: &Supply) -> Result<Report> {
         let mut report = self.begin_report(&prepared).await;
+        let planned = report.flagged.len();
         let actions: Vec<&Action> = prepared.plan.actions.iter().filter(|action| action.touches_target()).collect();
         let new = &prepared.comparison.new;
         let mut changes = agreements(&prepared, purpose);
@@ -265,6 +266,8 @@ impl Sync {
             (done, copied) = (replaced, there);
             changes.extend(agreed);
         }
+        // What is flagged only now was to be changed, and was not.
+        report.conflicts += report.flagged.len() - planned;
         self.agree(&prepared, &changes, &copied, &report, purpose).await?;
         if run.is_some() && self.verify == VerifyMode::Full {
             note_differences(&self.verify().await?, &mut report);

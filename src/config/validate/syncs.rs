@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use super::{Checker, NOT_ZERO, brief, is_environment_name, is_inside, pattern_problem};
+use crate::base::units::Span;
 use crate::config::branch_problem;
 use crate::config::model::{Config, Expanded};
 use crate::config::syncs::SyncSpec;
@@ -11,6 +12,9 @@ use crate::config::variables::Variables;
 
 /// More syncs are refused.
 pub(super) const MAX_SYNCS: usize = 100;
+
+/// A sync does not run by itself more often than this.
+const SHORTEST_PACE: Span = Span::seconds(1);
 
 /// Words that follow `cascade sync` with a meaning of their own.
 const RESERVED: [&str; 5] = ["resolve", "verify", "apply", "check-only", "help"];
@@ -46,6 +50,7 @@ impl Checker<'_> {
                     }
                 }
             }
+            self.check_triggers(config, name, sync);
             if sync.snapshots.keep.0.is_zero() {
                 self.report_value(&[path[0], name, "snapshots", "keep"], NOT_ZERO);
             }
@@ -53,8 +58,41 @@ impl Checker<'_> {
         }
     }
 
+    fn check_triggers(&mut self, config: &Config, name: &str, sync: &SyncSpec) {
+        let path = |key| ["syncs", name, key];
+        if sync.every.is_some_and(|every| every < SHORTEST_PACE) {
+            self.report_value(&path("every"), "must be 1s at least");
+        }
+        if sync.every.is_some() && self.is_set(&path("cron")) {
+            self.report_key(&path("cron"), "it runs by `every` already");
+        }
+        if let Some(after) = &sync.after {
+            let known = self.keys("environments");
+            if !known.iter().any(|known| **known == **after) {
+                let known: Vec<&str> = known.iter().map(|known| &**known).collect();
+                self.report_choice(
+                    &path("after"),
+                    &format!("there is no environment `{}`", brief(after)),
+                    after,
+                    &known,
+                );
+            } else if config
+                .environment(after)
+                .is_some_and(|environment| environment.deliver.iter().any(|it| it == name))
+            {
+                self.report_value(&path("after"), "that environment delivers it already");
+            }
+        }
+        for (place, environment) in self.texts(&path("only_in")) {
+            if !is_environment_name(&environment) {
+                let message = "an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`";
+                self.report.add(place.at, place.key, message);
+            }
+        }
+    }
+
     /// Each name in an environment's list is one of a sync, even one whose own content was refused, and stands there once.
-    pub(super) fn check_deliveries(&mut self, environment: &str) {
+    pub(super) fn check_deliveries(&mut self, config: &Config, environment: &str) {
         let known = self.keys("syncs");
         let mut seen = HashSet::new();
         for (place, name) in self.texts(&["environments", environment, "deliver"]) {
@@ -62,6 +100,9 @@ impl Checker<'_> {
                 self.report_unknown(&place, format!("there is no sync `{}`", brief(&name)), &name, &known);
             } else if !seen.insert(name.clone()) {
                 self.report.add(place.at, place.key, format!("`{}` is delivered already", brief(&name)));
+            } else if config.syncs.get(&*name).is_some_and(|sync| !sync.is_active_in(Some(environment))) {
+                let message = format!("`{}` is not for this environment: its `only_in` does not name it", brief(&name));
+                self.report.add(place.at, place.key, message);
             }
         }
     }
