@@ -55,7 +55,7 @@ pub enum Command {
     ///
     /// Writes a commented cascade-sync.yaml, creates the branches that are missing, puts HEAD on the sandbox's branch
     /// where that changes no file, and installs a pre-push hook. Never overwrites anything; a second run changes nothing.
-    Init,
+    Init(Init),
     /// Watch this checkout and save what changes, in the background
     Start(Start),
     /// Stop the watcher of this checkout
@@ -216,6 +216,15 @@ pub struct Saves {
     /// List at most N of them
     #[arg(short = 'n', long = "lines", value_name = "N", default_value_t = 20)]
     pub lines: usize,
+}
+
+/// Options of `init`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Init {
+    /// Write an example of a classic use instead of the commented reference: base44, a directory of the project brought
+    /// into production, file by file and with backups
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(crate::config::EXAMPLES))]
+    pub template: Option<String>,
 }
 
 /// Options of `undo`.

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::args::Init;
 use super::{Failure, Outcome, Shell};
 use crate::base::Timestamp;
 use crate::base::escape::{shell_word, shown};
-use crate::config::{Config, FILE_NAME, template};
+use crate::config::{self, Config, FILE_NAME, template};
 use crate::git::leftover::Leftover;
 use crate::git::setup::Attached;
 use crate::git::{self, Head, Oid, Repo, Setup};
@@ -39,12 +40,12 @@ struct Report {
 ///
 /// # Errors
 /// Not a checkout with a commit and a branch; the configuration that exists does not fit; git or the disk refuses.
-pub fn run(shell: &Shell) -> Outcome {
+pub fn run(shell: &Shell, args: &Init) -> Outcome {
     let repo = shell.repo()?;
     let commit = current_commit(&repo)?;
     let setup = Setup::new(&repo);
     let mut report = Report::default();
-    write_config(&repo, setup, &mut report)?;
+    write_config(&repo, setup, args.template.as_deref(), &mut report)?;
     let config = shell.config(repo.root())?;
     create_branches(setup, &config, commit, &mut report)?;
     attach_head(setup, &config, &mut report)?;
@@ -65,10 +66,14 @@ fn current_commit(repo: &Repo) -> Outcome<Oid> {
     }
 }
 
-fn write_config(repo: &Repo, setup: Setup<'_>, report: &mut Report) -> Outcome {
+fn write_config(repo: &Repo, setup: Setup<'_>, example: Option<&str>, report: &mut Report) -> Outcome {
     let path = repo.root().join(FILE_NAME);
     let directory = repo.root().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let text = template(&project_name(&directory), setup.production_branch(FIRST_REMOTE)?);
+    let production = setup.production_branch(FIRST_REMOTE)?;
+    let text = match example {
+        Some(name) => config::example(name, &project_name(&directory), production),
+        None => template(&project_name(&directory), production),
+    };
     match write_new(&path, text.as_bytes(), 0o666) {
         Ok(true) => report.created.push(FILE_NAME.to_owned()),
         Ok(false) => report.kept.push(FILE_NAME.to_owned()),

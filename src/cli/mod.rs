@@ -41,6 +41,7 @@ mod start;
 mod status;
 mod stop;
 mod sync;
+mod syncs;
 mod transfer;
 pub mod ui;
 mod verify;
@@ -280,7 +281,7 @@ fn enter(ui: Ui, args: &Args) -> Result<Shell, (Ui, Failure)> {
 
 async fn dispatch(shell: &Shell, command: Command) -> Outcome {
     match command {
-        Command::Init => init::run(shell),
+        Command::Init(args) => init::run(shell, &args),
         Command::Logs(args) => logs::run(shell, &args).await,
         Command::Secrets(args) => secrets::run(shell, &args),
         Command::Hook(hook) => hook::run(shell, &hook),

@@ -1,6 +1,7 @@
 //! The pipeline as a picture of at most 80 columns: the sandbox, then the environments it flows into.
 
 use super::status::{Document, Environment, Sandbox};
+use super::syncs::SyncStatus;
 use super::ui::{Cell, Tone};
 use super::words;
 use crate::base::Timestamp;
@@ -34,6 +35,7 @@ pub fn draw(document: &Document, everything: bool, now: Timestamp) -> Vec<Line> 
         lines.extend(arrow(environment, above));
         lines.extend(stage(environment, now, index + 1 == document.environments.len()));
     }
+    lines.extend(syncs(&document.syncs, now));
     if let Some(kept) = &document.ledger.kept_here {
         lines.push(Vec::new());
         let told = words::wrapped(&format!("the ledger stays on this machine: {}", kept.reason), WIDTH).into_iter();
@@ -42,6 +44,25 @@ pub fn draw(document: &Document, everything: bool, now: Timestamp) -> Vec<Line> 
     let next = document.next.as_deref().unwrap_or("nothing to do");
     lines.push(Vec::new());
     lines.push(vec![Cell::new("next: ", Tone::Dim), Cell::new(next, Tone::Strong)]);
+    lines
+}
+
+/// Those that run by themselves, are delivered, or have something the matter.
+fn syncs(syncs: &[SyncStatus], now: Timestamp) -> Vec<Line> {
+    let is_shown = |sync: &&SyncStatus| sync.triggered || !sync.delivered_by.is_empty() || !sync.is_well();
+    let shown: Vec<&SyncStatus> = syncs.iter().filter(is_shown).collect();
+    let mut lines = if shown.is_empty() { Vec::new() } else { vec![Vec::new()] };
+    for sync in shown {
+        let (mark, tone) = match (sync.problem.is_some(), sync.is_well()) {
+            (true, _) => ("✗", Tone::Bad),
+            (false, false) => ("•", Tone::Warn),
+            (false, true) => ("⇄", Tone::Dim),
+        };
+        let name = Cell::new(format!(" {:12} ", words::cut(&sync.name, 14)), Tone::Strong);
+        let line = words::cut(&sync.line(now), WIDTH - INDENT - 12);
+        lines.push(vec![Cell::new("  ", Tone::Plain), Cell::new(mark, tone), name, Cell::new(line, Tone::Dim)]);
+        sync.troubles(now).iter().for_each(|trouble| lines.extend(text_lines(trouble, tone, true)));
+    }
     lines
 }
 

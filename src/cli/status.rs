@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::Status;
 use super::standing::{self, Standing};
+use super::syncs::{self, SyncStatus};
 use super::ui::Cell;
 use super::{Outcome, Shell, picture, words};
 use crate::base::Timestamp;
@@ -35,6 +36,8 @@ pub struct Document {
     pub sandbox: Sandbox,
     /// The environments, in promotion order.
     pub environments: Vec<Environment>,
+    /// The syncs, in the order of the configuration.
+    pub syncs: Vec<SyncStatus>,
     /// The record of their promotions.
     pub ledger: Ledger,
     /// The most useful next command.
@@ -216,6 +219,7 @@ async fn look(ctx: &Context) -> Outcome<Document> {
         ledger: Ledger { kept_here: kept(&ctx.home).filter(|_| ctx.config.ledger.push) },
         sandbox,
         environments,
+        syncs: syncs::all(ctx).await?,
     })
 }
 

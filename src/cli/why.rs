@@ -4,13 +4,14 @@ use serde::Serialize;
 
 use super::args::Named;
 use super::standing::{self, Standing};
+use super::syncs::{self, SyncStatus};
 use super::ui::{Cell, Tone};
 use super::{Outcome, Shell, words};
 use crate::base::Timestamp;
 use crate::base::escape::{shell_word, shown};
 use crate::base::id::ObjectId;
 use crate::context::Context;
-use crate::promote::{self, Finding, Preview, culprit};
+use crate::promote::{self, Finding, Gate, Preview, culprit};
 use crate::store::{CheckRecord, Promotion, State, Verdict};
 
 /// Why the newest commit of the source is not live, or that it is.
@@ -68,6 +69,9 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
     facts.extend(hold_fact(&standing, now));
     let gates = gates(ctx, &standing, preview).await?;
     facts.extend(gates.iter().map(|finding| gate_fact(finding, now)));
+    let is_told =
+        |sync: &str| gates.iter().any(|finding| finding.gate == Gate::Delivery && finding.fact.contains(sync));
+    facts.extend(delivery_facts(ctx, &standing.name, is_told, now).await?);
     facts.extend(quarantine_fact(ctx, &standing, preview.source).await?);
     facts.extend(rehearsal_fact(&standing, preview, now));
     if standing.is_interrupted {
@@ -87,6 +91,22 @@ async fn explain(ctx: &Context, standing: Standing, preview: &Preview) -> Outcom
         gates,
         rules: words::origin(policy.origin, &standing.branch),
     })
+}
+
+/// Answers what is the matter with what the environment delivers, where no gate tells it.
+async fn delivery_facts(
+    ctx: &Context,
+    environment: &str,
+    is_told: impl Fn(&str) -> bool,
+    now: Timestamp,
+) -> Outcome<Vec<String>> {
+    let delivered = |sync: &SyncStatus| sync.delivered_by.iter().any(|by| by == environment);
+    let syncs = syncs::all(ctx).await?.into_iter().filter(|sync| delivered(sync) && !is_told(&sync.name));
+    let facts = syncs.flat_map(|sync| {
+        let name = sync.name.clone();
+        sync.troubles(now).into_iter().map(move |trouble| format!("delivery {name}: {trouble}"))
+    });
+    Ok(facts.collect())
 }
 
 /// Answers which save is to blame for a failed check, and how to promote what comes before it.

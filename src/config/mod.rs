@@ -41,7 +41,7 @@ pub use refname::branch_problem;
 pub use schedule::Schedule;
 pub use surroundings::Surroundings;
 pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget, VerifyMode};
-pub use template::{TEMPLATE, template};
+pub use template::{EXAMPLES, TEMPLATE, example, template};
 pub use variables::Variables;
 pub use yaml::to_yaml;
 

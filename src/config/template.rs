@@ -3,6 +3,11 @@
 /// The commented reference: a complete, valid configuration for a project named `my-site`.
 pub const TEMPLATE: &str = include_str!("../../cascade-sync.yaml");
 
+/// Names of the examples of classic uses.
+pub const EXAMPLES: [&str; 1] = ["base44"];
+
+const BASE44: &str = include_str!("examples/base44.yaml");
+
 const PROJECT: &str = "project: ";
 const PRODUCTION: &str = "  production:";
 const BRANCH: &str = "    branch: ";
@@ -13,9 +18,21 @@ const BRANCH: &str = "    branch: ";
 /// branch name other than `develop` and `staging`; what is written is quoted where YAML needs it.
 #[must_use]
 pub fn template(project: &str, production_branch: &str) -> String {
-    let mut text = String::with_capacity(TEMPLATE.len() + 64);
+    filled(TEMPLATE, project, production_branch)
+}
+
+/// Answers an example of a classic use, one of [`EXAMPLES`]; the commented reference for any other name. Otherwise as
+/// [`template`].
+#[must_use]
+pub fn example(name: &str, project: &str, production_branch: &str) -> String {
+    let template = if name == EXAMPLES[0] { BASE44 } else { TEMPLATE };
+    filled(template, project, production_branch)
+}
+
+fn filled(template: &str, project: &str, production_branch: &str) -> String {
+    let mut text = String::with_capacity(template.len() + 64);
     let mut in_production = false;
-    for line in TEMPLATE.lines() {
+    for line in template.lines() {
         if line.starts_with("  ") && !line.starts_with("   ") {
             in_production = line == PRODUCTION;
         }
@@ -123,6 +140,17 @@ mod tests {
         config.environments.clear();
         config.sandbox.exclude.clear();
         assert_eq!(config, minimal);
+    }
+
+    #[test]
+    fn every_example_is_valid_and_delivers_something() {
+        for name in EXAMPLES {
+            let config = read(&example(name, "shop", "trunk"));
+            assert_eq!((config.project.as_str(), config.branches()[2]), ("shop", "trunk"));
+            let delivered = &config.environments["production"].deliver;
+            let runs_itself = |name: &String| delivered.contains(name) || config.syncs[name].after.is_some();
+            assert!(!config.syncs.is_empty() && config.syncs.keys().all(runs_itself), "{name}");
+        }
     }
 
     #[test]

@@ -16,7 +16,10 @@ use crate::base::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
-use crate::store::{ApprovalRecord, CheckPhase, CheckRecord, EarlierAttempt, Promotion, State, Waiver};
+use crate::store::{
+    ApprovalRecord, CheckPhase, CheckRecord, DeliveryOutcome, DeliveryPhase, DeliveryRecord, EarlierAttempt, Promotion,
+    State, Waiver,
+};
 
 /// The form of the statement.
 pub const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
@@ -143,6 +146,9 @@ pub struct Record {
     pub reason: Option<String>,
     /// What the checks answered.
     pub checks: Vec<Check>,
+    /// What was delivered, and taken back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deliveries: Vec<Delivery>,
     /// What people said.
     pub approvals: Vec<Word>,
     /// Gates that a person let it pass by.
@@ -184,6 +190,33 @@ pub struct Check {
     /// The attempt before, where it was asked once more because it is known to fail now and then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub earlier: Option<Attempt>,
+}
+
+/// How a delivery went.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The sync.
+    pub sync: String,
+    /// Out, or back.
+    pub phase: DeliveryPhase,
+    /// `delivered`, `flagged` or `failed`.
+    pub outcome: DeliveryOutcome,
+    /// Items that were put where nothing was.
+    pub created: i64,
+    /// Items that were replaced.
+    pub updated: i64,
+    /// Items that were taken away.
+    pub deleted: i64,
+    /// Items that were left alone until a person decides.
+    pub flagged: i64,
+    /// Items that could not be brought over.
+    pub failed: i64,
+    /// Bytes of content that were written.
+    pub bytes: i64,
+    /// How long it took.
+    pub seconds: f64,
+    /// When it ended.
+    pub at: Timestamp,
 }
 
 /// The first of two attempts at a check.
@@ -236,6 +269,8 @@ pub struct Known<'a> {
     pub promotion: &'a Promotion,
     /// What the checks answered, each with the digest of what it asks.
     pub checks: &'a [(CheckRecord, Option<Digest>)],
+    /// How its deliveries went.
+    pub deliveries: &'a [DeliveryRecord],
     /// What people said.
     pub approvals: &'a [ApprovalRecord],
     /// Gates that were waived.
@@ -452,6 +487,7 @@ fn record(moment: Moment, known: &Known<'_>) -> Record {
         purpose: promotion.purpose.clone(),
         reason: promotion.reason.clone(),
         checks: known.checks.iter().map(Check::from).collect(),
+        deliveries: known.deliveries.iter().map(Delivery::from).collect(),
         approvals: known.approvals.iter().map(Word::from).collect(),
         waivers: known.waivers.to_vec(),
         live_upstream_since: known.live_upstream_since,
@@ -475,6 +511,15 @@ impl From<&(CheckRecord, Option<Digest>)> for Check {
             at: check.at,
             earlier: check.earlier.as_ref().map(Attempt::from),
         }
+    }
+}
+
+impl From<&DeliveryRecord> for Delivery {
+    fn from(record: &DeliveryRecord) -> Self {
+        let DeliveryRecord { phase, outcome, created, updated, deleted, flagged, failed, bytes, took_ms, at, .. } =
+            *record;
+        let (sync, seconds) = (record.sync.clone(), took_ms as f64 / 1_000.0);
+        Self { sync, phase, outcome, created, updated, deleted, flagged, failed, bytes, seconds, at }
     }
 }
 

@@ -84,6 +84,7 @@ impl Addition {
             policy: policy.as_ref().and_then(|policy| policy.digest),
             promotion,
             checks: &checks,
+            deliveries: &ctx.store.deliveries(&promotion.id).await?,
             approvals: &ctx.store.approvals(&promotion.id).await?,
             waivers: &ctx.store.waivers(&promotion.id).await?,
             from: feeding.map(|feeding| feeding.branch(&ctx.config)),

@@ -333,7 +333,10 @@ pub(super) async fn drive(
     }
     let mut unwritten = Vec::new();
     loop {
-        unwritten.push(advance(ctx, &mut promotion, &event)?);
+        let line = advance(ctx, &mut promotion, &event)?;
+        if is_told(ctx, &promotion, &event) {
+            unwritten.push(line);
+        }
         if promotion.state.is_final() {
             ledger::settle(ctx, &promotion).await?;
         }
@@ -389,6 +392,12 @@ fn advance(ctx: &Context, promotion: &mut Promotion, event: &Event) -> Result<Jo
 fn journal_entry(event: &Event, at: Timestamp) -> JournalEntry {
     let detail = event.reason().unwrap_or_default().to_owned();
     JournalEntry { kind: "event".to_owned(), name: event.name().to_owned(), detail, at }
+}
+
+/// Where nothing is delivered, the journal says nothing of it.
+fn is_told(ctx: &Context, promotion: &Promotion, event: &Event) -> bool {
+    let delivers = || ctx.config.environment(&promotion.environment).is_some_and(|spec| !spec.deliver.is_empty());
+    !matches!(event, Event::Delivered | Event::TakenBack) || delivers()
 }
 
 /// Makes a line for the journal of a promotion that rests and to which something happens that does not move it.

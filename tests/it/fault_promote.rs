@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cascade::base::clock::SystemClock;
 use cascade::check::Answer;
 use cascade::promote::{self, Event, Observer, Request};
-use cascade::store::{CheckPhase, Promotion, Step};
+use cascade::store::{CheckPhase, DeliveryRecord, Promotion, Step};
 
 use crate::support::cut_disk::CutDisk;
 use crate::support::pipeline::Pipeline;
@@ -47,6 +47,12 @@ impl Observer for Killer {
         self.moment();
     }
     fn performed(&mut self, _: &Promotion, _: Step, _: &Event) {
+        self.moment();
+    }
+    fn delivering(&mut self, _: &Promotion, _: &str) {
+        self.moment();
+    }
+    fn delivered(&mut self, _: &Promotion, _: &DeliveryRecord) {
         self.moment();
     }
     fn known(&mut self, _: &Promotion, _: &str) {}

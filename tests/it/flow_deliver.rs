@@ -226,3 +226,115 @@ fn the_promoted_commit_is_delivered_by_the_configuration_that_it_has() {
     shop.cascade(&["approve", "production"]).expect_code(0);
     assert_eq!(shop.live("index").as_deref(), Some("one"));
 }
+
+/// A shop with one more sync, `assets`, from `build` to `second` beside the checkout.
+fn with_assets(more: &str) -> Shop {
+    let assets = format!(
+        "on_drift: flag }}\n  assets: {{ from: {{ directory: ../build }}, to: {{ directory: ../second }}, max_delete: 100%, {more}"
+    );
+    let shop = Shop::new(false, "", &assets);
+    std::fs::create_dir(shop.base().join("second")).unwrap();
+    shop
+}
+
+impl Shop {
+    fn build(&self, content: &str) {
+        std::fs::write(self.base().join("build/asset"), content).unwrap();
+    }
+
+    fn asset(&self) -> Option<String> {
+        std::fs::read_to_string(self.base().join("second/asset")).ok()
+    }
+
+    fn sync_status(&self, name: &str) -> Value {
+        let status = self.cascade(&["status", "--json"]).expect_code(0).json();
+        status["syncs"].as_array().unwrap().iter().find(|sync| sync["name"] == name).unwrap().clone()
+    }
+}
+
+#[test]
+fn a_sync_follows_each_deployment_once_and_no_rollback() {
+    let shop = with_assets("after: production");
+    shop.build("one");
+    let released = shop.release(&[("public/index", "one")], 0);
+    assert!(released.stderr.contains("assets: synced after production"), "{released:?}");
+    assert_eq!(shop.asset().as_deref(), Some("one"));
+    shop.build("two");
+    // There is nothing to promote: no deployment.
+    shop.promote("production", 0);
+    assert_eq!(shop.asset().as_deref(), Some("one"));
+    shop.release(&[("public/index", "two")], 0);
+    assert_eq!(shop.asset().as_deref(), Some("two"));
+    shop.build("three");
+    shop.cascade(&["rollback", "production"]).expect_code(0);
+    assert_eq!(shop.asset().as_deref(), Some("two"));
+    // A watcher that begins later has nothing to make up for.
+    shop.cascade(&["start"]).expect_code(0);
+    shop.cascade(&["stop"]).expect_code(0);
+    assert_eq!(shop.asset().as_deref(), Some("two"));
+}
+
+#[test]
+fn the_watcher_runs_syncs_by_the_clock_and_makes_up_for_deployments_that_nobody_followed() {
+    let shop = with_assets("every: 1s");
+    shop.build("one");
+    shop.cascade(&["start"]).expect_code(0);
+    let arrives = |content: &str| {
+        (0..2_000).any(|_| shop.cascade(&["status", "--json"]).code == 0 && shop.asset().as_deref() == Some(content))
+    };
+    assert!(arrives("one"));
+    shop.build("two");
+    assert!(arrives("two"));
+    let status = shop.sync_status("assets");
+    assert!(status["triggered"] == true && status["active"] == true && !status["last_run"].is_null(), "{status}");
+    std::fs::write(shop.base().join("second/asset"), "by hand").unwrap();
+    let flagged = (0..2_000).any(|_| shop.sync_status("assets")["flagged"][0]["key"] == "asset");
+    shop.cascade(&["stop"]).expect_code(0);
+    assert!(flagged);
+    let text = shop.cascade(&["status"]).expect_code(0).stdout;
+    assert!(text.contains("left alone: asset was changed at the target"), "{text}");
+}
+
+#[test]
+fn a_sync_rests_between_runs_unless_it_is_forced() {
+    let shop = with_assets("min_interval: 1h");
+    shop.build("one");
+    shop.cascade(&["sync", "assets"]).expect_code(0);
+    shop.build("two");
+    let rests = shop.cascade(&["sync", "assets"]).expect_code(3);
+    assert!(rests.stderr.contains("cascade sync assets --force"), "{rests:?}");
+    assert_eq!(shop.asset().as_deref(), Some("one"));
+    shop.cascade(&["sync", "assets", "--dry-run"]).expect_code(0);
+    shop.cascade(&["sync", "assets", "--force"]).expect_code(0);
+    assert_eq!(shop.asset().as_deref(), Some("two"));
+}
+
+#[test]
+fn a_sync_for_another_environment_runs_by_its_name_only() {
+    let shop = with_assets("only_in: [production]");
+    shop.build("one");
+    shop.release(&[("public/index", "one")], 0);
+    let all = shop.cascade(&["sync"]).expect_code(0);
+    assert!(
+        all.stderr.contains("assets: passed over, it is only for production, and CASCADE_ENV is not set"),
+        "{all:?}"
+    );
+    assert_eq!((shop.asset(), shop.sync_status("assets")["active"].as_bool()), (None, Some(false)));
+    let named = shop.cascade(&["sync", "assets"]).expect_code(0);
+    assert!(named.stderr.contains("assets: run by hand all the same"), "{named:?}");
+    shop.build("two");
+    let mut here = shop.command(env!("CARGO_BIN_EXE_cascade"), &["sync"]);
+    here.env("CASCADE_ENV", "production");
+    assert_eq!(crate::support::output(here, b"").code, 0);
+    assert_eq!(shop.asset().as_deref(), Some("two"));
+}
+
+#[test]
+fn a_ready_example_is_written_by_name() {
+    let sandbox = crate::support::Sandbox::new();
+    sandbox.cascade(&["init", "--template", "base44"]).expect_code(0);
+    sandbox.cascade(&["config", "check"]).expect_code(0);
+    let config = sandbox.read("cascade-sync.yaml");
+    assert!(config.contains("deliver: [website]") && config.contains("project: checkout"), "{config}");
+    sandbox.cascade(&["init", "--template", "nothing"]).expect_code(2);
+}

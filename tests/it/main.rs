@@ -8,6 +8,7 @@ mod cli_report;
 mod cli_secrets;
 mod cli_usage;
 mod cli_views;
+mod fault_deliver;
 mod fault_disk;
 mod fault_durability;
 mod fault_promote;

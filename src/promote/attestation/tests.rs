@@ -50,6 +50,7 @@ pub fn statement(moment: Moment, promotion: &Promotion) -> Statement {
         policy: Some(Digest::of(b"rules")),
         promotion,
         checks: &[(check, Some(Digest::of(b"make build")))],
+        deliveries: &[],
         approvals: &[approval],
         waivers: &[],
         from: Some("staging"),
