@@ -320,6 +320,7 @@ impl State {
                 | Self::Checking
                 | Self::Waiting
                 | Self::Landing
+                | Self::Delivering
                 | Self::Verifying
                 | Self::RollingBack
         )
