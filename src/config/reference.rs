@@ -220,6 +220,7 @@ mod tests {
         | `environments.<name>.waive` | list of `soak`, `freeze`, `checks`, `approval` | `soak` and `freeze` | Gates that `promote --waive` may pass by, with a reason that is recorded: `soak`, `freeze`, `checks`, `approval`. |
         | `environments.<name>.checks` | list of text | none | Checks that the candidate must pass before anything moves. |
         | `environments.<name>.bisect` | true, false | `true` | Whether, when a check fails on several saves at once, the first bad one is looked for by halves, with at most ⌈log2 n⌉ + 1 runs of that check. |
+        | `environments.<name>.deliver` | list of text | none | Syncs that bring the outside to what landed, one after the other, before `verify`; when one of them fails, the promotion is rolled back, and what they replaced is put back. A sync from this environment's tree brings exactly the commit that landed. |
         | `environments.<name>.verify` | list of text | none | Checks asked after landing, with retries; when they do not pass, the promotion is rolled back. Those by `http` and `tcp` are asked right before landing too: what failed then is waited for. |
         | `environments.<name>.watch_for` | duration | `0s` | How long what was promoted is verified again and again, while the watcher or `promote --wait` runs; as many failures in a row as `failures` of the check says roll it back. |
         | `environments.<name>.rollback` | `auto`, `reset`, `restore` | `auto` | How a failed promotion is undone. |
@@ -284,6 +285,11 @@ mod tests {
         | `syncs.<name>.snapshots.daily` | number | `0` | Beyond that the first snapshot of each of so many days (UTC), counted back from today, is kept; what the others have is taken in by the next older one. |
         | `syncs.<name>.snapshots.weekly` | number | `0` | The same for weeks, which begin on Mondays. |
         | `syncs.<name>.snapshots.monthly` | number | `0` | The same for months. |
+        | `syncs.<name>.every` | duration | by hand only | Runs it again and again, so much after it began last, while the watcher runs; what was missed is made up for once. |
+        | `syncs.<name>.cron` | text | by hand only | Runs it at these times while the watcher runs, as cron writes them (`30 4 * * mon-fri`), with a time zone behind it (`Europe/Berlin`) where it is not this machine's; what was missed is made up for once. |
+        | `syncs.<name>.after` | text | after none | Environment after each deployment of which it runs, once: when a promotion is verified, by the watcher, or by the command that promoted where none runs. What fails is tried again after 10 minutes, and undoes nothing. |
+        | `syncs.<name>.min_interval` | duration | `0s` | Does not run again before so much time has passed since it began last; deliveries of promotions and `--force` do. |
+        | `syncs.<name>.only_in` | list of text | everywhere | Environments in which it runs by itself and with `cascade sync`: those that `CASCADE_ENV` names, deliver it, or that it runs `after`. By its name it always runs. |
         ");
     }
 

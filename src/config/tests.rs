@@ -41,6 +41,28 @@ fn allowed_secrets_say_what_they_allow_and_why() {
 }
 
 #[test]
+fn deliveries_and_what_makes_syncs_run_by_themselves_are_checked() {
+    let text = r#"environments:
+  production: { from: develop, branch: main, deliver: [site, sit, site, elsewhere] }
+syncs:
+  site: { from: { tree: main }, to: { directory: /a }, every: 0s, after: production }
+  both: { from: { tree: main }, to: { directory: /b }, every: 5m, cron: "0 4 * * *", after: prod }
+  elsewhere: { from: { tree: main }, to: { directory: /c }, cron: "0 4 * * * Nowhere/City", only_in: [staging, "A B"] }
+"#;
+    insta::assert_snapshot!(after_head(text), @"
+    cascade-sync.yaml:6:62: environments.production.deliver[1]: there is no sync `sit`; did you mean `site`? (allowed: site, both, elsewhere)
+    cascade-sync.yaml:6:67: environments.production.deliver[2]: `site` is delivered already
+    cascade-sync.yaml:6:73: environments.production.deliver[3]: `elsewhere` is not for this environment: its `only_in` does not name it
+    cascade-sync.yaml:8:63: syncs.site.every: must be 1s at least
+    cascade-sync.yaml:8:74: syncs.site.after: that environment delivers it already
+    cascade-sync.yaml:9:67: syncs.both.cron: it runs by `every` already
+    cascade-sync.yaml:9:93: syncs.both.after: there is no environment `prod`; did you mean `production`? (allowed: production)
+    cascade-sync.yaml:10:67: syncs.elsewhere.cron: there is no time zone `Nowhere/City` on this machine
+    cascade-sync.yaml:10:112: syncs.elsewhere.only_in[1]: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
+    ");
+}
+
+#[test]
 fn syncs_say_what_comes_from_where_and_overlap_nowhere() {
     let text = r#"environments: { production: { from: develop, branch: main } }
 syncs:
@@ -125,7 +147,7 @@ health: 3
     cascade-sync.yaml:6:17: sandbox.batch_window: `10` is not a duration: write it like 500ms, 3s, 1m30s, 24h or 7d
     cascade-sync.yaml:7:9: sandbox.push: expected true or false, found the text `maybe`
     cascade-sync.yaml:8:3: sandbox.brnch: unknown key; did you mean `branch`? (allowed: branch, settle, batch_window, exclude, max_file_size, push, pull, pull_every, secrets, durability, message)
-    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, auto, history, approval, soak, freeze, waive, checks, bisect, verify, watch_for, rollback)
+    cascade-sync.yaml:13:5: environments.staging.promot: unknown key; did you mean `promote`? (allowed: from, branch, promote, auto, history, approval, soak, freeze, waive, checks, bisect, deliver, verify, watch_for, rollback)
     cascade-sync.yaml:14:14: environments.staging.promote: `automatic` is not one of the choices; did you mean `auto`? (allowed: manual, auto)
     cascade-sync.yaml:15:13: environments.staging.checks: expected a list, found the text `build`
     cascade-sync.yaml:16:3: environments.production.from: this key is required

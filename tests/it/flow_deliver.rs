@@ -1,6 +1,13 @@
 //! Deliveries of promotions through the built binary: out with what lands, back with what is rolled back, and what somebody
 //! else changed at the target in between.
 
+use std::sync::Arc;
+
+use cascade::alert::Alerts;
+use cascade::base::Clock;
+use cascade::base::clock::ManualClock;
+use cascade::config::AlertEvent;
+use cascade::sync::triggered;
 use serde_json::Value;
 
 use crate::support::Output;
@@ -338,4 +345,72 @@ fn a_ready_example_is_written_by_name() {
     let config = sandbox.read("cascade-sync.yaml");
     assert!(config.contains("deliver: [website]") && config.contains("project: checkout"), "{config}");
     sandbox.cascade(&["init", "--template", "nothing"]).expect_code(2);
+}
+
+#[test]
+fn what_fails_or_drifts_is_told_once_and_nothing_runs_twice() {
+    const MINUTE_MS: i64 = 60_000;
+    let shop = with_assets("every: 5m");
+    let clock = Arc::new(ManualClock::at_ms(1_800_000_000_000));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut ctx = shop.context(Arc::clone(&clock) as Arc<dyn Clock>).await;
+        let (alerts, sent) = Alerts::recording(Arc::clone(&clock) as Arc<dyn Clock>);
+        ctx.alerts = Arc::new(alerts);
+        let told =
+            || std::mem::take(&mut *sent.lock().unwrap()).into_iter().map(|alert| alert.event).collect::<Vec<_>>();
+        let runs = async || ctx.store.sync_runs("assets").await.unwrap().len();
+        shop.build("one");
+        let next = triggered::run_due(&ctx).await.unwrap().unwrap();
+        assert_eq!((shop.asset().as_deref(), told(), runs().await), (Some("one"), vec![], 1));
+        assert_eq!(next.as_millisecond(), clock.now().as_millisecond() + 5 * MINUTE_MS);
+        shop.build("two");
+        for back in [0, -60, 60] {
+            clock.advance_ms(back * MINUTE_MS);
+            // What was to come next comes a whole interval after the clock was set back.
+            let due = back > 0;
+            triggered::run_due(&ctx).await.unwrap();
+            assert_eq!(runs().await, if due { 2 } else { 1 }, "{back}");
+        }
+        std::fs::rename(shop.base().join("second"), shop.base().join("gone")).unwrap();
+        for _ in 0..3 {
+            clock.advance_ms(5 * MINUTE_MS);
+            triggered::run_due(&ctx).await.unwrap();
+        }
+        assert_eq!(told(), [AlertEvent::Failed], "the same failure is told once");
+        let memory = ctx.store.sync_memory("assets").await.unwrap().unwrap();
+        assert!(memory.problem.unwrap().contains("is not there"));
+        std::fs::rename(shop.base().join("gone"), shop.base().join("second")).unwrap();
+        std::fs::write(shop.base().join("second/asset"), "by hand").unwrap();
+        for _ in 0..3 {
+            clock.advance_ms(5 * MINUTE_MS);
+            triggered::run_due(&ctx).await.unwrap();
+        }
+        assert_eq!(told(), [AlertEvent::Conflict], "and so is what somebody changed");
+        assert_eq!(shop.asset().as_deref(), Some("by hand"));
+        ctx.store.close().await;
+    });
+}
+
+#[test]
+fn what_an_environment_delivers_does_not_come_back_by_itself_after_a_rollback() {
+    let shop = Shop::new(false, "", "every: 1s");
+    let config =
+        shop.read("cascade-sync.yaml").replace("{ tree: production, path: public }", "{ directory: ../build }");
+    shop.write("cascade-sync.yaml", config);
+    shop.build("one");
+    shop.release(&[("a", "1")], 0);
+    shop.build("two");
+    shop.release(&[("broken", "")], 6);
+    assert_eq!(shop.live("asset").as_deref(), Some("one"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let ctx = shop.context(Arc::new(ManualClock::at_ms(4_000_000_000_000))).await;
+        assert_eq!(triggered::run_due(&ctx).await.unwrap(), None);
+        ctx.store.close().await;
+    });
+    assert_eq!(shop.live("asset").as_deref(), Some("one"));
+    assert_eq!(shop.sync_status("website")["held_by"], "production");
+    shop.cascade(&["resume", "production"]).expect_code(0);
+    assert!(shop.sync_status("website")["held_by"].is_null());
 }
