@@ -95,7 +95,8 @@ impl SyncStatus {
     pub fn line(&self, now: Timestamp) -> String {
         let ran = self.last_run.map_or_else(|| "never ran".to_owned(), |at| format!("ran {}", words::age(now, at)));
         let active = (!self.active).then(|| format!("only in {}", self.only_in.join(", ")));
-        let held = self.held_by.as_ref().map(|by| format!("waits: {by} is held since a rollback"));
+        let held =
+            self.held_by.as_ref().filter(|_| self.triggered).map(|by| format!("waits: {by} is held since a rollback"));
         let next = self.next_run.map(|at| format!("next {}", words::moment(at)));
         let delivered =
             (!self.delivered_by.is_empty()).then(|| format!("delivered by {}", self.delivered_by.join(", ")));

@@ -414,3 +414,15 @@ fn what_an_environment_delivers_does_not_come_back_by_itself_after_a_rollback() 
     shop.cascade(&["resume", "production"]).expect_code(0);
     assert!(shop.sync_status("website")["held_by"].is_null());
 }
+
+#[test]
+fn where_snapshots_are_gone_the_tree_itself_is_brought_again() {
+    let shop = Shop::new(false, "", "snapshots: { keep: 1ms }");
+    shop.release(&[("public/index", "one")], 0);
+    shop.release(&[("public/index", "two"), ("public/new", "x")], 0);
+    // What is older than a moment goes with the next run.
+    shop.cascade(&["snapshots", "prune"]).expect_code(0);
+    assert_eq!(shop.cascade(&["snapshots", "list", "website", "--json"]).expect_code(0).json(), serde_json::json!([]));
+    shop.cascade(&["rollback", "production"]).expect_code(0);
+    assert_eq!((shop.live("index").as_deref(), shop.live("new")), (Some("one"), None));
+}
