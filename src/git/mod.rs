@@ -7,6 +7,7 @@ mod apart;
 mod branch;
 pub mod candidate;
 mod contents;
+mod difference;
 mod durable;
 pub mod error;
 pub mod handle;

@@ -28,7 +28,9 @@ use crate::git::names;
 use crate::git::pack::{self, PackWriter};
 use crate::git::program::Program;
 use crate::git::repo::Repo;
-use crate::git::tree::{self, BaseTree, MODE_EXECUTABLE, MODE_FILE, MODE_GITLINK, MODE_LINK, MODE_TREE, TreeEntry};
+use crate::git::tree::{
+    self, BaseTree, MODE_EXECUTABLE, MODE_FILE, MODE_GITLINK, MODE_LINK, MODE_TREE, TreeEntry, canonical,
+};
 
 /// Largest file that is read into memory at once; a larger one is read twice in pieces.
 const WHOLE_BYTES: u64 = 4 * 1024 * 1024;
@@ -582,15 +584,6 @@ fn read_whole(file: &File, size: u64) -> io::Result<Option<Vec<u8>>> {
 
 fn is_news(candidate: &Candidate<'_>, mode: u32, oid: Oid) -> bool {
     candidate.tracked.as_ref().is_none_or(|entry| entry.oid != oid || (mode == MODE_LINK) != (entry.mode == MODE_LINK))
-}
-
-/// Old repositories have group-writable modes.
-fn canonical(mode: u32) -> u32 {
-    match mode {
-        MODE_TREE | MODE_LINK | MODE_GITLINK => mode,
-        _ if mode & 0o100 != 0 => MODE_EXECUTABLE,
-        _ => MODE_FILE,
-    }
 }
 
 fn is_absence(error: &io::Error) -> bool {
