@@ -49,7 +49,7 @@ pub use remote::Lease;
 pub use repo::{Head, Repo};
 pub use save::{
     Change, ChangeKind, Clash, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
-    RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside,
+    RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside, is_at_or_below,
 };
 pub use scratch::Checkout;
 pub use setup::Setup;

@@ -53,7 +53,7 @@ pub use self::proposal::{PATCH_LIMIT_BYTES, PATCH_LIMIT_FILES, Proposal};
 use self::publish::{Moved, Publication};
 pub use self::pull::{Clash, PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
-pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
+pub use self::restore::{Restore, RestoreAnswer, RestoreRequest, is_at_or_below};
 use self::scan::Scan;
 use self::seen::Standing;
 use self::sparse::Absence;

@@ -41,6 +41,9 @@ use crate::git::save::Rebuilt;
 use crate::git::{Hints, SaveAnswer, SaveRequest};
 use crate::{git, store, watch};
 
+/// Why a file that nobody saves is not saved, in words that follow its name.
+pub const NEVER_SAVED: &str = "git ignores it, or `sandbox.exclude` names it";
+
 /// Is told of each new tip of the sandbox's branch.
 pub type Follower = Arc<dyn Fn(News) + Send + Sync>;
 
