@@ -484,8 +484,10 @@ pub enum AlertEvent {
     Failed,
     /// A promotion was rolled back.
     RolledBack,
-    /// Saving, pushing or a promotion stopped and says why, or git's index had to be mended first.
+    /// Saving waits for you, pushing or a promotion stopped and says why, or git's index had to be mended first.
     Paused,
+    /// A save failed (it is tried again), or what was saved is lost or does not reach the disk.
+    SaveFailed,
     /// A save or a push carries what looks like a secret.
     SecretFound,
     /// Others pushed an edit that lost against the sandbox's, moved the remote's branch back, or put commits on an environment's branch.
@@ -496,12 +498,13 @@ pub enum AlertEvent {
 
 impl AlertEvent {
     /// Every event, in the order of the reference.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Promoted,
         Self::AwaitingApproval,
         Self::Failed,
         Self::RolledBack,
         Self::Paused,
+        Self::SaveFailed,
         Self::SecretFound,
         Self::Conflict,
         Self::Health,
@@ -516,6 +519,7 @@ impl AlertEvent {
             Self::Failed => "failed",
             Self::RolledBack => "rolled_back",
             Self::Paused => "paused",
+            Self::SaveFailed => "save_failed",
             Self::SecretFound => "secret_found",
             Self::Conflict => "conflict",
             Self::Health => "health",

@@ -292,18 +292,18 @@ mod tests {
         insta::assert_snapshot!(lines_where(is_of_alerts), @"
         | `notify` | keys | see below | Who is told about what. |
         | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
-        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth an alert, on every channel that has no list of its own. |
+        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `save_failed`, `secret_found`, `conflict`, `health` | all of them | Events that are worth an alert, on every channel that has no list of its own. |
         | `notify.webhook` | keys | nowhere | Where alerts are posted to, as JSON. |
         | `notify.webhook.url` | text | required | URL that alerts are posted to; nothing is posted where its variables make it empty, as `${CASCADE_WEBHOOK:-}` may. |
         | `notify.webhook.secret` | text | nothing is signed | Key that signs what is posted, by the Standard Webhooks specification: `whsec_` and 24 to 64 bytes in base64. It must come from a variable; where that is empty, nothing is signed. |
-        | `notify.webhook.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are posted. |
+        | `notify.webhook.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `save_failed`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are posted. |
         | `notify.webhook.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
         | `notify.email` | keys | nobody | Who gets alerts by e-mail. |
         | `notify.email.smtp` | text | required | Mail server: `smtps://user:${SMTP_PASSWORD}@host:465`, or `smtp://…:587` for STARTTLS, which must work then. The password must come from a variable; nothing is sent where variables make all of it empty. |
         | `notify.email.from` | text | required | Address that messages come from, like `cascade <cascade@example.org>`. |
         | `notify.email.to` | list of text | required | Addresses that messages go to, 50 at most. |
         | `notify.email.tls` | `required`, `off` | `required` | Whether the connection must be encrypted; `off` is for mail servers on this very machine. |
-        | `notify.email.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are mailed. |
+        | `notify.email.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `save_failed`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are mailed. |
         | `notify.email.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
         ");
     }

@@ -137,8 +137,8 @@ health: 3
     cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline, flaky, env)
     cascade-sync.yaml:21:37: checks.site.status: expected a whole number up to 65535, found the number `70000`
     cascade-sync.yaml:21:55: checks.site.successes: expected a whole number, 0 or more, found the number `-1`
-    cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
-    cascade-sync.yaml:23:24: notify.on[2]: `7` is not one of the choices (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
+    cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, save_failed, secret_found, conflict, health)
+    cascade-sync.yaml:23:24: notify.on[2]: `7` is not one of the choices (allowed: promoted, awaiting_approval, failed, rolled_back, paused, save_failed, secret_found, conflict, health)
     cascade-sync.yaml:24:9: health: expected keys with values, found the number `3`
     ");
 }
@@ -439,7 +439,7 @@ fn every_problem_of_a_channel_is_listed_at_once() {
     insta::assert_snapshot!(shown, @"
     cascade-sync.yaml:7:10: notify.webhook.url: must be an address like https://hooks.example.org/cascade
     cascade-sync.yaml:8:13: notify.webhook.secret: must come from a variable, like `${VAR}`: this file is saved and pushed
-    cascade-sync.yaml:9:18: notify.webhook.on[1]: `faild` is not one of the choices; did you mean `failed`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
+    cascade-sync.yaml:9:18: notify.webhook.on[1]: `faild` is not one of the choices; did you mean `failed`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, save_failed, secret_found, conflict, health)
     cascade-sync.yaml:10:14: notify.webhook.timeout: must be longer than 0s
     cascade-sync.yaml:12:11: notify.email.smtp: the password must come from a variable, like `${VAR}`: this file is saved and pushed
     cascade-sync.yaml:13:11: notify.email.from: must be an e-mail address like ops@example.org or Ops <ops@example.org>

@@ -131,7 +131,7 @@ async fn settle(ctx: &Context) -> Result<(), git::Error> {
             went.index.map_or_else(String::new, |_| "; what was staged is not staged any more".to_owned())
         );
         tracing::warn!("{title}: {body}");
-        ctx.tell(Alert::new(AlertEvent::Paused, title, &body));
+        ctx.tell(Alert::new(AlertEvent::SaveFailed, title, &body));
     }
     Ok(())
 }

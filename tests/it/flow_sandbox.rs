@@ -336,6 +336,23 @@ fn an_ignored_file_in_the_way_is_told_at_the_first_try_with_what_to_do() {
 }
 
 #[test]
+fn a_save_that_fails_is_told_as_what_it_is() {
+    let receiver = Receiver::start(&["204 Done"]);
+    let watched = told(&receiver);
+    watched.git(&["config", "gpg.program", "/nowhere/gpg"]);
+    watched.git(&["config", "commit.gpgSign", "true"]);
+    watched.write("page", "x\n");
+    let alert = receiver.next().json();
+    assert_eq!(alert["event"], "save_failed", "{alert}");
+    watched.git(&["config", "commit.gpgSign", "false"]);
+    watched.until_saved("develop", "page", "x");
+    watched.git(&["switch", "--quiet", "-c", "elsewhere"]);
+    watched.write("page", "y\n");
+    let alert = receiver.next().json();
+    assert_eq!((&alert["event"], &alert["title"]), (&"paused".into(), &"p: saving is paused".into()), "{alert}");
+}
+
+#[test]
 fn an_edit_of_others_that_loses_is_told_and_can_be_looked_at() {
     let watched = Watched::started();
     watched.write("page", "first\n");
