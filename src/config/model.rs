@@ -490,7 +490,8 @@ pub enum AlertEvent {
     SaveFailed,
     /// A save or a push carries what looks like a secret.
     SecretFound,
-    /// Others pushed an edit that lost against the sandbox's, moved the remote's branch back, or put commits on an environment's branch.
+    /// Others pushed an edit that lost against the sandbox's, moved the remote's branch back, deleted it, or put commits on
+    /// an environment's branch.
     Conflict,
     /// A health check changed its answer.
     Health,

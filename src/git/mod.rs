@@ -45,7 +45,7 @@ pub use lineage::RESTORES_TRAILER;
 pub use lookup::LookedUp;
 pub use merge::{HOTFIX_TRAILER, ROLLBACK_TRAILER};
 pub use moves::TakenBack;
-pub use remote::Lease;
+pub use remote::{Lease, Pushed};
 pub use repo::{Head, Repo};
 pub use save::{
     Change, ChangeKind, Clash, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,

@@ -336,6 +336,37 @@ fn an_ignored_file_in_the_way_is_told_at_the_first_try_with_what_to_do() {
 }
 
 #[test]
+fn a_branch_that_others_deleted_is_told_before_it_is_pushed_again() {
+    for every in ["1h", "1s"] {
+        let receiver = Receiver::start(&["204 Done"]);
+        let watched = told(&receiver);
+        let config = watched.read("cascade-sync.yaml");
+        watched.write(
+            "cascade-sync.yaml",
+            config.replace("settle: 200ms", &format!("settle: 200ms, pull_every: {every}")),
+        );
+        watched.until("it is taken up", || watched.log().contains("taking it up"));
+        watched.until_pushed();
+        watched.git(&["clone", "--quiet", "../origin.git", "../other"]);
+        watched.git(&["-C", "../other", "push", "--quiet", "origin", "--delete", "develop"]);
+        if every == "1s" {
+            watched.until("a word on it", || watched.log().contains("the next save pushes it again"));
+        }
+        watched.write("page", "x\n");
+        let alert = receiver.next().json();
+        assert_eq!(
+            (&alert["event"], &alert["title"]),
+            (&"conflict".into(), &"p: the remote's branch was deleted".into())
+        );
+        assert!(alert["body"].as_str().unwrap().starts_with("somebody deleted origin/develop: "), "{alert}");
+        watched.until_saved("develop", "page", "x");
+        watched.until_pushed();
+        watched.stop();
+        assert!(receiver.all().is_empty(), "it is told once");
+    }
+}
+
+#[test]
 fn a_save_that_fails_is_told_as_what_it_is() {
     let receiver = Receiver::start(&["204 Done"]);
     let watched = told(&receiver);
