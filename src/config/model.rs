@@ -67,7 +67,8 @@ pub struct Config {
 pub struct Sandbox {
     /// Branch that saves are committed to; saving pauses while another one is checked out. Default `develop`.
     pub branch: String,
-    /// A path is quiet this long before it is saved. Default `3s`.
+    /// A path is quiet this long before it is saved, and so is what was written just before or after it, which comes
+    /// along. Default `3s`.
     pub settle: Span,
     /// A changed path never waits longer than this, even when it never gets quiet. Default `10s`.
     pub batch_window: Span,

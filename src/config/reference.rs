@@ -188,7 +188,7 @@ mod tests {
         | `project` | text | required | Name of the project, shown in messages and reports. |
         | `sandbox` | keys | see below | The watched working copy that feeds the first environment. |
         | `sandbox.branch` | text | `develop` | Branch that saves are committed to; saving pauses while another one is checked out. |
-        | `sandbox.settle` | duration | `3s` | A path is quiet this long before it is saved. |
+        | `sandbox.settle` | duration | `3s` | A path is quiet this long before it is saved, and so is what was written just before or after it, which comes along. |
         | `sandbox.batch_window` | duration | `10s` | A changed path never waits longer than this, even when it never gets quiet. |
         | `sandbox.exclude` | list of text | none | Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. |
         | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported. |
