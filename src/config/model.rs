@@ -74,7 +74,8 @@ pub struct Sandbox {
     pub batch_window: Span,
     /// Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. Default none.
     pub exclude: Vec<String>,
-    /// Larger files are set aside and reported. Default `50MiB`.
+    /// Larger files are set aside and reported; of one that a filter stores (`filter=lfs`) what
+    /// the filter makes of it counts. Default `50MiB`.
     pub max_file_size: ByteSize,
     /// Push every save to the remote. Default `true`.
     pub push: bool,

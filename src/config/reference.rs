@@ -191,7 +191,7 @@ mod tests {
         | `sandbox.settle` | duration | `3s` | A path is quiet this long before it is saved, and so is what was written just before or after it, which comes along. |
         | `sandbox.batch_window` | duration | `10s` | A changed path never waits longer than this, even when it never gets quiet. |
         | `sandbox.exclude` | list of text | none | Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. |
-        | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported. |
+        | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported; of one that a filter stores (`filter=lfs`) what the filter makes of it counts. |
         | `sandbox.push` | true, false | `true` | Push every save to the remote. |
         | `sandbox.pull` | true, false | `true` | Bring in what others push to the branch; where both changed a line, the sandbox wins. |
         | `sandbox.pull_every` | duration | `1m` | Pause between two looks at the remote, besides those that a refused push causes. |

@@ -90,7 +90,7 @@ pub struct SaveRequest<'a> {
     pub branch: &'a str,
     /// Where to look.
     pub hints: Hints,
-    /// A larger file is set aside.
+    /// A larger file is set aside; where a filter stores another content, that counts.
     pub max_file_bytes: u64,
     /// Answers whether a path (and whether it is a directory) is never saved.
     ///
