@@ -16,7 +16,7 @@ pub const MAX_PROBLEMS: usize = 100;
 const MAX_SHOWN_CHARS: usize = 60;
 
 /// Longest message of a library that is passed on, in characters.
-const MAX_QUOTED_CHARS: usize = 200;
+const MAX_QUOTED_CHARS: usize = 400;
 
 /// Longest name for which a near one is looked for, in bytes.
 const MAX_NEAREST_BYTES: usize = 64;

@@ -541,3 +541,13 @@ secrets: { variables: [\"*_TOKEN\", \"1*\", \"A-B\"] }
     cascade-sync.yaml:9:41: secrets.variables[2]: a variable's name is made of letters, digits and `_`; `*` stands for any
     ");
 }
+
+#[test]
+fn a_freeze_window_that_is_none_is_told_with_all_the_forms_that_are() {
+    let window = "every second friday, unless it is the thirteenth, or the moon is full";
+    let text = format!("environments:\n  a: {{ from: develop, branch: x, freeze: [\"{window}\"] }}\n");
+    let told = after_head(&text);
+    assert!(told.contains("is no freeze window: write it like `Fri 16:00 - Mon 08:00`, `22:00 - 06:00` or"), "{told}");
+    assert!(told.ends_with("where it is not this machine's"), "{told}");
+}
+
