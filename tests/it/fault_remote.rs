@@ -319,7 +319,7 @@ fn a_remote_that_never_answers_is_given_up_and_nothing_moves() {
     pipeline.write("cascade-sync.yaml", text);
     through(pipeline, "exec sleep 600", "exec sleep 600");
     let hung = pipeline.promote("staging", 1);
-    assert!(hung.stderr.contains("the remote did not answer within 1 s"), "{hung:?}");
+    assert!(hung.stderr.contains("remote `origin` did not answer within 1 s"), "{hung:?}");
     assert_eq!(pipeline.tip("staging"), tip);
     assert_eq!(pipeline.newest("staging")["state"], "failed");
 }
@@ -458,3 +458,4 @@ fn race(
     scene.nothing_is_lost(&known, &format!("round {round}, {} ({:?})", promotion.state, promotion.reason));
     promotion.state
 }
+
