@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::freeze::FreezeWindow;
 use super::message::MessageTemplate;
+use super::problem::Problems;
 use super::surroundings::Surroundings;
 use super::syncs::SyncSpec;
 use crate::base::units::{ByteSize, Span};
@@ -394,6 +395,23 @@ pub struct Notify {
     /// Who gets alerts by e-mail. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
+    /// The variables that are not set, for which channels are off.
+    #[serde(skip)]
+    pub lacking: Option<Problems>,
+}
+
+impl Notify {
+    /// Turns the channels off for which something is lacking.
+    pub(super) fn turn_off(&mut self, lacking: Problems) {
+        let lacks = |channel: &str| lacking.list().iter().any(|problem| problem.key.starts_with(channel));
+        if lacks("notify.webhook") {
+            self.webhook = None;
+        }
+        if lacks("notify.email") {
+            self.email = None;
+        }
+        self.lacking = Some(lacking);
+    }
 }
 
 /// Where alerts are posted to.
@@ -705,7 +723,7 @@ impl Default for Health {
 
 impl Default for Notify {
     fn default() -> Self {
-        Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None }
+        Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None, lacking: None }
     }
 }
 

@@ -551,3 +551,22 @@ fn a_freeze_window_that_is_none_is_told_with_all_the_forms_that_are() {
     assert!(told.ends_with("where it is not this machine's"), "{told}");
 }
 
+#[test]
+fn a_variable_that_only_a_channel_of_alerts_lacks_turns_that_off_and_nothing_else() {
+    let email = "email: { smtp: \"smtps://x.org\", from: a@x.org, to: [b@x.org] }";
+    let text = format!("version: 1\nproject: p\nnotify:\n  webhook: {{ url: \"https://${{NOPE}}/x\" }}\n  {email}\n");
+    let config = parse(&text, FILE_NAME, &variables()).unwrap();
+    assert!(config.notify.webhook.is_none() && config.notify.email.is_some());
+    let lacking = config.notify.lacking.unwrap().to_string();
+    let words = "4:19: notify.webhook.url: the variable `NOPE` is not set, in the environment or in .env";
+    assert_eq!(lacking, format!("{FILE_NAME}:{words}"));
+    for lacking in [
+        "smtp: \"smtps://${NOPE}@x.org\", from: a@x.org, to: [b@x.org]",
+        "smtp: \"smtps://x.org\", from: \"${NOPE}\", to: [b@x.org]",
+        "smtp: \"smtps://x.org\", from: a@x.org, to: [b@x.org, \"${NOPE}\"]",
+    ] {
+        let text = format!("version: 1\nproject: p\nnotify: {{ email: {{ {lacking} }} }}\n");
+        let config = parse(&text, FILE_NAME, &variables()).unwrap();
+        assert!(config.notify.email.is_none() && config.notify.lacking.is_some(), "{lacking}");
+    }
+}
