@@ -749,3 +749,16 @@ fn hotfixes_and_branches_without_merges_are_audited_too() {
         pipeline.in_a_clone(&["verify", "production"]).expect_code(1);
     }
 }
+
+#[test]
+fn a_promotion_that_finds_nothing_to_do_leaves_nothing_in_the_ledger() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    let before = pipeline.git(&["rev-parse", LEDGER]);
+    for _ in 0..2 {
+        pipeline.promote("staging", 0);
+    }
+    assert_eq!(pipeline.git(&["rev-parse", LEDGER]), before);
+    pipeline.in_a_clone(&["verify"]).expect_code(0);
+}
+
