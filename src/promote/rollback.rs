@@ -11,6 +11,7 @@ use super::plan::environment_of;
 use super::run::{Observer, drive, end};
 use super::verification;
 use crate::base::id::ObjectId;
+use crate::base::{ErrorKind, Kinded as _};
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
@@ -40,7 +41,13 @@ pub async fn roll_back(
             return Ok(recovered);
         }
     }
-    others::learn(ctx).await?;
+    match others::learn(ctx).await {
+        // What is broken does not stay live for want of a ledger.
+        Err(problem) if problem.kind() == ErrorKind::Integrity => {
+            tracing::warn!(%problem, "what other machines did is not known: `cascade doctor` tells how to put that right");
+        }
+        learned => learned?,
+    }
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
         Some(paused) => paused,
@@ -274,9 +281,11 @@ impl Return {
     fn return_remote(&self, repo: &Repo, remote: &str) -> git::Result<(Event, Option<Published>)> {
         let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
         if theirs == Some(self.from) {
-            self.entry.append(repo)?;
             let push = BranchPush { remote, branch: &self.branch, commit: self.commit, expected: theirs };
-            let published = self.entry.push(repo, push, ledger)?;
+            let published = match self.entry.append_if_sound(repo)? {
+                true => self.entry.push(repo, push, ledger)?,
+                false => self.entry.push_branch(repo, push).map(|()| None)?,
+            };
             let found = repo.remote_tip(remote, &self.branch)?;
             let event = match found == Some(self.commit) {
                 true => Event::RemoteRolledBack,
@@ -302,9 +311,8 @@ impl Return {
         match tip {
             // What landed elsewhere may not have come here yet.
             Some(tip) if repo.is_ancestor(tip, self.from)? && tip != self.commit => {
-                if !is_pushed {
-                    self.entry.append(repo)?;
-                }
+                // A remote that was back already has heard nothing of it.
+                self.entry.append_if_sound(repo)?;
                 repo.move_branch(&self.branch, Some(tip), self.commit, &self.log_message)?;
                 Ok(Event::LocalRolledBack)
             }

@@ -762,3 +762,22 @@ fn a_promotion_that_finds_nothing_to_do_leaves_nothing_in_the_ledger() {
     pipeline.in_a_clone(&["verify"]).expect_code(0);
 }
 
+#[test]
+fn going_back_works_with_a_ledger_that_is_broken_at_its_head() {
+    for has_remote in [false, true] {
+        let pipeline = Pipeline::new(has_remote, PLAIN, "");
+        pipeline.save_file("site", "one");
+        pipeline.promote("staging", 0);
+        let first = pipeline.tree("staging");
+        pipeline.save_file("site", "two");
+        pipeline.promote("staging", 0);
+        pipeline.write(".git/refs/cascade/ledger", format!("{}\n", "1".repeat(40)));
+        let back = pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+        assert!(back.stderr.contains("the ledger is broken") && back.stderr.contains("cascade doctor"), "{back:?}");
+        assert_eq!(pipeline.tree("staging"), first, "{has_remote}");
+        if has_remote {
+            assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
+        }
+        assert_eq!(pipeline.newest("staging")["state"], "rolled_back");
+    }
+}
