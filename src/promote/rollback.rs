@@ -138,6 +138,17 @@ pub(super) async fn end_undone(ctx: &Context, promotion: &Promotion) -> Result<(
     Ok(())
 }
 
+/// Answers whether a promotion went back because a branch had something else than what had landed there: then it is not
+/// its content that needs a fix.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn met_other_content(ctx: &Context, promotion: &Promotion) -> Result<bool> {
+    let other = Event::Mismatched(String::new());
+    let journal = ctx.store.journal(&promotion.id).await?;
+    Ok(promotion.state == State::RolledBack && journal.iter().any(|line| line.name == other.name()))
+}
+
 /// Performs the step: what is undone may not come back by itself, and the environment waits for a person or a fix.
 pub(super) async fn quarantine(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let at = ctx.now();
@@ -269,8 +280,7 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &mut Promotion) -> 
 /// Performs the step on the local branch.
 pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(way) = way_back(ctx, promotion).await? else { return Ok(Event::LocalRolledBack) };
-    let is_pushed = promotion.remote.is_some();
-    match ctx.git.run(move |repo| way.return_local(repo, is_pushed)).await {
+    match ctx.git.run(move |repo| way.return_local(repo)).await {
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RefMoved { .. }) => Ok(Event::Failed(moved.to_string())),
         Err(other) => Err(other.into()),
@@ -306,7 +316,7 @@ impl Return {
         Ok((Event::RemoteRolledBack, None))
     }
 
-    fn return_local(&self, repo: &Repo, is_pushed: bool) -> git::Result<Event> {
+    fn return_local(&self, repo: &Repo) -> git::Result<Event> {
         let tip = repo.branch_tip(&self.branch)?;
         match tip {
             // What landed elsewhere may not have come here yet.

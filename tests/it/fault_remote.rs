@@ -459,3 +459,19 @@ fn race(
     promotion.state
 }
 
+#[test]
+fn content_that_the_remote_exchanged_is_not_told_to_be_mended() {
+    let scene = Scene::ready("fine");
+    let pipeline = &scene.pipeline;
+    after_each_push(pipeline, "git update-ref $ref $old");
+    let exchanged = pipeline.promote("staging", 6);
+    let hint = "what was checked is not to blame";
+    assert!(exchanged.stderr.contains(hint) && exchanged.stderr.contains("cascade resume staging"), "{exchanged:?}");
+    assert!(!exchanged.stderr.contains("fix"), "{exchanged:?}");
+    let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(status["next"], "cascade resume staging", "{status}");
+    std::fs::remove_file(pipeline.base().join("origin.git/hooks/post-receive")).unwrap();
+    pipeline.cascade(&["resume", "staging"]).expect_code(0);
+    pipeline.promote("staging", 0);
+    assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
+}
