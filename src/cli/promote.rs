@@ -29,6 +29,11 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     if flags.dry_run {
         return plan::show(shell, &ctx, &request, None).await;
     }
+    if request.source == Source::Upstream
+        && let Some(back) = promote::goes_back(&ctx, environment).await.ok().flatten()
+    {
+        shell.ui.warning(&back.words(environment));
+    }
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     find_culprit(shell, &ctx, &lock, &promotion).await;
