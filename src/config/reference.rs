@@ -213,7 +213,7 @@ mod tests {
         | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
         | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid, and how long a promotion may wait for its approvals: a late one ends it, and it must be promoted again. |
         | `environments.<name>.approval.self` | true, false | `true` | Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. |
-        | `environments.<name>.approval.from` | list of text | anybody | Who may approve: e-mail addresses and names of `groups`. |
+        | `environments.<name>.approval.from` | list of text | anybody | Who may approve, or reject: e-mail addresses and names of `groups`. Who asked for a promotion may always reject it. |
         | `environments.<name>.approval.each` | names with keys | none | How many of the approvals must come from each of these groups. |
         | `environments.<name>.soak` | duration | `0s` | How long a candidate must have been live in `from` before it may land here. |
         | `environments.<name>.freeze` | list of text | none | Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. |
