@@ -243,8 +243,8 @@ pub struct Approval {
     /// Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. Default `true`.
     #[serde(rename = "self")]
     pub own: bool,
-    /// Who may approve, or reject: e-mail addresses and names of `groups`. Who asked for a promotion may always reject it.
-    /// Default anybody.
+    /// Who may approve, or reject: e-mail addresses and names of `groups`. Who asked for a promotion may always
+    /// reject it. Default anybody.
     pub from: Vec<String>,
     /// How many of the approvals must come from each of these groups. Default none.
     pub each: BTreeMap<String, u32>,

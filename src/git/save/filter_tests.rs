@@ -153,7 +153,7 @@ fn a_filter_that_serves_many_files_is_started_once_for_all_of_a_save() {
     track(&at);
     let names = ["a.psd", "two\nlines.psd", "\"quoted\".psd", "dir/b c.psd", "-d.psd", "e.psd"];
     for (number, name) in names.iter().enumerate() {
-        at.write(name, &format!("layers of {number}"));
+        at.write(name, format!("layers of {number}"));
     }
     assert_eq!(at.save(&names).changes.len(), names.len());
     let calls = fs::read_to_string(place.path().join("store/calls")).unwrap();
