@@ -56,6 +56,8 @@ pub enum PullAnswer {
     Busy {
         /// The paths.
         paths: Vec<Vec<u8>>,
+        /// Those of them that are never saved.
+        excluded: Vec<Vec<u8>>,
     },
     /// The user is doing something that this would disturb, or the file system cannot have it.
     Paused {
@@ -128,7 +130,7 @@ impl Repo {
             Transferred::Done { commit, changes } => {
                 PullAnswer::Pulled(Pulled { commit, parent: ours, changes, lost: merged.lost })
             }
-            Transferred::Busy { paths } => PullAnswer::Busy { paths },
+            Transferred::Busy { paths, excluded } => PullAnswer::Busy { paths, excluded },
             Transferred::Clash { path, with } => PullAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }
