@@ -337,7 +337,8 @@ pub(super) async fn drive(
         if is_told(ctx, &promotion, &event) {
             unwritten.push(line);
         }
-        if promotion.state.is_final() {
+        // Where there was nothing to do, nothing happened that anybody could verify.
+        if promotion.state.is_final() && promotion.state != State::Cancelled {
             ledger::settle(ctx, &promotion).await?;
         }
         if promotion.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
