@@ -1,0 +1,1 @@
+//! What buckets do beyond the contract.
