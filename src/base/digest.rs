@@ -101,6 +101,15 @@ mod tests {
     }
 
     #[test]
+    fn a_digest_reads_as_it_is_shown_and_nothing_else_does() {
+        let digest = Digest::of(b"x");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        for text in ["", "e3b0", &digest.to_string().to_uppercase(), &"\u{e4}".repeat(32), &"+1".repeat(32)] {
+            assert_eq!(text.parse::<Digest>(), Err(NoDigest), "{text}");
+        }
+    }
+
+    #[test]
     fn pieces_have_the_digest_of_the_whole() {
         let mut digesting = Digesting::default();
         [&b"one"[..], b"", b" and two"].into_iter().for_each(|piece| digesting.add(piece));

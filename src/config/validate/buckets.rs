@@ -93,8 +93,11 @@ impl Checker<'_> {
         if store.region.as_ref().is_some_and(|region| !is_region(region.value())) {
             self.report_value(&at("region"), NO_REGION);
         }
-        let keys =
-            [("access_key", &store.access_key), ("secret_key", &store.secret_key), ("session_token", &store.session_token)];
+        let keys = [
+            ("access_key", &store.access_key),
+            ("secret_key", &store.secret_key),
+            ("session_token", &store.session_token),
+        ];
         for (field, text) in keys {
             if text.as_ref().is_some_and(is_written_out) {
                 self.report_value(&at(field), NOT_A_VARIABLE);
@@ -131,6 +134,11 @@ fn fill(store: &mut StoreSpec, variables: &Variables) {
         let value = variables.get(name).filter(|value| !value.is_empty())?;
         Some(Expanded::new(format!("${{{name}}}"), value))
     };
+    let StoreSpec { endpoint, region, access_key, secret_key, session_token, .. } = store;
+    for text in [endpoint, region, access_key, secret_key, session_token] {
+        // What variables make empty is not said.
+        text.take_if(|text| text.value().is_empty() && !is_written_out(text));
+    }
     let first = |names: [&str; 2]| names.into_iter().find_map(of);
     if store.endpoint.is_none() {
         store.endpoint = first(["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"]);
@@ -160,7 +168,10 @@ mod tests {
 
     fn filled(store: StoreSpec, variables: &[(&str, &str)]) -> StoreSpec {
         let mut store = store;
-        fill(&mut store, &Variables::new(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))));
+        fill(
+            &mut store,
+            &Variables::new(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))),
+        );
         store
     }
 
@@ -191,6 +202,12 @@ mod tests {
         assert_eq!((value(&store.access_key).as_deref(), store.session_token), (Some("mine"), None));
         let store = filled(StoreSpec::default(), &[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "")]);
         assert_eq!((store.access_key, store.secret_key), (None, None), "keys come together");
+        let empty = StoreSpec {
+            access_key: Some(Expanded::new("${MINE:-}", "")),
+            secret_key: Some(Expanded::new("${ALSO:-}", "")),
+            ..StoreSpec::default()
+        };
+        assert_eq!(value(&filled(empty, &all).access_key).as_deref(), Some("a"), "what is empty is not said");
         let store = filled(StoreSpec { anonymous: true, ..StoreSpec::default() }, &all);
         assert_eq!(store.access_key, None);
     }

@@ -85,7 +85,8 @@ impl Checker<'_> {
         match (set.next(), set.next()) {
             (None, _) => {
                 let choices = things.iter().map(|thing| format!("`{thing}`")).collect::<Vec<_>>();
-                let (last, first) = choices.split_last().map_or((String::new(), &[][..]), |(one, more)| (one.clone(), more));
+                let (last, first) =
+                    choices.split_last().map_or((String::new(), &[][..]), |(one, more)| (one.clone(), more));
                 self.report_key(&["syncs", name, side], &format!("a {what} is a {} or a {last}", first.join(", a ")));
             }
             (Some(one), Some(other)) => {

@@ -60,9 +60,8 @@ async fn probe(operator: &Operator, name: &str) -> opendal::Result<Conditions> {
         let options = WriteOptions { if_match: Some(NOBODYS_ETAG.to_owned()), ..WriteOptions::default() };
         conditions.replace = is_honoured(operator.write_options(name, "3", options).await.map(drop))?;
     }
-    conditions.lists_etags = written.etag().is_some() && operator.list(name).await?.iter().all(|entry| {
-        entry.path() != name || entry.metadata().etag().is_some()
-    });
+    conditions.lists_etags = written.etag().is_some()
+        && operator.list(name).await?.iter().all(|entry| entry.path() != name || entry.metadata().etag().is_some());
     if can.delete_with_if_match {
         let options = DeleteOptions { if_match: Some(NOBODYS_ETAG.to_owned()), ..DeleteOptions::default() };
         conditions.delete = is_honoured(operator.delete_options(name, options).await)?;

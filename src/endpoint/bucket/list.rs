@@ -29,8 +29,7 @@ pub(super) async fn list(bucket: &Bucket, lister: Lister) -> Result<(Lister, End
 async fn flat(taking: &mut Taking<'_>) -> Result<()> {
     let bucket = taking.bucket;
     let failed = |refused| unusable(&bucket.0.place, refused);
-    let options =
-        ListOptions { recursive: true, limit: Some(LISTED_AT_ONCE_ITEMS), ..ListOptions::default() };
+    let options = ListOptions { recursive: true, limit: Some(LISTED_AT_ONCE_ITEMS), ..ListOptions::default() };
     let mut entries = bucket.0.operator.lister_options("", options).await.map_err(failed)?;
     while let Some(entry) = entries.try_next().await.map_err(failed)? {
         let (path, metadata) = entry.into_parts();
@@ -155,7 +154,8 @@ mod tests {
 
     #[test]
     fn what_is_no_key_is_told_as_one() {
-        for (path, told) in [("a//b", "a/(empty)/b"), ("a/../b", "a/(..)/b"), ("/a", "(empty)/a"), ("a\0b", "a(NUL)b")] {
+        for (path, told) in [("a//b", "a/(empty)/b"), ("a/../b", "a/(..)/b"), ("/a", "(empty)/a"), ("a\0b", "a(NUL)b")]
+        {
             assert!(Key::new(path.as_bytes().to_vec()).is_err());
             assert_eq!(Key::new(standing_for(path)).map(|key| key.to_string()), Ok(told.to_owned()));
         }

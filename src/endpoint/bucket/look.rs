@@ -9,9 +9,7 @@ use super::put::{DIGEST_NAME, ETAG_NAME};
 use super::refusal::{io, is_unmet};
 use super::{Bucket, path};
 use crate::base::digest::{Digest, Digesting};
-use crate::endpoint::{
-    self, Content, Error, Form, Item, Key, Known, PIECE_BYTES, Result, Version, pieces,
-};
+use crate::endpoint::{self, Content, Error, Form, Item, Key, Known, PIECE_BYTES, Result, Version, pieces};
 
 /// How often an object that is being changed is read again.
 const READ_ATTEMPTS: u32 = 3;
@@ -42,8 +40,7 @@ pub(super) async fn read(bucket: &Bucket, item: Item) -> Result<Content> {
 async fn give(bucket: Bucket, item: Item, sender: mpsc::Sender<endpoint::Result<Vec<u8>>>) {
     let Ok(name) = path(&item.key, "read") else { return };
     let mark = Mark::of(&item.fingerprint);
-    let reading =
-        Reading { bucket: &bucket, key: &item.key, path: name, etag: mark.as_ref().and_then(Mark::etag) };
+    let reading = Reading { bucket: &bucket, key: &item.key, path: name, etag: mark.as_ref().and_then(Mark::etag) };
     let mut at = 0;
     while at < item.size {
         let piece = reading.part(at, item.size).await;

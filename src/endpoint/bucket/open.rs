@@ -146,7 +146,8 @@ fn s3(name: &str, prefix: &str, spec: &StoreSpec, place: &str) -> Result<opendal
 }
 
 fn transport(endpoint: &str) -> io::Result<HttpTransporter> {
-    let url = Url::parse(endpoint).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem.to_string()))?;
+    let url =
+        Url::parse(endpoint).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem.to_string()))?;
     let client = net::http_client(&url, || Policy::limited(REDIRECTS_LIMIT));
     let client = client.map_err(|refused| io::Error::other(net::deepest(&refused)))?;
     Ok(HttpTransporter::new(Courteous::new(ReqwestTransport::new(client))))

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_stores_own_words_are_told_and_nothing_else() {
-        let said = "S3Error { code: \"AccessDenied\", message: \"Not you\\u{1b}[31m\", resource: \"/b\", request_id: \"1\" }";
+        let said =
+            "S3Error { code: \"AccessDenied\", message: \"Not you\\u{1b}[31m\", resource: \"/b\", request_id: \"1\" }";
         let io = io(denied(said));
         assert_eq!(io.kind(), io::ErrorKind::PermissionDenied);
         assert!(io.to_string().starts_with("the store says AccessDenied: Not you"), "{io}");
