@@ -3,8 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use opendal::layers::{RetryLayer, TimeoutLayer};
+use opendal::layers::TimeoutLayer;
 use opendal::services::{Fs, S3};
 use opendal::{HttpTransporter, OperationContext, Operator};
 use opendal_http_transport_reqwest::ReqwestTransport;
@@ -17,7 +18,6 @@ use super::pace::Pace;
 use super::{Bucket, Store};
 use crate::base::Clock;
 use crate::base::escape::shown;
-use crate::base::retry::Backoff;
 use crate::config::{BucketAddress, Expanded, StoreSpec};
 use crate::endpoint::{Error, Result};
 use crate::net;
@@ -25,10 +25,6 @@ use crate::net;
 /// Where new objects of a local directory are until they are complete, within it.
 pub(super) const NEW_DIRECTORY: &str = ".cascade-new/";
 
-/// One request is tried again so often, soon; what still fails then is for whoever asked.
-const RETRIES: usize = 2;
-const BACKOFF: Backoff =
-    Backoff { first: std::time::Duration::from_millis(200), ceiling: std::time::Duration::from_secs(2) };
 /// Redirects that are followed, as within a store that moves buckets.
 const REDIRECTS_LIMIT: usize = 3;
 /// The region of stores that have none.
@@ -39,7 +35,7 @@ pub(super) enum Source {
     /// An object store; all of it is made when it is opened.
     S3,
     /// A directory.
-    Fs(PathBuf, std::time::Duration),
+    Fs(PathBuf, Duration),
 }
 
 impl Source {
@@ -110,7 +106,7 @@ fn directory(path: &str) -> io::Result<PathBuf> {
     if path.is_dir() { Ok(path) } else { Err(io::ErrorKind::NotADirectory.into()) }
 }
 
-fn fs(path: &Path, new: Option<&Path>, timeout: std::time::Duration) -> opendal::Result<Operator> {
+fn fs(path: &Path, new: Option<&Path>, timeout: Duration) -> opendal::Result<Operator> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let builder = Fs::default().root(&text(path));
     let builder = match new {
@@ -140,25 +136,21 @@ fn s3(name: &str, prefix: &str, spec: &StoreSpec, place: &str) -> Result<opendal
     if spec.virtual_hosts {
         builder = builder.enable_virtual_host_style();
     }
-    let transport = transport(&endpoint).map_err(Error::unusable(place))?;
+    let transport = transport(&endpoint, spec.timeout.0).map_err(Error::unusable(place))?;
     let context = OperationContext::new().with_http_transport(transport);
     Ok(Operator::new(builder).map(|operator| operator.with_context(context)))
 }
 
-fn transport(endpoint: &str) -> io::Result<HttpTransporter> {
+fn transport(endpoint: &str, timeout: Duration) -> io::Result<HttpTransporter> {
     let url =
         Url::parse(endpoint).map_err(|problem| io::Error::new(io::ErrorKind::InvalidInput, problem.to_string()))?;
     let client = net::http_client(&url, || Policy::limited(REDIRECTS_LIMIT));
     let client = client.map_err(|refused| io::Error::other(net::deepest(&refused)))?;
-    Ok(HttpTransporter::new(Courteous::new(ReqwestTransport::new(client))))
+    Ok(HttpTransporter::new(Courteous::new(ReqwestTransport::new(client), timeout)))
 }
 
-/// Lets a store be asked again; each try has its own time.
-fn patient(operator: Operator, timeout: std::time::Duration) -> Operator {
-    let retry = RetryLayer::new()
-        .with_max_times(RETRIES)
-        .with_min_delay(BACKOFF.first)
-        .with_max_delay(BACKOFF.ceiling)
-        .with_jitter();
-    operator.layer(TimeoutLayer::new().with_timeout(timeout).with_io_timeout(timeout)).layer(retry)
+/// Gives up on a store that begins to answer and stops; how long an answer may take to begin is seen to before.
+fn patient(operator: Operator, timeout: Duration) -> Operator {
+    let longest = Courteous::<ReqwestTransport>::longest(timeout);
+    operator.layer(TimeoutLayer::new().with_timeout(longest).with_io_timeout(longest))
 }

@@ -190,14 +190,14 @@ struct Putting<'p> {
 impl Putting<'_> {
     async fn send(&self, sending: Sending, guard: &Guard) -> Result<Metadata, Sent> {
         let options = self.options(sending.etag, guard);
-        let (mut pieces, first) = match sending.content.body {
+        let mut pieces = match sending.content.body {
             Body::Whole(bytes) => return self.send_whole(bytes, options).await,
-            Body::Pieces(pieces) => (pieces, Vec::new()),
+            Body::Pieces(pieces) => pieces,
             // Those were read already.
             Body::File(_) => return Err(Sent::Never(Error::changed(self.key, CHANGED_THERE))),
         };
-        let mut gathered = first;
         if self.to.size <= self.bucket.0.part_bytes as u64 {
+            let mut gathered = Vec::new();
             while let Some(piece) = pieces.recv().await {
                 gathered.extend_from_slice(&piece.map_err(Sent::Never)?);
                 if gathered.len() as u64 > self.to.size {
@@ -209,15 +209,14 @@ impl Putting<'_> {
         let part_bytes = part_bytes(self.bucket, self.to.size);
         let options = WriteOptions { chunk: Some(part_bytes), concurrent: PARTS_AT_ONCE, ..options };
         let mut writer = self.writing.operator.writer_options(self.path, options).await?;
-        match self.send_parts(&mut writer, &mut pieces).await {
-            Ok(()) => Ok(writer.close().await?),
-            Err(failed) => {
-                if let Err(refused) = writer.abort().await {
-                    tracing::debug!("an upload to {} is not aborted: {}", self.bucket.0.place, io(refused));
-                }
-                Err(failed)
+        let sent = self.send_parts(&mut writer, &mut pieces).await;
+        if sent.is_err() {
+            // What is complete, for only the answer was lost, is not there to be aborted any more.
+            if let Err(refused) = writer.abort().await {
+                tracing::debug!("an upload to {} is not aborted: {}", self.bucket.0.place, io(refused));
             }
         }
+        sent
     }
 
     async fn send_whole(&self, bytes: Vec<u8>, options: WriteOptions) -> Result<Metadata, Sent> {
@@ -232,7 +231,7 @@ impl Putting<'_> {
         &self,
         writer: &mut Writer,
         pieces: &mut tokio::sync::mpsc::Receiver<Result<Vec<u8>>>,
-    ) -> Result<(), Sent> {
+    ) -> Result<Metadata, Sent> {
         let mut digesting = Digesting::default();
         while let Some(piece) = pieces.recv().await {
             let piece = piece.map_err(Sent::Never)?;
@@ -243,7 +242,7 @@ impl Putting<'_> {
         if digesting.finish() != (self.to.digest, self.to.size) {
             return Err(Sent::Never(Error::changed(self.key, CHANGED_THERE)));
         }
-        Ok(())
+        Ok(writer.close().await?)
     }
 
     fn options(&self, etag: Option<String>, guard: &Guard) -> WriteOptions {

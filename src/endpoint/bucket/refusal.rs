@@ -18,8 +18,7 @@ pub(super) fn is_unmet(error: &opendal::Error) -> bool {
 
 /// Answers whether trying again may help.
 pub(super) fn passes(error: &opendal::Error) -> bool {
-    // What was tried again in vain still passes by itself, only not that soon.
-    error.is_temporary() || error.is_persistent() || error.kind() == Kind::RateLimited
+    error.is_temporary() || error.kind() == Kind::RateLimited
 }
 
 /// Answers a store's refusal as the system would have said it.
@@ -105,10 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_in_vain_still_passes() {
+    fn what_passes_by_itself_is_worth_another_try() {
         let error = || opendal::Error::new(Kind::Unexpected, "busy");
-        assert!(passes(&error().set_temporary()) && passes(&error().set_persistent()) && !passes(&error()));
-        assert_eq!(io(error().set_persistent()).kind(), io::ErrorKind::TimedOut);
+        assert_eq!(io(error().set_temporary()).kind(), io::ErrorKind::TimedOut);
+        assert_eq!(io(opendal::Error::new(Kind::RateLimited, "")).kind(), io::ErrorKind::TimedOut);
+        assert_eq!(io(error()).kind(), io::ErrorKind::Other);
     }
 
     #[test]
