@@ -302,3 +302,18 @@ async fn a_tree_keeps_the_contract_of_what_is_only_read_from() {
         assert!(Tree::open(&git, "other", b"").await.is_err());
     }
 }
+
+#[tokio::test]
+async fn a_listing_whose_work_is_lost_has_no_end() {
+    let mut listing = Listing::running("the test".to_owned(), |mut lister| async move {
+        lister.give(Item {
+            key: key("a"),
+            form: PLAIN,
+            size: 0,
+            fingerprint: Fingerprint { bytes: Vec::new(), is_racy: true },
+            digest: None,
+        });
+        panic!("as a defect does");
+    });
+    assert!(matches!(listing.next().await, Some(Err(Error::Lost { .. }))));
+}

@@ -299,8 +299,11 @@ impl Listing {
     {
         let (sender, receiver) = mpsc::channel(LISTING_BATCHES_LIMIT);
         let lister = Lister { sender: sender.clone(), batch: Vec::new() };
+        // Whatever becomes of the work, there is an end: a listing that only stops is none.
+        let work = tokio::spawn(work(lister));
         tokio::spawn(async move {
-            let last = match work(lister).await {
+            let lost = |end: tokio::task::JoinError| Error::Lost { place: place.clone(), reason: end.to_string() };
+            let last = match work.await.unwrap_or_else(|end| Err(lost(end))) {
                 // Nobody listens any more where a part cannot be sent.
                 Ok((lister, ended)) => {
                     if !lister.batch.is_empty() && sender.send(Ok(Listed::Items(lister.batch))).await.is_err() {

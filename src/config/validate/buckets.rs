@@ -66,10 +66,8 @@ impl Checker<'_> {
             return None;
         };
         let address = bucket.value().parse::<BucketAddress>();
-        if let Err(problem) = &address {
-            if self.find(&at("bucket")).is_some() {
-                self.report_value(&at("bucket"), problem);
-            }
+        if let Some(problem) = address.as_ref().err().filter(|_| self.find(&at("bucket")).is_some()) {
+            self.report_value(&at("bucket"), problem);
         }
         let store = store?;
         self.check_store(side, store);

@@ -1,15 +1,17 @@
 //! Listing a bucket in byte order, in constant memory.
 
-use std::vec;
+use std::path::PathBuf;
+use std::{fs, io, vec};
 
 use futures_util::TryStreamExt as _;
 use opendal::options::ListOptions;
-use opendal::{EntryMode, Metadata};
+use opendal::raw::Timestamp;
+use opendal::{EntryMode, Metadata, MetadataBuilder};
 
 use super::conditions::PROBE_PREFIX;
 use super::mark;
 use super::open::NEW_DIRECTORY;
-use super::refusal::{io, unusable};
+use super::refusal::{self, unusable};
 use super::{Bucket, is_reachable};
 use crate::base::escape::shown;
 use crate::endpoint::{Ended, Error, Form, Item, Key, LISTED_AT_ONCE_ITEMS, Leftover, Lister, Result, Unlisted};
@@ -61,12 +63,46 @@ async fn walk(taking: &mut Taking<'_>) -> Result<()> {
     Ok(())
 }
 
+/// Answers the entries of one directory, in order.
 async fn directory(bucket: &Bucket, path: &str) -> Result<vec::IntoIter<(String, Metadata)>> {
-    let listed = bucket.0.operator.list(path).await.map_err(|refused| unusable(&bucket.0.place, refused))?;
-    let mut entries: Vec<_> = listed.into_iter().map(opendal::Entry::into_parts).collect();
+    let mut entries = match bucket.path() {
+        Some(root) => local(bucket, root.to_owned(), path.to_owned()).await?,
+        None => {
+            let listed = bucket.0.operator.list(path).await.map_err(|refused| unusable(&bucket.0.place, refused))?;
+            listed.into_iter().map(opendal::Entry::into_parts).collect()
+        }
+    };
     entries.retain(|(entry, _)| entry != path && entry != "/");
     entries.sort_by(|(one, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
     Ok(entries.into_iter())
+}
+
+/// Answers the entries of a directory of this machine, which OpenDAL would follow out of it where they are links.
+async fn local(bucket: &Bucket, root: PathBuf, path: String) -> Result<Vec<(String, Metadata)>> {
+    let place = bucket.0.place.clone();
+    let read = tokio::task::spawn_blocking(move || -> io::Result<Vec<(String, Metadata)>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(root.join(&path))? {
+            let entry = entry?;
+            // What goes away meanwhile is gone.
+            let Ok(found) = entry.metadata() else { continue };
+            let name = format!("{path}{}", entry.file_name().to_string_lossy());
+            entries.push(match (found.is_dir(), found.is_file()) {
+                (true, _) => (format!("{name}/"), MetadataBuilder::dir().build()),
+                (_, true) => {
+                    let mut metadata = MetadataBuilder::file(found.len());
+                    if let Ok(time) = Timestamp::try_from(found.modified()?) {
+                        metadata.last_modified(time);
+                    }
+                    (name, metadata.build())
+                }
+                _ => (name, MetadataBuilder::unknown().build()),
+            });
+        }
+        Ok(entries)
+    });
+    let lost = |lost: tokio::task::JoinError| Error::Lost { place: place.clone(), reason: lost.to_string() };
+    read.await.map_err(lost)?.map_err(Error::unusable(&place))
 }
 
 /// Takes what a store lists.
@@ -92,12 +128,18 @@ impl Taking<'_> {
         }
         let key = Key::new(path.as_bytes().to_vec());
         match key {
+            // Names that are no text are shown with a mark for what is none.
+            Ok(key) if path.contains(char::REPLACEMENT_CHARACTER) && self.bucket.path().is_some() => {
+                let reason = "its name is no UTF-8".to_owned();
+                self.ended.unlisted.push(Unlisted { key, reason, hides_items: true });
+                Ok(true)
+            }
             Ok(key) if metadata.mode() == EntryMode::FILE && is_reachable(&path) => {
                 let metadata = if metadata.etag().is_some() || metadata.last_modified().is_some() {
                     metadata
                 } else {
                     let looked = self.bucket.0.operator.stat(&path).await;
-                    looked.map_err(|refused| Error::item("read", &key)(io(refused)))?
+                    looked.map_err(|refused| Error::item("read", &key)(refusal::io(refused)))?
                 };
                 let fingerprint = mark::of(&metadata, self.bucket.now_ms());
                 let form = Form::File { executable: false };
@@ -145,7 +187,7 @@ fn is_own(path: &str) -> bool {
 pub(super) async fn sweep(bucket: &Bucket, leftover: &Leftover) -> Option<String> {
     let path = std::str::from_utf8(leftover).ok().filter(|path| is_own(path))?;
     let removed = bucket.0.operator.delete(path).await;
-    removed.err().map(|refused| format!("{} cannot be removed: {}", shown(leftover), io(refused)))
+    removed.err().map(|refused| format!("{} cannot be removed: {}", shown(leftover), refusal::io(refused)))
 }
 
 #[cfg(test)]
