@@ -1,11 +1,14 @@
 //! A durable save by cascade, and one that does not wait for the disk, against `git add -A && git commit` (with git's
 //! defaults: not durable): files modified, added and deleted, and as many new files as the repository has.
 //!
+//! Both begin when the disk has what was written, for a save waits until files have settled; but for the rows that say `at
+//! once`: there the save has to wait for the disk to take what whoever wrote the files left in its queue.
+//!
 //! Under `cargo test` only tiny sizes run; `CASCADE_BENCH_FILES` asks for one size of repository; `CASCADE_BENCH_DIR` says where the repositories are made.
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cascade::config::Durability;
 use cascade::git::{Hints, Repo, SaveAnswer};
@@ -34,7 +37,10 @@ fn main() {
         for &changed in &counts {
             let changed = changed.min(files / 2);
             for (how, deed) in DEEDS {
-                print(files, changed, how, compare(&sample, deed, changed, rounds));
+                print(files, changed, how, compare(&sample, deed, changed, rounds, support::sync));
+            }
+            if Some(&changed) == counts.last() {
+                print(files, changed, "at once", compare(&sample, Sample::add, changed, rounds, |_| ()));
             }
             print(files, changed, "fast", fast(&sample, changed, rounds));
         }
@@ -46,8 +52,8 @@ fn print(files: usize, changed: usize, how: &str, (ours, gits): (Cost, Cost)) {
     support::print(&format!("{files:>8} {changed:>8} {how:>9}"), ours, gits);
 }
 
-/// Saves `changed` files in turn by cascade and by git; answers the medians.
-fn compare(sample: &Sample, deed: Deed, changed: usize, rounds: usize) -> (Cost, Cost) {
+/// Saves `changed` files in turn by cascade and by git, each after `wait`; answers the medians.
+fn compare(sample: &Sample, deed: Deed, changed: usize, rounds: usize, wait: fn(&Path)) -> (Cost, Cost) {
     let repo = Repo::open(&sample.root).expect("the repository opens");
     let (mut ours, mut gits) = (Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -56,10 +62,12 @@ fn compare(sample: &Sample, deed: Deed, changed: usize, rounds: usize) -> (Cost,
         save(&repo, Hints::Paths(change.into_iter().collect()));
         let paths = deed(sample, changed, changed * 1_000 + round * 2);
         let hints = Hints::Paths(paths.into_iter().collect());
+        wait(&sample.root);
         let (answer, took) = cost(|| save(&repo, hints));
         ours.push(took);
         assert!(matches!(answer, SaveAnswer::Saved(saved) if saved.changes.len() == changed));
         deed(sample, changed, changed * 1_000 + round * 2 + 1);
+        wait(&sample.root);
         gits.push(git_save(sample));
     }
     (medians(&ours), medians(&gits))
@@ -69,11 +77,13 @@ fn compare(sample: &Sample, deed: Deed, changed: usize, rounds: usize) -> (Cost,
 fn catch_up(sample: &Sample) -> (Cost, Cost) {
     let repo = Repo::open(&sample.root).expect("the repository opens");
     unpack(&sample.root.join("ours"), sample.files, 9_000_001);
+    support::sync(&sample.root);
     let (answer, ours) = cost(|| save(&repo, Hints::Everything));
     assert!(matches!(answer, SaveAnswer::Saved(saved) if saved.changes.len() == sample.files));
     git(&sample.root, &["rm", "-rq", "ours"]);
     git(&sample.root, &["commit", "-qm", "x"]);
     unpack(&sample.root.join("gits"), sample.files, 9_000_002);
+    support::sync(&sample.root);
     (ours, git_save(sample))
 }
 

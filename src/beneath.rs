@@ -217,13 +217,28 @@ pub fn stat_at(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<FileStat> {
     Ok(FileStat::of(&rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?))
 }
 
-/// Opens `name` in `dir` for reading; never waits (FIFO) and follows no symlink.
+/// Opens `name` in `dir` for reading; never waits (FIFO) and follows no symlink. Where the system allows it, the file does
+/// not count as read by that: each time it did would be one more change for the disk.
 ///
 /// # Errors
 /// It is a symlink, or the system refuses.
 pub fn open_file(dir: BorrowedFd<'_>, name: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(File::from(rustix::fs::openat(dir, name, flags, Mode::empty())?))
+    let open = |flags| rustix::fs::openat(dir, name, flags, Mode::empty());
+    let opened = match open(flags | uncounted()) {
+        // Only the owner may ask for that.
+        Err(Errno::PERM) => open(flags),
+        opened => opened,
+    };
+    Ok(File::from(opened?))
+}
+
+/// Answers the flag by which reading a file leaves the time of its last reading alone.
+fn uncounted() -> OFlags {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    return OFlags::NOATIME;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    OFlags::empty()
 }
 
 /// Answers where the symlink `name` in `dir` leads.
@@ -324,5 +339,22 @@ mod tests {
         assert!(open_dir_stepwise(root.as_fd(), b"a/b").is_ok());
         assert!(open_dir_stepwise(root.as_fd(), b"link/b").is_err());
         assert!(open_dir_stepwise(root.as_fd(), b"a/../a").is_err());
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[test]
+    fn reading_a_file_does_not_change_when_it_was_read() {
+        use std::fs::FileTimes;
+        use std::io::Read as _;
+        use std::time::{Duration, SystemTime};
+        let dir = sample();
+        let path = dir.path().join("a/file");
+        // A file that was not read since it was written would count as read now.
+        let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        File::options().write(true).open(&path).unwrap().set_times(FileTimes::new().set_accessed(long_ago)).unwrap();
+        let above = rustix::fs::open(dir.path().join("a"), directory_flags(), Mode::empty()).unwrap();
+        let mut content = String::new();
+        open_file(above.as_fd(), b"file").unwrap().read_to_string(&mut content).unwrap();
+        assert_eq!((content.as_str(), path.metadata().unwrap().accessed().unwrap()), ("x", long_ago));
     }
 }

@@ -87,6 +87,15 @@ pub fn unpack(root: &Path, files: usize, round: usize) {
     }
 }
 
+/// Waits until the disk has what was written.
+pub fn sync(root: &Path) {
+    let root = std::fs::File::open(root).expect("the directory opens");
+    #[cfg(target_os = "linux")]
+    rustix::fs::syncfs(&root).expect("the disk takes it");
+    #[cfg(not(target_os = "linux"))]
+    root.sync_all().expect("the disk takes it");
+}
+
 /// What something took.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {

@@ -22,6 +22,7 @@ mod moves;
 mod names;
 pub mod outgoing;
 mod pack;
+mod parts;
 mod program;
 pub mod remote;
 pub mod repo;

@@ -42,6 +42,22 @@ struct Object {
     offset: u64,
 }
 
+/// An object in the form in which it stands in a pack; making that needs no pack, so that several can be made at a time.
+pub(super) struct Packed {
+    oid: Oid,
+    crc: u32,
+    bytes: Vec<u8>,
+}
+
+impl Packed {
+    /// Makes it with what [`deflate`] answered.
+    pub fn new(kind: ObjectType, content: &[u8], deflate: &mut Compress) -> io::Result<Self> {
+        let mut bytes = Vec::with_capacity(content.len() + 16);
+        let Written { oid, crc, .. } = write_entry(deflate, &mut bytes, kind, content.len() as u64, &mut &content[..])?;
+        Ok(Self { oid, crc, bytes })
+    }
+}
+
 impl PackWriter {
     /// Prepares a pack in the object directory `objects` of a repository; makes no file yet.
     pub fn new(objects: &Path, durability: Durability) -> Self {
@@ -49,7 +65,7 @@ impl PackWriter {
             dir: objects.join("pack"),
             durability,
             file: None,
-            deflate: Compress::new(Compression::new(1), true),
+            deflate: deflate(),
             offset: 0,
             objects: Vec::new(),
             known: HashSet::new(),
@@ -66,6 +82,19 @@ impl PackWriter {
         let (crc, offset, _) = added.map_err(Error::io("write a pack in", &self.dir))?;
         self.objects.push(Object { oid, crc, offset });
         Ok(oid)
+    }
+
+    /// Adds an object that is in its form already, where that could be made, and answers its id.
+    pub fn add_packed(&mut self, packed: io::Result<Packed>) -> Result<Oid> {
+        let added = packed.and_then(|Packed { oid, crc, bytes }| {
+            if self.known.insert(oid) {
+                self.open()?.write_all(&bytes)?;
+                self.objects.push(Object { oid, crc, offset: self.offset });
+                self.offset += bytes.len() as u64;
+            }
+            Ok(oid)
+        });
+        added.map_err(Error::io("write a pack in", &self.dir))
     }
 
     /// Adds a blob of `size` bytes that must turn out to be `expected`.
@@ -118,28 +147,33 @@ impl PackWriter {
 
     /// Appends one entry and answers its checksum, its place and the object's id.
     fn append(&mut self, kind: ObjectType, size: u64, reader: &mut dyn Read) -> io::Result<(u32, u64, Oid)> {
-        if self.file.is_none() {
-            fs::create_dir_all(&self.dir)?;
-            let file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(&self.dir)?;
-            // Held for as long as this process lives; without locks in the file system, age alone must tell.
-            let _ = file.as_file().try_lock();
-            let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
-            // The number of objects is filled in at the end.
-            file.write_all(b"PACK\0\0\0\x02\0\0\0\0")?;
-            self.offset = 12;
-            self.file = Some(file);
-        }
-        let Some(file) = self.file.as_mut() else { return Err(io::ErrorKind::NotFound.into()) };
-        let start = self.offset;
-        let mut entry = Entry { file, crc: Crc::new(), written: 0 };
-        entry.put(&entry_header(kind, size))?;
-        let mut hasher = Sha1::new();
-        hasher.update(object_header(kind, size));
-        self.deflate.reset();
-        deflate_into(&mut self.deflate, &mut entry, size, &mut Hashing { reader, hasher: &mut hasher })?;
-        let (crc, written) = (entry.crc.sum(), entry.written);
-        self.offset += written;
-        Ok((crc, start, oid_of(hasher)))
+        self.open()?;
+        let Self { file: Some(file), deflate, offset, .. } = self else { return Err(io::ErrorKind::NotFound.into()) };
+        let start = *offset;
+        let Written { oid, crc, bytes } = write_entry(deflate, file, kind, size, reader)?;
+        *offset += bytes;
+        Ok((crc, start, oid))
+    }
+
+    /// Answers the file that the pack is written to; makes it first where there is none.
+    fn open(&mut self) -> io::Result<&mut BufWriter<NamedTempFile>> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.begin()?,
+        };
+        Ok(self.file.insert(file))
+    }
+
+    fn begin(&mut self) -> io::Result<BufWriter<NamedTempFile>> {
+        fs::create_dir_all(&self.dir)?;
+        let file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(&self.dir)?;
+        // Held for as long as this process lives; without locks in the file system, age alone must tell.
+        let _ = file.as_file().try_lock();
+        let mut file = BufWriter::with_capacity(WRITE_BUFFER_BYTES, file);
+        // The number of objects is filled in at the end.
+        file.write_all(b"PACK\0\0\0\x02\0\0\0\0")?;
+        self.offset = 12;
+        Ok(file)
     }
 
     fn rewind(&mut self, offset: u64) -> io::Result<()> {
@@ -314,22 +348,56 @@ impl<R: Read + ?Sized> Read for Hashing<'_, R> {
     }
 }
 
+/// Answers what makes an object small enough, fast.
+pub(super) fn deflate() -> Compress {
+    Compress::new(Compression::new(1), true)
+}
+
+/// What was written of an object.
+struct Written {
+    oid: Oid,
+    crc: u32,
+    bytes: u64,
+}
+
+/// Writes the part of a pack that one object takes.
+fn write_entry(
+    deflate: &mut Compress,
+    to: &mut impl Write,
+    kind: ObjectType,
+    size: u64,
+    reader: &mut dyn Read,
+) -> io::Result<Written> {
+    let mut entry = Entry { to, crc: Crc::new(), written: 0 };
+    entry.put(&entry_header(kind, size))?;
+    let mut hasher = Sha1::new();
+    hasher.update(object_header(kind, size));
+    deflate.reset();
+    deflate_into(deflate, &mut entry, size, &mut Hashing { reader, hasher: &mut hasher })?;
+    Ok(Written { oid: oid_of(hasher), crc: entry.crc.sum(), bytes: entry.written })
+}
+
 /// The part of a pack that one object takes.
-struct Entry<'a> {
-    file: &'a mut BufWriter<NamedTempFile>,
+struct Entry<'a, W> {
+    to: &'a mut W,
     crc: Crc,
     written: u64,
 }
 
-impl Entry<'_> {
+impl<W: Write> Entry<'_, W> {
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.crc.update(bytes);
         self.written += bytes.len() as u64;
-        self.file.write_all(bytes)
+        self.to.write_all(bytes)
     }
 }
 
-fn deflate_into(deflate: &mut Compress, entry: &mut Entry<'_>, size: u64, reader: &mut dyn Read) -> io::Result<()> {
+fn deflate_into(
+    deflate: &mut Compress,
+    entry: &mut Entry<'_, impl Write>,
+    size: u64,
+    reader: &mut dyn Read,
+) -> io::Result<()> {
     let mut input = vec![0; CHUNK_BYTES.min(usize::try_from(size).unwrap_or(CHUNK_BYTES)).max(1)];
     let mut output = vec![0; CHUNK_BYTES.min(input.len() + 64)];
     let mut left = size;

@@ -1,13 +1,16 @@
 //! Editing a few paths of a large tree: only the directories on the way are read and written.
 
-use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::sync::Arc;
 
+use flate2::Compress;
 use git2::{ObjectType, Odb, Oid};
 
 use super::error::{Error, Result};
-use super::pack::PackWriter;
+use super::pack::{PackWriter, Packed, deflate};
+use super::parts::in_parts;
 
 /// Mode of a directory.
 pub(super) const MODE_TREE: u32 = 0o040_000;
@@ -19,6 +22,9 @@ pub(super) const MODE_EXECUTABLE: u32 = 0o100_755;
 pub(super) const MODE_LINK: u32 = 0o120_000;
 /// Mode of another repository's commit.
 pub(super) const MODE_GITLINK: u32 = 0o160_000;
+
+/// Directories that one thread reads or writes; fewer are not worth another.
+const DIRECTORIES_PER_THREAD: usize = 32;
 
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +38,7 @@ pub(super) struct TreeEntry {
 pub(super) struct BaseTree<'r> {
     odb: &'r Odb<'r>,
     root: Oid,
-    dirs: HashMap<Vec<u8>, Option<Rc<Directory>>>,
+    dirs: HashMap<Vec<u8>, Option<Arc<Directory>>>,
 }
 
 struct Directory {
@@ -105,29 +111,52 @@ impl<'r> BaseTree<'r> {
         Ok(None)
     }
 
-    fn directory(&mut self, path: &[u8]) -> Result<Option<Rc<Directory>>> {
+    /// Reads the directories that `paths` are in, several at a time, so that they need not be read one by one later.
+    pub fn read_ahead<'p>(&mut self, paths: impl Iterator<Item = &'p [u8]>) -> Result<()> {
+        let mut waiting: BTreeSet<(usize, &[u8])> = BTreeSet::new();
+        for mut dir in paths.map(|path| split(path).0) {
+            while waiting.insert((depth(dir), dir)) && !dir.is_empty() {
+                dir = split(dir).0;
+            }
+        }
+        let waiting: Vec<_> = waiting.into_iter().collect();
+        for level in waiting.chunk_by(|(one, _), (other, _)| one == other) {
+            let mut unread = Vec::new();
+            for (_, dir) in level {
+                if self.dirs.contains_key(*dir) {
+                    continue;
+                }
+                unread.extend(self.id(dir)?.map(|oid| (*dir, oid)));
+            }
+            let odb = self.odb;
+            let read = |part: &[(&[u8], Oid)]| part.iter().map(|(_, oid)| read(odb, *oid)).collect::<Result<Vec<_>>>();
+            for (part, directories) in in_parts(&unread, DIRECTORIES_PER_THREAD, read) {
+                for ((dir, _), directory) in part.iter().zip(directories?) {
+                    self.dirs.insert(dir.to_vec(), Some(Arc::new(directory)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, path: &[u8]) -> Result<Option<Arc<Directory>>> {
         if let Some(known) = self.dirs.get(path) {
             return Ok(known.clone());
         }
-        let oid = if path.is_empty() {
-            Some(self.root)
-        } else {
-            let (above, name) = split(path);
-            let above = self.directory(above)?;
-            let entry = above.as_ref().and_then(|above| named(&above.entries, name));
-            entry.filter(|entry| entry.mode == MODE_TREE).map(|entry| entry.oid)
-        };
-        let directory = oid.map(|oid| self.read(oid)).transpose()?.map(Rc::new);
+        let directory = self.id(path)?.map(|oid| read(self.odb, oid)).transpose()?.map(Arc::new);
         self.dirs.insert(path.to_vec(), directory.clone());
         Ok(directory)
     }
 
-    fn read(&self, oid: Oid) -> Result<Directory> {
-        let object = self.odb.read(oid).map_err(Error::library(format!("read tree {oid}")))?;
-        let entries = (object.kind() == ObjectType::Tree).then(|| parse(object.data())).flatten();
-        let entries = entries
-            .ok_or_else(|| Error::Integrity { what: format!("tree {oid}"), reason: "it is malformed".to_owned() })?;
-        Ok(Directory { oid, entries })
+    /// Answers the tree of the directory `path`.
+    fn id(&mut self, path: &[u8]) -> Result<Option<Oid>> {
+        if path.is_empty() {
+            return Ok(Some(self.root));
+        }
+        let (above, name) = split(path);
+        let above = self.directory(above)?;
+        let entry = above.as_ref().and_then(|above| named(&above.entries, name));
+        Ok(entry.filter(|entry| entry.mode == MODE_TREE).map(|entry| entry.oid))
     }
 
     /// Writes the tree that differs from this one by `edits` (path to what it becomes).
@@ -135,58 +164,97 @@ impl<'r> BaseTree<'r> {
     /// Directories that end up empty vanish. An edited file takes the place of a directory and the other
     /// way round; then the paths below must be edited to nothing.
     pub fn write(&mut self, edits: &BTreeMap<Vec<u8>, Edit>, pack: &mut PackWriter) -> Result<WrittenTree> {
-        let mut waiting: BTreeMap<DeepestFirst, BTreeMap<Vec<u8>, Edit>> = BTreeMap::new();
+        let mut waiting: BTreeMap<usize, BTreeMap<Vec<u8>, Edits>> = BTreeMap::new();
         for (path, edit) in edits {
             let (dir, name) = split(path);
-            waiting.entry(deepest_first(dir)).or_default().insert(name.to_vec(), *edit);
+            waiting.entry(depth(dir)).or_default().entry(dir.to_vec()).or_default().insert(name.to_vec(), *edit);
         }
         let mut dirs = BTreeMap::new();
         let mut root = self.root;
-        while let Some(((_, dir), edits)) = waiting.pop_first() {
-            let base = self.directory(&dir)?;
-            let new = write_directory(base.as_deref(), &edits, dir.is_empty(), pack)?;
-            dirs.insert(dir.clone(), DirChange { old: base.map(|base| base.oid), new });
-            if dir.is_empty() {
-                root = new.unwrap_or(root);
-                continue;
-            }
-            let (above, name) = split(&dir);
-            let siblings = waiting.entry(deepest_first(above)).or_default();
-            // A file that took this directory's place stays; a file whose place it took goes.
-            if !matches!(siblings.get(name), Some(Some(_))) {
-                siblings.insert(name.to_vec(), new.map(|oid| (MODE_TREE, oid)));
+        while let Some((_, level)) = waiting.pop_last() {
+            for (dir, change) in self.write_level(level, pack)? {
+                if dir.is_empty() {
+                    root = change.new.unwrap_or(root);
+                } else {
+                    let (above, name) = split(&dir);
+                    let siblings = waiting.entry(depth(above)).or_default().entry(above.to_vec()).or_default();
+                    // A file that took this directory's place stays; a file whose place it took goes.
+                    if !matches!(siblings.get(name), Some(Some(_))) {
+                        siblings.insert(name.to_vec(), change.new.map(|oid| (MODE_TREE, oid)));
+                    }
+                }
+                dirs.insert(dir, change);
             }
         }
         Ok(WrittenTree { root, dirs })
     }
+
+    /// Writes directories of which none is below another; answers what became of each.
+    fn write_level(
+        &mut self,
+        level: BTreeMap<Vec<u8>, Edits>,
+        pack: &mut PackWriter,
+    ) -> Result<Vec<(Vec<u8>, DirChange)>> {
+        let level: Result<Vec<_>> =
+            level.into_iter().map(|(dir, edits)| Ok((self.directory(&dir)?, dir, edits))).collect();
+        let level = level?;
+        let written = in_parts(&level, DIRECTORIES_PER_THREAD, |part| {
+            let mut deflate = deflate();
+            let write = |(base, dir, edits): &(Option<Arc<Directory>>, Vec<u8>, Edits)| {
+                let base = base.as_deref();
+                let written = write_directory(base, edits, dir.is_empty(), &mut deflate);
+                (dir.clone(), base.map(|base| base.oid), written)
+            };
+            part.iter().map(write).collect::<Vec<_>>()
+        });
+        let changes = written.into_iter().flat_map(|(_, part)| part).map(|(dir, old, written)| {
+            let new = match written {
+                Written::Empty => None,
+                Written::Same(oid) => Some(oid),
+                Written::New(packed) => Some(pack.add_packed(packed)?),
+            };
+            Ok((dir, DirChange { old, new }))
+        });
+        changes.collect()
+    }
 }
 
-/// A directory by its depth and name.
-type DeepestFirst = (Reverse<usize>, Vec<u8>);
+/// What becomes of the names in a directory.
+type Edits = BTreeMap<Vec<u8>, Edit>;
 
-fn deepest_first(dir: &[u8]) -> DeepestFirst {
-    let depth = if dir.is_empty() { 0 } else { 1 + dir.iter().filter(|byte| **byte == b'/').count() };
-    (Reverse(depth), dir.to_vec())
+/// What a directory has become.
+enum Written {
+    Empty,
+    Same(Oid),
+    New(io::Result<Packed>),
 }
 
-fn write_directory(
-    base: Option<&Directory>,
-    edits: &BTreeMap<Vec<u8>, Edit>,
-    is_root: bool,
-    pack: &mut PackWriter,
-) -> Result<Option<Oid>> {
+/// Answers how many directories a directory is in, itself among them; the top: none.
+fn depth(dir: &[u8]) -> usize {
+    if dir.is_empty() { 0 } else { 1 + dir.iter().filter(|byte| **byte == b'/').count() }
+}
+
+fn read(odb: &Odb<'_>, oid: Oid) -> Result<Directory> {
+    let object = odb.read(oid).map_err(Error::library(format!("read tree {oid}")))?;
+    let entries = (object.kind() == ObjectType::Tree).then(|| parse(object.data())).flatten();
+    let entries = entries
+        .ok_or_else(|| Error::Integrity { what: format!("tree {oid}"), reason: "it is malformed".to_owned() })?;
+    Ok(Directory { oid, entries })
+}
+
+fn write_directory(base: Option<&Directory>, edits: &Edits, is_root: bool, deflate: &mut Compress) -> Written {
     let kept = base.map_or(&[][..], |base| &base.entries).iter().filter(|entry| !edits.contains_key(&entry.name));
     let mut entries: Vec<TreeEntry> = kept.cloned().collect();
     let put = edits.iter().filter_map(|(name, edit)| edit.map(|(mode, oid)| (name, mode, oid)));
     entries.extend(put.map(|(name, mode, oid)| TreeEntry { name: name.clone(), mode, oid }));
     if entries.is_empty() && !is_root {
-        return Ok(None);
+        return Written::Empty;
     }
     entries.sort_by(tree_order);
     if let Some(base) = base
         && base.entries == entries
     {
-        return Ok(Some(base.oid));
+        return Written::Same(base.oid);
     }
     let mut bytes = Vec::with_capacity(entries.len() * 40);
     for entry in &entries {
@@ -195,7 +263,7 @@ fn write_directory(
         bytes.push(0);
         bytes.extend_from_slice(entry.oid.as_bytes());
     }
-    pack.add(ObjectType::Tree, &bytes).map(Some)
+    Written::New(Packed::new(ObjectType::Tree, &bytes, deflate))
 }
 
 /// Finds a name, which stands at one place when it is a directory and at another when not.
@@ -278,5 +346,41 @@ mod tests {
         assert!(parse(b"100644 a\0short").is_none());
         assert!(parse(b"x a\0twenty-bytes-of-an-id").is_none());
         assert_eq!(parse(b"").unwrap(), []);
+    }
+
+    #[test]
+    fn many_directories_are_read_and_written_as_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = git2::Repository::init_bare(dir.path()).unwrap();
+        let odb = repo.odb().unwrap();
+        let mut pack = PackWriter::new(&dir.path().join("objects"), crate::config::Durability::Fast);
+        let blobs = [b"old", b"new"].map(|content| pack.add(ObjectType::Blob, content).unwrap());
+        let empty = pack.add(ObjectType::Tree, b"").unwrap();
+        let paths = |file: &str| (0..200).map(|n| format!("{}/{n}/{file}", n % 3).into_bytes()).collect::<Vec<_>>();
+        let edits = |file, edit: Edit| paths(file).into_iter().map(move |path| (path, edit));
+        pack.finish().unwrap();
+        odb.refresh().unwrap();
+        let mut tree = empty;
+        let mut kept: BTreeMap<Vec<u8>, Edit> = BTreeMap::new();
+        for (file, content) in [("a", Some(0)), ("b", Some(1)), ("a", None), ("b", Some(0))] {
+            let mut pack = PackWriter::new(&dir.path().join("objects"), crate::config::Durability::Fast);
+            let edit = content.map(|content| (MODE_FILE, blobs[content]));
+            let edits: BTreeMap<Vec<u8>, Edit> = edits(file, edit).collect();
+            let mut ahead = BaseTree::new(&odb, tree);
+            ahead.read_ahead(paths(file).iter().map(Vec::as_slice)).unwrap();
+            assert_eq!(ahead.dirs.values().flatten().count(), if kept.is_empty() { 1 } else { 204 });
+            let written = ahead.write(&edits, &mut pack).unwrap();
+            pack.finish().unwrap();
+            odb.refresh().unwrap();
+            kept.extend(edits);
+            let mut builder = git2::build::TreeUpdateBuilder::new();
+            for (path, (_, oid)) in kept.iter().filter_map(|(path, edit)| Some((path, (*edit)?))) {
+                builder.upsert(path.as_slice(), oid, git2::FileMode::Blob);
+            }
+            let expected = builder.create_updated(&repo, &repo.find_tree(empty).unwrap()).unwrap();
+            assert_eq!(written.root, expected);
+            assert_eq!(written.dirs.len(), 204);
+            tree = written.root;
+        }
     }
 }

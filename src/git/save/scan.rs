@@ -148,7 +148,8 @@ impl<'a> Scan<'a> {
     }
 
     /// Compares every hinted path and what lies below it.
-    pub fn run<'p>(&mut self, hints: impl IntoIterator<Item = &'p [u8]>) -> Result<()> {
+    pub fn run<'p>(&mut self, hints: impl IntoIterator<Item = &'p [u8]> + Clone) -> Result<()> {
+        self.base.read_ahead(hints.clone().into_iter())?;
         for hint in hints {
             self.hint(hint.strip_suffix(b"/").unwrap_or(hint))?;
         }

@@ -7,7 +7,6 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::thread;
 
 use git2::{ObjectType, Oid};
 use rustix::fs::{CWD, FileType};
@@ -17,6 +16,7 @@ use crate::beneath::{Beneath, FileStat, Place, list, open_file, read_link, stat_
 use crate::git::error::{Error, Result};
 use crate::git::index::{Index, Known, kept_times};
 use crate::git::pack;
+use crate::git::parts::in_parts;
 use crate::git::tree::{MODE_EXECUTABLE, MODE_LINK, join, split};
 
 /// What git may write into its own directory without changing what it does there.
@@ -141,17 +141,9 @@ impl<'l> Look<'l> {
     }
 
     fn look_at_files(&self, findings: &mut Findings) {
-        let processors = thread::available_parallelism().map_or(1, usize::from);
-        let threads = self.files.len().div_ceil(FILES_PER_THREAD).clamp(1, processors);
-        let part = self.files.len().div_ceil(threads).max(1);
         let (checkout, moment, by_content) = (self.checkout, self.left.moment, self.by_content);
-        let look = move |files| FilesLook { checkout, moment, by_content, files }.run();
-        let looks: Vec<_> = thread::scope(|scope| {
-            let looks: Vec<_> =
-                self.files.chunks(part).map(|files| (files, scope.spawn(move || look(files)))).collect();
-            looks.into_iter().map(|(files, look)| (files, look.join().unwrap_or(None))).collect()
-        });
-        for (files, look) in looks {
+        let look = |files| FilesLook { checkout, moment, by_content, files }.run();
+        for (files, look) in in_parts(&self.files, FILES_PER_THREAD, look) {
             // Where nothing could be opened, nothing is known to be unchanged.
             let found = look.unwrap_or_else(|| Changed { files: files.iter().collect(), ..Changed::default() });
             findings.has_recent |= found.has_recent;

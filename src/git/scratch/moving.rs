@@ -225,7 +225,7 @@ impl Move<'_> {
     fn write_git(&self, left: &Left, mover: &Mover<'_>, commit: ObjectId, head: ObjectId) -> Result<()> {
         let index = self.base.patched(self.scratch, left, commit)?;
         mover.put_own("index", |file| index.write_to(self.base.bytes, file).map(drop))?;
-        mover.put_own("HEAD", |mut file| writeln!(file, "{head}"))
+        mover.put_own("HEAD", |mut file| file.write_all(format!("{head}\n").as_bytes()))
     }
 
     /// The git program knows what attributes that changed and other repositories inside this one mean.
