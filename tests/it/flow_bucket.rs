@@ -289,6 +289,13 @@ fn a_bucket_that_cannot_be_used_is_told_before_anything_is_planned() {
     let output = site.run(&["sync", "site"]).expect_code(1);
     assert!(output.stderr.contains("the store says SignatureDoesNotMatch: No such key"), "{output:?}");
     assert_eq!(denied.take().len(), 1, "nothing else is asked");
+    let text = site.sandbox.read("cascade-sync.yaml");
+    let keys = "access_key: \"${BUCKET_KEY}\", secret_key: \"${BUCKET_SECRET}\",";
+    assert!(text.contains(keys), "{text}");
+    site.sandbox.write("cascade-sync.yaml", text.replace(keys, ""));
+    let output = site.run(&["sync", "site"]).expect_code(1);
+    assert!(output.stderr.contains("there are no credentials for it: set `access_key`"), "{output:?}");
+    assert!(denied.take().is_empty(), "nobody is asked without");
     let stalled = Way::to(&site.store, |_, _| Fate::Stall);
     site.up(stalled.port, "timeout: 50ms", "");
     site.run(&["sync", "site"]).expect_code(1);

@@ -8,6 +8,11 @@ use crate::base::escape::shown;
 use crate::endpoint::Error;
 use crate::net;
 
+/// What OpenDAL says where a request cannot be signed.
+const UNSIGNED: &str = "signing http request";
+const NO_CREDENTIALS: &str = "there are no credentials for it: set `access_key` and `secret_key` under `store`, or \
+    AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+
 /// A store's own words are shown up to this length.
 const WORDS_LIMIT_CHARS: usize = 200;
 
@@ -52,6 +57,7 @@ fn words(error: &opendal::Error) -> String {
         _ => match error.kind() {
             Kind::PermissionDenied => "the store denies access".to_owned(),
             Kind::NotFound => "the store does not have it".to_owned(),
+            _ if error.message() == UNSIGNED => NO_CREDENTIALS.to_owned(),
             Kind::RateLimited => "the store asks for fewer requests".to_owned(),
             _ => cause(error),
         },
