@@ -39,7 +39,8 @@ pub fn shown_lines(bytes: &[u8]) -> String {
 
 /// Quotes text or a name as one word of a shell command, so that a command that is told can be copied.
 ///
-/// What [`shown`] would escape is written in the shell's own way (`$'a\nb'`), so that the word is the very name.
+/// What [`shown`] would escape is printed by the shell itself (`"$(printf 'a\nb')"`), so that the word is the very name in
+/// whatever shell: not all know `$'a\nb'`, which is left for what ends with a line break.
 #[must_use]
 pub fn shell_word(word: impl AsRef<[u8]>) -> String {
     let bytes = word.as_ref();
@@ -63,21 +64,35 @@ pub fn shell_path(path: impl AsRef<[u8]>) -> String {
 }
 
 fn quoted_by_code(bytes: &[u8]) -> String {
-    let mut text = String::from("$'");
+    // The shell takes line breaks at the end of what is printed away.
+    if bytes.ends_with(b"\n") {
+        return format!("$'{}'", coded(bytes));
+    }
+    // A dash would begin an option, and a percent sign says what is to be printed.
+    let text = match bytes.strip_prefix(b"-") {
+        Some(rest) => format!("\\055{}", coded(rest)),
+        None => coded(bytes),
+    };
+    format!("\"$(printf '{}')\"", text.replace('%', "%%"))
+}
+
+/// Writes bytes with codes that `printf` and `$'…'` understand alike.
+fn coded(bytes: &[u8]) -> String {
+    let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '\n' => text.push_str("\\n"),
                 '\r' => text.push_str("\\r"),
                 '\t' => text.push_str("\\t"),
-                '\'' | '\\' => text.extend(['\\', c]),
+                '\'' => push_codes(&mut text, b"'"),
+                '\\' => text.push_str("\\\\"),
                 c if is_printed(c) => text.push(c),
                 c => push_codes(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         push_codes(&mut text, chunk.invalid());
     }
-    text.push('\'');
     text
 }
 
@@ -142,8 +157,10 @@ mod tests {
 
     #[test]
     fn a_shell_reads_a_quoted_word_as_the_very_name() {
-        let names: [&[u8]; 8] = [
+        let names: [&[u8]; 11] = [
             b"a\nb:1",
+            b"-a\n-b 100%s",
+            b"it's\n`x` $y \"z\" \\055",
             b"\x1b[31m7",
             b"\xff\xfe9",
             b"it's\t\\n",
@@ -151,13 +168,17 @@ mod tests {
             b"$(x)",
             b"-dash",
             b"",
+            b"at the end\n",
         ];
-        for name in names {
+        for (shell, name) in ["sh", "bash"].into_iter().flat_map(|shell| names.map(|name| (shell, name))) {
+            if shell == "sh" && name.ends_with(b"\n") {
+                continue;
+            }
             let word = shell_word(name);
             assert_eq!(shown(word.as_bytes()), word);
             let script = format!("printf %s {word}");
-            let said = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
-            assert_eq!(said.stdout, name, "{word}");
+            let said = std::process::Command::new(shell).args(["-c", &script]).output().unwrap();
+            assert_eq!(said.stdout, name, "{shell}: {word}");
         }
     }
 

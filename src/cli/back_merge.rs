@@ -37,7 +37,7 @@ pub async fn run(shell: &Shell, args: &Named) -> Outcome {
     match sandbox::back_merge(&ctx, &args.environment, lacking.tip).await {
         Ok(PullAnswer::Pulled(pulled)) => print(shell, &ctx, &args.environment, lacking.commits, Some(pulled)).await,
         Ok(PullAnswer::Nothing) => print(shell, &ctx, &args.environment, Vec::new(), None).await,
-        Ok(PullAnswer::Busy { paths }) => Err(in_the_way(&paths, &[], &set_aside)),
+        Ok(PullAnswer::Busy { paths, excluded }) => Err(in_the_way(&paths, &excluded, &set_aside)),
         Ok(PullAnswer::Paused { reason }) => {
             Err(Failure::new(ErrorKind::Denied, format!("nothing was brought back: {reason}")))
         }

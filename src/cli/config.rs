@@ -21,7 +21,10 @@ pub fn run(shell: &Shell, args: Args) -> Outcome {
 
 fn check(shell: &Shell) -> Outcome {
     let repo = shell.repo()?;
-    let config = shell.config(repo.root())?;
+    let config = config::load(repo.root(), &shell.edge.variables())?;
+    if let Some(lacking) = config.notify.lacking {
+        return Err(config::Error::Invalid(lacking).into());
+    }
     let environments: Vec<&String> = config.environments.keys().collect();
     if shell.ui.is_json() {
         return shell.ui.json(&json!({ "valid": true, "project": config.project, "environments": environments }));

@@ -17,7 +17,10 @@ const COMMITS_LIMIT: usize = 500;
 pub fn config(shell: &Shell, repo: &Repo) -> Outcome<Config> {
     let environment = shell.edge.variables();
     let problem = match config::load(repo.root(), &environment) {
-        Ok(config) => return Ok(config),
+        Ok(config) => {
+            shell.warn_of_lacking(&config);
+            return Ok(config);
+        }
         Err(problem) => problem,
     };
     let variables = config::variables(repo.root(), &environment)?;

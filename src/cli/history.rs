@@ -9,6 +9,7 @@ use super::{Failure, Outcome, Shell, standing, words};
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::context::Context;
+use crate::git::LEDGER;
 use crate::promote::culprit::{self, Culprit};
 use crate::store::{CheckPhase, CheckRecord, EarlierAttempt, Promotion, State, Waiver};
 
@@ -125,12 +126,20 @@ pub async fn run(shell: &Shell, args: &History) -> Outcome {
         true => ctx.store.promotions(environment, limit).await?,
         false => ctx.store.attempts(environment, limit).await?,
     };
+    let elsewhere = if promotions.is_empty() { elsewhere(&ctx).await? } else { None };
+    if let Some(place) = &elsewhere {
+        let advice = "`cascade doctor` makes it again from that";
+        shell.ui.warning(&format!("this machine has no record of promotions, and {place} has: {advice}"));
+    }
     if shell.ui.is_json() {
         let mut entries = Vec::with_capacity(promotions.len());
         for promotion in &promotions {
             entries.push(entry(&ctx, promotion).await?);
         }
         return shell.ui.json(&entries);
+    }
+    if elsewhere.is_some() {
+        return Ok(());
     }
     if promotions.is_empty() {
         shell.ui.line("nothing was promoted yet: begin with `cascade plan` and `cascade promote`");
@@ -140,6 +149,23 @@ pub async fn run(shell: &Shell, args: &History) -> Outcome {
     let rows = promotions.iter().map(|promotion| row(promotion, ctx.now()));
     shell.ui.table(&std::iter::once(header).chain(rows).collect::<Vec<_>>());
     Ok(())
+}
+
+/// Answers where promotions are recorded of which the database here knows none: in the ledger, here or on the remote.
+async fn elsewhere(ctx: &Context) -> Outcome<Option<String>> {
+    if !ctx.store.promotions(None, 1).await?.is_empty() {
+        return Ok(None);
+    }
+    let (remote, branch) = (ctx.config.remote.clone(), ctx.config.sandbox.branch.clone());
+    let found = ctx.git.run(move |repo| {
+        if repo.ledger_tip()?.is_some() {
+            return Ok(Some(LEDGER.to_owned()));
+        }
+        // Who cannot be asked has nothing to tell.
+        let theirs = repo.has_remote(&remote).then(|| repo.remote_tips(&remote, &branch).ok()).flatten();
+        Ok(theirs.and_then(|(_, ledger)| ledger).map(|_| format!("{LEDGER} on {remote}")))
+    });
+    Ok(found.await?)
 }
 
 /// Answers a promotion as programs read it.

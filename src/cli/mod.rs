@@ -105,7 +105,16 @@ impl Shell {
     /// # Errors
     /// The file is missing or does not fit.
     pub fn config(&self, root: &Path) -> Outcome<Config> {
-        Ok(crate::config::load(root, &self.edge.variables())?)
+        let config = crate::config::load(root, &self.edge.variables())?;
+        self.warn_of_lacking(&config);
+        Ok(config)
+    }
+
+    /// Says which channels of alerts are off for want of a variable: everything else goes on.
+    fn warn_of_lacking(&self, config: &Config) {
+        if let Some(lacking) = &config.notify.lacking {
+            self.ui.warning(&format!("{lacking}\nuntil that is set, nobody is told that way"));
+        }
     }
 
     /// Opens everything that acts on the project: repository, configuration, database.
@@ -161,6 +170,7 @@ impl Shell {
     /// Lets what acts on the project go by another configuration.
     async fn reconfigured(&self, ctx: &Context, configured: Configured) -> Context {
         let Configured { config, variables } = configured;
+        self.warn_of_lacking(&config);
         if let Err(problem) = ctx.store.remember_project(&config.project, ctx.git.root(), ctx.now()).await {
             tracing::warn!(%problem, "the name of the project cannot be stored");
         }

@@ -42,7 +42,7 @@ struct Document {
 /// The webhook or the e-mail did not arrive, nothing did, or a channel that was asked for is not on (all answers are
 /// printed first).
 pub async fn run(shell: &Shell, args: Notify) -> Outcome {
-    let config = shell.config(shell.repo()?.root())?;
+    let config = config::load(shell.repo()?.root(), &shell.edge.variables())?;
     let alerts = shell.alerts(&config);
     let mut channels = Vec::new();
     for channel in ALL.into_iter().filter(|channel| args.channel.is_none_or(|asked| asked == *channel)) {
@@ -54,7 +54,10 @@ pub async fn run(shell: &Shell, args: Notify) -> Outcome {
     } else {
         print(shell, &document);
     }
-    conclude(&document)
+    match config.notify.lacking {
+        Some(lacking) => Err(config::Error::Invalid(lacking).into()),
+        None => conclude(&document),
+    }
 }
 
 async fn row(alerts: &Alerts, notify: &config::Notify, channel: Channel) -> Row {
@@ -83,9 +86,17 @@ fn name(channel: Channel) -> &'static str {
     }
 }
 
+const UNSET: &str = "a variable of it is not set";
+
+fn lacks(notify: &config::Notify, channel: &str) -> bool {
+    notify.lacking.iter().flat_map(|lacking| lacking.list()).any(|problem| problem.key.starts_with(channel))
+}
+
 fn why_off(notify: &config::Notify, channel: Channel) -> &'static str {
     match channel {
         Channel::Desktop => "`notify.desktop` is false",
+        Channel::Webhook if lacks(notify, "notify.webhook") => UNSET,
+        Channel::Email if lacks(notify, "notify.email") => UNSET,
         Channel::Webhook if notify.webhook.is_none() => "there is no `notify.webhook`",
         Channel::Webhook => "the variables in `notify.webhook.url` are empty",
         Channel::Email if notify.email.is_none() => "there is no `notify.email`",

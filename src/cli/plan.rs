@@ -12,7 +12,7 @@ use crate::base::{ErrorKind, Timestamp};
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::CommitSummary;
-use crate::promote::{self, Drift, FailedBefore, Finding, Known, Preview, Request};
+use crate::promote::{self, Drift, FailedBefore, Finding, GoesBack, Known, Preview, Request};
 use crate::store::Promotion;
 
 /// Most commits and most files that are listed.
@@ -27,6 +27,7 @@ struct Document {
     source: ObjectId,
     tip: Option<ObjectId>,
     nothing_to_promote: bool,
+    goes_back: Option<GoesBack>,
     commit_count: usize,
     commits: Vec<CommitSummary>,
     files: Vec<ChangedFile>,
@@ -113,7 +114,7 @@ async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) ->
     let tree = offered.as_ref().and_then(|offered| offered.tree).unwrap_or(preview.source_tree);
     let forecast = promote::check_forecast(ctx, &policy, tree).await?;
     let spec = policy.environment;
-    let Preview { source_branch, source, tip, commits, commit_count, changes, drift, .. } = preview;
+    let Preview { source_branch, source, tip, commits, commit_count, changes, drift, goes_back, .. } = preview;
     let pushes = {
         let remote = ctx.config.remote.clone();
         ctx.git.run(move |repo| Ok(repo.has_remote(&remote))).await?
@@ -125,6 +126,7 @@ async fn gather(ctx: &Context, request: &Request, offered: Option<Promotion>) ->
         source,
         tip,
         nothing_to_promote: commit_count == 0 && changes.files.is_empty(),
+        goes_back,
         commit_count,
         commits: commits.into_iter().take(LISTED_LIMIT).collect(),
         files: changes.files.into_iter().map(|(status, path)| ChangedFile { status, path }).collect(),
@@ -161,6 +163,9 @@ fn print(ui: &Ui, document: &Document, now: Timestamp) {
     if document.nothing_to_promote {
         ui.line("nothing to promote");
         return;
+    }
+    if let Some(back) = &document.goes_back {
+        ui.pieces(&[Cell::new(back.words(&document.environment), Tone::Bad)]);
     }
     print_commits(ui, document);
     print_files(ui, document);

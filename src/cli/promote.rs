@@ -29,6 +29,11 @@ pub async fn run(shell: &Shell, environment: &str, flags: &PromoteFlags) -> Outc
     if flags.dry_run {
         return plan::show(shell, &ctx, &request, None).await;
     }
+    if request.source == Source::Upstream
+        && let Some(back) = promote::goes_back(&ctx, environment).await.ok().flatten()
+    {
+        shell.ui.warning(&back.words(environment));
+    }
     let lock = promote::lock(&ctx, flags.wait).await?;
     let mut promotion = promote::promote(&ctx, &lock, &request, &mut Progress::new(&shell.ui)).await?;
     find_culprit(shell, &ctx, &lock, &promotion).await;
@@ -290,6 +295,10 @@ async fn hint_for(ctx: &Context, promotion: &Promotion) -> Outcome<String> {
     let (environment, id) = (&promotion.environment, &promotion.id);
     Ok(match promotion.state {
         State::Waiting | State::Verifying => ways_through(&promote::findings(ctx, promotion).await?),
+        State::RolledBack if promote::rollback::met_other_content(ctx, promotion).await? => format!(
+            "what was checked is not to blame: see what changes the branch as soon as it is pushed (a hook of the remote, a \
+             mirror, somebody else), then `cascade resume {environment}` and promote again; details: `cascade show {id}`"
+        ),
         State::RolledBack => format!(
             "the environment is held until a fix is promoted: save it, then `{}`; details: `cascade show {id}`",
             standing::way_to(ctx, environment)

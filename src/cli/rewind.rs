@@ -13,8 +13,8 @@ use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::context::Context;
-use crate::git::{Change, ChangeKind, Restore, RestoreAnswer, SaveAnswer, SetAside};
-use crate::sandbox;
+use crate::git::{Change, ChangeKind, Restore, RestoreAnswer, SaveAnswer, SetAside, is_at_or_below};
+use crate::sandbox::{self, NEVER_SAVED};
 
 /// Most files that are listed.
 const LISTED_LIMIT: usize = 20;
@@ -140,8 +140,9 @@ pub fn in_the_way(paths: &[Vec<u8>], excluded: &[Vec<u8>], set_aside: &[SetAside
     let mut reasons: BTreeMap<String, Vec<Vec<u8>>> = BTreeMap::new();
     let mut busy = Vec::new();
     for path in paths {
-        let aside = set_aside.iter().find(|one| one.path == *path).map(|one| shown(one.reason.as_bytes()));
-        let never = || excluded.contains(path).then(|| "git ignores it, or `sandbox.exclude` names it".to_owned());
+        let aside =
+            set_aside.iter().find(|one| is_at_or_below(path, &one.path)).map(|one| shown(one.reason.as_bytes()));
+        let never = || excluded.contains(path).then(|| NEVER_SAVED.to_owned());
         match aside.or_else(never) {
             Some(reason) => reasons.entry(reason).or_default().push(path.clone()),
             None => busy.push(path.clone()),

@@ -59,6 +59,8 @@ pub struct Standing {
     pub rehearsal: Option<Rehearsal>,
     /// Whether a check failed on what is newest: asking it again as it is brings nobody on.
     pub fails_check: bool,
+    /// Whether the latest promotion went back because the branch had something else than what landed.
+    pub met_other_content: bool,
     /// Whether the open promotion was left in the middle of a step by a process that died.
     pub is_interrupted: bool,
 }
@@ -121,6 +123,10 @@ pub async fn of(ctx: &Context, name: &str) -> Outcome<Standing> {
         watching_until: live.as_ref().and_then(|live| live.watching_until).filter(|until| *until > ctx.now()),
         is_watched: holds(&ctx.home.watch_lock(name))? || holds(&ctx.home.sandbox_lock())?,
         fails_check: false,
+        met_other_content: match &last {
+            Some(last) => promote::rollback::met_other_content(ctx, last).await?,
+            None => false,
+        },
         last,
         open,
         gates,
@@ -303,6 +309,9 @@ impl Standing {
     }
 
     fn fix(&self) -> String {
+        if self.met_other_content {
+            return format!("cascade resume {}", self.name);
+        }
         format!("save a fix, then {}", self.way)
     }
 

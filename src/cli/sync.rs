@@ -417,8 +417,9 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
     let hint = match &report.resolvable {
         Some(key) => {
+            let is_dashed = key.starts_with('-');
             let key = shell_word(key);
-            let wish = match key.starts_with("'-") || key.starts_with("$'-") {
+            let wish = match is_dashed {
                 true => format!("--take source -- {name} {key}"),
                 false => format!("{name} {key} --take source"),
             };

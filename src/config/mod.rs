@@ -80,12 +80,17 @@ pub fn variables(root: &Path, environment: &Variables) -> Result<Variables, Erro
 
 /// Reads and checks the text of a configuration; `source_name` names it in problems.
 ///
+/// A channel of alerts for which a variable is not set is off, and [`Notify::lacking`] tells: nothing else waits for it.
+///
 /// Fails with every problem of the text, up to [`MAX_PROBLEMS`].
 pub fn parse(text: &str, source_name: &str, variables: &Variables) -> Result<Config, Problems> {
     let mut report = Report::new(source_name);
     let Some((root, decoded)) = read(text, &mut report) else { return Err(report.into_problems()) };
     let Some(mut config) = decoded.value else { return Err(report.into_problems()) };
     validate::validate(&mut config, &root, decoded.refused, variables, &mut report);
+    if let Some(lacking) = report.take_lacking() {
+        config.notify.turn_off(lacking);
+    }
     surroundings::surround(&mut config, variables);
     report.finish(config)
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::freeze::FreezeWindow;
 use super::message::MessageTemplate;
+use super::problem::Problems;
 use super::surroundings::Surroundings;
 use super::syncs::SyncSpec;
 use crate::base::units::{ByteSize, Span};
@@ -67,13 +68,15 @@ pub struct Config {
 pub struct Sandbox {
     /// Branch that saves are committed to; saving pauses while another one is checked out. Default `develop`.
     pub branch: String,
-    /// A path is quiet this long before it is saved. Default `3s`.
+    /// A path is quiet this long before it is saved, and so is what was written just before or after it, which comes
+    /// along. Default `3s`.
     pub settle: Span,
     /// A changed path never waits longer than this, even when it never gets quiet. Default `10s`.
     pub batch_window: Span,
     /// Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. Default none.
     pub exclude: Vec<String>,
-    /// Larger files are set aside and reported. Default `50MiB`.
+    /// Larger files are set aside and reported; of one that a filter stores (`filter=lfs`) what
+    /// the filter makes of it counts. Default `50MiB`.
     pub max_file_size: ByteSize,
     /// Push every save to the remote. Default `true`.
     pub push: bool,
@@ -240,7 +243,8 @@ pub struct Approval {
     /// Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. Default `true`.
     #[serde(rename = "self")]
     pub own: bool,
-    /// Who may approve: e-mail addresses and names of `groups`. Default anybody.
+    /// Who may approve, or reject: e-mail addresses and names of `groups`. Who asked for a promotion may always
+    /// reject it. Default anybody.
     pub from: Vec<String>,
     /// How many of the approvals must come from each of these groups. Default none.
     pub each: BTreeMap<String, u32>,
@@ -392,6 +396,23 @@ pub struct Notify {
     /// Who gets alerts by e-mail. Default: nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<Email>,
+    /// The variables that are not set, for which channels are off.
+    #[serde(skip)]
+    pub lacking: Option<Problems>,
+}
+
+impl Notify {
+    /// Turns the channels off for which something is lacking.
+    pub(super) fn turn_off(&mut self, lacking: Problems) {
+        let lacks = |channel: &str| lacking.list().iter().any(|problem| problem.key.starts_with(channel));
+        if lacks("notify.webhook") {
+            self.webhook = None;
+        }
+        if lacks("notify.email") {
+            self.email = None;
+        }
+        self.lacking = Some(lacking);
+    }
 }
 
 /// Where alerts are posted to.
@@ -484,11 +505,14 @@ pub enum AlertEvent {
     Failed,
     /// A promotion was rolled back.
     RolledBack,
-    /// Saving, pushing or a promotion stopped and says why, or git's index had to be mended first.
+    /// Saving waits for you, pushing or a promotion stopped and says why, or git's index had to be mended first.
     Paused,
+    /// A save failed (it is tried again), or what was saved is lost or does not reach the disk.
+    SaveFailed,
     /// A save or a push carries what looks like a secret.
     SecretFound,
-    /// Others pushed an edit that lost against the sandbox's, moved the remote's branch back, or put commits on an environment's branch.
+    /// Others pushed an edit that lost against the sandbox's, moved the remote's branch back, deleted it, or put commits on
+    /// an environment's branch.
     Conflict,
     /// A health check changed its answer.
     Health,
@@ -496,12 +520,13 @@ pub enum AlertEvent {
 
 impl AlertEvent {
     /// Every event, in the order of the reference.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Promoted,
         Self::AwaitingApproval,
         Self::Failed,
         Self::RolledBack,
         Self::Paused,
+        Self::SaveFailed,
         Self::SecretFound,
         Self::Conflict,
         Self::Health,
@@ -516,6 +541,7 @@ impl AlertEvent {
             Self::Failed => "failed",
             Self::RolledBack => "rolled_back",
             Self::Paused => "paused",
+            Self::SaveFailed => "save_failed",
             Self::SecretFound => "secret_found",
             Self::Conflict => "conflict",
             Self::Health => "health",
@@ -698,7 +724,7 @@ impl Default for Health {
 
 impl Default for Notify {
     fn default() -> Self {
-        Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None }
+        Self { desktop: true, on: AlertEvent::ALL.to_vec(), webhook: None, email: None, lacking: None }
     }
 }
 

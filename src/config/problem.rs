@@ -16,7 +16,7 @@ pub const MAX_PROBLEMS: usize = 100;
 const MAX_SHOWN_CHARS: usize = 60;
 
 /// Longest message of a library that is passed on, in characters.
-const MAX_QUOTED_CHARS: usize = 200;
+const MAX_QUOTED_CHARS: usize = 400;
 
 /// Longest name for which a near one is looked for, in bytes.
 const MAX_NEAREST_BYTES: usize = 64;
@@ -138,16 +138,33 @@ impl fmt::Display for Problems {
 pub(super) struct Report {
     source: Arc<str>,
     problems: Vec<Problem>,
+    /// What keeps a channel of alerts off and nothing else from working.
+    lacking: Vec<Problem>,
 }
 
 impl Report {
     pub fn new(source_name: &str) -> Self {
-        Self { source: shown(source_name.as_bytes()).into(), problems: Vec::new() }
+        Self { source: shown(source_name.as_bytes()).into(), problems: Vec::new(), lacking: Vec::new() }
     }
 
     /// Whether nothing more is taken in.
     pub fn is_full(&self) -> bool {
         self.problems.len() >= MAX_PROBLEMS
+    }
+
+    /// Adds something that is only lacking for a channel of alerts; `key` must be safe to show.
+    pub fn add_lacking(&mut self, at: Position, key: impl Into<String>, message: impl Into<String>) {
+        let before = self.problems.len();
+        self.add(at, key, message);
+        self.lacking.extend(self.problems.drain(before..));
+    }
+
+    /// Takes what is only lacking; nothing while there are problems, among which it is listed then.
+    pub fn take_lacking(&mut self) -> Option<Problems> {
+        if !self.problems.is_empty() || self.lacking.is_empty() {
+            return None;
+        }
+        Some(Problems(std::mem::take(&mut self.lacking)))
     }
 
     /// Adds a problem; `key` must be safe to show.
@@ -180,6 +197,7 @@ impl Report {
 
     /// Answers the problems in the order of the file.
     pub fn into_problems(mut self) -> Problems {
+        self.problems.append(&mut self.lacking);
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
         Problems(self.problems)
     }

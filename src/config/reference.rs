@@ -188,10 +188,10 @@ mod tests {
         | `project` | text | required | Name of the project, shown in messages and reports. |
         | `sandbox` | keys | see below | The watched working copy that feeds the first environment. |
         | `sandbox.branch` | text | `develop` | Branch that saves are committed to; saving pauses while another one is checked out. |
-        | `sandbox.settle` | duration | `3s` | A path is quiet this long before it is saved. |
+        | `sandbox.settle` | duration | `3s` | A path is quiet this long before it is saved, and so is what was written just before or after it, which comes along. |
         | `sandbox.batch_window` | duration | `10s` | A changed path never waits longer than this, even when it never gets quiet. |
         | `sandbox.exclude` | list of text | none | Paths that are never saved, as .gitignore patterns, on top of the .gitignore files. |
-        | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported. |
+        | `sandbox.max_file_size` | size | `50MiB` | Larger files are set aside and reported; of one that a filter stores (`filter=lfs`) what the filter makes of it counts. |
         | `sandbox.push` | true, false | `true` | Push every save to the remote. |
         | `sandbox.pull` | true, false | `true` | Bring in what others push to the branch; where both changed a line, the sandbox wins. |
         | `sandbox.pull_every` | duration | `1m` | Pause between two looks at the remote, besides those that a refused push causes. |
@@ -213,7 +213,7 @@ mod tests {
         | `environments.<name>.approval.required` | number | `1` | How many people must approve. |
         | `environments.<name>.approval.expires` | duration | `24h` | How long an approval is valid, and how long a promotion may wait for its approvals: a late one ends it, and it must be promoted again. |
         | `environments.<name>.approval.self` | true, false | `true` | Whether it may be approved by who asked for the promotion, or wrote or committed what it brings. |
-        | `environments.<name>.approval.from` | list of text | anybody | Who may approve: e-mail addresses and names of `groups`. |
+        | `environments.<name>.approval.from` | list of text | anybody | Who may approve, or reject: e-mail addresses and names of `groups`. Who asked for a promotion may always reject it. |
         | `environments.<name>.approval.each` | names with keys | none | How many of the approvals must come from each of these groups. |
         | `environments.<name>.soak` | duration | `0s` | How long a candidate must have been live in `from` before it may land here. |
         | `environments.<name>.freeze` | list of text | none | Times in which nothing lands: every week (`Fri 16:00 - Mon 08:00`), every day (`22:00 - 06:00`) or once (`2026-12-24 - 2027-01-02`), each with a time zone behind it (`Europe/Berlin`) where it is not this machine's. |
@@ -320,18 +320,18 @@ mod tests {
         insta::assert_snapshot!(lines_where(is_of_alerts), @"
         | `notify` | keys | see below | Who is told about what. |
         | `notify.desktop` | true, false | `true` | Show desktop notifications where a notification service runs. |
-        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | all of them | Events that are worth an alert, on every channel that has no list of its own. |
+        | `notify.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `save_failed`, `secret_found`, `conflict`, `health` | all of them | Events that are worth an alert, on every channel that has no list of its own. |
         | `notify.webhook` | keys | nowhere | Where alerts are posted to, as JSON. |
         | `notify.webhook.url` | text | required | URL that alerts are posted to; nothing is posted where its variables make it empty, as `${CASCADE_WEBHOOK:-}` may. |
         | `notify.webhook.secret` | text | nothing is signed | Key that signs what is posted, by the Standard Webhooks specification: `whsec_` and 24 to 64 bytes in base64. It must come from a variable; where that is empty, nothing is signed. |
-        | `notify.webhook.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are posted. |
+        | `notify.webhook.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `save_failed`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are posted. |
         | `notify.webhook.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
         | `notify.email` | keys | nobody | Who gets alerts by e-mail. |
         | `notify.email.smtp` | text | required | Mail server: `smtps://user:${SMTP_PASSWORD}@host:465`, or `smtp://…:587` for STARTTLS, which must work then. The password must come from a variable; nothing is sent where variables make all of it empty. |
         | `notify.email.from` | text | required | Address that messages come from, like `cascade <cascade@example.org>`. |
         | `notify.email.to` | list of text | required | Addresses that messages go to, 50 at most. |
         | `notify.email.tls` | `required`, `off` | `required` | Whether the connection must be encrypted; `off` is for mail servers on this very machine. |
-        | `notify.email.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are mailed. |
+        | `notify.email.on` | list of `promoted`, `awaiting_approval`, `failed`, `rolled_back`, `paused`, `save_failed`, `secret_found`, `conflict`, `health` | those of `notify.on` | Events that are mailed. |
         | `notify.email.timeout` | duration | `10s` | How long one attempt may take, `1m` at most. |
         ");
     }

@@ -155,8 +155,8 @@ health: 3
     cascade-sync.yaml:20:38: checks.build.retries: unknown key (allowed: run, http, tcp, file, status, contains, timeout, every, successes, failures, deadline, flaky, env)
     cascade-sync.yaml:21:37: checks.site.status: expected a whole number up to 65535, found the number `70000`
     cascade-sync.yaml:21:55: checks.site.successes: expected a whole number, 0 or more, found the number `-1`
-    cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
-    cascade-sync.yaml:23:24: notify.on[2]: `7` is not one of the choices (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
+    cascade-sync.yaml:23:16: notify.on[1]: `Paused` is not one of the choices; did you mean `paused`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, save_failed, secret_found, conflict, health)
+    cascade-sync.yaml:23:24: notify.on[2]: `7` is not one of the choices (allowed: promoted, awaiting_approval, failed, rolled_back, paused, save_failed, secret_found, conflict, health)
     cascade-sync.yaml:24:9: health: expected keys with values, found the number `3`
     ");
 }
@@ -457,7 +457,7 @@ fn every_problem_of_a_channel_is_listed_at_once() {
     insta::assert_snapshot!(shown, @"
     cascade-sync.yaml:7:10: notify.webhook.url: must be an address like https://hooks.example.org/cascade
     cascade-sync.yaml:8:13: notify.webhook.secret: must come from a variable, like `${VAR}`: this file is saved and pushed
-    cascade-sync.yaml:9:18: notify.webhook.on[1]: `faild` is not one of the choices; did you mean `failed`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, secret_found, conflict, health)
+    cascade-sync.yaml:9:18: notify.webhook.on[1]: `faild` is not one of the choices; did you mean `failed`? (allowed: promoted, awaiting_approval, failed, rolled_back, paused, save_failed, secret_found, conflict, health)
     cascade-sync.yaml:10:14: notify.webhook.timeout: must be longer than 0s
     cascade-sync.yaml:12:11: notify.email.smtp: the password must come from a variable, like `${VAR}`: this file is saved and pushed
     cascade-sync.yaml:13:11: notify.email.from: must be an e-mail address like ops@example.org or Ops <ops@example.org>
@@ -558,4 +558,33 @@ secrets: { variables: [\"*_TOKEN\", \"1*\", \"A-B\"] }
     cascade-sync.yaml:9:35: secrets.variables[1]: a variable's name is made of letters, digits and `_`; `*` stands for any
     cascade-sync.yaml:9:41: secrets.variables[2]: a variable's name is made of letters, digits and `_`; `*` stands for any
     ");
+}
+
+#[test]
+fn a_freeze_window_that_is_none_is_told_with_all_the_forms_that_are() {
+    let window = "every second friday, unless it is the thirteenth, or the moon is full";
+    let text = format!("environments:\n  a: {{ from: develop, branch: x, freeze: [\"{window}\"] }}\n");
+    let told = after_head(&text);
+    assert!(told.contains("is no freeze window: write it like `Fri 16:00 - Mon 08:00`, `22:00 - 06:00` or"), "{told}");
+    assert!(told.ends_with("where it is not this machine's"), "{told}");
+}
+
+#[test]
+fn a_variable_that_only_a_channel_of_alerts_lacks_turns_that_off_and_nothing_else() {
+    let email = "email: { smtp: \"smtps://x.org\", from: a@x.org, to: [b@x.org] }";
+    let text = format!("version: 1\nproject: p\nnotify:\n  webhook: {{ url: \"https://${{NOPE}}/x\" }}\n  {email}\n");
+    let config = parse(&text, FILE_NAME, &variables()).unwrap();
+    assert!(config.notify.webhook.is_none() && config.notify.email.is_some());
+    let lacking = config.notify.lacking.unwrap().to_string();
+    let words = "4:19: notify.webhook.url: the variable `NOPE` is not set, in the environment or in .env";
+    assert_eq!(lacking, format!("{FILE_NAME}:{words}"));
+    for lacking in [
+        "smtp: \"smtps://${NOPE}@x.org\", from: a@x.org, to: [b@x.org]",
+        "smtp: \"smtps://x.org\", from: \"${NOPE}\", to: [b@x.org]",
+        "smtp: \"smtps://x.org\", from: a@x.org, to: [b@x.org, \"${NOPE}\"]",
+    ] {
+        let text = format!("version: 1\nproject: p\nnotify: {{ email: {{ {lacking} }} }}\n");
+        let config = parse(&text, FILE_NAME, &variables()).unwrap();
+        assert!(config.notify.email.is_none() && config.notify.lacking.is_some(), "{lacking}");
+    }
 }

@@ -44,6 +44,15 @@ impl Variables {
         Self { values: file, from_dotenv }
     }
 
+    /// Answers whether the text refers to a variable that is not set and has no default.
+    pub(super) fn lack(&self, text: &str) -> bool {
+        let pieces: Vec<&str> = text.split("${").collect();
+        pieces.windows(2).any(|pair| {
+            let name = pair[1].split_once('}').map_or("", |(inner, _)| inner);
+            !pair[0].ends_with('$') && is_name(name) && self.get(name).is_none()
+        })
+    }
+
     /// Replaces `${VAR}` and `${VAR:-default}`; `$${` stands for `${`.
     ///
     /// Fails with a message that names the variable which is not set, or says that `${` is malformed.
@@ -158,6 +167,14 @@ mod tests {
         check("${PORT:-8080}", Ok("8080"));
         check("${EMPTY:-8080}|${EMPTY}|", Ok("8080||"));
         check("$${HOST} costs $5", Ok("${HOST} costs $5"));
+    }
+
+    #[test]
+    fn what_is_not_set_is_lacking_unless_it_has_a_default() {
+        let lacking = ["${NOPE}", "a${HOST}b${NOPE}c", "$${X}${NOPE}"];
+        assert!(lacking.iter().all(|text| variables().lack(text)));
+        let fine = ["", "${HOST}", "${EMPTY}", "${NOPE:-x}", "$${NOPE}", "${NO PE}", "${NOPE"];
+        assert!(!fine.iter().any(|text| variables().lack(text)));
     }
 
     #[test]

@@ -230,10 +230,16 @@ pub enum Error {
 fn too_slow(command: &str, seconds: u64) -> String {
     match purpose(command) {
         purpose @ ("asking the remote" | "fetching from the remote" | "pushing to the remote") => {
-            format!("the remote did not answer within {seconds} s ({purpose})")
+            let remote = remote_of(command).map_or_else(|| "the remote".to_owned(), |name| format!("remote `{name}`"));
+            format!("{remote} did not answer within {seconds} s ({purpose})")
         }
         purpose => format!("{purpose} took longer than {seconds} s and was stopped"),
     }
+}
+
+/// Answers the remote that a call of the git program talks to: the first word that is no option.
+fn remote_of(command: &str) -> Option<&str> {
+    command.split(' ').skip_while(|word| *word != "--end-of-options").nth(1)
 }
 
 /// Answers what a call of the git program is for, by its subcommand: what it was called with says nothing to people.
@@ -402,6 +408,9 @@ mod tests {
         }
         let slow = Error::ProgramTimeout { command: "ls-remote origin".to_owned(), seconds: 7 };
         assert_eq!(slow.to_string(), "the remote did not answer within 7 s (asking the remote)");
+        let command = "-c core.fsyncMethod=fsync push --porcelain --end-of-options upstream a:b".to_owned();
+        let slow = Error::ProgramTimeout { command, seconds: 7 };
+        assert_eq!(slow.to_string(), "remote `upstream` did not answer within 7 s (pushing to the remote)");
         let slow = Error::ProgramTimeout { command: "merge-tree a b".to_owned(), seconds: 7 };
         assert_eq!(slow.to_string(), "merging took longer than 7 s and was stopped");
     }

@@ -96,6 +96,20 @@ impl Repo {
         object_id(at)
     }
 
+    /// Answers the commit that the content of a branch at `tip` was saved with: what rollbacks restored and promotions
+    /// carried is followed to where it came from.
+    ///
+    /// # Errors
+    /// A commit is missing.
+    pub fn origin_of(&self, tip: ObjectId) -> Result<ObjectId> {
+        let mut at = self.stands_for(tip)?;
+        // Each step leads to an older commit: the way ends.
+        while let Some(source) = self.carried(at)? {
+            at = self.stands_for(source)?;
+        }
+        Ok(at)
+    }
+
     /// Answers whether what `ours` and `tip` have in common was rolled back on the way to `tip`: a merge would then undo
     /// it in `ours` too.
     ///

@@ -7,6 +7,7 @@ mod apart;
 mod branch;
 pub mod candidate;
 mod contents;
+mod difference;
 mod durable;
 pub mod error;
 pub mod handle;
@@ -46,11 +47,11 @@ pub use lineage::RESTORES_TRAILER;
 pub use lookup::LookedUp;
 pub use merge::{HOTFIX_TRAILER, ROLLBACK_TRAILER};
 pub use moves::TakenBack;
-pub use remote::Lease;
+pub use remote::{Lease, Pushed};
 pub use repo::{Head, Repo};
 pub use save::{
     Change, ChangeKind, Clash, Hints, Inspect, Proposal, PullAnswer, PullRequest, Pulled, Restore, RestoreAnswer,
-    RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside,
+    RestoreRequest, SaveAnswer, SaveRequest, Saved, SetAside, is_at_or_below,
 };
 pub use scratch::Checkout;
 pub use setup::Setup;

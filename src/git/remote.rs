@@ -40,6 +40,15 @@ pub enum Lease {
     Exactly(Option<ObjectId>),
 }
 
+/// What a push found on the remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// A branch, which is moved or was there already.
+    Moved,
+    /// Nothing: the branch is new there.
+    Created,
+}
+
 /// One reference that a push moves.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sent<'a> {
@@ -175,10 +184,11 @@ impl Repo {
     /// # Errors
     /// [`Error::RemoteMoved`] when the branch is elsewhere, [`Error::RemoteRefused`] when a hook or a rule says no,
     /// [`Error::RemoteDenied`] and [`Error::RemoteUnavailable`] for the connection.
-    pub fn push(&self, remote: &str, commit: ObjectId, branch: &str, lease: Lease) -> Result<()> {
+    pub fn push(&self, remote: &str, commit: ObjectId, branch: &str, lease: Lease) -> Result<Pushed> {
         let full = full_name(branch)?;
         let output = self.send(remote, &[Sent { full: &full, commit, lease }], &[])?;
-        answer_of_push(&output, (remote, branch), &full)
+        answer_of_push(&output, (remote, branch), &full)?;
+        Ok(if status(&output.stdout, &full, "*").is_some() { Pushed::Created } else { Pushed::Moved })
     }
 
     /// Asks the remote whether a commit may be pushed to its branch; no hook is run, here or there, and nothing changes.
@@ -230,12 +240,17 @@ fn answer_of_push(output: &Output, (remote, branch): (&str, &str), full: &str) -
 
 /// Answers why the remote rejected `full`, from the porcelain lines `<flag>\t<from>:<to>\t<summary>`.
 pub(super) fn rejection(stdout: &[u8], full: &str) -> Option<String> {
+    status(stdout, full, "!")
+}
+
+/// Answers the summary of what became of `full`, where that has this flag.
+fn status(stdout: &[u8], full: &str, wanted: &str) -> Option<String> {
     let text = String::from_utf8_lossy(stdout);
     text.lines().find_map(|line| {
         let mut fields = line.splitn(3, '\t');
         let (flag, refs, summary) = (fields.next()?, fields.next()?, fields.next()?);
         let is_ours = refs.rsplit_once(':').is_some_and(|(_, target)| target == full);
-        (flag == "!" && is_ours).then(|| shown(summary.as_bytes()))
+        (flag == wanted && is_ours).then(|| shown(summary.as_bytes()))
     })
 }
 

@@ -53,7 +53,7 @@ pub use self::proposal::{PATCH_LIMIT_BYTES, PATCH_LIMIT_FILES, Proposal};
 use self::publish::{Moved, Publication};
 pub use self::pull::{Clash, PullAnswer, PullRequest, Pulled};
 pub(super) use self::replace::ASIDE_PREFIX;
-pub use self::restore::{Restore, RestoreAnswer, RestoreRequest};
+pub use self::restore::{Restore, RestoreAnswer, RestoreRequest, is_at_or_below};
 use self::scan::Scan;
 use self::seen::Standing;
 use self::sparse::Absence;
@@ -90,7 +90,7 @@ pub struct SaveRequest<'a> {
     pub branch: &'a str,
     /// Where to look.
     pub hints: Hints,
-    /// A larger file is set aside.
+    /// A larger file is set aside; where a filter stores another content, that counts.
     pub max_file_bytes: u64,
     /// Answers whether a path (and whether it is a directory) is never saved.
     ///

@@ -9,7 +9,6 @@
 //! [`Repo::settle_scratch`]. What that look finds unchanged was so when the use began, whoever else had access in
 //! between; what it finds changed proves nothing, and then the use has to be repeated on files that were looked at before.
 
-mod difference;
 mod left;
 mod look;
 mod mover;
@@ -24,13 +23,13 @@ use std::thread;
 use git2::Odb;
 use sha1::{Digest as _, Sha1};
 
-use self::difference::Difference;
 use self::left::{Base, Left, Moment, boot};
 use self::look::{Findings, Look, files_of, is_quiet, own_files};
 use self::mover::{path_of, remove};
 use self::moving::{Indexed, Move};
 use self::survey::Survey;
 use super::branch::oid;
+use super::difference::Difference;
 use super::error::{Error, Result};
 use super::index::{CHECKSUM_BYTES, Index};
 use super::program::Program;

@@ -299,6 +299,15 @@ pub(super) fn parse(mut bytes: &[u8]) -> Option<Vec<TreeEntry>> {
     Some(entries)
 }
 
+/// Answers the mode that git gives to such a thing now: old repositories have group-writable files.
+pub(super) fn canonical(mode: u32) -> u32 {
+    match mode {
+        MODE_TREE | MODE_LINK | MODE_GITLINK => mode,
+        _ if mode & 0o100 != 0 => MODE_EXECUTABLE,
+        _ => MODE_FILE,
+    }
+}
+
 /// Splits a path into its directory (empty: the top) and its last name.
 pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {

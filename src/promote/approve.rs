@@ -1,7 +1,7 @@
 //! A person's word on a candidate.
 
 use super::error::{Error, Result};
-use super::facts::{facts, gates};
+use super::facts::{facts, findings, gates};
 use super::gate::{self, Facts, Gate, Refusal, same_person};
 use super::phase::Event;
 use super::run::{Observer, drive, recover};
@@ -29,7 +29,11 @@ pub async fn find(ctx: &Context, lock: &Lock, target: Option<&str>, observer: &m
         target.is_none_or(|target| promotion.environment == target || promotion.id.as_str().starts_with(target))
     };
     let taken_up = recovered.into_iter().rfind(is_meant).filter(|promotion| !can_be_judged(promotion));
-    match (find_waiting(ctx, target).await, taken_up) {
+    let waiting = match target {
+        Some(_) => find_waiting(ctx, target).await,
+        None => find_awaiting_consent(ctx).await,
+    };
+    match (waiting, taken_up) {
         (Err(Error::NothingWaits { .. }), Some(taken_up)) => Ok(Found::TakenUp(taken_up)),
         (Ok(named), Some(taken_up)) if named.id == taken_up.id => Ok(Found::TakenUp(taken_up)),
         (found, _) => found.map(Found::Waiting),
@@ -43,23 +47,44 @@ pub async fn find(ctx: &Context, lock: &Lock, target: Option<&str>, observer: &m
 pub async fn find_waiting(ctx: &Context, target: Option<&str>) -> Result<Promotion> {
     let waiting: Vec<Promotion> = ctx.store.unfinished().await?.into_iter().filter(can_be_judged).collect();
     let environment = target.filter(|target| ctx.config.environments.contains_key(*target));
-    let mut fitting =
-        waiting.into_iter().filter(|promotion| environment.is_none_or(|name| promotion.environment == name));
+    let fitting = waiting.into_iter().filter(|promotion| environment.is_none_or(|name| promotion.environment == name));
     match (target, environment) {
         (Some(id), None) => ctx.store.promotion(id).await.map_err(Error::from),
-        _ => {
-            let first = fitting.next().ok_or_else(|| Error::NothingWaits {
-                environment: environment.unwrap_or("any environment").to_owned(),
-            })?;
-            match fitting.next() {
-                None => Ok(first),
-                Some(other) => Err(Error::NotNow {
-                    id: first.id.to_string(),
-                    why: format!("is not the only one that waits: {} does too", other.id),
-                    hint: Some(format!("say which: `cascade approve {}`", first.id)),
-                }),
-            }
+        _ => only(fitting, environment.unwrap_or("any environment")),
+    }
+}
+
+/// Finds the only promotion that a consent brings on: what waits for a hold, or for time, is not meant by it. One of which
+/// all gates are open was left by somebody whose consent it has.
+///
+/// # Errors
+/// None does, or several do.
+async fn find_awaiting_consent(ctx: &Context) -> Result<Promotion> {
+    let (mut awaiting, mut approved) = (Vec::new(), Vec::new());
+    for promotion in ctx.store.unfinished().await?.into_iter().filter(can_be_judged) {
+        let findings = findings(ctx, &promotion).await?;
+        let approval = findings.iter().find(|finding| finding.gate == Gate::Approval);
+        if approval.is_some_and(|approval| !approval.open) || findings.iter().all(|finding| finding.open) {
+            awaiting.push(promotion);
+        } else if approval.is_some() {
+            approved.push(promotion);
         }
+    }
+    // Who asks about one that is approved is told what it waits for.
+    let meant = if awaiting.is_empty() { approved } else { awaiting };
+    only(meant.into_iter(), "any environment")
+}
+
+/// Answers the only one of several promotions that wait.
+fn only(mut waiting: impl Iterator<Item = Promotion>, place: &str) -> Result<Promotion> {
+    let first = waiting.next().ok_or_else(|| Error::NothingWaits { environment: place.to_owned() })?;
+    match waiting.next() {
+        None => Ok(first),
+        Some(other) => Err(Error::NotNow {
+            id: first.id.to_string(),
+            why: format!("is not the only one that waits: {} does too", other.id),
+            hint: Some(format!("say which: `cascade approve {}`", first.id)),
+        }),
     }
 }
 
@@ -114,10 +139,11 @@ pub async fn proceed(ctx: &Context, lock: &Lock, id: &str, observer: &mut dyn Ob
     Ok(promotion)
 }
 
-/// Records a person's refusal of the candidate and ends the promotion.
+/// Records a person's refusal of the candidate and ends the promotion. Where the environment names who may approve, they
+/// alone may refuse; who asked for the promotion may always take that back.
 ///
 /// # Errors
-/// The promotion does not wait (any more).
+/// The promotion does not wait (any more), or the person may not refuse it.
 pub async fn reject(
     ctx: &Context,
     _lock: &Lock,
@@ -152,6 +178,10 @@ async fn record_word(ctx: &Context, promotion: &Promotion, consent: bool, reason
             Event::Opened if promotion.state == State::Waiting => Ok(()),
             _ => Err(approved_already(promotion, &facts)),
         };
+    }
+    if !consent && !facts.electorate(&policy).may_refuse(&ctx.person) {
+        let environment = promotion.environment.clone();
+        return Err(Error::NotARefuser { person: ctx.person.clone(), environment, from: policy.from.clone() });
     }
     let at = ctx.now();
     let expires_at = from_ms(at.as_millisecond().saturating_add(policy.expires.as_ms()));

@@ -142,6 +142,16 @@ pub enum Error {
         /// Who may: addresses and groups.
         from: Vec<String>,
     },
+    /// The person neither may approve nor asked for it.
+    #[error("{person} may not reject promotions to {environment}")]
+    NotARefuser {
+        /// The person.
+        person: String,
+        /// The environment.
+        environment: String,
+        /// Who may: addresses and groups.
+        from: Vec<String>,
+    },
     /// A gate that the environment does not let be waived.
     #[error("{environment} does not let its gate `{gate}` be waived")]
     NotWaivable {
@@ -201,6 +211,7 @@ impl Kinded for Error {
             Self::OwnApproval { .. }
             | Self::NoAddress { .. }
             | Self::NotAnApprover { .. }
+            | Self::NotARefuser { .. }
             | Self::NotWaivable { .. }
             | Self::Stopped { .. } => ErrorKind::Denied,
             Self::Superseded { .. } => ErrorKind::Superseded,
@@ -237,6 +248,7 @@ impl Kinded for Error {
             Self::OwnApproval { .. } => Some("somebody else must run `cascade approve`".to_owned()),
             Self::NoAddress { .. } => Some("set yours: `git config user.email you@example.org`".to_owned()),
             Self::NotAnApprover { from, .. } => Some(format!("these may: {}", from.join(", "))),
+            Self::NotARefuser { from, .. } => Some(format!("who asked for it may, and these: {}", from.join(", "))),
             Self::NotWaivable { waivable, .. } if waivable.is_empty() => Some("it lets no gate be waived".to_owned()),
             Self::NotWaivable { waivable, .. } => {
                 let gates: Vec<&str> = waivable.iter().map(|gate| gate.as_str()).collect();

@@ -555,12 +555,23 @@ impl Electorate<'_> {
         if matters && email(person).is_none() {
             return Some(Refusal::Nobody);
         }
-        let may = |from: &String| same_person(person, from) || self.is_member(person, from);
-        if !self.policy.from.is_empty() && !self.policy.from.iter().any(may) {
+        if !self.is_named(person) {
             return Some(Refusal::Stranger);
         }
         let wrote = || self.authors.iter().any(|author| same_person(person, author));
         (!self.policy.own && (self.may_have_asked(person) || wrote())).then_some(Refusal::Own)
+    }
+
+    /// Answers whether `person` may refuse the candidate: who may approve here, and who asked for it.
+    #[must_use]
+    pub fn may_refuse(&self, person: &str) -> bool {
+        self.is_named(person) || self.may_have_asked(person)
+    }
+
+    /// Answers whether `person` is among those who may approve, be it that anybody may.
+    fn is_named(&self, person: &str) -> bool {
+        let may = |from: &String| same_person(person, from) || self.is_member(person, from);
+        self.policy.from.is_empty() || self.policy.from.iter().any(may)
     }
 
     /// Of somebody who asked without an address, only the name is known.

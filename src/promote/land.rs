@@ -6,7 +6,9 @@ use super::error::Result;
 use super::ledger::{self, Addition};
 use super::phase::Event;
 use super::plan::environment_of;
+use crate::alert::Alert;
 use crate::base::id::ObjectId;
+use crate::config::AlertEvent;
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
 use crate::git::{self, Published, Repo};
@@ -49,7 +51,10 @@ async fn landing(ctx: &Context, promotion: &Promotion) -> Result<Option<Landing>
 pub(super) async fn perform_remote(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(landing) = landing(ctx, promotion).await? else { return Ok(no_candidate()) };
     match ctx.git.run(move |repo| landing.land_remote(repo)).await {
-        Ok((event, published)) => {
+        Ok((event, published, is_made_again)) => {
+            if is_made_again {
+                tell_of_deletion(ctx, promotion);
+            }
             ledger::note(ctx, promotion.remote.as_deref().unwrap_or_default(), published.as_ref());
             Ok(event)
         }
@@ -59,6 +64,16 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &Promotion) -> Resu
         ) => Ok(Event::Failed(no.to_string())),
         Err(other) => Err(other.into()),
     }
+}
+
+/// Tells that the environment's branch is on the remote again, where somebody had deleted it.
+fn tell_of_deletion(ctx: &Context, promotion: &Promotion) {
+    let (environment, remote) = (&promotion.environment, promotion.remote.as_deref().unwrap_or_default());
+    let branch = environment_of(ctx, environment).map_or(environment, |spec| &spec.branch);
+    let body = format!("somebody deleted {remote}/{branch}: this promotion made it again");
+    tracing::warn!("{body}");
+    let title = format!("{}: the branch of {environment} was deleted", ctx.config.project);
+    ctx.tell(Alert::new(AlertEvent::Conflict, title, body).about(environment, &promotion.id));
 }
 
 /// Performs the step on the local branch.
@@ -83,13 +98,28 @@ fn no_candidate() -> Event {
 }
 
 impl Landing {
-    fn land_remote(&self, repo: &Repo) -> git::Result<(Event, Option<Published>)> {
-        let Some(remote) = &self.remote else { return Ok((Event::LandedRemote, None)) };
+    /// Answers as well what became of the ledger, and whether somebody had deleted the branch.
+    fn land_remote(&self, repo: &Repo) -> git::Result<(Event, Option<Published>, bool)> {
+        let Some(remote) = &self.remote else { return Ok((Event::LandedRemote, None, false)) };
         let local = repo.branch_tip(&self.branch)?;
         if !self.may_follow(repo, local)? {
-            return Ok((Event::Superseded(self.moved("locally", local)), None));
+            return Ok((Event::Superseded(self.moved("locally", local)), None, false));
         }
+        let known = repo.tracking_tip(remote, &self.branch)?;
         let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
+        let (event, published) = self.land_upon(repo, remote, theirs, ledger)?;
+        let is_made_again = theirs.is_none() && known.is_some() && event == Event::LandedRemote;
+        Ok((event, published, is_made_again))
+    }
+
+    /// The same where the remote's branch and ledger are known.
+    fn land_upon(
+        &self,
+        repo: &Repo,
+        remote: &str,
+        theirs: Option<ObjectId>,
+        ledger: Option<ObjectId>,
+    ) -> git::Result<(Event, Option<Published>)> {
         if self.is_landed(repo, remote, theirs)? {
             // Where others landed the very same, nothing is told of this promotion yet.
             self.entry.append(repo)?;

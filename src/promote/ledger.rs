@@ -13,8 +13,8 @@ use super::error::{Error, Result};
 use super::rebuild::{self, HoldNews};
 use super::signing::Signing;
 use super::{facts, policy};
-use crate::base::Timestamp;
 use crate::base::id::ObjectId;
+use crate::base::{ErrorKind, Kinded as _, Timestamp};
 use crate::config::{CheckSpec, Config, SignMode};
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
@@ -121,6 +121,20 @@ impl Addition {
         append(repo, &new, self.since, self.sign(repo))
     }
 
+    /// Adds the entry, and answers whether the ledger has it: what goes back is not held up by a ledger that is broken.
+    ///
+    /// # Errors
+    /// The repository cannot be written.
+    pub fn append_if_sound(&self, repo: &Repo) -> git::Result<bool> {
+        match self.append(repo) {
+            Err(problem) if problem.kind() == ErrorKind::Integrity => {
+                tracing::warn!(%problem, "the ledger is broken and does not have this: `cascade doctor` tells how to put it right");
+                Ok(false)
+            }
+            added => added.map(|()| true),
+        }
+    }
+
     /// Pushes a branch, and the ledger with it where that is wanted; answers what became of the ledger.
     ///
     /// # Errors
@@ -129,8 +143,16 @@ impl Addition {
         if self.publishes {
             return repo.push_with_ledger(push, theirs, signed_again(repo, self.sign)).map(Some);
         }
-        repo.push(push.remote, push.commit, push.branch, Lease::Exactly(push.expected))?;
+        self.push_branch(repo, push)?;
         Ok(None)
+    }
+
+    /// Pushes a branch alone.
+    ///
+    /// # Errors
+    /// As [`Repo::push`].
+    pub fn push_branch(&self, repo: &Repo, push: BranchPush<'_>) -> git::Result<()> {
+        repo.push(push.remote, push.commit, push.branch, Lease::Exactly(push.expected)).map(drop)
     }
 
     /// Only what has not happened yet can be given up for want of a signature.
@@ -273,7 +295,12 @@ pub(super) async fn take_over(ctx: &Context) -> Result<()> {
 /// The store cannot be read, or the repository cannot be written.
 pub(super) async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
     let addition = Addition::of(ctx, promotion, Moment::Settled).await?;
-    Ok(ctx.git.run(move |repo| addition.append(repo)).await?)
+    let is_back = matches!(promotion.state, State::RolledBack | State::RollbackFailed);
+    let append = move |repo: &Repo| match is_back {
+        true => addition.append_if_sound(repo).map(drop),
+        false => addition.append(repo),
+    };
+    Ok(ctx.git.run(append).await?)
 }
 
 /// Pushes the verdict on a promotion that had left this machine. Without success the next promotion takes it along.

@@ -47,7 +47,7 @@ pub use error::{Error, Result};
 pub use facts::{findings, forecast};
 pub use gate::{FailedBefore, Finding, Gate};
 pub use phase::Event;
-pub use plan::{Preview, known_source, preview};
+pub use plan::{GoesBack, Preview, goes_back, known_source, preview};
 pub use policy::Policy;
 pub use rehearse::{Rehearsal, rehearsal};
 pub use room::scratch_names;

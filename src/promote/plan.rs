@@ -1,5 +1,7 @@
 //! Building the candidate: which commit, on which tip, and whether anything stands in the way.
 
+use serde::Serialize;
+
 use super::drift::{Drift, Past};
 use super::error::{Error, Result};
 use super::ledger;
@@ -7,6 +9,7 @@ use super::phase::Event;
 use super::policy::{self, Feeding};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
+use crate::base::units::count;
 use crate::config::{self, Environment, HistoryMode, SignMode};
 use crate::context::Context;
 use crate::git::{self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
@@ -14,6 +17,37 @@ use crate::store::Promotion;
 
 /// Most subjects that a candidate's message lists.
 const SUBJECTS_LIMIT: usize = 20;
+
+/// A promotion that would take an environment back to older content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct GoesBack {
+    /// How many commits would not be live any more.
+    pub commits: usize,
+    /// The commit whose content would be.
+    pub to: ObjectId,
+}
+
+impl GoesBack {
+    /// Answers whether the content of `source` is older than what a branch at `tip` has, and by how much.
+    fn from_tip(repo: &Repo, tip: Option<ObjectId>, source: ObjectId) -> git::Result<Option<Self>> {
+        let Some(tip) = tip else { return Ok(None) };
+        let (live, to) = (repo.origin_of(tip)?, repo.origin_of(source)?);
+        if live == to || !repo.is_ancestor(to, live)? {
+            return Ok(None);
+        }
+        Ok(Some(Self { commits: repo.count_between(to, live)?, to }))
+    }
+
+    /// Says so, of an environment.
+    #[must_use]
+    pub fn words(&self, environment: &str) -> String {
+        let commits = count(self.commits, "commit");
+        format!(
+            "this takes {environment} back by {commits}, to {}: what feeds it is older than what is live",
+            self.to.short()
+        )
+    }
+}
 
 /// What a promotion would bring, without doing anything.
 #[derive(Debug, Clone)]
@@ -34,6 +68,8 @@ pub struct Preview {
     pub changes: TreeChanges,
     /// What the environment has and the source lacks.
     pub drift: Option<Drift>,
+    /// How far it would go back, where the source is older than what is live.
+    pub goes_back: Option<GoesBack>,
 }
 
 impl Preview {
@@ -72,9 +108,26 @@ pub async fn preview(ctx: &Context, environment: &str, hotfix: Option<&str>) -> 
         };
         let changes = repo.changes_between(tip, source)?;
         let source_tree = repo.tree_of(source)?;
-        Ok(Preview { source_branch, source, source_tree, tip, commits, commit_count, changes, drift })
+        let goes_back = GoesBack::from_tip(repo, tip, source)?.filter(|_| hotfix.is_none());
+        Ok(Preview { source_branch, source, source_tree, tip, commits, commit_count, changes, drift, goes_back })
     });
     Ok(preview.await?)
+}
+
+/// Answers how far an environment would go back by a promotion from what feeds it, as far as is known here.
+///
+/// # Errors
+/// As [`preview`].
+pub async fn goes_back(ctx: &Context, environment: &str) -> Result<Option<GoesBack>> {
+    let spec = environment_of(ctx, environment)?;
+    let feeding = policy::shown_feeding(ctx, environment).await?.branch(&ctx.config).to_owned();
+    let (branch, remote) = (spec.branch.clone(), ctx.config.remote.clone());
+    let sandbox = ctx.config.sandbox.branch.clone();
+    let compared = ctx.git.run(move |repo| {
+        let source = source_tip(repo, (&feeding, &sandbox), &remote)?;
+        GoesBack::from_tip(repo, repo.furthest_tip(&remote, &branch)?, source)
+    });
+    Ok(compared.await?)
 }
 
 /// Finds an environment's configuration.

@@ -11,6 +11,7 @@ use super::plan::environment_of;
 use super::run::{Observer, drive, end};
 use super::verification;
 use crate::base::id::ObjectId;
+use crate::base::{ErrorKind, Kinded as _};
 use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
@@ -40,7 +41,13 @@ pub async fn roll_back(
             return Ok(recovered);
         }
     }
-    others::learn(ctx).await?;
+    match others::learn(ctx).await {
+        // What is broken does not stay live for want of a ledger.
+        Err(problem) if problem.kind() == ErrorKind::Integrity => {
+            tracing::warn!(%problem, "what other machines did is not known: `cascade doctor` tells how to put that right");
+        }
+        learned => learned?,
+    }
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
         Some(paused) => paused,
@@ -129,6 +136,17 @@ pub(super) async fn end_undone(ctx: &Context, promotion: &Promotion) -> Result<(
         end(ctx, other, &Event::UndoneWith(reason)).await?;
     }
     Ok(())
+}
+
+/// Answers whether a promotion went back because a branch had something else than what had landed there: then it is not
+/// its content that needs a fix.
+///
+/// # Errors
+/// The store cannot be read.
+pub async fn met_other_content(ctx: &Context, promotion: &Promotion) -> Result<bool> {
+    let other = Event::Mismatched(String::new());
+    let journal = ctx.store.journal(&promotion.id).await?;
+    Ok(promotion.state == State::RolledBack && journal.iter().any(|line| line.name == other.name()))
 }
 
 /// Performs the step: what is undone may not come back by itself, and the environment waits for a person or a fix.
@@ -262,8 +280,7 @@ pub(super) async fn perform_remote(ctx: &Context, promotion: &mut Promotion) -> 
 /// Performs the step on the local branch.
 pub(super) async fn perform_local(ctx: &Context, promotion: &Promotion) -> Result<Event> {
     let Some(way) = way_back(ctx, promotion).await? else { return Ok(Event::LocalRolledBack) };
-    let is_pushed = promotion.remote.is_some();
-    match ctx.git.run(move |repo| way.return_local(repo, is_pushed)).await {
+    match ctx.git.run(move |repo| way.return_local(repo)).await {
         Ok(event) => Ok(event),
         Err(moved @ git::Error::RefMoved { .. }) => Ok(Event::Failed(moved.to_string())),
         Err(other) => Err(other.into()),
@@ -274,9 +291,11 @@ impl Return {
     fn return_remote(&self, repo: &Repo, remote: &str) -> git::Result<(Event, Option<Published>)> {
         let (theirs, ledger) = repo.remote_tips(remote, &self.branch)?;
         if theirs == Some(self.from) {
-            self.entry.append(repo)?;
             let push = BranchPush { remote, branch: &self.branch, commit: self.commit, expected: theirs };
-            let published = self.entry.push(repo, push, ledger)?;
+            let published = match self.entry.append_if_sound(repo)? {
+                true => self.entry.push(repo, push, ledger)?,
+                false => self.entry.push_branch(repo, push).map(|()| None)?,
+            };
             let found = repo.remote_tip(remote, &self.branch)?;
             let event = match found == Some(self.commit) {
                 true => Event::RemoteRolledBack,
@@ -297,14 +316,13 @@ impl Return {
         Ok((Event::RemoteRolledBack, None))
     }
 
-    fn return_local(&self, repo: &Repo, is_pushed: bool) -> git::Result<Event> {
+    fn return_local(&self, repo: &Repo) -> git::Result<Event> {
         let tip = repo.branch_tip(&self.branch)?;
         match tip {
             // What landed elsewhere may not have come here yet.
             Some(tip) if repo.is_ancestor(tip, self.from)? && tip != self.commit => {
-                if !is_pushed {
-                    self.entry.append(repo)?;
-                }
+                // A remote that was back already has heard nothing of it.
+                self.entry.append_if_sound(repo)?;
                 repo.move_branch(&self.branch, Some(tip), self.commit, &self.log_message)?;
                 Ok(Event::LocalRolledBack)
             }

@@ -328,7 +328,8 @@ pub(super) async fn drive(
     let mut unwritten = Vec::new();
     loop {
         unwritten.push(advance(ctx, &mut promotion, &event)?);
-        if promotion.state.is_final() {
+        // Where there was nothing to do, nothing happened that anybody could verify.
+        if promotion.state.is_final() && promotion.state != State::Cancelled {
             ledger::settle(ctx, &promotion).await?;
         }
         if promotion.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {

@@ -39,6 +39,11 @@ impl Board {
         }
     }
 
+    /// Answers the paths that were not saved lately, each with its reason.
+    pub async fn set_aside(&self) -> Vec<(String, String)> {
+        self.record.lock().await.set_aside.clone()
+    }
+
     /// Stores the record with the current moment: a sign of life.
     pub async fn beat(&self) {
         self.write(&mut *self.record.lock().await).await;

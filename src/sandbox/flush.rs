@@ -79,7 +79,7 @@ impl Work {
         let words = problem.to_string();
         if self.problem.as_ref() != Some(&words) {
             tracing::warn!(%problem, "saves do not reach the disk; it is tried again");
-            self.ctx.tell(Alert::new(AlertEvent::Paused, "saves do not reach the disk", &words));
+            self.ctx.tell(Alert::new(AlertEvent::SaveFailed, "saves do not reach the disk", &words));
             self.problem = Some(words);
         }
         false

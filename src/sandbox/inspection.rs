@@ -186,7 +186,7 @@ mod tests {
     fn blocked_file_says_where_and_what_to_do_without_the_value() {
         let mut at = inspection(SecretsMode::Block);
         let (reasons, _) = look(&mut at, &[("-a\nb", &token(3)), ("-d", &token(4))]);
-        assert!(reasons[0].ends_with("`cascade secrets allow $'./-a\\nb:1' --reason TEXT`"), "{reasons:?}");
+        assert!(reasons[0].ends_with("allow \"$(printf './-a\\nb:1')\" --reason TEXT`"), "{reasons:?}");
         assert!(reasons[1].ends_with("`cascade secrets allow ./-d:1 --reason TEXT`"), "{reasons:?}");
         let (reasons, told) = look(&mut at, &[("a $(b)", &format!("x\n{}\n{}", token(1), token(2))), ("c", "fine")]);
         let expected = "line 2 looks like a secret: github-token (ghp_…, 40 characters), and 1 more: remove it, or where it \

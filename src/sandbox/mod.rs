@@ -41,6 +41,9 @@ use crate::git::save::Rebuilt;
 use crate::git::{Hints, SaveAnswer, SaveRequest};
 use crate::{git, store, watch};
 
+/// Why a file that nobody saves is not saved, in words that follow its name.
+pub const NEVER_SAVED: &str = "git ignores it, or `sandbox.exclude` names it";
+
 /// Is told of each new tip of the sandbox's branch.
 pub type Follower = Arc<dyn Fn(News) + Send + Sync>;
 
@@ -128,7 +131,7 @@ async fn settle(ctx: &Context) -> Result<(), git::Error> {
             went.index.map_or_else(String::new, |_| "; what was staged is not staged any more".to_owned())
         );
         tracing::warn!("{title}: {body}");
-        ctx.tell(Alert::new(AlertEvent::Paused, title, &body));
+        ctx.tell(Alert::new(AlertEvent::SaveFailed, title, &body));
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::base::{ErrorKind, Kinded as _};
 use crate::check::secrets::BLOCKED_WORDS;
 use crate::config::AlertEvent;
 use crate::context::Context;
-use crate::git::{Error, Lease, TakenBack};
+use crate::git::{Error, Lease, Pushed, TakenBack};
 
 /// Pauses after pushes that the network stopped.
 const RETRY: Backoff = Backoff { first: Duration::from_secs(1), ceiling: Duration::from_secs(300) };
@@ -49,6 +49,19 @@ struct Work {
     problem: Option<String>,
     /// What the user took back here and the remote still has: nothing is pushed nor brought in while that is so.
     taken_back: Option<TakenBack>,
+    /// Whether people know that the remote's branch was deleted.
+    is_deleted: bool,
+}
+
+/// What others did to the branch that the remote had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// They left it or built upon it, or it was never there.
+    Kept,
+    /// They moved it back or aside.
+    Rewritten,
+    /// They deleted it.
+    Deleted,
 }
 
 /// What the remote has that the sandbox lacks.
@@ -75,6 +88,7 @@ impl Pusher {
             failures: 0,
             problem: None,
             taken_back: None,
+            is_deleted: false,
         };
         (Self { wishes, task: tokio::spawn(work.run()) }, told)
     }
@@ -127,25 +141,31 @@ impl Work {
         let (remote, branch) = (self.ctx.config.remote.clone(), self.ctx.config.sandbox.branch.clone());
         let looked = self.ctx.git.run(move |repo| {
             if !repo.has_remote(&remote) {
-                return Ok((Beyond::Nothing, false));
+                return Ok((Beyond::Nothing, Fate::Kept));
             }
             let known = repo.tracking_tip(&remote, &branch)?;
-            let Some(theirs) = repo.remote_tip(&remote, &branch)? else { return Ok((Beyond::Nothing, false)) };
+            let Some(theirs) = repo.remote_tip(&remote, &branch)? else {
+                return Ok((Beyond::Nothing, if known.is_some() { Fate::Deleted } else { Fate::Kept }));
+            };
             if known != Some(theirs) {
                 repo.fetch(&remote, &branch)?;
             }
-            let is_rewritten = known.map(|known| repo.is_ancestor(known, theirs)).transpose()? == Some(false);
+            let is_built_upon = known.map(|known| repo.is_ancestor(known, theirs)).transpose()?.unwrap_or(true);
+            let fate = if is_built_upon { Fate::Kept } else { Fate::Rewritten };
             let ours = repo.existing_branch_tip(&branch)?;
             if repo.is_ancestor(theirs, ours)? {
-                return Ok((Beyond::Nothing, is_rewritten));
+                return Ok((Beyond::Nothing, fate));
             }
             let taken_back = repo.taken_back(&branch, theirs)?;
-            Ok((taken_back.map_or(Beyond::Others(theirs), Beyond::TakenBack), is_rewritten))
+            Ok((taken_back.map_or(Beyond::Others(theirs), Beyond::TakenBack), fate))
         });
-        let (beyond, is_rewritten) = looked.await?;
-        if is_rewritten {
-            self.tell_of_rewriting();
+        let (beyond, fate) = looked.await?;
+        match fate {
+            Fate::Kept => {}
+            Fate::Rewritten => self.tell_of_rewriting(),
+            Fate::Deleted => self.tell_of_deletion("the next save pushes it again, with all that the sandbox has"),
         }
+        self.is_deleted = fate == Fate::Deleted;
         let was_taken_back = self.taken_back.take().is_some();
         match beyond {
             Beyond::Others(theirs) if self.ctx.config.sandbox.pull => {
@@ -204,6 +224,18 @@ impl Work {
         self.ctx.tell(Alert::new(AlertEvent::Conflict, "the remote was rewritten", body));
     }
 
+    /// Tells once that others deleted the remote's branch, and what becomes of that.
+    fn tell_of_deletion(&mut self, what_follows: &str) {
+        if std::mem::replace(&mut self.is_deleted, true) {
+            return;
+        }
+        let (remote, branch) = (&self.ctx.config.remote, &self.ctx.config.sandbox.branch);
+        let follows = if self.ctx.config.sandbox.push { what_follows } else { "what the sandbox has stays" };
+        let body = format!("somebody deleted {remote}/{branch}: {follows}");
+        tracing::warn!("{body}");
+        self.ctx.tell(Alert::new(AlertEvent::Conflict, "the remote's branch was deleted", body));
+    }
+
     /// Looks what the remote has, where a push failed because others were first.
     async fn beyond(&mut self, error: &Error) -> Beyond {
         match error.kind() {
@@ -256,18 +288,23 @@ impl Work {
     }
 
     /// Pushes one commit where there is a remote to push to.
-    async fn push(&self, commit: ObjectId) -> Result<(), Error> {
+    async fn push(&mut self, commit: ObjectId) -> Result<(), Error> {
         let (remote, branch) = (self.ctx.config.remote.clone(), self.ctx.config.sandbox.branch.clone());
         let wanted = self.ctx.config.sandbox.push;
         let pushed = self.ctx.git.run(move |repo| {
-            if !wanted || !repo.has_remote(&remote) || repo.tracking_tip(&remote, &branch)? == Some(commit) {
-                return Ok(false);
+            let known = repo.tracking_tip(&remote, &branch)?;
+            if !wanted || !repo.has_remote(&remote) || known == Some(commit) {
+                return Ok(None);
             }
-            repo.push(&remote, commit, &branch, Lease::Forward).map(|()| true)
+            let pushed = repo.push(&remote, commit, &branch, Lease::Forward)?;
+            Ok(Some(pushed == Pushed::Created && known.is_some()))
         });
-        if pushed.await? {
-            tracing::info!(commit = commit.short(), remote = self.ctx.config.remote, "pushed");
+        let Some(is_made_again) = pushed.await? else { return Ok(()) };
+        tracing::info!(commit = commit.short(), remote = self.ctx.config.remote, "pushed");
+        if is_made_again {
+            self.tell_of_deletion("it is pushed again, with all that the sandbox has");
         }
+        self.is_deleted = false;
         Ok(())
     }
 

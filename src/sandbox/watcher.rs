@@ -319,7 +319,7 @@ impl<'a> Watcher<'a> {
         let mut is_large = batch.everything || batch.paths.len() > LARGE_SAVE_CHANGES;
         let looker = self.inspection.looker();
         if let Some(reason) = self.lost_saves().await {
-            return self.owe(&batch, reason, "saves were lost").await;
+            return self.owe(&batch, reason, (AlertEvent::SaveFailed, "saves were lost")).await;
         }
         match super::save(self.ctx, &self.rules, &self.composer, looker.clone(), hints).await {
             Ok(SaveAnswer::Saved(saved)) => {
@@ -340,7 +340,9 @@ impl<'a> Watcher<'a> {
                 }
                 self.settled(looked_at, set_aside, unsettled, &excluded).await;
             }
-            Ok(SaveAnswer::Paused { reason }) => self.owe(&batch, reason, "saving is paused").await,
+            Ok(SaveAnswer::Paused { reason }) => {
+                self.owe(&batch, reason, (AlertEvent::Paused, "saving is paused")).await
+            }
             Err(error) => self.failed(batch, &error).await,
         }
         self.bring_in_what_waits().await;
@@ -392,7 +394,7 @@ impl<'a> Watcher<'a> {
         None
     }
 
-    async fn owe(&mut self, batch: &Batch, reason: String, what: &str) {
+    async fn owe(&mut self, batch: &Batch, reason: String, what: (AlertEvent, &str)) {
         self.failures = 0;
         self.owed = self.owed.saturating_add(batch.paths.len()).max(1);
         self.pause(reason, what).await;
@@ -490,11 +492,11 @@ impl<'a> Watcher<'a> {
         batch.paths.into_iter().for_each(|path| self.batcher.note(path, now, Duration::ZERO));
         let next = error.hint().filter(|_| matches!(error, GitError::SaveNotSigned { .. }));
         let reason = [Some(with_causes(error)), next].into_iter().flatten().collect::<Vec<_>>().join("; ");
-        self.pause(reason, "a save failed; it is tried again").await;
+        self.pause(reason, (AlertEvent::SaveFailed, "a save failed; it is tried again")).await;
     }
 
     /// Shows why nothing is saved; people are told once for each reason.
-    async fn pause(&mut self, reason: String, what: &str) {
+    async fn pause(&mut self, reason: String, (event, what): (AlertEvent, &str)) {
         let pending = self.pending();
         let stored = Some(reason.clone());
         self.board
@@ -502,7 +504,7 @@ impl<'a> Watcher<'a> {
             .await;
         if self.stopped_by.as_ref() != Some(&reason) {
             tracing::warn!(reason, "{what}");
-            self.ctx.tell(Alert::new(AlertEvent::Paused, what, &reason));
+            self.ctx.tell(Alert::new(event, what, &reason));
             self.stopped_by = Some(reason);
         }
     }

@@ -88,3 +88,13 @@ fn the_page_goes_into_the_checkout_only_where_that_is_asked_for() {
     assert!(page.starts_with("<!doctype html>"), "{page}");
     assert_eq!(pipeline.git(&["status", "--porcelain"]), "");
 }
+
+#[test]
+fn the_page_shows_what_would_hide_or_reorder_text() {
+    let pipeline = released();
+    let reason = "\u{1b}[31mred\u{202e}gnp.exe";
+    pipeline.cascade(&["rollback", "staging", "--reason", reason]).expect_code(0);
+    let page = pipeline.cascade(&["report", "--output", "-"]).expect_code(0).stdout;
+    assert!(page.contains("\\x1b[31mred\\u{202e}gnp.exe"), "{page}");
+    assert!(!page.contains(['\u{1b}', '\u{202e}']), "{page}");
+}

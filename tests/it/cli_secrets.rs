@@ -1,6 +1,10 @@
 //! `cascade secrets` and `cascade secrets allow`, in a real checkout.
 
-use crate::support::Sandbox;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use crate::support::watched::Watched;
+use crate::support::{Sandbox, output};
 
 /// Looks like a token; in two parts, so that this file does not.
 fn token() -> String {
@@ -130,4 +134,29 @@ fn committed_value_on_a_new_line_is_news_here_as_in_a_save() {
     sandbox.write("f", format!("{}\nagain {}\n", token(), token()));
     let listed = sandbox.cascade(&["secrets", "--json"]).expect_code(4).json();
     assert_eq!((&listed["not_allowed"], &listed["findings"][0]["line"]), (&1.into(), &2.into()), "{listed}");
+}
+
+#[test]
+fn the_command_that_allows_a_value_works_as_it_is_printed_whatever_the_name() {
+    let watched = Watched::started();
+    let names: [&[u8]; 8] =
+        [b"a b", b"it's", b"two\nlines", b"-d", b"\xff\xfe", b"$(x) `y`", b"x:1", "100%s\t\u{202e}\"".as_bytes()];
+    for name in names {
+        std::fs::write(watched.root().join(OsStr::from_bytes(name)), format!("{}\n", token())).unwrap();
+    }
+    let kept_out = || watched.cascade(&["status", "--json"]).json()["sandbox"]["not_saved"].clone();
+    watched.until("all of them kept out", || kept_out().as_array().unwrap().len() == names.len());
+    for aside in kept_out().as_array().unwrap() {
+        let reason = aside["reason"].as_str().unwrap();
+        let begin = reason.find("cascade secrets allow").unwrap();
+        let command = reason[begin..].rsplit_once('`').unwrap().0;
+        let said = output(watched.command("sh", &["-c", command]), b"");
+        assert_eq!(said.code, 0, "{command}: {said:#?}");
+    }
+    watched.until("all of them saved", || kept_out().as_array().unwrap().is_empty());
+    for name in names {
+        let listed = watched.git(&["ls-tree", "-r", "-z", "--name-only", "develop"]);
+        let text = String::from_utf8_lossy(name);
+        assert!(listed.split('\0').any(|listed| listed == text), "{text:?}: {listed:?}");
+    }
 }

@@ -319,7 +319,7 @@ fn a_remote_that_never_answers_is_given_up_and_nothing_moves() {
     pipeline.write("cascade-sync.yaml", text);
     through(pipeline, "exec sleep 600", "exec sleep 600");
     let hung = pipeline.promote("staging", 1);
-    assert!(hung.stderr.contains("the remote did not answer within 1 s"), "{hung:?}");
+    assert!(hung.stderr.contains("remote `origin` did not answer within 1 s"), "{hung:?}");
     assert_eq!(pipeline.tip("staging"), tip);
     assert_eq!(pipeline.newest("staging")["state"], "failed");
 }
@@ -457,4 +457,21 @@ fn race(
     let known = pushed.lock().unwrap().clone();
     scene.nothing_is_lost(&known, &format!("round {round}, {} ({:?})", promotion.state, promotion.reason));
     promotion.state
+}
+
+#[test]
+fn content_that_the_remote_exchanged_is_not_told_to_be_mended() {
+    let scene = Scene::ready("fine");
+    let pipeline = &scene.pipeline;
+    after_each_push(pipeline, "git update-ref $ref $old");
+    let exchanged = pipeline.promote("staging", 6);
+    let hint = "what was checked is not to blame";
+    assert!(exchanged.stderr.contains(hint) && exchanged.stderr.contains("cascade resume staging"), "{exchanged:?}");
+    assert!(!exchanged.stderr.contains("fix"), "{exchanged:?}");
+    let status = pipeline.cascade(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(status["next"], "cascade resume staging", "{status}");
+    std::fs::remove_file(pipeline.base().join("origin.git/hooks/post-receive")).unwrap();
+    pipeline.cascade(&["resume", "staging"]).expect_code(0);
+    pipeline.promote("staging", 0);
+    assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
 }

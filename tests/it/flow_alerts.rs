@@ -314,3 +314,21 @@ fn webhooks_travel_encrypted_to_a_receiver_that_is_trusted() {
     run(&pipeline, &["notify"], &url, Some(&trusted)).expect_code(0);
     assert!(receiver.next().is_signed());
 }
+
+#[test]
+fn a_channel_without_its_variable_stops_nothing_but_itself() {
+    let pipeline = alerting("{ desktop: false, webhook: { url: \"https://${NO_SUCH_HOOK}/x\" } }");
+    let warned = |words: &[&str], code: i32| {
+        let told = pipeline.cascade(words).expect_code(code);
+        assert!(told.stderr.contains("notify.webhook.url: the variable `NO_SUCH_HOOK` is not set"), "{told:#?}");
+        told
+    };
+    pipeline.save_file("page", "one\n");
+    for words in [&["promote", "staging"][..], &["status"], &["rollback", "staging"], &["history"]] {
+        warned(words, 0);
+    }
+    assert!(warned(&["status", "--json"], 0).json()["environments"].is_array());
+    warned(&["config", "check"], 2);
+    let tried = warned(&["notify"], 2);
+    assert!(tried.stdout.contains("a variable of it is not set"), "{tried:#?}");
+}

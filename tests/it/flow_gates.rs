@@ -470,3 +470,41 @@ fn whoever_waits_is_told_how_it_ended_after_somebody_else_approved() {
         assert_eq!(ended.status.code(), Some(code), "{}", String::from_utf8_lossy(&ended.stderr));
     }
 }
+
+#[test]
+fn an_approval_without_a_name_is_for_what_waits_for_one() {
+    let pipeline = Pipeline::new(false, PLAIN, "");
+    pipeline.save_file("a", "1");
+    pipeline.promote("staging", 0);
+    pipeline.promote("production", 3);
+    pipeline.cascade(&["hold", "staging"]).expect_code(0);
+    pipeline.save_file("a", "2");
+    pipeline.promote("staging", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    assert_eq!(pipeline.newest("production")["state"], "promoted");
+    let nothing = pipeline.cascade(&["approve"]).expect_code(2);
+    told(&nothing, "nothing waits for an answer");
+    assert_eq!(pipeline.newest("staging")["state"], "waiting");
+}
+
+#[test]
+fn only_those_who_may_approve_or_asked_can_reject() {
+    let environments = "
+  staging: { from: develop, branch: staging, approval: { required: 1, from: [leads] } }
+groups: { leads: [bob@example.test] }
+";
+    let pipeline = Pipeline::new(false, environments, "");
+    for (person, code) in [("bob", 0), ("ada", 0), ("eve", 1)] {
+        pipeline.become_person("ada");
+        pipeline.save_file("a", person);
+        pipeline.promote("staging", 3);
+        pipeline.become_person(person);
+        let answer = pipeline.cascade(&["reject", "--reason", "not today"]).expect_code(code);
+        let state = if code == 0 { "rejected" } else { "waiting" };
+        assert_eq!(pipeline.newest("staging")["state"], state, "{person}");
+        if code != 0 {
+            told(&answer, "eve <eve@example.test> may not reject promotions to staging");
+            told(&answer, "who asked for it may, and these: leads");
+        }
+    }
+}

@@ -472,3 +472,20 @@ async fn what_another_machine_saved_and_promoted_is_no_drift_once_it_is_known_to
     let kept = ctx.store.rehearsal("staging").await.unwrap().unwrap();
     assert_eq!(kept.verdict, Verdict::Clean);
 }
+
+#[test]
+fn an_ignored_file_in_the_way_of_what_is_brought_back_is_named_as_that() {
+    let pipeline = released(false, PLAIN);
+    branch_with(&pipeline, "fix", "main", "notes.local", "theirs\n");
+    hotfix(&pipeline, "fix", 3);
+    pipeline.cascade(&["approve"]).expect_code(0);
+    pipeline.write(".git/info/exclude", "*.local\n");
+    pipeline.write("notes.local", "mine\n");
+    let refused = pipeline.cascade(&["back-merge", "production"]).expect_code(1);
+    let reason = "notes.local is in the way and not saved: git ignores it, or `sandbox.exclude` names it";
+    assert!(refused.stderr.contains(reason) && refused.stderr.contains("move it out of the way"), "{refused:?}");
+    assert_eq!(pipeline.read("notes.local"), "mine\n");
+    std::fs::remove_file(pipeline.root().join("notes.local")).unwrap();
+    pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+    assert_eq!(pipeline.read("notes.local"), "theirs\n");
+}

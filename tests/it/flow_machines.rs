@@ -253,3 +253,21 @@ fn verify_judges_branches_and_ledger_of_the_same_moment() {
     pipeline.git(&["push", "--quiet", "--no-verify", "origin", ":refs/cascade/ledger"]);
     assert_eq!(verify(&[]).expect_code(1).json()["ledger"]["problems"][0]["code"], "removed_there");
 }
+
+#[test]
+fn a_machine_without_a_record_says_where_there_is_one() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    let nothing = pipeline.cascade(&["history"]).expect_code(0);
+    assert!(nothing.stdout.contains("nothing was promoted yet"), "{nothing:?}");
+    pipeline.save_file("site", "one");
+    pipeline.promote("staging", 0);
+    let words = "this machine has no record of promotions, and refs/cascade/ledger on origin has: `cascade doctor`";
+    pipeline.second_machine();
+    let told = pipeline.in_place("second", &["history"]).expect_code(0);
+    assert!(told.stderr.contains(words) && told.stdout.is_empty(), "{told:?}");
+    let told = pipeline.in_place("second", &["history", "--json"]).expect_code(0);
+    assert!(told.stderr.contains(words) && told.json() == serde_json::json!([]), "{told:?}");
+    pipeline.in_place("second", &["doctor"]);
+    let told = pipeline.in_place("second", &["history", "--json"]).expect_code(0);
+    assert_eq!(told.json()[0]["state"], "promoted", "{told:?}");
+}

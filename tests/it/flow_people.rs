@@ -145,3 +145,18 @@ fn status_watch_redraws_when_something_is_saved_and_ends_with_ctrl_c() {
     terminal.press("\x03");
     assert_eq!(terminal.code(), 130);
 }
+
+#[test]
+fn an_environment_s_branch_that_somebody_deleted_on_the_remote_is_told_when_it_is_made_again() {
+    let pipeline = Pipeline::new(true, PLAIN, "");
+    pipeline.promote("staging", 0);
+    pipeline.git(&["clone", "--quiet", "../origin.git", "../other"]);
+    pipeline.git(&["-C", "../other", "push", "--quiet", "origin", "--delete", "staging"]);
+    pipeline.save_file("page", "x\n");
+    let promoted = pipeline.promote("staging", 0);
+    assert!(promoted.stderr.contains("somebody deleted origin/staging: this promotion made it again"), "{promoted:?}");
+    assert_eq!(pipeline.remote_tip("staging"), pipeline.tip("staging"));
+    pipeline.save_file("page", "y\n");
+    let promoted = pipeline.promote("staging", 0);
+    assert!(!promoted.stderr.contains("deleted"), "{promoted:?}");
+}

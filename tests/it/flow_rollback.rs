@@ -345,3 +345,34 @@ fn killed_at_every_step_of_undoing_a_rollback_it_still_comes_back() {
     }
     panic!("a promotion has more than {MOMENTS_LIMIT} moments");
 }
+
+#[test]
+fn a_promotion_of_what_is_older_than_what_is_live_says_so() {
+    for has_remote in [false, true] {
+        let pipeline = pipeline(has_remote, "");
+        release(&pipeline, "page", "1");
+        pipeline.save_file("between", "x");
+        let newer = release(&pipeline, "page", "2");
+        assert!(pipeline.cascade(&["plan", "production", "--json"]).json()["goes_back"].is_null());
+        pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+        let words = "this takes production back by 2 commits, to ";
+        let plan = pipeline.cascade(&["plan", "production"]);
+        assert!(plan.stdout.contains(words), "{has_remote}: {plan:?}");
+        let plan = pipeline.cascade(&["plan", "production", "--json"]).json();
+        assert_eq!(plan["goes_back"]["commits"], 2, "{plan}");
+        if !has_remote {
+            // Where staging was moved back, what production has and staging lacks is drift.
+            pipeline.promote("production", 5);
+            continue;
+        }
+        let promoted = pipeline.cascade(&["promote", "production"]).expect_code(0);
+        assert!(promoted.stderr.contains(words), "{has_remote}: {promoted:?}");
+        assert_eq!(on_main(&pipeline, "page").as_deref(), Some("1"));
+        assert_ne!(pipeline.newest("production")["id"], newer["id"]);
+        pipeline.cascade(&["resume", "staging"]).expect_code(0);
+        pipeline.save_file("page", "3");
+        pipeline.promote("staging", 0);
+        let forward = pipeline.promote("production", 0);
+        assert!(!forward.stderr.contains("takes production back"), "{forward:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::receiver::Receiver;
 use crate::support::watched::Watched;
 
 #[test]
@@ -300,6 +301,86 @@ fn a_file_in_the_way_of_what_others_pushed_is_left_alone_and_told() {
     watched.until("their commit", || watched.try_git(&["merge-base", "--is-ancestor", &theirs, "develop"]).code == 0);
     watched.until("no problem", || problem().is_null());
     assert_eq!(watched.read("node_modules/tracked"), "theirs\n");
+}
+
+/// A watcher that tells a webhook and looks at the remote when a push is refused, and hardly otherwise.
+fn told(receiver: &Receiver) -> Watched {
+    let watched = Watched::ready("200ms", "");
+    let notify = format!("notify: {{ desktop: false, webhook: {{ url: \"{}\" }} }}", receiver.url());
+    watched.write(".git/info/exclude", "*.log\n");
+    let config = watched.read("cascade-sync.yaml").replace("every: 1s", "every: 1h");
+    watched.write("cascade-sync.yaml", config.replace("notify: { desktop: false }", &notify));
+    watched.start();
+    watched
+}
+
+#[test]
+fn an_ignored_file_in_the_way_is_told_at_the_first_try_with_what_to_do() {
+    let receiver = Receiver::start(&["204 Done"]);
+    let watched = told(&receiver);
+    let other = Other::of(&watched);
+    watched.write("build.log", "mine\n");
+    other.push("build.log", "theirs\n");
+    watched.write("page", "x\n");
+    let words = "build.log is in the way here and not saved (git ignores it, or `sandbox.exclude` names it): move it away \
+                 or commit it";
+    watched.until("what is in the way", || push_problem(&watched).contains(words));
+    let alert = receiver.next().json();
+    assert_eq!((&alert["event"], &alert["title"]), (&"paused".into(), &"p: saves are not pushed".into()), "{alert}");
+    assert!(alert["body"].as_str().unwrap().contains(words), "{alert}");
+    watched.write("page", "y\n");
+    watched.until_saved("develop", "page", "y");
+    watched.stop();
+    assert!(receiver.all().is_empty(), "it is told once");
+    assert_eq!(watched.read("build.log"), "mine\n");
+}
+
+#[test]
+fn a_branch_that_others_deleted_is_told_before_it_is_pushed_again() {
+    for every in ["1h", "1s"] {
+        let receiver = Receiver::start(&["204 Done"]);
+        let watched = told(&receiver);
+        let config = watched.read("cascade-sync.yaml");
+        watched.write(
+            "cascade-sync.yaml",
+            config.replace("settle: 200ms", &format!("settle: 200ms, pull_every: {every}")),
+        );
+        watched.until("it is taken up", || watched.log().contains("taking it up"));
+        watched.until_pushed();
+        watched.git(&["clone", "--quiet", "../origin.git", "../other"]);
+        watched.git(&["-C", "../other", "push", "--quiet", "origin", "--delete", "develop"]);
+        if every == "1s" {
+            watched.until("a word on it", || watched.log().contains("the next save pushes it again"));
+        }
+        watched.write("page", "x\n");
+        let alert = receiver.next().json();
+        assert_eq!(
+            (&alert["event"], &alert["title"]),
+            (&"conflict".into(), &"p: the remote's branch was deleted".into())
+        );
+        assert!(alert["body"].as_str().unwrap().starts_with("somebody deleted origin/develop: "), "{alert}");
+        watched.until_saved("develop", "page", "x");
+        watched.until_pushed();
+        watched.stop();
+        assert!(receiver.all().is_empty(), "it is told once");
+    }
+}
+
+#[test]
+fn a_save_that_fails_is_told_as_what_it_is() {
+    let receiver = Receiver::start(&["204 Done"]);
+    let watched = told(&receiver);
+    watched.git(&["config", "gpg.program", "/nowhere/gpg"]);
+    watched.git(&["config", "commit.gpgSign", "true"]);
+    watched.write("page", "x\n");
+    let alert = receiver.next().json();
+    assert_eq!(alert["event"], "save_failed", "{alert}");
+    watched.git(&["config", "commit.gpgSign", "false"]);
+    watched.until_saved("develop", "page", "x");
+    watched.git(&["switch", "--quiet", "-c", "elsewhere"]);
+    watched.write("page", "y\n");
+    let alert = receiver.next().json();
+    assert_eq!((&alert["event"], &alert["title"]), (&"paused".into(), &"p: saving is paused".into()), "{alert}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use askama::Template;
 use super::chart::{self, Bar, across, day};
 use super::{Measured, ended_at};
 use crate::base::Timestamp;
+use crate::base::escape::shown;
 use crate::cli::standing::Standing;
 use crate::cli::words;
 use crate::context::Context;
@@ -235,8 +236,8 @@ impl Release {
             state: words::state(promotion.state),
             class: class(promotion.state),
             candidate: words::brief(promotion.candidate),
-            by: words::name(&promotion.requested_by).to_owned(),
-            reason: reason.cloned().unwrap_or_default(),
+            by: shown(words::name(&promotion.requested_by).as_bytes()),
+            reason: shown(reason.map(String::as_bytes).unwrap_or_default()),
         }
     }
 }

@@ -24,16 +24,33 @@ impl Checker<'_> {
             }
         }
         if let Some(email) = &mut notify.email {
-            let value = server_value(email.smtp.written(), variables);
-            self.replace(&["notify", "email", "smtp"], &mut email.smtp, value);
+            if !self.lacks(&["notify", "email", "smtp"], email.smtp.written(), variables) {
+                let value = server_value(email.smtp.written(), variables);
+                self.replace(&["notify", "email", "smtp"], &mut email.smtp, value);
+            }
             self.expand_field("email", "from", &mut email.from, variables);
             self.expand_recipients(&mut email.to, variables);
         }
     }
 
     fn expand_field(&mut self, channel: &str, key: &str, text: &mut Expanded, variables: &Variables) {
-        let value = variables.expand(text.written());
-        self.replace(&["notify", channel, key], text, value);
+        let path = ["notify", channel, key];
+        if !self.lacks(&path, text.written(), variables) {
+            let value = variables.expand(text.written());
+            self.replace(&path, text, value);
+        }
+    }
+
+    /// Answers whether a text of a channel refers to a variable that is not set; that is noted, and nothing more is said of
+    /// the text.
+    fn lacks(&mut self, path: &[&str], text: &str, variables: &Variables) -> bool {
+        let message = variables.expand(text).err().filter(|_| variables.lack(text));
+        let Some((message, (place, id))) = message.zip(self.find(path).map(|(place, node)| (place, node.id))) else {
+            return false;
+        };
+        self.report.add_lacking(place.at, place.key, message);
+        self.refused.insert(id);
+        true
     }
 
     /// Reports each address at its place among those that were not refused.
@@ -41,6 +58,10 @@ impl Checker<'_> {
         let places: Vec<_> = self.texts(&["notify", "email", "to"]).into_iter().map(|(place, _)| place).collect();
         for (text, place) in to.iter_mut().zip(places).take(MAX_RECIPIENTS) {
             let value = variables.expand(text.written());
+            if let Some(message) = value.as_ref().err().filter(|_| variables.lack(text.written())) {
+                self.report.add_lacking(place.at, place.key, message);
+                continue;
+            }
             match value.and_then(|value| mailbox(&value).map(|_| value).map_err(str::to_owned)) {
                 Ok(value) => *text = Expanded::new(text.written(), value),
                 Err(message) => self.report.add(place.at, place.key, message),

@@ -137,7 +137,7 @@ impl Repo {
     }
 
     fn push_alone(&self, push: BranchPush<'_>) -> Result<()> {
-        self.push(push.remote, push.commit, push.branch, Lease::Exactly(push.expected))
+        self.push(push.remote, push.commit, push.branch, Lease::Exactly(push.expected)).map(drop)
     }
 
     /// Pushes what the remote's ledger lacks of ours.

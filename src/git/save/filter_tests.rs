@@ -145,3 +145,66 @@ fn without_the_required_program_nothing_of_a_push_is_brought_in() {
     assert_eq!((pair.at.git(&["rev-parse", "HEAD"]), pair.read("one").as_deref()), (tip, Some("one")));
     pair.at.check_clean();
 }
+
+#[test]
+fn a_filter_that_serves_many_files_is_started_once_for_all_of_a_save() {
+    let (at, place) = (Checkout::new(), tempfile::tempdir().unwrap());
+    install(&at, place.path(), true);
+    track(&at);
+    let names = ["a.psd", "two\nlines.psd", "\"quoted\".psd", "dir/b c.psd", "-d.psd", "e.psd"];
+    for (number, name) in names.iter().enumerate() {
+        at.write(name, format!("layers of {number}"));
+    }
+    assert_eq!(at.save(&names).changes.len(), names.len());
+    let calls = fs::read_to_string(place.path().join("store/calls")).unwrap();
+    // What cannot be named in a line is asked about alone.
+    assert_eq!(calls.lines().count(), 3, "{calls}");
+    for name in names {
+        assert_eq!(at.blob(name), at.git(&["cat-file", "blob", &format!(":{name}")]));
+        assert!(at.blob(name).starts_with("pointer to "), "{name:?}");
+    }
+    at.check_clean();
+}
+
+#[test]
+fn a_file_that_a_filter_refuses_keeps_no_other_from_being_saved() {
+    let (at, place) = (Checkout::new(), tempfile::tempdir().unwrap());
+    install(&at, place.path(), false);
+    track(&at);
+    at.write(".gitattributes", "*.psd filter=lfs -text\nbad.psd filter=none\n");
+    at.git(&["config", "filter.none.clean", "false"]);
+    at.git(&["config", "filter.none.required", "true"]);
+    for name in ["a.psd", "bad.psd", "c.psd"] {
+        at.write(name, "layers");
+    }
+    let saved = at.save(&[".gitattributes", "a.psd", "bad.psd", "c.psd"]);
+    assert_eq!((saved.changes.len(), saved.set_aside.len()), (3, 1), "{saved:?}");
+    assert_eq!(saved.set_aside[0].path, b"bad.psd");
+}
+
+#[test]
+fn what_the_filter_makes_of_a_file_is_what_must_not_be_too_large() {
+    let large = "x".repeat(7 << 20);
+    let (at, place) = (Checkout::new(), tempfile::tempdir().unwrap());
+    install(&at, place.path(), true);
+    track(&at);
+    at.write(".gitattributes", "*.psd filter=lfs -text\n*.raw filter=raw\n*.txt text\n");
+    at.git(&["config", "filter.raw.clean", "cat"]);
+    for name in ["x.psd", "y.psd", "z.raw", "note.txt", "plain"] {
+        at.write(name, &large);
+    }
+    let saved = at.save(&[".gitattributes", "x.psd", "y.psd", "z.raw", "note.txt", "plain"]);
+    let aside: Vec<(String, String)> = saved
+        .set_aside
+        .iter()
+        .map(|one| (String::from_utf8(one.path.clone()).unwrap(), one.reason[..20].to_owned()))
+        .collect();
+    let of = |path: &str, reason: &str| (path.to_owned(), reason[..20].to_owned());
+    let expected = [
+        of("note.txt", "it has 7340032 bytes"),
+        of("plain", "it has 7340032 bytes"),
+        of("z.raw", "its filter makes 7340032 bytes"),
+    ];
+    assert_eq!(aside, expected);
+    assert!(at.blob("x.psd").starts_with("pointer to ") && at.blob("y.psd").starts_with("pointer to "));
+}

@@ -182,7 +182,7 @@ fn what_a_pull_would_overwrite_is_read_whatever_the_index_says() {
     pair.at.write(VICTIM, "behind");
     let time = forge(&pair.at);
     set_index_time(&pair.at, time + SETTLED);
-    assert_eq!(pair.pull(theirs), PullAnswer::Busy { paths: vec![VICTIM.into()] });
+    assert_eq!(pair.pull(theirs), PullAnswer::Busy { paths: vec![VICTIM.into()], excluded: Vec::new() });
     assert_eq!(pair.read(VICTIM).as_deref(), Some("behind"));
 }
 

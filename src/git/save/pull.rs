@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use git2::{Delta, ObjectType, Odb, Oid};
+use git2::{ObjectType, Odb, Oid};
 
 use super::Change;
 use super::commit::Draft;
 use super::transfer::{Transfer, Transferred, clash_reason, is_taken_out};
 use crate::base::id::ObjectId;
 use crate::git::branch::{object_id, oid};
+use crate::git::difference::Difference;
 use crate::git::error::{Error, Result};
 use crate::git::pack::PackWriter;
 use crate::git::program::Program;
 use crate::git::repo::Repo;
-use crate::git::tree::{BaseTree, Edit, MODE_GITLINK, MODE_LINK, MODE_TREE, split};
+use crate::git::tree::{BaseTree, Edit, MODE_GITLINK, MODE_LINK, MODE_TREE, canonical, split};
 
 /// Larger files are not merged line by line: the sandbox's stays.
 const MERGED_LIMIT_BYTES: usize = 8 << 20;
@@ -55,6 +56,8 @@ pub enum PullAnswer {
     Busy {
         /// The paths.
         paths: Vec<Vec<u8>>,
+        /// Those of them that are never saved.
+        excluded: Vec<Vec<u8>>,
     },
     /// The user is doing something that this would disturb, or the file system cannot have it.
     Paused {
@@ -127,32 +130,22 @@ impl Repo {
             Transferred::Done { commit, changes } => {
                 PullAnswer::Pulled(Pulled { commit, parent: ours, changes, lost: merged.lost })
             }
-            Transferred::Busy { paths } => PullAnswer::Busy { paths },
+            Transferred::Busy { paths, excluded } => PullAnswer::Busy { paths, excluded },
             Transferred::Clash { path, with } => PullAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }
 
     /// Answers what turns the tree of one commit into that of another.
     pub(in crate::git) fn edits_between(&self, from: Oid, to: Oid) -> Result<BTreeMap<Vec<u8>, Edit>> {
-        let tree = |commit| {
-            let tree = self.inner.find_tree(self.base_tree(commit)?);
-            tree.map_err(Error::library("read a tree"))
-        };
-        self.tree_edits(&tree(from)?, &tree(to)?)
+        self.tree_edits(self.base_tree(from)?, self.base_tree(to)?)
     }
 
-    fn tree_edits(&self, from: &git2::Tree<'_>, to: &git2::Tree<'_>) -> Result<BTreeMap<Vec<u8>, Edit>> {
-        let mut options = git2::DiffOptions::new();
-        options.include_typechange(true).skip_binary_check(true);
-        let diff = self.inner.diff_tree_to_tree(Some(from), Some(to), Some(&mut options));
-        let diff = diff.map_err(Error::library("compare two trees"))?;
-        let edit = |delta: git2::DiffDelta<'_>| {
-            let (old, new) = (delta.old_file(), delta.new_file());
-            let path = new.path_bytes().or_else(|| old.path_bytes()).unwrap_or_default().to_vec();
-            let gone = delta.status() == Delta::Deleted;
-            (path, (!gone).then(|| (u32::from(new.mode()), new.id())))
-        };
-        Ok(diff.deltas().map(edit).collect())
+    fn tree_edits(&self, from: Oid, to: Oid) -> Result<BTreeMap<Vec<u8>, Edit>> {
+        let odb = self.inner.odb().map_err(Error::library("open the object database"))?;
+        let now = |edit: Edit| edit.map(|(mode, oid)| (canonical(mode), oid));
+        let files = Difference::between(&odb, from, to)?.files.into_iter();
+        let edits = files.map(|(path, (old, new))| (path, now(old), now(new)));
+        Ok(edits.filter(|(_, old, new)| old != new).map(|(path, _, new)| (path, new)).collect())
     }
 
     /// Merges two commits: git's way where that is clean, else path by path, ours first.
@@ -163,9 +156,8 @@ impl Repo {
         })?;
         match self.merge_trees(object_id(ours)?, object_id(theirs)?) {
             Ok(tree) => {
-                let tree = self.inner.find_tree(oid(tree)?).map_err(Error::library("read the merged tree"))?;
-                let own = self.inner.find_tree(self.base_tree(ours)?).map_err(Error::library("read a tree"))?;
-                Ok(Merged { edits: self.tree_edits(&own, &tree)?, lost: Vec::new() })
+                let edits = self.tree_edits(self.base_tree(ours)?, oid(tree)?)?;
+                Ok(Merged { edits, lost: Vec::new() })
             }
             Err(Error::MergeConflict { .. }) if clash == Clash::OursWin => {
                 let (own, other) = (self.edits_between(base, ours)?, self.edits_between(base, theirs)?);

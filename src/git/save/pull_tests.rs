@@ -252,8 +252,8 @@ fn unsaved_work_at_a_changed_path_stops_it_and_elsewhere_it_is_left_alone() {
     pair.at.write("one", "unsaved");
     pair.at.write("untracked", "unsaved");
     let tip = pair.at.git(&["rev-parse", "HEAD"]);
-    let PullAnswer::Busy { paths } = pair.pull(theirs) else { panic!() };
-    assert_eq!(names(&paths), ["one"]);
+    let PullAnswer::Busy { paths, excluded } = pair.pull(theirs) else { panic!() };
+    assert_eq!((names(&paths), excluded.len()), (vec!["one".to_owned()], 0));
     assert_eq!((pair.at.git(&["rev-parse", "HEAD"]), pair.read("dir/a").as_deref()), (tip, Some("dir/a")));
     pair.at.save(&["one"]);
     let PullAnswer::Pulled(pulled) = pair.pull(theirs) else { panic!() };
@@ -314,13 +314,14 @@ fn an_ignored_file_is_in_the_way_of_one_that_others_track_and_is_never_committed
     let request = PullRequest {
         branch: "develop",
         theirs,
-        excluded: &|path, _| path.ends_with(b".log") || path == b"out",
+        excluded: &|path, _| path.ends_with(b".log") || path.starts_with(b"out"),
         clash: Clash::OursWin,
         message: &|_| String::new(),
         now_seconds: 1_700_000_000,
     };
-    let PullAnswer::Busy { paths } = pair.at.repo.pull(&request).unwrap() else { panic!() };
+    let PullAnswer::Busy { paths, excluded } = pair.at.repo.pull(&request).unwrap() else { panic!() };
     assert_eq!(names(&paths), ["build.log", "deep/er/link.log", "out/result"]);
+    assert_eq!(excluded, paths);
     assert_eq!((pair.read("build.log").as_deref(), pair.read("one").as_deref()), (Some("private"), Some("one")));
     pair.at.check_clean();
     for path in ["build.log", "out/result", "deep/er/link.log"] {
@@ -352,8 +353,8 @@ fn a_tracked_file_that_is_never_saved_is_not_overwritten() {
     pair.theirs("local.log", "theirs");
     let theirs = pair.push();
     pair.at.write("local.log", "mine, saved nowhere");
-    let PullAnswer::Busy { paths } = pair.pull(theirs) else { panic!() };
-    assert_eq!(names(&paths), ["local.log"]);
+    let PullAnswer::Busy { paths, excluded } = pair.pull(theirs) else { panic!() };
+    assert_eq!((names(&paths), excluded), (vec!["local.log".to_owned()], paths.clone()));
     assert_eq!(pair.read("local.log").as_deref(), Some("mine, saved nowhere"));
 }
 

@@ -137,10 +137,7 @@ impl Repo {
         let transfer = Transfer { repo: self, odb: &odb, excluded: request.excluded, forward: None, draft };
         Ok(match transfer.run(&edits)? {
             Transferred::Done { commit, changes } => RestoreAnswer::Restored { commit, changes },
-            Transferred::Busy { paths } => {
-                let excluded = paths.iter().filter(|path| (request.excluded)(path, false)).cloned().collect();
-                RestoreAnswer::Busy { paths, excluded }
-            }
+            Transferred::Busy { paths, excluded } => RestoreAnswer::Busy { paths, excluded },
             Transferred::Clash { path, with } => RestoreAnswer::Paused { reason: clash_reason(&path, &with) },
         })
     }
@@ -226,6 +223,8 @@ impl Repo {
     }
 }
 
-fn is_at_or_below(path: &[u8], wanted: &[u8]) -> bool {
+/// Answers whether a path is `wanted`, or in the directory `wanted`.
+#[must_use]
+pub fn is_at_or_below(path: &[u8], wanted: &[u8]) -> bool {
     path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }

@@ -1,5 +1,6 @@
 //! Finding out what really changed at the hinted paths.
 
+mod filtered;
 mod respelled;
 mod submodule;
 
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use git2::{ObjectType, Odb, Oid};
 use rustix::fs::FileType;
 
+use self::filtered::Filtered;
 use self::respelled::Respelled;
 use super::attributes::{Attributes, Conversion};
 use super::known::Known;
@@ -28,7 +30,9 @@ use crate::git::names;
 use crate::git::pack::{self, PackWriter};
 use crate::git::program::Program;
 use crate::git::repo::Repo;
-use crate::git::tree::{self, BaseTree, MODE_EXECUTABLE, MODE_FILE, MODE_GITLINK, MODE_LINK, MODE_TREE, TreeEntry};
+use crate::git::tree::{
+    self, BaseTree, MODE_EXECUTABLE, MODE_FILE, MODE_GITLINK, MODE_LINK, MODE_TREE, TreeEntry, canonical,
+};
 
 /// Largest file that is read into memory at once; a larger one is read twice in pieces.
 const WHOLE_BYTES: u64 = 4 * 1024 * 1024;
@@ -47,6 +51,8 @@ pub(super) struct Scan<'a> {
     seen: HashSet<Vec<u8>>,
     dirs: HashMap<Vec<u8>, Verdict>,
     converted: Vec<Converted>,
+    /// What filters made of files, as far as they were asked about together.
+    filtered: Filtered,
     known: Known,
     spellings: Spellings,
     respelled: Vec<Respelled>,
@@ -134,6 +140,7 @@ impl<'a> Scan<'a> {
             seen: HashSet::new(),
             dirs: HashMap::new(),
             converted: Vec::new(),
+            filtered: Filtered::new(),
             known: Known::new(repo.git_dir()),
             spellings: Spellings::default(),
             respelled: Vec::new(),
@@ -292,9 +299,11 @@ impl<'a> Scan<'a> {
         if self.is_excluded(&candidate)? {
             return Ok(());
         }
-        if stat.size > self.request.max_file_bytes {
-            let reason = format!("it has {} bytes; the limit is {}", stat.size, self.request.max_file_bytes);
-            self.set_aside(candidate.path, &reason);
+        // What counts is what goes into the repository: a filter may make less of it.
+        let may_convert = stat.kind != FileType::Symlink
+            && self.attributes.may_convert(candidate.path, self.beneath, &mut self.base)?;
+        if self.is_too_large(stat.size) && !may_convert {
+            self.too_large(candidate.path, stat.size);
             return Ok(());
         }
         if stat.kind == FileType::Symlink {
@@ -303,7 +312,7 @@ impl<'a> Scan<'a> {
         if self.is_known(&candidate, stat) {
             return Ok(());
         }
-        if self.attributes.may_convert(candidate.path, self.beneath, &mut self.base)? {
+        if may_convert {
             self.converted.push(Converted { path: candidate.path.to_vec(), tracked: candidate.tracked });
             return Ok(());
         }
@@ -349,15 +358,19 @@ impl<'a> Scan<'a> {
             }
             Err(error) => return self.unreadable(candidate.path, &error),
         };
-        if before.kind != FileType::RegularFile || before.size > self.request.max_file_bytes {
+        if before.kind != FileType::RegularFile {
             return self.unsettled(candidate.path);
+        }
+        if self.is_too_large(before.size) && conversion != Conversion::Program {
+            self.too_large(candidate.path, before.size);
+            return Ok(());
         }
         let mode = self.mode_of(candidate, &before);
         let stored = match conversion {
             Conversion::None if before.size > WHOLE_BYTES => self.store_large(candidate, mode, &file, before.size),
             Conversion::None => self.store_whole(candidate, mode, &file, before.size),
             Conversion::LineEnds { guessed } => self.store_text(candidate, &file, &before, guessed),
-            Conversion::Program => self.store_converted(candidate, &file),
+            Conversion::Program => self.store_converted(candidate, &file, &before),
         };
         match stored {
             Ok(Some(oid)) if FileStat::of_open(&file).is_ok_and(|after| after == before) => {
@@ -445,7 +458,7 @@ impl<'a> Scan<'a> {
             return self.store_bytes(candidate, mode, &bytes);
         }
         file.seek(SeekFrom::Start(0))?;
-        self.store_converted(candidate, file)
+        self.store_converted(candidate, file, before)
     }
 
     fn tracked_bytes(&self, candidate: &Candidate<'_>) -> Result<Option<Vec<u8>>> {
@@ -454,7 +467,29 @@ impl<'a> Scan<'a> {
         Ok(Some(blob.data().to_vec()))
     }
 
-    fn store_converted(&mut self, candidate: &Candidate<'_>, file: &File) -> Stored {
+    fn store_converted(&mut self, candidate: &Candidate<'_>, file: &File, before: &FileStat) -> Stored {
+        let oid = match self.filtered.get(candidate.path) {
+            Some((seen, oid)) if seen == before => *oid,
+            _ => self.convert_alone(candidate, file)?,
+        };
+        if candidate.tracked.as_ref().is_none_or(|entry| entry.oid != oid) {
+            let header = self.odb.read_header(oid).map_err(Error::library(format!("look at blob {oid}")))?;
+            if self.is_too_large(header.0 as u64) {
+                let limit = self.request.max_file_bytes;
+                return Err(Failure::Refused(format!(
+                    "its filter makes {} bytes of it; the limit is {limit}",
+                    header.0
+                )));
+            }
+            let blob = self.odb.read(oid).map_err(Error::library(format!("read blob {oid}")))?;
+            self.inspect(candidate, blob.data())?;
+            self.pack.add(ObjectType::Blob, blob.data())?;
+        }
+        Ok(Some(oid))
+    }
+
+    /// Lets git store one file in the form that its attributes ask for.
+    fn convert_alone(&self, candidate: &Candidate<'_>, file: &File) -> std::result::Result<Oid, Failure> {
         let path = OsString::from_vec([b"--path=", candidate.path].concat());
         let arguments = ["hash-object".into(), "-w".into(), "--stdin".into(), path];
         let printed = Program::saving(self.repo, arguments).input_file(file.try_clone()?).succeed();
@@ -463,13 +498,7 @@ impl<'a> Scan<'a> {
             printed => printed?,
         };
         let oid = std::str::from_utf8(printed.trim_ascii()).ok().and_then(|text| Oid::from_str(text).ok());
-        let Some(oid) = oid else { return Err(Failure::Conversion("git answered no object id".to_owned())) };
-        if candidate.tracked.as_ref().is_none_or(|entry| entry.oid != oid) {
-            let blob = self.odb.read(oid).map_err(Error::library(format!("read blob {oid}")))?;
-            self.inspect(candidate, blob.data())?;
-            self.pack.add(ObjectType::Blob, blob.data())?;
-        }
-        Ok(Some(oid))
+        oid.ok_or_else(|| Failure::Conversion("git answered no object id".to_owned()))
     }
 
     /// Examines the files that attributes may apply to.
@@ -480,6 +509,8 @@ impl<'a> Scan<'a> {
         }
         let paths: Vec<&[u8]> = waiting.iter().map(|file| file.path.as_slice()).collect();
         let conversions = self.attributes.conversions(self.repo.root(), &paths)?;
+        let by_program = paths.iter().zip(&conversions).filter(|(_, conversion)| **conversion == Conversion::Program);
+        self.filtered = self.filter_at_once(by_program.map(|(path, _)| *path))?;
         for (file, conversion) in waiting.into_iter().zip(conversions) {
             let (parent, name) = tree::split(&file.path);
             let Ok(Place::Dir(dir)) = self.beneath.dir(parent) else {
@@ -535,6 +566,15 @@ impl<'a> Scan<'a> {
         self.found.changes.range(below.clone()..).next().is_some_and(|(path, _)| path.starts_with(&below))
     }
 
+    fn is_too_large(&self, bytes: u64) -> bool {
+        bytes > self.request.max_file_bytes
+    }
+
+    fn too_large(&mut self, path: &[u8], bytes: u64) {
+        let limit = self.request.max_file_bytes;
+        self.set_aside(path, &format!("it has {bytes} bytes; the limit is {limit}"));
+    }
+
     pub fn set_aside(&mut self, path: &[u8], reason: &str) {
         self.found.set_aside.insert(path.to_vec(), reason.to_owned());
     }
@@ -582,15 +622,6 @@ fn read_whole(file: &File, size: u64) -> io::Result<Option<Vec<u8>>> {
 
 fn is_news(candidate: &Candidate<'_>, mode: u32, oid: Oid) -> bool {
     candidate.tracked.as_ref().is_none_or(|entry| entry.oid != oid || (mode == MODE_LINK) != (entry.mode == MODE_LINK))
-}
-
-/// Old repositories have group-writable modes.
-fn canonical(mode: u32) -> u32 {
-    match mode {
-        MODE_TREE | MODE_LINK | MODE_GITLINK => mode,
-        _ if mode & 0o100 != 0 => MODE_EXECUTABLE,
-        _ => MODE_FILE,
-    }
 }
 
 fn is_absence(error: &io::Error) -> bool {

@@ -144,7 +144,7 @@ fn a_file_that_is_there_although_it_is_left_out_is_one_like_any_other() {
         pair.at.write("dir/a", "mine, not saved");
         pair.theirs("dir/a", "theirs again");
         let theirs = pair.push();
-        assert_eq!(pair.pull(theirs), PullAnswer::Busy { paths: vec![b"dir/a".to_vec()] });
+        assert_eq!(pair.pull(theirs), PullAnswer::Busy { paths: vec![b"dir/a".to_vec()], excluded: Vec::new() });
         assert_eq!(kinds(&pair.at.save(&["dir/a"])), [("dir/a".to_owned(), ChangeKind::Modified)]);
         let PullAnswer::Pulled(pulled) = pair.pull(theirs) else { panic!() };
         assert_eq!((pulled.lost, pair.read("dir/a").as_deref()), (vec![b"dir/a".to_vec()], Some("mine, not saved")));
@@ -158,7 +158,7 @@ fn something_untracked_in_the_place_of_what_is_left_out_stops_the_pull() {
     pair.at.write("newdir/x", "mine, not saved");
     pair.theirs("newdir/x", "theirs");
     let theirs = pair.push();
-    assert_eq!(pair.pull(theirs), PullAnswer::Busy { paths: vec![b"newdir/x".to_vec()] });
+    assert_eq!(pair.pull(theirs), PullAnswer::Busy { paths: vec![b"newdir/x".to_vec()], excluded: Vec::new() });
     assert_eq!(pair.read("newdir/x").as_deref(), Some("mine, not saved"));
 }
 

@@ -38,6 +38,8 @@ pub(super) enum Transferred {
     /// These paths are not as the commit has them, or something is in their way; none: the branch moved. Nothing was done.
     Busy {
         paths: Vec<Vec<u8>>,
+        /// Those of them that are never saved.
+        excluded: Vec<Vec<u8>>,
     },
     /// The file system cannot have both of these. Nothing was done.
     Clash {
@@ -66,7 +68,7 @@ impl Transfer<'_> {
         let mut unsaved = self.in_the_way(&beneath, &mut base, written_to, edits, &stats)?;
         unsaved.retain(|path| !skipped.contains(path) || stats.get(path.as_slice()).is_some_and(Option::is_some));
         if !unsaved.is_empty() {
-            return Ok(Transferred::Busy { paths: unsaved });
+            return Ok(self.busy(unsaved));
         }
         let mut replacements = Vec::new();
         for (path, edit) in edits {
@@ -85,7 +87,7 @@ impl Transfer<'_> {
         }
         let replaced = match Replaced::perform(self.repo, self.odb, &beneath, &mut base, &replacements) {
             Ok(replaced) => replaced,
-            Err(Refusal::Changed(path)) => return Ok(Transferred::Busy { paths: vec![path] }),
+            Err(Refusal::Changed(path)) => return Ok(self.busy(vec![path])),
             Err(Refusal::Failed(error)) => return Err(error),
         };
         let ops = self.ops(&mut base, edits, &replaced, &left_out)?;
@@ -95,9 +97,14 @@ impl Transfer<'_> {
             Some(commit) => publication.run_to(commit, pack, self.odb)?,
             None => publication.run(pack, self.odb)?,
         };
-        let Moved::To { commit, .. } = moved else { return Ok(Transferred::Busy { paths: Vec::new() }) };
+        let Moved::To { commit, .. } = moved else { return Ok(self.busy(Vec::new())) };
         replaced.keep();
         Ok(Transferred::Done { commit, changes: ops.into_iter().map(|(change, _)| change).collect() })
+    }
+
+    fn busy(&self, paths: Vec<Vec<u8>>) -> Transferred {
+        let excluded = paths.iter().filter(|path| (self.excluded)(path, false)).cloned().collect();
+        Transferred::Busy { paths, excluded }
     }
 
     /// Answers the paths that reach index and branch only: a sparse checkout leaves them out of the working tree.

@@ -7,7 +7,6 @@ use std::os::unix::ffi::OsStringExt as _;
 
 use git2::{Odb, Oid};
 
-use super::difference::Difference;
 use super::left::{Left, Moment, Moved};
 use super::look::{Findings, files_of, own_files};
 use super::mover::Mover;
@@ -15,6 +14,7 @@ use super::survey::{Survey, restamp};
 use super::{IGNORES, Scratch, damaged};
 use crate::base::id::ObjectId;
 use crate::git::branch::oid;
+use crate::git::difference::Difference;
 use crate::git::error::{Error, Result};
 use crate::git::index::{Content, Index, Op, Patch, Patched};
 use crate::git::program::Program;

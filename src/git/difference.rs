@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use git2::{Odb, Oid};
 
-use crate::git::error::Result;
-use crate::git::tree::{BaseTree, DirChange, Edit, MODE_TREE, TreeEntry, join};
+use super::error::Result;
+use super::tree::{BaseTree, DirChange, Edit, MODE_TREE, TreeEntry, join};
 
 /// The files that differ, and the directories on the way to them.
 #[derive(Debug, Default)]
