@@ -1,6 +1,7 @@
 //! SHA-256 digests.
 
 use std::fmt;
+use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
@@ -55,6 +56,28 @@ impl Digesting {
     }
 }
 
+/// Reads what [`Digest`] shows; nothing else is one.
+impl FromStr for Digest {
+    type Err = NoDigest;
+
+    fn from_str(text: &str) -> Result<Self, NoDigest> {
+        let mut bytes = [0; 32];
+        let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 64 || !text.as_bytes().iter().all(is_digit) {
+            return Err(NoDigest);
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| NoDigest)?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A text is no digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is not 64 hexadecimal digits")]
+pub struct NoDigest;
+
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -75,6 +98,15 @@ mod tests {
     fn digest_of_nothing_is_the_published_one() {
         assert_eq!(Digest::of(b"").to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
         assert_eq!(Digest::of(b"").short(8), "e3b0c442");
+    }
+
+    #[test]
+    fn a_digest_reads_as_it_is_shown_and_nothing_else_does() {
+        let digest = Digest::of(b"x");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        for text in ["", "e3b0", &digest.to_string().to_uppercase(), &"\u{e4}".repeat(32), &"+1".repeat(32)] {
+            assert_eq!(text.parse::<Digest>(), Err(NoDigest), "{text}");
+        }
     }
 
     #[test]

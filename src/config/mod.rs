@@ -6,6 +6,7 @@
 
 mod address;
 mod amend;
+mod bucket;
 mod decode;
 mod freeze;
 pub mod message;
@@ -28,6 +29,7 @@ use std::path::Path;
 
 pub use address::{Login, MailServer, Mailbox, Protection};
 pub use amend::{Refusal, allowing};
+pub use bucket::{BucketAddress, StoreSpec};
 pub use freeze::{FreezeWindow, Frozen};
 pub use message::{MessageTemplate, Placeholder};
 pub use model::{

@@ -271,8 +271,36 @@ mod tests {
         | `syncs.<name>.from.directory` | text | none | Path of a directory, from the top of the checkout where it does not begin with `/`. |
         | `syncs.<name>.from.tree` | text | none | An environment, or a branch: what is committed there. |
         | `syncs.<name>.from.path` | text | all of it | Directory within `tree`. |
+        | `syncs.<name>.from.bucket` | text | none | Objects in a store, like `s3://name/prefix`, or in a directory that is used like one, like `fs:///path`. |
+        | `syncs.<name>.from.store` | keys | none | How `bucket` is reached and used. |
+        | `syncs.<name>.from.store.endpoint` | text | `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`, else Amazon's | Address of a store that is not Amazon's. |
+        | `syncs.<name>.from.store.region` | text | `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `us-east-1` | Region of the bucket. |
+        | `syncs.<name>.from.store.access_key` | text | `AWS_ACCESS_KEY_ID` | Access key; it must come from a variable. |
+        | `syncs.<name>.from.store.secret_key` | text | `AWS_SECRET_ACCESS_KEY` | Secret of `access_key`; it must come from a variable. |
+        | `syncs.<name>.from.store.session_token` | text | `AWS_SESSION_TOKEN`, where the access key is from the environment too | Token of a temporary `access_key`; it must come from a variable. |
+        | `syncs.<name>.from.store.anonymous` | true, false | `false` | Ask without credentials, as anybody may. |
+        | `syncs.<name>.from.store.instance_role` | true, false | `false` | Ask the machine itself (EC2) for credentials where there are no others. |
+        | `syncs.<name>.from.store.virtual_hosts` | true, false | `false` | Put the bucket's name into the host's name (`https://name.host/`), which a few stores insist on. |
+        | `syncs.<name>.from.store.parallel` | number | `16` | Objects that are transferred at the same time, 256 at most. |
+        | `syncs.<name>.from.store.bandwidth` | size | no limit | Bytes per second that are transferred at most, in both directions together. |
+        | `syncs.<name>.from.store.part_size` | size | `8MiB` | Objects larger than this are transferred in parts of this size; 5MiB to 1GiB. |
+        | `syncs.<name>.from.store.timeout` | duration | `1m` | How long one request may take; it is tried again then. |
         | `syncs.<name>.to` | keys | required | What is brought to that. |
         | `syncs.<name>.to.directory` | text | none | Path of a directory that exists, from the top of the checkout where it does not begin with `/`. |
+        | `syncs.<name>.to.bucket` | text | none | A bucket that exists, like `s3://name/prefix`, or a directory that is used like one, like `fs:///path`. |
+        | `syncs.<name>.to.store` | keys | none | How `bucket` is reached and used. |
+        | `syncs.<name>.to.store.endpoint` | text | `AWS_ENDPOINT_URL_S3`, else `AWS_ENDPOINT_URL`, else Amazon's | Address of a store that is not Amazon's. |
+        | `syncs.<name>.to.store.region` | text | `AWS_REGION`, else `AWS_DEFAULT_REGION`, else `us-east-1` | Region of the bucket. |
+        | `syncs.<name>.to.store.access_key` | text | `AWS_ACCESS_KEY_ID` | Access key; it must come from a variable. |
+        | `syncs.<name>.to.store.secret_key` | text | `AWS_SECRET_ACCESS_KEY` | Secret of `access_key`; it must come from a variable. |
+        | `syncs.<name>.to.store.session_token` | text | `AWS_SESSION_TOKEN`, where the access key is from the environment too | Token of a temporary `access_key`; it must come from a variable. |
+        | `syncs.<name>.to.store.anonymous` | true, false | `false` | Ask without credentials, as anybody may. |
+        | `syncs.<name>.to.store.instance_role` | true, false | `false` | Ask the machine itself (EC2) for credentials where there are no others. |
+        | `syncs.<name>.to.store.virtual_hosts` | true, false | `false` | Put the bucket's name into the host's name (`https://name.host/`), which a few stores insist on. |
+        | `syncs.<name>.to.store.parallel` | number | `16` | Objects that are transferred at the same time, 256 at most. |
+        | `syncs.<name>.to.store.bandwidth` | size | no limit | Bytes per second that are transferred at most, in both directions together. |
+        | `syncs.<name>.to.store.part_size` | size | `8MiB` | Objects larger than this are transferred in parts of this size; 5MiB to 1GiB. |
+        | `syncs.<name>.to.store.timeout` | duration | `1m` | How long one request may take; it is tried again then. |
         | `syncs.<name>.on_drift` | `flag`, `keep`, `overwrite` | `flag` | What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). |
         | `syncs.<name>.delete` | `never`, `tracked`, `mirror` | `tracked` | What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). |
         | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bucket::StoreSpec;
 use super::model::{Durability, Expanded};
 use super::schedule::Schedule;
 use crate::base::units::{Share, Span};
@@ -65,7 +66,7 @@ impl SyncSpec {
     }
 }
 
-/// Where the content of a sync comes from. Exactly one of `directory` and `tree` is set.
+/// Where the content of a sync comes from. Exactly one of `directory`, `tree` and `bucket` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncSource {
@@ -78,15 +79,27 @@ pub struct SyncSource {
     /// Directory within `tree`. Default: all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Objects in a store, like `s3://name/prefix`, or in a directory that is used like one, like `fs:///path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Expanded>,
+    /// How `bucket` is reached and used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSpec>,
 }
 
-/// What a sync writes to.
+/// What a sync writes to. Exactly one of `directory` and `bucket` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncTarget {
     /// Path of a directory that exists, from the top of the checkout where it does not begin with `/`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<Expanded>,
+    /// A bucket that exists, like `s3://name/prefix`, or a directory that is used like one, like `fs:///path`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<Expanded>,
+    /// How `bucket` is reached and used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<StoreSpec>,
 }
 
 /// How what is replaced is kept.

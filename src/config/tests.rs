@@ -73,6 +73,9 @@ syncs:
   inner: { from: { directory: /s, path: x }, to: { directory: /s/t }, snapshots: { keep: 0s } }
   other: { from: { tree: main, path: ../x }, to: { directory: /c/d } }
   short: { from: { tree: main } }
+  pail: { from: { tree: main, bucket: "s3://a" }, to: { bucket: "s3://site", store: { endpoint: "https://k:s@host", access_key: ABC, parallel: 0, part_size: 1MiB } } }
+  spill: { from: { tree: main, store: {} }, to: { bucket: "fs:///c/d/e", store: { secret_key: "${MISSING}", anonymous: true, bandwidth: 0B } } }
+  drain: { from: { bucket: "s3://one/a" }, to: { bucket: "s3://one/a/b", store: { region: "eu west", parallel: 999, timeout: 0s } } }
 "#;
     insta::assert_snapshot!(after_head(text), @r"
     cascade-sync.yaml:7:3: syncs.Site: a sync's name starts with a-z or 0-9 and goes on with those, `-` and `_`
@@ -81,7 +84,7 @@ syncs:
     cascade-sync.yaml:8:54: syncs.resolve.to.directory: must be the path of a directory
     cascade-sync.yaml:9:19: syncs.both.from.tree: a source is one thing, and this one is a `directory` already
     cascade-sync.yaml:9:64: syncs.both.to.directory: the variable `MISSING` is not set, in the environment or in .env
-    cascade-sync.yaml:10:11: syncs.none.from: a source is a `directory` or a `tree`
+    cascade-sync.yaml:10:11: syncs.none.from: a source is a `directory`, a `tree` or a `bucket`
     cascade-sync.yaml:10:61: syncs.none.max_delete: `10` is not a share: write it like 10% or 2.5%, 100% at most
     cascade-sync.yaml:10:75: syncs.none.on_drift: `never` is not one of the choices (allowed: flag, keep, overwrite)
     cascade-sync.yaml:10:92: syncs.none.exclude[0]: not a .gitignore pattern: error parsing glob 'a/{b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
@@ -91,6 +94,21 @@ syncs:
     cascade-sync.yaml:12:38: syncs.other.from.path: must be a relative path that stays inside (no `..`)
     cascade-sync.yaml:12:63: syncs.other.to.directory: overlaps with the target of sync `none`
     cascade-sync.yaml:13:3: syncs.short.to: this key is required
+    cascade-sync.yaml:14:31: syncs.pail.from.bucket: a source is one thing, and this one is a `tree` already
+    cascade-sync.yaml:14:39: syncs.pail.from.bucket: a bucket's name has 3 to 63 letters, digits, `.`, `-` and `_`
+    cascade-sync.yaml:14:97: syncs.pail.to.store.endpoint: must be the address of a store, like https://host or http://host:9000
+    cascade-sync.yaml:14:117: syncs.pail.to.store.access_key: needs a `secret_key` beside it
+    cascade-sync.yaml:14:129: syncs.pail.to.store.access_key: must come from a variable, like `${VAR}`: this file is saved and pushed
+    cascade-sync.yaml:14:144: syncs.pail.to.store.parallel: must be at least 1
+    cascade-sync.yaml:14:158: syncs.pail.to.store.part_size: must be 5MiB to 1GiB
+    cascade-sync.yaml:15:32: syncs.spill.from.store: only has a meaning beside `bucket`
+    cascade-sync.yaml:15:59: syncs.spill.to.bucket: overlaps with the target of sync `none`
+    cascade-sync.yaml:15:95: syncs.spill.to.store.secret_key: the variable `MISSING` is not set, in the environment or in .env
+    cascade-sync.yaml:15:137: syncs.spill.to.store.bandwidth: must be more than 0B
+    cascade-sync.yaml:16:58: syncs.drain.to.bucket: source and target overlap: neither may lie in the other
+    cascade-sync.yaml:16:91: syncs.drain.to.store.region: a region is made of letters, digits and `-`
+    cascade-sync.yaml:16:112: syncs.drain.to.store.parallel: must be 256 at most
+    cascade-sync.yaml:16:126: syncs.drain.to.store.timeout: must be longer than 0s
     ");
 }
 

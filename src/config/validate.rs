@@ -1,5 +1,6 @@
 //! What the types cannot say: names that must exist, chains that must end, exactly one of four keys.
 
+mod buckets;
 mod notify;
 mod syncs;
 

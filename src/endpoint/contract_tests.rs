@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::base::clock::SystemClock;
+use crate::config::{BucketAddress, StoreSpec};
 use crate::git::Git;
 
 const PLAIN: Form = Form::File { executable: false };
@@ -103,13 +104,30 @@ async fn write(endpoint: &dyn Endpoint, put: Put) -> Result<Fingerprint> {
     endpoint.write(vec![put]).await.remove(0)
 }
 
+/// Answers a form as an endpoint can hold it; nothing where it cannot.
+fn held(endpoint: &dyn Endpoint, form: Form) -> Option<Form> {
+    let can = endpoint.capabilities();
+    match form {
+        Form::Link => can.links.then_some(form),
+        Form::File { executable } => Some(Form::File { executable: executable && can.executables }),
+    }
+}
+
+/// One of everything that an endpoint can hold, in the order of keys.
+fn sample(endpoint: &dyn Endpoint) -> Vec<(&'static str, Form, Vec<u8>)> {
+    let fitting = |(text, form, content)| Some((text, held(endpoint, form)?, content));
+    everything().into_iter().filter_map(fitting).collect()
+}
+
 /// One of everything, in the order of keys.
-fn sample() -> [(&'static str, Form, Vec<u8>); 6] {
+fn everything() -> [(&'static str, Form, Vec<u8>); 8] {
     [
+        ("a!/x", PLAIN, b"before the slash".to_vec()),
         ("a.txt", PLAIN, b"one".to_vec()),
         ("a/b/c", PROGRAM, b"two".to_vec()),
         ("a/link", Form::Link, b"../elsewhere".to_vec()),
         ("a0", PLAIN, Vec::new()),
+        ("a0 with space & co/+%41", PLAIN, b"odd".to_vec()),
         ("large", PLAIN, vec![7; PIECE_BYTES * 3 + 5]),
         ("z/\u{e4}", PLAIN, b"umlaut".to_vec()),
     ]
@@ -118,7 +136,7 @@ fn sample() -> [(&'static str, Form, Vec<u8>); 6] {
 /// What holds for every endpoint: it lists in order, reads and digests what it lists.
 async fn is_read(subject: &Subject) {
     let endpoint = &*subject.endpoint;
-    let held = sample();
+    let held = sample(endpoint);
     held.iter().for_each(|(text, form, content)| (subject.set)(text, *form, content));
     let (items, ended) = listed(endpoint).await;
     let keys: Vec<Key> = held.iter().map(|(text, ..)| key(text)).collect();
@@ -139,6 +157,7 @@ async fn is_read(subject: &Subject) {
 async fn writes_what_is_expected_and_nothing_else(subject: &Subject) {
     let endpoint = &*subject.endpoint;
     for (form, bytes) in [(PLAIN, &b"new"[..]), (PROGRAM, b"#!"), (Form::Link, b"dir/new")] {
+        let Some(form) = held(endpoint, form) else { continue };
         let fingerprint = write(endpoint, put("dir/new", form, bytes, None)).await.unwrap();
         let now = known(endpoint, "dir/new").await;
         assert_eq!((now.version, &now.fingerprint.bytes), (version(form, bytes), &fingerprint.bytes));
@@ -149,8 +168,9 @@ async fn writes_what_is_expected_and_nothing_else(subject: &Subject) {
     }
     (subject.set)("kept", PLAIN, b"theirs");
     let before = known(endpoint, "kept").await;
-    write(endpoint, put("kept", PROGRAM, b"ours", Some(before.clone()))).await.unwrap();
-    assert_eq!(known(endpoint, "kept").await.version, version(PROGRAM, b"ours"));
+    let form = held(endpoint, PROGRAM).unwrap();
+    write(endpoint, put("kept", form, b"ours", Some(before.clone()))).await.unwrap();
+    assert_eq!(known(endpoint, "kept").await.version, version(form, b"ours"));
     let refused = write(endpoint, put("kept", PLAIN, b"late", Some(before.clone()))).await.unwrap_err();
     assert!(refused.is_change(), "{refused}");
     let refused = endpoint.delete(vec![Take { key: key("kept"), expected: before.clone() }]).await.remove(0);
@@ -212,6 +232,23 @@ async fn memory_keeps_the_contract() {
     takes_content_in_pieces_and_answers_for_each_item(&subject).await;
 }
 
+/// A directory that is used as a bucket.
+fn bucket(root: &Path) -> Subject {
+    let address = BucketAddress::Fs { path: root.to_str().unwrap().to_owned() };
+    let bucket = Bucket::open(&address, &StoreSpec::default(), Arc::new(SystemClock)).unwrap();
+    Subject { endpoint: Arc::new(bucket), ..directory(root) }
+}
+
+#[tokio::test]
+async fn a_bucket_keeps_the_contract() {
+    let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    is_read(&bucket(dirs[0].path())).await;
+    let subject = bucket(dirs[1].path());
+    writes_what_is_expected_and_nothing_else(&subject).await;
+    never_writes_what_is_not_what_was_promised(&subject).await;
+    takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+}
+
 #[tokio::test]
 async fn a_directory_keeps_the_contract() {
     let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
@@ -248,7 +285,7 @@ async fn a_tree_keeps_the_contract_of_what_is_only_read_from() {
         let dir = repository();
         let root = dir.path().to_owned();
         let below = root.join(path);
-        for (text, form, bytes) in sample() {
+        for (text, form, bytes) in everything() {
             put_file(&below, text, form, &bytes);
         }
         std::fs::write(root.join(".git/not-content"), "x").unwrap();
@@ -264,4 +301,19 @@ async fn a_tree_keeps_the_contract_of_what_is_only_read_from() {
         assert_eq!(missing.to_string(), "nowhere of the branch live is not there");
         assert!(Tree::open(&git, "other", b"").await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_listing_whose_work_is_lost_has_no_end() {
+    let mut listing = Listing::running("the test".to_owned(), |mut lister| async move {
+        lister.give(Item {
+            key: key("a"),
+            form: PLAIN,
+            size: 0,
+            fingerprint: Fingerprint { bytes: Vec::new(), is_racy: true },
+            digest: None,
+        });
+        panic!("as a defect does");
+    });
+    assert!(matches!(listing.next().await, Some(Err(Error::Lost { .. }))));
 }

@@ -4,6 +4,7 @@
 //! last can be compared in one pass. What an endpoint cannot do it says in its [`Capabilities`]; nobody asks what kind it
 //! is. `contract_tests` holds every kind to the same promises.
 
+pub mod bucket;
 #[cfg(test)]
 mod contract_tests;
 pub mod directory;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+pub use bucket::Bucket;
 pub use directory::{Directory, digest_file};
 pub use error::{Class, Error, Result};
 pub use item::{Fingerprint, Form, Item, Key, Version};
@@ -259,6 +261,12 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Answers what items are now, with the fingerprint that belongs to it.
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>>;
 
+    /// Answers what items are now without reading their content where the endpoint recorded that with them, and can prove
+    /// it to be of this content; otherwise as [`Endpoint::digest`].
+    fn recall(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {
+        self.digest(items)
+    }
+
     /// Writes items, each wholly or not at all, and only where what is there is what is expected
     /// ([`Error::Changed`] otherwise). Answers the fingerprint of what is there then.
     fn write(&self, puts: Vec<Put>) -> Later<'_, Vec<Result<Fingerprint>>>;
@@ -291,8 +299,11 @@ impl Listing {
     {
         let (sender, receiver) = mpsc::channel(LISTING_BATCHES_LIMIT);
         let lister = Lister { sender: sender.clone(), batch: Vec::new() };
+        // Whatever becomes of the work, there is an end: a listing that only stops is none.
+        let work = tokio::spawn(work(lister));
         tokio::spawn(async move {
-            let last = match work(lister).await {
+            let lost = |end: tokio::task::JoinError| Error::Lost { place: place.clone(), reason: end.to_string() };
+            let last = match work.await.unwrap_or_else(|end| Err(lost(end))) {
                 // Nobody listens any more where a part cannot be sent.
                 Ok((lister, ended)) => {
                     if !lister.batch.is_empty() && sender.send(Ok(Listed::Items(lister.batch))).await.is_err() {
@@ -325,6 +336,16 @@ impl Lister {
     pub fn give(&mut self, item: Item) -> bool {
         self.batch.push(item);
         self.batch.len() < LISTED_AT_ONCE_ITEMS || self.send_batch()
+    }
+
+    /// Gives the next item, from where threads must not be blocked; answers whether anybody still wants it.
+    pub async fn hand(&mut self, item: Item) -> bool {
+        self.batch.push(item);
+        if self.batch.len() < LISTED_AT_ONCE_ITEMS {
+            return true;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        self.sender.send(Ok(Listed::Items(batch))).await.is_ok()
     }
 
     fn send_batch(&mut self) -> bool {

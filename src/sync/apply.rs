@@ -14,7 +14,7 @@ use super::plan::Action;
 use super::report::{Noted, Report};
 use super::run::Sync;
 use super::snapshot::{after, before};
-use super::walk::{Found, batches, digests, reason};
+use super::walk::{Found, Looking, batches, digests, reason};
 use crate::endpoint::{self, Content, Endpoint, Fingerprint, Item, Key, Known, Listed, Put, Take, Version};
 
 /// Items that are changed at a time, unless they are large.
@@ -238,7 +238,9 @@ impl Apply<'_> {
     async fn look_closely(&self, doubtful: Vec<(Item, Option<Known>)>, applied: &mut BTreeMap<Key, Applied>) {
         let (items, expected): (Vec<Item>, Vec<(Key, Option<Known>)>) =
             doubtful.into_iter().map(|(item, expected)| (item.clone(), (item.key, expected))).unzip();
-        let mut found = digests(&*self.sync.target, items, self.sync.patience, &self.sync.progress).await;
+        let Sync { reading, patience, progress, .. } = self.sync;
+        let looking = Looking { reading: *reading, patience: *patience, progress };
+        let mut found = digests(&*self.sync.target, items, looking).await;
         for (key, expected) in expected {
             let answer = match (found.remove(&key), expected) {
                 (Some(Ok(now)), Some(expected)) if now.version == expected.version => Applied::Verified(Some(now)),

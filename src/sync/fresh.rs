@@ -94,7 +94,7 @@ impl Apply<'_> {
         let (first, second) = tokio::join!(digest(whole), digest(second));
         let mut learned = first.map_err(lost)?;
         learned.extend(second.map_err(lost)?);
-        for (item, answer) in others.iter().zip(source.digest(others.clone()).await) {
+        for (item, answer) in others.iter().zip(self.sync.reading.look(&**source, others.clone()).await) {
             match answer {
                 Ok(known) => learned.extend(read_again(source, item, known, trying).await),
                 Err(error) => trying.fail(&item.key, &error),

@@ -15,9 +15,9 @@ use super::walk::Reading;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::Share;
-use crate::config::{Expanded, Snapshots, SyncSpec};
+use crate::config::{Expanded, Snapshots, StoreSpec, SyncSpec};
 use crate::context::Context;
-use crate::endpoint::{self, Directory, Endpoint, Tree};
+use crate::endpoint::{self, Bucket, Directory, Endpoint, Tree};
 use crate::store::{Lock, LockError};
 
 /// Pause between two looks at a held lock.
@@ -91,18 +91,18 @@ pub async fn open(ctx: &Context, name: &str, max_delete: Option<Share>) -> Resul
 }
 
 async fn open_spec(ctx: &Context, name: &str, spec: &SyncSpec, pinned: Option<(&str, ObjectId)>) -> Result<Sync> {
-    let failed = |source| Error::Endpoint { name: name.to_owned(), source };
-    let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
-    let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability);
-    require_apart(ctx, name, target.path()).await?;
-    let source = source(ctx, name, spec, (target.path(), pinned)).await?;
+    let (target, path) = target(ctx, name, spec)?;
+    if let Some(path) = &path {
+        require_apart(ctx, name, path).await?;
+    }
+    let source = source(ctx, name, spec, (path.as_deref(), pinned)).await?;
     let max_delete = spec.max_delete;
     let Snapshots { keep, daily, weekly, monthly } = spec.snapshots;
     let policy = Policy { on_drift: spec.on_drift, delete: spec.delete, max_delete: max_delete.as_fraction() };
     Ok(Sync {
         name: name.to_owned(),
         source,
-        target: Arc::new(target),
+        target,
         policy,
         max_delete,
         filter: Filter::new(&spec.include, &spec.exclude),
@@ -122,16 +122,44 @@ fn directory(ctx: &Context, path: &str) -> endpoint::Result<Directory> {
     Directory::open(&ctx.git.root().join(path), Arc::clone(&ctx.clock))
 }
 
+fn bucket(ctx: &Context, address: &Expanded, store: Option<&StoreSpec>) -> endpoint::Result<Bucket> {
+    let unfit = |problem: &str| endpoint::Error::Lost { place: address.to_string(), reason: problem.to_owned() };
+    let parsed = address.value().parse().map_err(unfit)?;
+    Bucket::open(&parsed, &store.cloned().unwrap_or_default(), Arc::clone(&ctx.clock))
+}
+
+/// Answers an endpoint, and its path where it is a directory of this machine.
+type Opened = (Arc<dyn Endpoint>, Option<PathBuf>);
+
+fn target(ctx: &Context, name: &str, spec: &SyncSpec) -> Result<Opened> {
+    let failed = |source| Error::Endpoint { name: name.to_owned(), source };
+    if let Some(address) = &spec.to.bucket {
+        let target = bucket(ctx, address, spec.to.store.as_ref()).map_err(failed)?;
+        let path = target.path().map(Path::to_owned);
+        return Ok((Arc::new(target), path));
+    }
+    let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
+    let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability);
+    let path = target.path().to_owned();
+    Ok((Arc::new(target), Some(path)))
+}
+
 async fn source(
     ctx: &Context,
     name: &str,
     spec: &SyncSpec,
-    (target, pinned): (&Path, Option<(&str, ObjectId)>),
+    (target, pinned): (Option<&Path>, Option<(&str, ObjectId)>),
 ) -> Result<Arc<dyn Endpoint>> {
     let failed = |source| Error::Endpoint { name: name.to_owned(), source };
+    let apart = |path: &Path| target.map_or(Ok(()), |target| require_disjoint(name, path, target));
     if let Some(path) = &spec.from.directory {
         let source = directory(ctx, path.value()).map_err(failed)?;
-        require_disjoint(name, source.path(), target)?;
+        apart(source.path())?;
+        return Ok(Arc::new(source));
+    }
+    if let Some(address) = &spec.from.bucket {
+        let source = bucket(ctx, address, spec.from.store.as_ref()).map_err(failed)?;
+        source.path().map_or(Ok(()), apart)?;
         return Ok(Arc::new(source));
     }
     let tree = spec.from.tree.as_deref().unwrap_or_default();

@@ -16,8 +16,8 @@ use super::join::{Row, join};
 use super::patience::Patience;
 use super::progress::Progress;
 use crate::endpoint::{
-    self, Capabilities, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Listed, Listing, PIECE_BYTES,
-    Unlisted, Version,
+    self, Capabilities, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Later, Listed, Listing,
+    PIECE_BYTES, Unlisted, Version,
 };
 use crate::store::StoredBaseline;
 
@@ -41,6 +41,24 @@ pub enum Reading {
     Doubtful,
     /// All of it, whatever the endpoints say cheaply.
     Everything,
+}
+
+impl Reading {
+    /// Answers what items are, as closely as this looks.
+    pub(super) fn look(self, endpoint: &dyn Endpoint, items: Vec<Item>) -> Later<'_, Vec<endpoint::Result<Known>>> {
+        match self {
+            Self::Doubtful => endpoint.recall(items),
+            Self::Everything => endpoint.digest(items),
+        }
+    }
+}
+
+/// How items are looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Looking<'l> {
+    pub reading: Reading,
+    pub patience: Patience,
+    pub progress: &'l Progress,
 }
 
 /// Who is walked.
@@ -277,13 +295,14 @@ async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<Looked> {
         rows.iter().filter(|row| !is_left(sides, row)).filter_map(|row| listed(&row.source)).collect(),
         rows.iter().filter_map(|row| listed(&row.target)).collect(),
     );
+    let looking = Looking { reading: sides.reading, patience: sides.patience, progress: &sides.progress };
     let source = async {
         match &sides.source {
-            Some(source) => digests(&**source, here, sides.patience, &sides.progress).await,
+            Some(source) => digests(&**source, here, looking).await,
             None => BTreeMap::new(),
         }
     };
-    let (mut here, mut there) = tokio::join!(source, digests(&*sides.target, there, sides.patience, &sides.progress));
+    let (mut here, mut there) = tokio::join!(source, digests(&*sides.target, there, looking));
     let capabilities = sides.target.capabilities();
     let settle = |row: Pair| {
         let is_left = is_left(sides, &row);
@@ -334,12 +353,7 @@ pub(super) fn reason(error: &dyn std::error::Error) -> String {
 }
 
 /// Answers what items are now, a few batches of them at the same time.
-pub(super) async fn digests(
-    endpoint: &dyn Endpoint,
-    items: Vec<Item>,
-    patience: Patience,
-    progress: &Progress,
-) -> Digests {
+pub(super) async fn digests(endpoint: &dyn Endpoint, items: Vec<Item>, looking: Looking<'_>) -> Digests {
     let waiting = batches(items, |item| item.size, DIGESTED_AT_ONCE_ITEMS, DIGESTED_AT_ONCE_BYTES);
     let waiting = Mutex::new(VecDeque::from(waiting));
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
@@ -347,8 +361,8 @@ pub(super) async fn digests(
         let mut digests = Digests::new();
         while let Some(batch) = next() {
             let size = batch.iter().map(|item| item.size).sum();
-            digest_patiently(endpoint, batch, patience, &mut digests).await;
-            progress.add(0, size);
+            digest_patiently(endpoint, batch, looking, &mut digests).await;
+            looking.progress.add(0, size);
         }
         digests
     };
@@ -362,11 +376,12 @@ pub(super) async fn digests(
 }
 
 /// Digests a batch; what fails for a moment is tried again.
-async fn digest_patiently(endpoint: &dyn Endpoint, mut batch: Vec<Item>, patience: Patience, digests: &mut Digests) {
+async fn digest_patiently(endpoint: &dyn Endpoint, mut batch: Vec<Item>, looking: Looking<'_>, digests: &mut Digests) {
+    let Looking { reading, patience, .. } = looking;
     let mut attempts = 1;
     loop {
         let mut again = Vec::new();
-        for (item, answer) in batch.iter().zip(endpoint.digest(batch.clone()).await) {
+        for (item, answer) in batch.iter().zip(reading.look(endpoint, batch.clone()).await) {
             match answer {
                 Err(error) if patience.lasts(&error, attempts) => again.push(item.clone()),
                 answer => drop(digests.insert(item.key.clone(), answer)),

@@ -20,6 +20,7 @@ mod fault_sync;
 mod fault_syscalls;
 mod flow_alerts;
 mod flow_auto;
+mod flow_bucket;
 mod flow_case;
 mod flow_checks;
 mod flow_configuration;

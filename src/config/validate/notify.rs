@@ -13,7 +13,7 @@ const MAX_RECIPIENTS: usize = 50;
 /// A longer attempt would hold up what comes after it.
 const MAX_ATTEMPT: Span = Span::seconds(60);
 
-const NOT_A_VARIABLE: &str = "must come from a variable, like `${VAR}`: this file is saved and pushed";
+pub(super) const NOT_A_VARIABLE: &str = "must come from a variable, like `${VAR}`: this file is saved and pushed";
 
 impl Checker<'_> {
     pub(super) fn expand_notify(&mut self, notify: &mut Notify, variables: &Variables) {
@@ -139,6 +139,6 @@ fn server_value(written: &str, variables: &Variables) -> Result<String, String> 
     Ok(format!("{}@{}", variables.expand_as(login, address_word)?, variables.expand(place)?))
 }
 
-fn is_written_out(text: &Expanded) -> bool {
+pub(super) fn is_written_out(text: &Expanded) -> bool {
     !text.written().contains("${")
 }

@@ -30,6 +30,9 @@ impl Checker<'_> {
                 let value = variables.expand(directory.written());
                 self.replace(&["syncs", name, "to", "directory"], directory, value);
             }
+            let (from, to) = (&mut sync.from, &mut sync.to);
+            self.expand_bucket(["syncs", name, "from"], &mut from.bucket, &mut from.store, variables);
+            self.expand_bucket(["syncs", name, "to"], &mut to.bucket, &mut to.store, variables);
         }
     }
 
@@ -42,7 +45,7 @@ impl Checker<'_> {
             } else if RESERVED.contains(&name.as_str()) {
                 self.report_key(&path, "a sync cannot have this name: it is a word of `cascade sync`");
             }
-            self.check_sync_source(config, name, sync);
+            let source = self.check_sync_source(config, name, sync);
             for list in ["include", "exclude"] {
                 for (place, pattern) in self.texts(&[path[0], name, list]) {
                     if let Some(problem) = pattern_problem(&pattern) {
@@ -54,7 +57,7 @@ impl Checker<'_> {
             if sync.snapshots.keep.0.is_zero() {
                 self.report_value(&[path[0], name, "snapshots", "keep"], NOT_ZERO);
             }
-            self.check_sync_target(name, sync, &mut targets);
+            self.check_sync_target(name, sync, source.as_deref(), &mut targets);
         }
     }
 
@@ -107,17 +110,12 @@ impl Checker<'_> {
         }
     }
 
-    fn check_sync_source(&mut self, config: &Config, name: &str, sync: &SyncSpec) {
+    /// Answers where the content is, where that is a directory or a bucket, for comparison with others.
+    fn check_sync_source(&mut self, config: &Config, name: &str, sync: &SyncSpec) -> Option<PathBuf> {
         let path = |key| ["syncs", name, "from", key];
-        match (self.is_set(&path("directory")), self.is_set(&path("tree"))) {
-            (false, false) => self.report_key(&["syncs", name, "from"], "a source is a `directory` or a `tree`"),
-            (true, true) => {
-                self.report_key(&path("tree"), "a source is one thing, and this one is a `directory` already");
-            }
-            (true, false) if self.is_set(&path("path")) => {
-                self.report_key(&path("path"), "only has a meaning beside `tree`");
-            }
-            _ => {}
+        self.check_one_thing(name, "from", &["directory", "tree", "bucket"]);
+        if self.is_set(&path("path")) && !self.is_set(&path("tree")) {
+            self.report_key(&path("path"), "only has a meaning beside `tree`");
         }
         if sync.from.directory.as_ref().is_some_and(|directory| !is_directory(directory.value())) {
             self.report_value(&path("directory"), NO_DIRECTORY);
@@ -130,23 +128,48 @@ impl Checker<'_> {
         if sync.from.path.as_deref().is_some_and(|path| !is_inside(path)) {
             self.report_value(&path("path"), "must be a relative path that stays inside (no `..`)");
         }
+        let bucket = self.check_bucket(["syncs", name, "from"], sync.from.bucket.as_ref(), sync.from.store.as_ref());
+        let directory = sync.from.directory.as_ref().filter(|_| self.find(&path("directory")).is_some());
+        bucket.or_else(|| directory.map(|directory| normal(directory.value())))
     }
 
-    fn check_sync_target<'a>(&mut self, name: &'a str, sync: &SyncSpec, targets: &mut Vec<(&'a str, PathBuf)>) {
+    /// Reports a side that is nothing, or more than one thing.
+    fn check_one_thing(&mut self, name: &str, side: &str, things: &[&str]) {
+        let what = if side == "from" { "source" } else { "target" };
+        let mut set = things.iter().filter(|thing| self.is_set(&["syncs", name, side, thing]));
+        match (set.next(), set.next()) {
+            (None, _) => {
+                let choices = things.iter().map(|thing| format!("`{thing}`")).collect::<Vec<_>>();
+                let (last, first) =
+                    choices.split_last().map_or((String::new(), &[][..]), |(one, more)| (one.clone(), more));
+                self.report_key(&["syncs", name, side], &format!("a {what} is a {} or a {last}", first.join(", a ")));
+            }
+            (Some(one), Some(other)) => {
+                let message = format!("a {what} is one thing, and this one is a `{one}` already");
+                self.report_key(&["syncs", name, side, other], &message);
+            }
+            _ => {}
+        }
+    }
+
+    fn check_sync_target<'a>(
+        &mut self,
+        name: &'a str,
+        sync: &SyncSpec,
+        source: Option<&Path>,
+        targets: &mut Vec<(&'a str, PathBuf)>,
+    ) {
+        self.check_one_thing(name, "to", &["directory", "bucket"]);
         let path = ["syncs", name, "to", "directory"];
-        if !self.is_set(&path) {
-            return self.report_key(&["syncs", name, "to"], "a target is a `directory`");
-        }
-        let Some(value) = sync.to.directory.as_ref().filter(|_| self.find(&path).is_some()).map(Expanded::value) else {
-            return;
+        let bucket = self.check_bucket(["syncs", name, "to"], sync.to.bucket.as_ref(), sync.to.store.as_ref());
+        let directory = sync.to.directory.as_ref().filter(|_| self.find(&path).is_some()).map(Expanded::value);
+        let (target, path) = match (bucket, directory) {
+            (Some(bucket), _) => (bucket, ["syncs", name, "to", "bucket"]),
+            (None, Some(value)) if !is_directory(value) => return self.report_value(&path, NO_DIRECTORY),
+            (None, Some(value)) => (normal(value), path),
+            (None, None) => return,
         };
-        if !is_directory(value) {
-            return self.report_value(&path, NO_DIRECTORY);
-        }
-        let target = normal(value);
-        let source =
-            sync.from.directory.as_ref().filter(|_| self.find(&["syncs", name, "from", "directory"]).is_some());
-        if source.is_some_and(|source| overlap(&normal(source.value()), &target)) {
+        if source.is_some_and(|source| overlap(source, &target)) {
             self.report_value(&path, "source and target overlap: neither may lie in the other");
         }
         if let Some((other, _)) = targets.iter().find(|(_, other)| overlap(other, &target)) {
@@ -164,7 +187,7 @@ fn is_directory(path: &str) -> bool {
 }
 
 /// Answers a path without `.` and `..`, as far as that can be said without looking.
-fn normal(path: &str) -> PathBuf {
+pub(super) fn normal(path: &str) -> PathBuf {
     let mut normal = PathBuf::new();
     for component in Path::new(path).components() {
         match component {

@@ -6,6 +6,7 @@ pub mod desktop;
 pub mod dice;
 pub mod folding_disk;
 pub mod mail;
+pub mod object_store;
 pub mod pipeline;
 pub mod receiver;
 pub mod service;
