@@ -4,9 +4,10 @@
 pub const TEMPLATE: &str = include_str!("../../cascade-sync.yaml");
 
 /// Names of the examples of classic uses.
-pub const EXAMPLES: [&str; 1] = ["base44"];
+pub const EXAMPLES: [&str; 2] = ["base44", "storage"];
 
-const BASE44: &str = include_str!("examples/base44.yaml");
+/// The examples, in the order of their names.
+const TEXTS: [&str; 2] = [include_str!("examples/base44.yaml"), include_str!("examples/storage.yaml")];
 
 const PROJECT: &str = "project: ";
 const PRODUCTION: &str = "  production:";
@@ -25,8 +26,8 @@ pub fn template(project: &str, production_branch: &str) -> String {
 /// [`template`].
 #[must_use]
 pub fn example(name: &str, project: &str, production_branch: &str) -> String {
-    let template = if name == EXAMPLES[0] { BASE44 } else { TEMPLATE };
-    filled(template, project, production_branch)
+    let found = EXAMPLES.iter().zip(TEXTS).find(|(known, _)| **known == name);
+    filled(found.map_or(TEMPLATE, |(_, text)| text), project, production_branch)
 }
 
 fn filled(template: &str, project: &str, production_branch: &str) -> String {

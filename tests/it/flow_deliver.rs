@@ -339,12 +339,15 @@ fn a_sync_for_another_environment_runs_by_its_name_only() {
 
 #[test]
 fn a_ready_example_is_written_by_name() {
-    let sandbox = crate::support::Sandbox::new();
-    sandbox.cascade(&["init", "--template", "base44"]).expect_code(0);
-    sandbox.cascade(&["config", "check"]).expect_code(0);
-    let config = sandbox.read("cascade-sync.yaml");
-    assert!(config.contains("deliver: [website]") && config.contains("project: checkout"), "{config}");
-    sandbox.cascade(&["init", "--template", "nothing"]).expect_code(2);
+    for (name, has) in [("base44", "deliver: [website]"), ("storage", "after: production")] {
+        let sandbox = crate::support::Sandbox::new();
+        sandbox.cascade(&["init", "--template", name]).expect_code(0);
+        sandbox.cascade(&["config", "check"]).expect_code(0);
+        let config = sandbox.read("cascade-sync.yaml");
+        assert!(config.contains(has) && config.contains("project: checkout"), "{config}");
+        sandbox.cascade(&["status"]).expect_code(0);
+    }
+    crate::support::Sandbox::new().cascade(&["init", "--template", "nothing"]).expect_code(2);
 }
 
 #[test]
