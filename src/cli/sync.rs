@@ -17,6 +17,7 @@ use crate::base::units::count;
 use crate::config::SyncSpec;
 use crate::context::Context;
 use crate::endpoint::Key;
+use crate::promote;
 use crate::sync::difference::Difference;
 use crate::sync::plan::Guard;
 use crate::sync::saved::{SavedPlan, Unfit};
@@ -265,7 +266,11 @@ fn differences(verification: &Verification) -> Option<Failure> {
 
 async fn decide(shell: &Shell, ctx: &Context, args: &Resolve) -> Outcome {
     let _lock = sync::lock(ctx)?;
-    let sync = sync::open(ctx, &args.name, None).await?;
+    // The source's word is what has landed: what waits does not get to the target before it may.
+    let sync = match args.take.as_os_str().as_bytes() {
+        b"source" => sync::open(ctx, &args.name, None).await?,
+        _ => promote::open_awaited(ctx, &args.name).await?,
+    };
     let key = Key::new(args.key.as_bytes().to_vec())
         .map_err(|problem| Failure::usage(format!("this cannot be a key: {problem}")))?;
     let (report, what) = match args.take.as_os_str().as_bytes() {

@@ -99,12 +99,35 @@ async fn open(
     sync::open_as(ctx, name, opening).await
 }
 
+/// Opens a sync for a person's word on what is at its target. Where a promotion waits that delivers it, what that would bring
+/// counts: the word is about that, and not about what was delivered before.
+///
+/// # Errors
+/// The store or the repository cannot be read; as [`sync::open`].
+pub async fn open_awaited(ctx: &Context, name: &str) -> Result<sync::Sync> {
+    let waiting = ctx.store.unfinished().await?.into_iter().rev().filter(|promotion| promotion.step.is_none());
+    for promotion in waiting {
+        let Some(candidate) = promotion.candidate else { continue };
+        let deliveries = configured(ctx, &promotion.environment, (candidate, promotion.previous)).await?;
+        if let Some((_, spec)) = deliveries.iter().find(|(delivered, _)| delivered == name) {
+            let sync = open(ctx, &promotion, candidate, (name, spec)).await.map_err(delivery)?;
+            // What a person decides is not taken back with the promotion.
+            return Ok(sync::Sync { promotion: None, ..sync });
+        }
+    }
+    sync::open(ctx, name, None).await.map_err(delivery)
+}
+
+fn delivery(problem: sync::Error) -> Error {
+    Error::Delivery(Box::new(problem))
+}
+
 /// Passes on what is no matter of the sync itself.
 fn fatal(problem: sync::Error) -> Error {
     match problem {
         sync::Error::Store(source) => Error::Store(source),
         sync::Error::Git(source) => Error::Git(source),
-        other => Error::Delivery(Box::new(other)),
+        other => delivery(other),
     }
 }
 

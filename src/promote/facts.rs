@@ -199,7 +199,7 @@ pub async fn findings(ctx: &Context, promotion: &Promotion) -> Result<Vec<gate::
     if promotion.is_paused() {
         return Ok(vec![verification::awaited(promotion)]);
     }
-    match facts(ctx, promotion).await? {
+    match facts_by(ctx, promotion, Look::Again).await? {
         Some(facts) => ask(ctx, promotion, &facts).await,
         None => Ok(Vec::new()),
     }

@@ -43,7 +43,7 @@ pub mod watch;
 
 pub use back_merge::{BackMerge, back_merge};
 pub use checks::{Attempts, Known, Running, check_forecast};
-pub use deliver::{Foreseen, Look, foresee};
+pub use deliver::{Foreseen, Look, foresee, open_awaited};
 pub use drift::Drift;
 pub use error::{Error, Result};
 pub use facts::{findings, forecast};

@@ -16,7 +16,9 @@ use crate::config::RollbackMode;
 use crate::context::Context;
 use crate::git::ledger::BranchPush;
 use crate::git::{self, NewCommit, PROMOTION_TRAILER, Published, RESTORES_TRAILER, ROLLBACK_TRAILER, Repo};
-use crate::store::{Hold, HoldCause, Lock, Promotion, Quarantined, State};
+use crate::store::{
+    DeliveryOutcome, DeliveryPhase, DeliveryRecord, Hold, HoldCause, Lock, Promotion, Quarantined, State,
+};
 
 /// Most promotions of an environment that are looked through for what landed before.
 pub(super) const LOOKED_THROUGH_LIMIT: i64 = 500;
@@ -48,6 +50,9 @@ pub async fn roll_back(
         }
         learned => learned?,
     }
+    if to.is_none() {
+        require_taken_back(ctx, environment).await?;
+    }
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
         Some(paused) => paused,
@@ -67,6 +72,25 @@ pub async fn roll_back(
     (live.rollback_from, live.rollback_to) = (Some(tip), Some(to));
     let words = reason.map_or_else(|| format!("rolled back by {}", ctx.person), ToOwned::to_owned);
     drive(ctx, live, Event::RollbackRequested(words), observer).await
+}
+
+/// Sees that what the last rollback should have taken back is: where only its deliveries are still outside, going back once
+/// more would undo the release before, which nobody asked for.
+async fn require_taken_back(ctx: &Context, environment: &str) -> Result<()> {
+    let last = ctx.store.attempts(Some(environment), 1).await?.pop();
+    let Some(last) = last.filter(|last| last.state == State::RollbackFailed) else { return Ok(()) };
+    let deliveries = ctx.store.deliveries(&last.id).await?;
+    let is_outside = |it: &DeliveryRecord| it.phase == DeliveryPhase::TakeBack && it.outcome == DeliveryOutcome::Failed;
+    if !deliveries.iter().any(is_outside) {
+        return Ok(());
+    }
+    Err(Error::NotNow {
+        why: format!("is not wholly back: {}", last.reason.as_deref().unwrap_or("its deliveries are still outside")),
+        hint: Some(format!(
+            "run the command in the brackets; to go back further, `cascade rollback {environment} --to ID`"
+        )),
+        id: last.id.to_string(),
+    })
 }
 
 /// Answers whether a promotion is rolled back to where a person wants it.

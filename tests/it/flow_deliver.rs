@@ -338,6 +338,62 @@ fn a_sync_for_another_environment_runs_by_its_name_only() {
 }
 
 #[test]
+fn what_a_person_keeps_at_the_target_is_kept_by_the_promotion_that_waited_for_that_word() {
+    let shop = Shop::new(false, "", "");
+    shop.release(&[("public/a", "1"), ("public/b", "1"), ("public/c", "1")], 0);
+    ["a", "b"].iter().for_each(|name| shop.edit_live(name, "by hand"));
+    shop.release(&[("public/a", "2"), ("public/b", "2"), ("public/c", "2")], 3);
+    shop.write("merged", "both");
+    shop.cascade(&["sync", "resolve", "website", "a", "--take", "target"]).expect_code(0);
+    shop.cascade(&["sync", "resolve", "website", "b", "--take", "merged"]).expect_code(0);
+    assert_eq!([shop.live("a"), shop.live("b"), shop.live("c")].map(Option::unwrap), ["by hand", "both", "1"]);
+    shop.promote("production", 0);
+    assert_eq!([shop.live("a"), shop.live("b"), shop.live("c")].map(Option::unwrap), ["by hand", "both", "2"]);
+    // What a person decided is no part of what the promotion did.
+    shop.cascade(&["rollback", "production"]).expect_code(0);
+    assert_eq!([shop.live("a"), shop.live("b"), shop.live("c")].map(Option::unwrap), ["by hand", "both", "1"]);
+}
+
+#[test]
+fn a_target_that_is_not_there_is_a_gate_wherever_gates_are_shown() {
+    let shop = Shop::new(false, "", "");
+    shop.release(&[("public/a", "1")], 0);
+    let (live, gone) = (shop.base().join("live"), shop.base().join("gone"));
+    std::fs::rename(&live, &gone).unwrap();
+    let waits = shop.release(&[("public/a", "2")], 3);
+    assert!(waits.stderr.contains("hint: ") && !waits.stderr.contains("hint: \n"), "{waits:?}");
+    for command in ["why", "plan"] {
+        let told = shop.cascade(&[command, "production"]).stdout;
+        assert!(told.contains("delivery") && !told.contains("nothing is in the way"), "{command}: {told}");
+    }
+    let status: Value = serde_json::from_str(&shop.cascade(&["status", "--json"]).stdout).unwrap();
+    assert_eq!(status["environments"][1]["promotion"]["waiting_for"][0]["gate"], "delivery");
+    std::fs::rename(&gone, &live).unwrap();
+    shop.promote("production", 0);
+    assert_eq!(shop.live("a").as_deref(), Some("2"));
+}
+
+#[test]
+fn what_a_rollback_could_not_take_back_is_not_taken_for_the_release_before() {
+    let shop = Shop::new(false, "", "");
+    for content in ["1", "2", "3"] {
+        shop.release(&[("public/a", content)], 0);
+    }
+    let (live, gone) = (shop.base().join("live"), shop.base().join("gone"));
+    std::fs::rename(&live, &gone).unwrap();
+    let failed = shop.cascade(&["rollback", "production"]);
+    assert!(failed.code != 0 && failed.stderr.contains("cascade snapshots restore website --at "), "{failed:?}");
+    std::fs::rename(&gone, &live).unwrap();
+    let tip = shop.git(&["rev-parse", "main"]);
+    let refused = shop.cascade(&["rollback", "production"]);
+    assert!(refused.code != 0 && refused.stderr.contains("is not wholly back"), "{refused:?}");
+    assert_eq!((shop.git(&["rev-parse", "main"]), shop.live("a").as_deref()), (tip, Some("3")));
+    let run = refused.stderr.split("--at ").nth(1).unwrap().split('`').next().unwrap().to_owned();
+    shop.cascade(&["snapshots", "restore", "website", "--at", &run]).expect_code(0);
+    assert_eq!(shop.live("a").as_deref(), Some("2"));
+}
+
+#[test]
 fn a_ready_example_is_written_by_name() {
     for (name, has) in [("base44", "deliver: [website]"), ("storage", "after: production")] {
         let sandbox = crate::support::Sandbox::new();

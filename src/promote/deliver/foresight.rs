@@ -16,8 +16,10 @@ use crate::sync::{self, Noted, Opening, Prepared, Step};
 /// How closely targets are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// All of them, as they are now.
+    /// All of them, as they are now; what is flagged is noted.
     Now,
+    /// All of them, as they are now, only to be shown.
+    Again,
     /// Those at which something was flagged when somebody looked last.
     Flagged,
 }
