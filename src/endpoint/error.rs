@@ -187,7 +187,14 @@ impl Kinded for Error {
             Self::Unusable { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
                 Some("nothing was changed; name a directory".to_owned())
             }
-            Self::Unusable { .. } => Some("nothing was changed; see that this user may use it".to_owned()),
+            Self::Unusable { source, .. } => Some(format!(
+                "nothing was changed; {}",
+                match class_of(source) {
+                    Class::Transient => "see that it can be reached, and try again",
+                    Class::Denied => "see that this user may use it",
+                    Class::Missing | Class::Permanent => "see that it is configured as it should be",
+                }
+            )),
             Self::Git(error) => error.hint(),
             _ => None,
         }
@@ -197,6 +204,14 @@ impl Kinded for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_done_follows_from_what_is_the_matter() {
+        let hint = |kind: io::ErrorKind| Error::Unusable { place: "x".to_owned(), source: kind.into() }.hint().unwrap();
+        assert!(hint(io::ErrorKind::ConnectionRefused).ends_with("reached, and try again"));
+        assert!(hint(io::ErrorKind::PermissionDenied).ends_with("this user may use it"));
+        assert!(hint(io::ErrorKind::Other).ends_with("configured as it should be"));
+    }
 
     #[test]
     fn only_what_passes_by_itself_is_worth_another_try() {
