@@ -204,7 +204,7 @@ fn a_push_between_any_two_steps_of_what_goes_back_is_kept_too() {
         0 => state == State::Drifted,
         1..=10 => state == State::Superseded,
         // On top of what failed: a person has to look, for nothing of theirs is taken back.
-        11..=21 => state == State::RollbackFailed,
+        11..=22 => state == State::RollbackFailed,
         _ => state == State::RolledBack,
     });
 }
