@@ -18,13 +18,10 @@ use crate::alert::Alert;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::config::{AlertEvent, AutoMode, Environment, PromoteMode};
 use crate::context::Context;
-use crate::store::{Promotion, Stamp, State};
+use crate::store::{Promotion, State};
 
 /// Longest pause between two looks at what a person, or another process, does to gates and sources.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-
-/// Pause between two looks at whether anybody wrote to the database, which is how gates open.
-const STAMP_EVERY: Duration = Duration::from_secs(1);
 
 /// So many promotions of an environment are looked through for the last one that was tried.
 const REMEMBERED_LIMIT: i64 = 200;
@@ -55,7 +52,7 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
                 Ok(()) => Cause::Pushed,
                 Err(_) => return,
             },
-            () = time_or_word(&ctx, pause, seen), if is_automatic => Cause::Time,
+            () = ctx.store.written_within(pause, seen), if is_automatic => Cause::Time,
         };
         seen = ctx.store.stamp();
         if cause == Cause::Pushed {
@@ -71,20 +68,6 @@ pub async fn follow(ctx: Context, mut tips: watch::Receiver<Option<ObjectId>>) {
             _ = newer.changed() => {}
         }
     }
-}
-
-/// Waits until the time is over, or somebody wrote to the database since it was `seen`: a person's word opens a gate.
-async fn time_or_word(ctx: &Context, pause: Duration, seen: Stamp) {
-    let word = async {
-        loop {
-            tokio::time::sleep(STAMP_EVERY).await;
-            if ctx.store.stamp() != seen {
-                return;
-            }
-        }
-    };
-    // Whichever it is, one looks.
-    let _ = tokio::time::timeout(pause, word).await;
 }
 
 /// Answers how long nothing needs to be looked at: until the first promotion that waits for time alone can go on, and no

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -16,6 +17,9 @@ use super::home::{Home, ProjectHome};
 use super::refusal::{Obstacle, Refusal};
 use crate::base::Timestamp;
 use crate::base::clock::from_ms;
+
+/// Pause between two looks at whether anybody wrote to the database.
+const STAMP_EVERY: Duration = Duration::from_secs(1);
 
 /// The database, seen from one project; cheap to clone.
 #[derive(Debug, Clone)]
@@ -60,6 +64,21 @@ impl Store {
             let found = std::fs::metadata(file).ok()?;
             Some((found.len(), found.mtime(), found.mtime_nsec()))
         })
+    }
+
+    /// Waits until somebody has written to the database since it had the stamp `seen`, or the time is over: whichever it is,
+    /// one looks.
+    pub async fn written_within(&self, pause: Duration, seen: Stamp) {
+        let written = async {
+            loop {
+                // Other processes write too, and nothing tells of that. Whoever writes while looking is not called at once.
+                tokio::time::sleep(STAMP_EVERY).await;
+                if self.stamp() != seen {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(pause, written).await;
     }
 
     /// Records the project's name and place.

@@ -15,12 +15,10 @@ use crate::base::Timestamp;
 use crate::base::units::count;
 use crate::config::{AlertEvent, SyncSpec};
 use crate::context::Context;
-use crate::store::{self, Lock, LockError, Stamp, SyncMemory};
+use crate::store::{self, Lock, LockError, SyncMemory};
 
 /// Longest pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Pause between two looks at whether anybody wrote to the database, as a deployment does.
-const STAMP_EVERY: Duration = Duration::from_secs(1);
 /// So many promotions that are live or below what is live are known at a time.
 const LANDED_LIMIT: i64 = 100;
 
@@ -258,7 +256,7 @@ pub async fn follow<T>(ctx: Context, mut ended: watch::Receiver<T>) {
         let left = next.map(|next| next.as_millisecond().saturating_sub(ctx.now().as_millisecond()).max(1));
         let pause = left.map_or(LOOK_EVERY, |ms| Duration::from_millis(ms.unsigned_abs()).min(LOOK_EVERY));
         tokio::select! {
-            () = time_or_word(&ctx, pause, seen) => {}
+            () = ctx.store.written_within(pause, seen) => {}
             () = closed(&mut ended) => return,
         }
     }
@@ -266,18 +264,4 @@ pub async fn follow<T>(ctx: Context, mut ended: watch::Receiver<T>) {
 
 async fn closed<T>(ended: &mut watch::Receiver<T>) {
     while ended.changed().await.is_ok() {}
-}
-
-/// Waits until the time is over, or somebody wrote to the database since it was `seen`.
-async fn time_or_word(ctx: &Context, pause: Duration, seen: Stamp) {
-    let word = async {
-        loop {
-            tokio::time::sleep(STAMP_EVERY).await;
-            if ctx.store.stamp() != seen {
-                return;
-            }
-        }
-    };
-    // Whichever it is, one looks.
-    let _ = tokio::time::timeout(pause, word).await;
 }
