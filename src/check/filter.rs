@@ -1,9 +1,10 @@
 //! Commands that turn text into text, for callers that block.
 
+use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -57,7 +58,25 @@ type Kept = Arc<Mutex<Vec<u8>>>;
 pub fn run(script: &str, directory: &Path, input: Vec<u8>, limit: Span) -> Result<Vec<u8>, Failure> {
     let mark = Mark::unique();
     let mut command = shell::command(script, &Surroundings::default(), mark);
-    command.current_dir(directory).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.current_dir(directory).stdout(Stdio::piped());
+    complete(command, mark, input, limit)
+}
+
+/// Runs `script` with `sh` in `directory`, without input, and lets all that it prints go to a file.
+///
+/// Otherwise as [`run`].
+///
+/// # Errors
+/// As [`run`].
+pub fn print(script: &str, directory: &Path, (limit, surroundings): (Span, &Surroundings), into: File) -> Result<(), Failure> {
+    let mark = Mark::unique();
+    let mut command = shell::command(script, surroundings, mark);
+    command.current_dir(directory).stdout(Stdio::from(into));
+    complete(command, mark, Vec::new(), limit).map(drop)
+}
+
+fn complete(mut command: Command, mark: Mark, input: Vec<u8>, limit: Span) -> Result<Vec<u8>, Failure> {
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
     let ends_at = Instant::now() + limit.0;
     let mut child = command.spawn().map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     let mut group = Group::led_by(Some(child.id()), mark);

@@ -1,5 +1,7 @@
 //! The command line, as clap reads it. The help texts are these doc comments.
 
+mod records;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -9,6 +11,8 @@ use clap_complete::Shell;
 
 use crate::base::units::Share;
 use crate::config::Waivable;
+
+pub use records::{ListRecords, NamedRecord, Records, SetRecord};
 
 /// A git-driven release pipeline: saves become commits, commits become releases, bad releases go back.
 ///
@@ -161,6 +165,9 @@ pub enum Command {
     /// What syncs replaced: list it, show it, bring it back
     #[command(subcommand)]
     Snapshots(Snapshots),
+    /// Records in the store's own tables: list them, show them and what they were
+    #[command(subcommand)]
+    Records(Records),
     /// Do the work of a git hook (installed by `cascade init`)
     #[command(subcommand)]
     Hook(Hook),

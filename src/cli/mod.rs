@@ -27,6 +27,7 @@ mod picture;
 mod plan;
 mod progress;
 mod promote;
+mod records;
 mod report;
 mod revision;
 mod rewind;
@@ -330,6 +331,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Rewind(args) => rewind::rewind(shell, &args).await,
         Command::Sync(args) => sync::run(shell, &args).await,
         Command::Snapshots(command) => snapshots::run(shell, &command).await,
+        Command::Records(command) => records::run(shell, &command).await,
         Command::Demo(args) => demo::run(shell, &args).await,
     }
 }

@@ -41,6 +41,10 @@ pub(super) fn surround(config: &mut Config, variables: &Variables) {
         let given = check.env.iter().filter_map(|name| Some((name.clone(), variables.get(name)?.to_owned())));
         check.surroundings = Surroundings { withheld: Arc::clone(&withheld), given: given.collect() };
     }
+    for records in config.syncs.values_mut().filter_map(|sync| sync.from.records.as_mut()) {
+        let given = records.env.iter().filter_map(|name| Some((name.clone(), variables.get(name)?.to_owned())));
+        records.surroundings = Surroundings { withheld: Arc::clone(&withheld), given: given.collect() };
+    }
 }
 
 /// Answers whether `name` is what `pattern` says; `*` stands for any text, even none.

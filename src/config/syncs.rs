@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bucket::StoreSpec;
 use super::model::{Durability, Expanded};
+use super::records::{RecordsSource, RecordsTarget};
 use super::schedule::Schedule;
 use crate::base::units::{Share, Span};
 
@@ -16,7 +17,7 @@ pub struct SyncSpec {
     pub from: SyncSource,
     /// What is brought to that.
     pub to: SyncTarget,
-    /// What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). Default `flag`.
+    /// What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`; of records, where that shall be said, `flag-record`), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). Default `flag`.
     #[serde(default)]
     pub on_drift: OnDrift,
     /// What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). Default `tracked`.
@@ -66,7 +67,7 @@ impl SyncSpec {
     }
 }
 
-/// Where the content of a sync comes from. Exactly one of `directory`, `tree` and `bucket` is set.
+/// Where the content of a sync comes from. Exactly one of `directory`, `tree`, `bucket` and `records` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncSource {
@@ -85,9 +86,12 @@ pub struct SyncSource {
     /// How `bucket` is reached and used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSpec>,
+    /// JSON objects, each named by one of its fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsSource>,
 }
 
-/// What a sync writes to. Exactly one of `directory` and `bucket` is set.
+/// What a sync writes to. Exactly one of `directory`, `bucket` and `records` is set.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SyncTarget {
@@ -100,6 +104,9 @@ pub struct SyncTarget {
     /// How `bucket` is reached and used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSpec>,
+    /// JSON objects, each named by the same field as at the source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<RecordsTarget>,
 }
 
 /// How what is replaced is kept.
@@ -118,11 +125,14 @@ pub struct Snapshots {
 
 /// What happens where somebody else changed the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum OnDrift {
     /// The target is left alone, and it is told until somebody decides.
     #[default]
+    #[serde(alias = "flag-record")]
     Flag,
+    /// The same, but only the fields of a record that were changed there are left alone; the others follow the source.
+    FlagField,
     /// The target is left alone, and that is all.
     Keep,
     /// The source wins; what was there is in a snapshot.

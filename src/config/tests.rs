@@ -84,7 +84,7 @@ syncs:
     cascade-sync.yaml:8:54: syncs.resolve.to.directory: must be the path of a directory
     cascade-sync.yaml:9:19: syncs.both.from.tree: a source is one thing, and this one is a `directory` already
     cascade-sync.yaml:9:64: syncs.both.to.directory: the variable `MISSING` is not set, in the environment or in .env
-    cascade-sync.yaml:10:11: syncs.none.from: a source is a `directory`, a `tree` or a `bucket`
+    cascade-sync.yaml:10:11: syncs.none.from: a source is one of `directory`, `tree`, `bucket` and `records`
     cascade-sync.yaml:10:61: syncs.none.max_delete: `10` is not a share: write it like 10% or 2.5%, 100% at most
     cascade-sync.yaml:10:75: syncs.none.on_drift: `never` is not one of the choices (allowed: flag, keep, overwrite)
     cascade-sync.yaml:10:92: syncs.none.exclude[0]: not a .gitignore pattern: error parsing glob 'a/{b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)

@@ -2,6 +2,7 @@
 
 mod buckets;
 mod notify;
+mod records;
 mod syncs;
 
 use std::collections::HashSet;

@@ -21,6 +21,45 @@ pub(super) struct Subject {
     pub endpoint: Arc<dyn Endpoint>,
     set: Setter,
     unset: Box<dyn Fn(&str)>,
+    /// Whether it holds records, in which the content is but a field.
+    holds_records: bool,
+}
+
+impl Subject {
+    /// Answers a name as this kind of endpoint has it.
+    fn name(&self, text: &str) -> String {
+        if self.holds_records { text.replace('%', "%25").replace('/', "%2F") } else { text.to_owned() }
+    }
+
+    /// Answers content as this kind of endpoint has it under a name.
+    fn body(&self, text: &str, content: &[u8]) -> Vec<u8> {
+        if !self.holds_records {
+            return content.to_vec();
+        }
+        let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{{\"content\":\"{hex}\",\"id\":\"{text}\"}}").into_bytes()
+    }
+
+    fn set(&self, text: &str, form: Form, content: &[u8]) {
+        (self.set)(&self.name(text), form, &self.body(text, content));
+    }
+
+    fn unset(&self, text: &str) {
+        (self.unset)(&self.name(text));
+    }
+
+    fn put(&self, text: &str, form: Form, content: &[u8], expected: Option<Known>) -> Put {
+        put(&self.name(text), form, &self.body(text, content), expected)
+    }
+
+    async fn known(&self, text: &str) -> Known {
+        known(&*self.endpoint, &self.name(text)).await
+    }
+
+    /// Answers what is under a name; it is compared with [`Subject::body`].
+    async fn content(&self, text: &str) -> Option<Vec<u8>> {
+        content(&*self.endpoint, &self.name(text)).await
+    }
 }
 
 pub(super) fn key(text: &str) -> Key {
@@ -38,6 +77,7 @@ fn memory() -> Subject {
         endpoint: Arc::new(memory),
         set: Box::new(move |text, form, content| setting.set(&key(text), form, content)),
         unset: Box::new(move |text| unsetting.unset(&key(text))),
+        holds_records: false,
     }
 }
 
@@ -61,6 +101,7 @@ pub(super) fn directory(root: &Path) -> Subject {
         endpoint: Arc::new(Directory::open(root, Arc::new(SystemClock)).unwrap()),
         set: Box::new(move |text, form, content| put_file(&setting, text, form, content)),
         unset: Box::new(move |text| std::fs::remove_file(unsetting.join(text)).unwrap()),
+        holds_records: false,
     }
 }
 
@@ -113,10 +154,14 @@ fn held(endpoint: &dyn Endpoint, form: Form) -> Option<Form> {
     }
 }
 
-/// One of everything that an endpoint can hold, in the order of keys.
-fn sample(endpoint: &dyn Endpoint) -> Vec<(&'static str, Form, Vec<u8>)> {
-    let fitting = |(text, form, content)| Some((text, held(endpoint, form)?, content));
-    everything().into_iter().filter_map(fitting).collect()
+/// One of everything that an endpoint can hold, in the order of keys: what it is called, its form and its content.
+fn sample(subject: &Subject) -> Vec<(String, Form, Vec<u8>)> {
+    let fitting = |(text, form, content): (&str, Form, Vec<u8>)| {
+        Some((subject.name(text), held(&*subject.endpoint, form)?, subject.body(text, &content)))
+    };
+    let mut sample: Vec<_> = everything().into_iter().filter_map(fitting).collect();
+    sample.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    sample
 }
 
 /// One of everything, in the order of keys.
@@ -136,7 +181,7 @@ fn everything() -> [(&'static str, Form, Vec<u8>); 8] {
 /// What holds for every endpoint: it lists in order, reads and digests what it lists.
 async fn is_read(subject: &Subject) {
     let endpoint = &*subject.endpoint;
-    let held = sample(endpoint);
+    let held = sample(subject);
     held.iter().for_each(|(text, form, content)| (subject.set)(text, *form, content));
     let (items, ended) = listed(endpoint).await;
     let keys: Vec<Key> = held.iter().map(|(text, ..)| key(text)).collect();
@@ -158,69 +203,74 @@ async fn writes_what_is_expected_and_nothing_else(subject: &Subject) {
     let endpoint = &*subject.endpoint;
     for (form, bytes) in [(PLAIN, &b"new"[..]), (PROGRAM, b"#!"), (Form::Link, b"dir/new")] {
         let Some(form) = held(endpoint, form) else { continue };
-        let fingerprint = write(endpoint, put("dir/new", form, bytes, None)).await.unwrap();
-        let now = known(endpoint, "dir/new").await;
-        assert_eq!((now.version, &now.fingerprint.bytes), (version(form, bytes), &fingerprint.bytes));
-        let refused = write(endpoint, put("dir/new", form, b"again", None)).await.unwrap_err();
+        let fingerprint = write(endpoint, subject.put("dir/new", form, bytes, None)).await.unwrap();
+        let now = subject.known("dir/new").await;
+        assert_eq!((now.version, &now.fingerprint.bytes), (version(form, &subject.body("dir/new", bytes)), &fingerprint.bytes));
+        let refused = write(endpoint, subject.put("dir/new", form, b"again", None)).await.unwrap_err();
         assert!(refused.is_change(), "something is there: {refused}");
-        endpoint.delete(vec![Take { key: key("dir/new"), expected: now }]).await.remove(0).unwrap();
-        assert_eq!(content(endpoint, "dir/new").await, None);
+        endpoint.delete(vec![Take { key: key(&subject.name("dir/new")), expected: now }]).await.remove(0).unwrap();
+        assert_eq!(subject.content("dir/new").await, None);
     }
-    (subject.set)("kept", PLAIN, b"theirs");
-    let before = known(endpoint, "kept").await;
+    subject.set("kept", PLAIN, b"theirs");
+    let before = subject.known("kept").await;
     let form = held(endpoint, PROGRAM).unwrap();
-    write(endpoint, put("kept", form, b"ours", Some(before.clone()))).await.unwrap();
-    assert_eq!(known(endpoint, "kept").await.version, version(form, b"ours"));
-    let refused = write(endpoint, put("kept", PLAIN, b"late", Some(before.clone()))).await.unwrap_err();
+    write(endpoint, subject.put("kept", form, b"ours", Some(before.clone()))).await.unwrap();
+    assert_eq!(subject.known("kept").await.version, version(form, &subject.body("kept", b"ours")));
+    let refused = write(endpoint, subject.put("kept", PLAIN, b"late", Some(before.clone()))).await.unwrap_err();
     assert!(refused.is_change(), "{refused}");
-    let refused = endpoint.delete(vec![Take { key: key("kept"), expected: before.clone() }]).await.remove(0);
+    let refused = endpoint.delete(vec![Take { key: key(&subject.name("kept")), expected: before.clone() }]).await.remove(0);
     assert!(refused.unwrap_err().is_change());
-    assert_eq!(content(endpoint, "kept").await.as_deref(), Some(&b"ours"[..]));
-    (subject.unset)("kept");
-    let refused = write(endpoint, put("kept", PLAIN, b"late", Some(before))).await.unwrap_err();
+    assert_eq!(subject.content("kept").await, Some(subject.body("kept", b"ours")));
+    subject.unset("kept");
+    let refused = write(endpoint, subject.put("kept", PLAIN, b"late", Some(before))).await.unwrap_err();
     assert!(refused.is_change(), "it is gone: {refused}");
-    assert_eq!(content(endpoint, "kept").await, None);
+    assert_eq!(subject.content("kept").await, None);
     endpoint.flush().await.unwrap();
 }
 
 async fn never_writes_what_is_not_what_was_promised(subject: &Subject) {
     let endpoint = &*subject.endpoint;
-    (subject.set)("old", PLAIN, b"old");
-    let before = known(endpoint, "old").await;
+    subject.set("old", PLAIN, b"old");
+    let before = subject.known("old").await;
     let lie =
-        |text: &str, expected| Put { to: version(PLAIN, b"promised"), ..put(text, PLAIN, b"delivered", expected) };
+        |text: &str, expected| {
+        let to = version(PLAIN, &subject.body(text, b"promised"));
+        Put { to, ..subject.put(text, PLAIN, b"delivered", expected) }
+    };
     assert!(write(endpoint, lie("old", Some(before))).await.unwrap_err().is_change());
     assert!(write(endpoint, lie("new", None)).await.unwrap_err().is_change());
-    assert_eq!(content(endpoint, "old").await.as_deref(), Some(&b"old"[..]));
-    assert_eq!(content(endpoint, "new").await, None);
+    assert_eq!(subject.content("old").await, Some(subject.body("old", b"old")));
+    assert_eq!(subject.content("new").await, None);
     assert_eq!(listed(endpoint).await.1, Ended::default(), "nothing is left behind");
 }
 
 async fn takes_content_in_pieces_and_answers_for_each_item(subject: &Subject) {
     let endpoint = &*subject.endpoint;
     let (sender, content_in_pieces) = pieces();
+    let whole = subject.body("pieces", b"one two three");
+    let parts: Vec<Vec<u8>> = whole.chunks(5).map(<[u8]>::to_vec).collect();
     let feeding = tokio::spawn(async move {
-        for piece in [&b"one "[..], b"two ", b"three"] {
-            sender.send(Ok(piece.to_vec())).await.unwrap();
+        for piece in parts {
+            sender.send(Ok(piece)).await.unwrap();
         }
     });
-    let to = version(PLAIN, b"one two three");
-    (subject.set)("taken", PLAIN, b"x");
+    let to = version(PLAIN, &whole);
+    subject.set("taken", PLAIN, b"x");
     let puts = vec![
-        put("first", PLAIN, b"1", None),
-        put("taken", PLAIN, b"2", None),
+        subject.put("first", PLAIN, b"1", None),
+        subject.put("taken", PLAIN, b"2", None),
         Put { key: key("pieces"), to, content: content_in_pieces, expected: None },
     ];
     let done: Vec<bool> = endpoint.write(puts).await.iter().map(Result::is_ok).collect();
     feeding.await.unwrap();
     assert_eq!(done, [true, false, true]);
-    assert_eq!(content(endpoint, "pieces").await.as_deref(), Some(&b"one two three"[..]));
+    assert_eq!(subject.content("pieces").await, Some(whole));
     let (broken, content_of_broken) = pieces();
-    let to = version(PLAIN, b"half");
+    let to = version(PLAIN, &subject.body("half", b"half"));
     broken.send(Err(Error::changed(&key("half"), "broke"))).await.unwrap();
     drop(broken);
     write(endpoint, Put { key: key("half"), to, content: content_of_broken, expected: None }).await.unwrap_err();
-    assert_eq!(content(endpoint, "half").await, None);
+    assert_eq!(subject.content("half").await, None);
 }
 
 #[tokio::test]
@@ -292,7 +342,8 @@ async fn a_tree_keeps_the_contract_of_what_is_only_read_from() {
         commit(&root, "live");
         let git = Git::open(&root, None).unwrap();
         let tree = Tree::open(&git, "live", path.as_bytes()).await.unwrap();
-        let subject = Subject { endpoint: Arc::new(tree), set: Box::new(|_, _, _| {}), unset: Box::new(|_| {}) };
+        let (set, unset): (Setter, Box<dyn Fn(&str)>) = (Box::new(|_, _, _| {}), Box::new(|_| {}));
+        let subject = Subject { endpoint: Arc::new(tree), set, unset, holds_records: false };
         is_read(&subject).await;
         let refused = write(&*subject.endpoint, put("x", PLAIN, b"x", None)).await.unwrap_err();
         assert_eq!(refused.to_string(), format!("{} cannot be written to", subject.endpoint.place()));
@@ -316,4 +367,108 @@ async fn a_listing_whose_work_is_lost_has_no_end() {
         panic!("as a defect does");
     });
     assert!(matches!(listing.next().await, Some(Err(Error::Lost { .. }))));
+}
+
+fn shape() -> Shape {
+    Shape { id: "id".to_owned(), ignore: Vec::new(), schema: None, limit: 64 << 20, by_field: false }
+}
+
+/// Records in a file, which somebody else edits as people do: read all, change, write all.
+fn record_file(path: &Path) -> Subject {
+    let (setting, unsetting) = (path.to_owned(), path.to_owned());
+    let edit = |path: &Path, key: &str, record: Option<serde_json::Value>| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let lines = path.extension().is_some_and(|extension| extension == "ndjson");
+        let records: Vec<serde_json::Value> = match lines {
+            true => text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            false => serde_json::from_str(if text.is_empty() { "[]" } else { &text }).unwrap(),
+        };
+        let is_other = |one: &serde_json::Value| record_key(one["id"].as_str().unwrap()).unwrap() != self::key(key);
+        let records: Vec<_> = records.into_iter().filter(is_other).chain(record).collect();
+        let text = match lines {
+            true => records.iter().map(|record| format!("{record}\n")).collect(),
+            false => serde_json::to_string_pretty(&records).unwrap(),
+        };
+        std::fs::write(path, text).unwrap();
+    };
+    Subject {
+        endpoint: Arc::new(RecordFile::open(path, shape()).unwrap()),
+        set: Box::new(move |text, _, body| edit(&setting, text, Some(serde_json::from_slice(body).unwrap()))),
+        unset: Box::new(move |text| edit(&unsetting, text, None)),
+        holds_records: true,
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_records_keeps_the_contract() {
+    for name in ["all.json", "all.ndjson"] {
+        let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        is_read(&record_file(&dirs[0].path().join(name))).await;
+        let subject = record_file(&dirs[1].path().join(name));
+        writes_what_is_expected_and_nothing_else(&subject).await;
+        never_writes_what_is_not_what_was_promised(&subject).await;
+        takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+        let names: Vec<_> = std::fs::read_dir(dirs[1].path()).unwrap().map(|one| one.unwrap().file_name()).collect();
+        assert_eq!(names, [name], "nothing is left behind");
+    }
+}
+
+#[tokio::test]
+async fn texts_of_records_keep_the_contract_of_what_is_only_read_from() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("all.json");
+    let file = record_file(&path);
+    let texts = RecordTexts::open(Origin::Files(path.clone()), shape());
+    is_read(&Subject { endpoint: Arc::new(texts), ..file }).await;
+    let script = format!("cat {}", path.display());
+    let surroundings = crate::config::Surroundings::default();
+    let limit = crate::base::units::Span::seconds(60);
+    let command = Origin::Command { script, directory: dir.path().to_owned(), limit, surroundings };
+    let texts = RecordTexts::open(command, shape());
+    let subject = Subject { endpoint: Arc::new(texts), ..record_file(&path) };
+    is_read(&subject).await;
+    let refused = write(&*subject.endpoint, subject.put("x", PLAIN, b"x", None)).await.unwrap_err();
+    assert!(matches!(refused, Error::ReadOnly { .. }), "{refused}");
+}
+
+/// Somebody else who changes a table, from a thread of their own.
+fn in_table(table: &RecordTable, work: impl AsyncFnOnce(&RecordTable) + Send + 'static) {
+    let table = table.clone();
+    std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work(&table));
+    })
+    .join()
+    .unwrap();
+}
+
+async fn record_table(root: &Path) -> Subject {
+    let home = crate::store::Home::new(root.join("home"));
+    let store = crate::store::Store::open(&home, &home.project(root)).await.unwrap();
+    let table = RecordTable::open(store, "products", shape(), Arc::new(SystemClock));
+    let (setting, unsetting) = (table.clone(), table.clone());
+    Subject {
+        endpoint: Arc::new(table),
+        set: Box::new(move |_, _, body| {
+            let body = body.to_vec();
+            in_table(&setting, async move |table| drop(table.set(&body).await.unwrap()));
+        }),
+        unset: Box::new(move |text| {
+            let text = text.to_owned();
+            in_table(&unsetting, async move |table| {
+                let take = Take { key: key(&text), expected: known(table, &text).await };
+                table.delete(vec![take]).await.remove(0).unwrap();
+            });
+        }),
+        holds_records: true,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_records_keeps_the_contract() {
+    let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    is_read(&record_table(dirs[0].path()).await).await;
+    let subject = record_table(dirs[1].path()).await;
+    writes_what_is_expected_and_nothing_else(&subject).await;
+    never_writes_what_is_not_what_was_promised(&subject).await;
+    takes_content_in_pieces_and_answers_for_each_item(&subject).await;
 }

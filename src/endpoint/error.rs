@@ -98,7 +98,7 @@ impl Error {
     }
 
     /// Wraps what the system said about an endpoint.
-    pub(super) fn unusable(place: &str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn unusable(place: &str) -> impl FnOnce(io::Error) -> Self + use<> {
         let place = shown(place.as_bytes());
         move |source| match source.kind() {
             io::ErrorKind::NotFound => Self::Missing { place },

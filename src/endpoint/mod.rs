@@ -11,6 +11,7 @@ pub mod directory;
 pub mod error;
 pub mod item;
 pub mod memory;
+pub mod records;
 pub mod tree;
 
 use std::fmt;
@@ -26,6 +27,7 @@ pub use directory::{Directory, digest_file};
 pub use error::{Class, Error, Result};
 pub use item::{Fingerprint, Form, Item, Key, Version};
 pub use memory::Memory;
+pub use records::{Origin, RecordFile, RecordTable, RecordTexts, Schema, Shape, record_key, record_lines};
 pub use tree::Tree;
 
 use crate::base::digest::Digest;
@@ -202,11 +204,22 @@ pub struct Unlisted {
     pub hides_items: bool,
 }
 
+/// Something that may be an item under a key that nobody can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aside {
+    /// Where it is, safe to show: `products.ndjson:17`.
+    pub place: String,
+    /// Why it is none.
+    pub reason: String,
+}
+
 /// How a listing ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ended {
     /// What is there and not listed.
     pub unlisted: Vec<Unlisted>,
+    /// What may be items under keys that nobody can tell.
+    pub aside: Vec<Aside>,
     /// What an interrupted write left behind, for [`Endpoint::sweep`].
     pub leftovers: Vec<Leftover>,
 }

@@ -216,6 +216,7 @@ fn migrations() -> Vec<Migration> {
         migration(11, "sandbox notes", include_str!("migrations/0011_sandbox_notes.sql")),
         migration(12, "deliveries", include_str!("migrations/0012_deliveries.sql")),
         migration(13, "sync memories", include_str!("migrations/0013_sync_memories.sql")),
+        migration(14, "record tables", include_str!("migrations/0014_record_tables.sql")),
     ]
 }
 

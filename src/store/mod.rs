@@ -19,6 +19,7 @@ pub mod records;
 mod refusal;
 mod rehearsals;
 mod syncs;
+mod tables;
 
 pub use database::{Stamp, Store};
 pub use deliveries::DeliveryRun;
@@ -34,3 +35,4 @@ pub use records::{
 };
 pub use refusal::{Obstacle, Refusal};
 pub use syncs::{Advance, Chunk, SnapshotRecord, StoredBaseline, SyncFlag, SyncRun};
+pub use tables::{RecordChange, RecordHead, RecordRevision, RecordTableSummary, StoredRecord};

@@ -12,7 +12,7 @@ use super::packed::NewItems;
 use super::report::Noted;
 use super::run::unproved;
 use super::walk::{Found, Looked, Sides, Unread, walk};
-use crate::endpoint::{Ended, Folding, Key, Known, Leftover, Version};
+use crate::endpoint::{Aside, Ended, Folding, Key, Known, Leftover, Version};
 use crate::store::StoredBaseline;
 
 /// What an interrupted run was about to leave at the target.
@@ -132,6 +132,11 @@ pub(super) struct Unknown {
 /// Answers what was not listed, as far as it takes part.
 pub(super) fn note_unlisted(ended: [Ended; 2], filter: &Filter) -> Unknown {
     let mut unknown = Unknown::default();
+    unknown.is_partial = !ended[0].aside.is_empty();
+    for (side, aside) in ["source", "target"].into_iter().zip(ended.iter().map(|ended| &ended.aside)) {
+        let noted = |one: &Aside| Noted { key: one.place.clone(), reason: format!("at the {side}: {}", one.reason) };
+        unknown.hiding.extend(aside.iter().map(noted));
+    }
     let [source, target] = ended.map(|ended| ended.unlisted);
     let sides = [("source", source), ("target", target)];
     for (side, one) in sides.into_iter().flat_map(|(side, unlisted)| unlisted.into_iter().map(move |one| (side, one))) {

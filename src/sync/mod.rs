@@ -22,6 +22,7 @@ mod fresh;
 pub mod join;
 pub mod keeping;
 pub mod open;
+mod open_records;
 pub mod packed;
 pub mod patience;
 pub mod plan;

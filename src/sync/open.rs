@@ -8,6 +8,7 @@ use super::archive::Archive;
 use super::error::{Error, Result};
 use super::filter::Filter;
 use super::patience::Patience;
+use super::open_records;
 use super::plan::Policy;
 use super::retention::Retention;
 use super::run::Sync;
@@ -138,6 +139,9 @@ fn target(ctx: &Context, name: &str, spec: &SyncSpec) -> Result<Opened> {
         let path = target.path().map(Path::to_owned);
         return Ok((Arc::new(target), path));
     }
+    if let Some(records) = &spec.to.records {
+        return open_records::target(ctx, spec, records).map_err(failed);
+    }
     let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
     let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability);
     let path = target.path().to_owned();
@@ -161,6 +165,10 @@ async fn source(
         let source = bucket(ctx, address, spec.from.store.as_ref()).map_err(failed)?;
         source.path().map_or(Ok(()), apart)?;
         return Ok(Arc::new(source));
+    }
+    if let Some(records) = &spec.from.records {
+        let opened = open_records::source(ctx, spec, records, target).map_err(failed)?;
+        return opened.map_err(|path| overlap(name, &path, target.unwrap_or(&path)));
     }
     let tree = spec.from.tree.as_deref().unwrap_or_default();
     let branch = ctx.config.environment(tree).map_or(tree, |environment| environment.branch.as_str());
@@ -190,6 +198,10 @@ fn require_disjoint(name: &str, one: &Path, other: &Path) -> Result<()> {
     if !one.starts_with(other) && !other.starts_with(one) {
         return Ok(());
     }
+    Err(overlap(name, one, other))
+}
+
+fn overlap(name: &str, one: &Path, other: &Path) -> Error {
     let shown = |path: &Path| shown(path.as_os_str().as_encoded_bytes());
-    Err(Error::Overlap { name: name.to_owned(), one: shown(one), other: shown(other) })
+    Error::Overlap { name: name.to_owned(), one: shown(one), other: shown(other) }
 }

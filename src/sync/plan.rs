@@ -216,7 +216,7 @@ fn decide(policy: &Policy, finding: Finding, row: Row<Version, Agreed, Version>)
 /// Decides where somebody else touched the target.
 fn differing(policy: &Policy, key: Key, source: Option<Version>, target: Option<Version>) -> Decision {
     match (policy.on_drift, source, target) {
-        (OnDrift::Flag, ..) => Decision::Flag(key),
+        (OnDrift::Flag | OnDrift::FlagField, ..) => Decision::Flag(key),
         (OnDrift::Keep, ..) => Decision::Keep,
         (OnDrift::Overwrite, Some(to), Some(from)) => Decision::Act(Action::Replace { key, from, to }),
         (OnDrift::Overwrite, Some(to), None) => Decision::Act(Action::Create { key, to }),

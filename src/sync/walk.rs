@@ -215,6 +215,7 @@ fn items<'e>(mut listing: Listing, end: &'e RefCell<endpoint::Result<Ended>>) ->
         Some(Ok(Listed::End(ended))) => {
             if let Ok(end) = &mut *end.borrow_mut() {
                 end.unlisted.extend(ended.unlisted);
+                end.aside.extend(ended.aside);
                 end.leftovers.extend(ended.leftovers);
             }
             None

@@ -33,6 +33,7 @@ impl Checker<'_> {
             let (from, to) = (&mut sync.from, &mut sync.to);
             self.expand_bucket(["syncs", name, "from"], &mut from.bucket, &mut from.store, variables);
             self.expand_bucket(["syncs", name, "to"], &mut to.bucket, &mut to.store, variables);
+            self.expand_records(name, sync, variables);
         }
     }
 
@@ -45,7 +46,8 @@ impl Checker<'_> {
             } else if RESERVED.contains(&name.as_str()) {
                 self.report_key(&path, "a sync cannot have this name: it is a word of `cascade sync`");
             }
-            let source = self.check_sync_source(config, name, sync);
+            let [records, places] = self.check_records(name, sync);
+            let source = self.check_sync_source(config, name, sync).or(records);
             for list in ["include", "exclude"] {
                 for (place, pattern) in self.texts(&[path[0], name, list]) {
                     if let Some(problem) = pattern_problem(&pattern) {
@@ -57,7 +59,7 @@ impl Checker<'_> {
             if sync.snapshots.keep.0.is_zero() {
                 self.report_value(&[path[0], name, "snapshots", "keep"], NOT_ZERO);
             }
-            self.check_sync_target(name, sync, source.as_deref(), &mut targets);
+            self.check_sync_target(name, sync, (source.as_deref(), places), &mut targets);
         }
     }
 
@@ -113,7 +115,7 @@ impl Checker<'_> {
     /// Answers where the content is, where that is a directory or a bucket, for comparison with others.
     fn check_sync_source(&mut self, config: &Config, name: &str, sync: &SyncSpec) -> Option<PathBuf> {
         let path = |key| ["syncs", name, "from", key];
-        self.check_one_thing(name, "from", &["directory", "tree", "bucket"]);
+        self.check_one_thing(name, "from", &["directory", "tree", "bucket", "records"]);
         if self.is_set(&path("path")) && !self.is_set(&path("tree")) {
             self.report_key(&path("path"), "only has a meaning beside `tree`");
         }
@@ -142,7 +144,7 @@ impl Checker<'_> {
                 let choices = things.iter().map(|thing| format!("`{thing}`")).collect::<Vec<_>>();
                 let (last, first) =
                     choices.split_last().map_or((String::new(), &[][..]), |(one, more)| (one.clone(), more));
-                self.report_key(&["syncs", name, side], &format!("a {what} is a {} or a {last}", first.join(", a ")));
+                self.report_key(&["syncs", name, side], &format!("a {what} is one of {} and {last}", first.join(", ")));
             }
             (Some(one), Some(other)) => {
                 let message = format!("a {what} is one thing, and this one is a `{one}` already");
@@ -156,15 +158,15 @@ impl Checker<'_> {
         &mut self,
         name: &'a str,
         sync: &SyncSpec,
-        source: Option<&Path>,
+        (source, records): (Option<&Path>, Option<PathBuf>),
         targets: &mut Vec<(&'a str, PathBuf)>,
     ) {
-        self.check_one_thing(name, "to", &["directory", "bucket"]);
+        self.check_one_thing(name, "to", &["directory", "bucket", "records"]);
         let path = ["syncs", name, "to", "directory"];
         let bucket = self.check_bucket(["syncs", name, "to"], sync.to.bucket.as_ref(), sync.to.store.as_ref());
         let directory = sync.to.directory.as_ref().filter(|_| self.find(&path).is_some()).map(Expanded::value);
-        let (target, path) = match (bucket, directory) {
-            (Some(bucket), _) => (bucket, ["syncs", name, "to", "bucket"]),
+        let (target, path) = match (bucket.map(|it| (it, "bucket")).or(records.map(|it| (it, "records"))), directory) {
+            (Some((place, key)), _) => (place, ["syncs", name, "to", key]),
             (None, Some(value)) if !is_directory(value) => return self.report_value(&path, NO_DIRECTORY),
             (None, Some(value)) => (normal(value), path),
             (None, None) => return,

@@ -1,0 +1,81 @@
+//! From configured records to endpoints.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::base::escape::shown;
+use crate::config::{Expanded, OnDrift, RecordsSource, RecordsTarget, SyncSpec};
+use crate::context::Context;
+use crate::endpoint::{self, Endpoint, Error, Origin, RecordFile, RecordTable, RecordTexts, Schema, Shape};
+
+/// Answers what the records of a sync have in common.
+fn shape(spec: &SyncSpec, from: &RecordsSource) -> Shape {
+    Shape {
+        id: from.id.clone(),
+        ignore: Vec::new(),
+        schema: None,
+        limit: usize::try_from(from.max_record.0).unwrap_or(usize::MAX),
+        by_field: spec.on_drift == OnDrift::FlagField,
+    }
+}
+
+/// Opens records to be read; `target` is a file that they must not come from.
+pub(super) fn source(
+    ctx: &Context,
+    spec: &SyncSpec,
+    from: &RecordsSource,
+    target: Option<&Path>,
+) -> endpoint::Result<Result<Arc<dyn Endpoint>, PathBuf>> {
+    let schema = from.schema.as_deref().map(|path| schema(&ctx.git.root().join(path))).transpose()?;
+    let shape = Shape { schema, ignore: from.ignore.clone(), ..shape(spec, from) };
+    if let Some(table) = &from.table {
+        return Ok(Ok(Arc::new(RecordTable::open(ctx.store.clone(), table, shape, Arc::clone(&ctx.clock)))));
+    }
+    let path = |path: &Expanded| ctx.git.root().join(path.value());
+    let origin = match (&from.files, &from.command) {
+        (Some(files), _) => Origin::Files(path(files)),
+        (None, Some(command)) => Origin::Command {
+            script: command.clone(),
+            directory: ctx.git.root().to_owned(),
+            limit: from.timeout,
+            surroundings: from.surroundings.clone(),
+        },
+        (None, None) => return Err(nothing("the source of records")),
+    };
+    let texts = RecordTexts::open(origin, shape);
+    match target.and_then(|target| texts.overlap(target)) {
+        Some(path) => Ok(Err(path)),
+        None => Ok(Ok(Arc::new(texts))),
+    }
+}
+
+/// Opens records to be written; answers the file that they are in, too, where they are in one.
+pub(super) fn target(
+    ctx: &Context,
+    spec: &SyncSpec,
+    to: &RecordsTarget,
+) -> endpoint::Result<(Arc<dyn Endpoint>, Option<PathBuf>)> {
+    let from = spec.from.records.clone().unwrap_or_default();
+    let shape = shape(spec, &from);
+    if let Some(table) = &to.table {
+        let table = RecordTable::open(ctx.store.clone(), table, shape, Arc::clone(&ctx.clock));
+        return Ok((Arc::new(table), None));
+    }
+    let Some(file) = &to.file else { return Err(nothing("the target of records")) };
+    let file = RecordFile::open(&ctx.git.root().join(file.value()), shape)?;
+    let path = file.path().to_owned();
+    Ok((Arc::new(file), Some(path)))
+}
+
+/// A checked configuration names one thing.
+fn nothing(place: &str) -> Error {
+    Error::Missing { place: place.to_owned() }
+}
+
+fn schema(path: &Path) -> endpoint::Result<Schema> {
+    let place = format!("the schema {}", shown(path.as_os_str().as_encoded_bytes()));
+    let text = std::fs::read(path).map_err(Error::unusable(&place))?;
+    let unfit = |problem: String| io::Error::new(io::ErrorKind::InvalidData, shown(problem.as_bytes()));
+    Schema::read(&text).map_err(|problem| Error::unusable(&place)(unfit(problem)))
+}
