@@ -229,8 +229,8 @@ pub struct Saves {
 #[derive(Debug, Clone, ClapArgs)]
 pub struct Init {
     /// Write an example of a classic use instead of the commented reference: base44, a directory of the project brought
-    /// into production, file by file and with backups; storage, a development bucket brought into a production bucket
-    /// after each deployment
+    /// into production, file by file and with backups; records, scraped records brought into a website's store; storage,
+    /// a development bucket brought into a production bucket after each deployment
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(crate::config::EXAMPLES))]
     pub template: Option<String>,
 }

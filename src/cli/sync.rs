@@ -306,7 +306,7 @@ pub(super) fn show_plan(
 
 fn planned(sync: &sync::Sync, prepared: &Prepared) -> Planned {
     let plan = &prepared.plan;
-    let flag = |flag: &sync::plan::Flag| Noted::new(&flag.key, sync::report::flagged(flag.finding));
+    let flag = |flag: &sync::plan::Flag| Noted::new(&flag.key, flag.reason());
     Planned {
         sync: sync.name.clone(),
         source: sync.source.place(),

@@ -4,10 +4,14 @@
 pub const TEMPLATE: &str = include_str!("../../cascade-sync.yaml");
 
 /// Names of the examples of classic uses.
-pub const EXAMPLES: [&str; 2] = ["base44", "storage"];
+pub const EXAMPLES: [&str; 3] = ["base44", "records", "storage"];
 
 /// The examples, in the order of their names.
-const TEXTS: [&str; 2] = [include_str!("examples/base44.yaml"), include_str!("examples/storage.yaml")];
+const TEXTS: [&str; 3] = [
+    include_str!("examples/base44.yaml"),
+    include_str!("examples/records.yaml"),
+    include_str!("examples/storage.yaml"),
+];
 
 const PROJECT: &str = "project: ";
 const PRODUCTION: &str = "  production:";

@@ -27,7 +27,9 @@ pub use directory::{Directory, digest_file};
 pub use error::{Class, Error, Result};
 pub use item::{Fingerprint, Form, Item, Key, Version};
 pub use memory::Memory;
-pub use records::{Origin, RecordFile, RecordTable, RecordTexts, Schema, Shape, record_key, record_lines};
+pub use records::{
+    Asking, Origin, RecordApi, RecordFile, RecordTable, RecordTexts, Requests, Schema, Shape, record_key, record_lines,
+};
 pub use tree::Tree;
 
 use crate::base::digest::Digest;
@@ -250,6 +252,29 @@ pub struct Lister {
 /// Answers whether content of that digest is kept elsewhere.
 pub type IsKept = Arc<dyn Fn(&Digest) -> bool + Send + Sync>;
 
+/// Content that was brought together part by part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Merged {
+    /// What the target is to have.
+    pub content: Vec<u8>,
+    /// What that is.
+    pub form: Form,
+    /// What is agreed on then at the source and at the target, part by part; none: exactly what they have.
+    pub agreed: [Option<Known>; 2],
+    /// Parts that somebody else changed at the target: they are left alone.
+    pub kept: Vec<String>,
+    /// Whether anything else is agreed on than before.
+    pub is_news: bool,
+}
+
+/// Brings together what both sides made of content that has parts, such as the fields of a record.
+pub trait Merge: fmt::Debug + Send + Sync {
+    /// Brings two contents together where `agreed` tells what was agreed of their parts at the source and at the target:
+    /// what only the source changed comes from there, what somebody else changed at the target stays. Nothing where it
+    /// does not tell.
+    fn merge(&self, agreed: [&Fingerprint; 2], source: &[u8], target: &[u8]) -> Option<Merged>;
+}
+
 /// A holder of keyed items.
 ///
 /// Work on many items answers for each of them in the order in which they were given; one that fails stops no other.
@@ -263,6 +288,12 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Answers which names it takes for one; asked only where it matters.
     fn folding(&self) -> Later<'_, Folding> {
         Box::pin(async { Folding::default() })
+    }
+
+    /// Answers who brings content of this kind together part by part, where it has parts and tells of each whether it was
+    /// touched.
+    fn merger(&self) -> Option<Arc<dyn Merge>> {
+        None
     }
 
     /// Begins to list all items.

@@ -6,9 +6,12 @@
 //! goes into a sorted index in a temporary file. What is no record is set aside with its line and a JSON pointer, and hides
 //! nothing but itself.
 
+mod api;
 mod file;
+mod http;
 mod index;
 mod json;
+mod merge;
 mod rewrite;
 mod scan;
 mod schema;
@@ -22,7 +25,9 @@ use std::io;
 
 use super::{Content, Error, Key, Put, Result, Version};
 
+pub use api::{RecordApi, Requests};
 pub use file::RecordFile;
+pub use http::Asking;
 pub use schema::Schema;
 pub use shape::Shape;
 pub use table::RecordTable;

@@ -9,6 +9,7 @@ use super::archive::{Archive, Keep, KeepError};
 use super::baseline::Entry;
 use super::error::{Error, Result};
 use super::packed::Entries;
+use super::parts::Merges;
 use super::patience::Patience;
 use super::plan::Action;
 use super::report::{Noted, Report};
@@ -73,6 +74,7 @@ pub(super) struct Apply<'a> {
     pub sync: &'a Sync,
     pub supply: &'a Supply,
     pub found: &'a BTreeMap<Key, Found>,
+    pub merges: &'a Merges,
 }
 
 impl Apply<'_> {
@@ -164,6 +166,8 @@ impl Apply<'_> {
     }
 
     async fn write(&self, actions: Vec<&Action>, written: &mut Written, trying: &mut Attempt<'_>) {
+        let (together, actions): (Vec<&Action>, Vec<&Action>) =
+            actions.into_iter().partition(|action| self.merges.contains_key(action.key()));
         let items = actions.iter().filter_map(|action| Some(self.source_item(action.key(), &after(action)?))).collect();
         let mut puts = Vec::new();
         for (action, read) in actions.iter().zip(self.supply.read(items).await) {
@@ -174,6 +178,12 @@ impl Apply<'_> {
                 (Err(error), _) => trying.fail(action.key(), &error),
                 (Ok(_), None) => {}
             }
+        }
+        for action in together {
+            let Some(one) = self.merges.get(action.key()) else { continue };
+            let content = Content::whole(one.merged.content.clone());
+            let expected = self.expected(action);
+            puts.push(Put { key: action.key().clone(), to: one.to, content, expected });
         }
         let keys: Vec<(Key, Version)> = puts.iter().map(|put| (put.key.clone(), put.to)).collect();
         for ((key, version), answer) in keys.into_iter().zip(self.sync.target.write(puts).await) {

@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::apply::source_item;
 use super::error::{Error, Result};
+use super::parts::whole;
 use super::plan::Action;
 use super::run::{Prepared, Sync};
 use super::snapshot::{after, before};
 use super::walk::reason;
-use crate::endpoint::{self, Content, Endpoint, Item};
+use crate::endpoint::{Endpoint, Item};
 use crate::git;
 
 /// Larger content is not compared line by line.
@@ -59,6 +60,9 @@ impl Sync {
         };
         let found = prepared.found.get(key).and_then(|row| row.source.as_ref());
         let new = match after(action) {
+            _ if prepared.merges.contains_key(key) => {
+                Ok(prepared.merges.get(key).map(|one| one.merged.content.clone()).unwrap_or_default())
+            }
             Some(version) => self.text(&*self.source, source_item(found, key, &version)).await?,
             None => Ok(Vec::new()),
         };
@@ -83,15 +87,6 @@ impl Sync {
         let drained = tokio::task::spawn_blocking(move || whole(content).map_err(|refused| reason(&refused)));
         drained.await.map_err(|lost| Error::Lost { name: self.name.clone(), reason: lost.to_string() })
     }
-}
-
-fn whole(content: Content) -> endpoint::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    content.drain(|piece| {
-        bytes.extend_from_slice(piece);
-        Ok::<_, endpoint::Error>(())
-    })?;
-    Ok(bytes)
 }
 
 fn is_large(action: &Action) -> bool {

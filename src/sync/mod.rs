@@ -24,6 +24,7 @@ pub mod keeping;
 pub mod open;
 mod open_records;
 pub mod packed;
+mod parts;
 pub mod patience;
 pub mod plan;
 pub mod progress;

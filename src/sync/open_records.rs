@@ -3,11 +3,14 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::escape::shown;
 use crate::config::{Expanded, OnDrift, RecordsSource, RecordsTarget, SyncSpec};
 use crate::context::Context;
-use crate::endpoint::{self, Endpoint, Error, Origin, RecordFile, RecordTable, RecordTexts, Schema, Shape};
+use crate::endpoint::{
+    self, Asking, Endpoint, Error, Origin, RecordApi, RecordFile, RecordTable, RecordTexts, Requests, Schema, Shape,
+};
 
 /// Answers what the records of a sync have in common.
 fn shape(spec: &SyncSpec, from: &RecordsSource) -> Shape {
@@ -33,15 +36,16 @@ pub(super) fn source(
         return Ok(Ok(Arc::new(RecordTable::open(ctx.store.clone(), table, shape, Arc::clone(&ctx.clock)))));
     }
     let path = |path: &Expanded| ctx.git.root().join(path.value());
-    let origin = match (&from.files, &from.command) {
-        (Some(files), _) => Origin::Files(path(files)),
-        (None, Some(command)) => Origin::Command {
+    let origin = match (&from.files, &from.command, &from.url) {
+        (Some(files), ..) => Origin::Files(path(files)),
+        (None, None, Some(url)) => Origin::Http(asking(url, &from.headers, from.timeout.0)?),
+        (None, Some(command), _) => Origin::Command {
             script: command.clone(),
             directory: ctx.git.root().to_owned(),
             limit: from.timeout,
             surroundings: from.surroundings.clone(),
         },
-        (None, None) => return Err(nothing("the source of records")),
+        (None, None, None) => return Err(nothing("the source of records")),
     };
     let texts = RecordTexts::open(origin, shape);
     match target.and_then(|target| texts.overlap(target)) {
@@ -62,10 +66,33 @@ pub(super) fn target(
         let table = RecordTable::open(ctx.store.clone(), table, shape, Arc::clone(&ctx.clock));
         return Ok((Arc::new(table), None));
     }
+    if let Some(url) = &to.url {
+        let asking = asking(url, &to.headers, to.timeout.0)?;
+        let shape = Shape { ignore: to.ignore.clone(), ..shape };
+        return Ok((Arc::new(RecordApi::open(asking, requests(to)?, shape)), None));
+    }
     let Some(file) = &to.file else { return Err(nothing("the target of records")) };
     let file = RecordFile::open(&ctx.git.root().join(file.value()), shape)?;
     let path = file.path().to_owned();
     Ok((Arc::new(file), Some(path)))
+}
+
+fn asking(url: &Expanded, headers: &[Expanded], limit: Duration) -> endpoint::Result<Asking> {
+    Asking::new(url, headers, limit).map_err(Error::unusable(&format!("the records of {}", url.written())))
+}
+
+fn requests(to: &RecordsTarget) -> endpoint::Result<Requests> {
+    let template = |text: &str| {
+        let unfit = |problem: &str| io::Error::new(io::ErrorKind::InvalidInput, problem.to_owned());
+        text.parse().map_err(|problem| Error::unusable("the target of records")(unfit(problem)))
+    };
+    Ok(Requests {
+        read: template(&to.read)?,
+        create: template(&to.create)?,
+        update: template(&to.update)?,
+        delete: template(&to.delete)?,
+        parallel: usize::try_from(to.parallel.clamp(1, RecordsTarget::PARALLEL_LIMIT)).unwrap_or(1),
+    })
 }
 
 /// A checked configuration names one thing.

@@ -2,6 +2,7 @@
 
 use super::diff::{Agreed, Finding, Touch, judge};
 use super::join::Row;
+use super::parts::Together;
 use crate::config::{DeleteMode, OnDrift};
 use crate::endpoint::{Key, Version};
 
@@ -83,6 +84,8 @@ pub struct Flag {
     pub key: Key,
     /// What is the matter.
     pub finding: Finding,
+    /// The parts of it that are left alone, where others are not; none: all of it.
+    pub parts: Vec<String>,
 }
 
 /// Why a plan may not be carried out as it is.
@@ -159,9 +162,23 @@ impl Planner {
         match decide(&self.policy, finding, row) {
             Decision::Act(action @ Action::Delete { .. }) => self.deletions.push(action),
             Decision::Act(action) => self.plan.actions.push(action),
-            Decision::Flag(key) => self.plan.flags.push(Flag { key, finding }),
+            Decision::Flag(key) => self.plan.flags.push(Flag { key, finding, parts: Vec::new() }),
             Decision::Keep => self.plan.kept += 1,
             Decision::Nothing => self.plan.unchanged += usize::from(is_there),
+        }
+    }
+
+    /// Takes in the next key, whose sides were brought together part by part.
+    pub(super) fn add_together(&mut self, key: &Key, together: &Together) {
+        self.looked_after += 1;
+        let Together { from, to, merged, finding } = together;
+        if from != to {
+            self.plan.actions.push(Action::Replace { key: key.clone(), from: *from, to: *to });
+        }
+        if !merged.kept.is_empty() {
+            self.plan.flags.push(Flag { key: key.clone(), finding: *finding, parts: merged.kept.clone() });
+        } else if from == to {
+            self.plan.unchanged += 1;
         }
     }
 

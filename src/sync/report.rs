@@ -4,7 +4,8 @@ use serde::Serialize;
 
 use super::diff::{Finding, Touch};
 use super::difference::Difference;
-use super::plan::Action;
+use super::plan::{Action, Flag};
+use crate::base::escape::shown;
 use crate::endpoint::Key;
 
 /// An item and what is the matter with it.
@@ -103,6 +104,19 @@ impl Step {
             Action::Adopt { .. } | Action::Forget { .. } => return None,
         };
         Some(Self { action: name, key: key.to_string(), bytes, diff: None })
+    }
+}
+
+impl Flag {
+    /// Answers what is the matter, as people say it.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let said = flagged(self.finding);
+        if self.parts.is_empty() {
+            return said.to_owned();
+        }
+        let parts: Vec<String> = self.parts.iter().map(|part| shown(part.as_bytes())).collect();
+        format!("{said}: {} (the rest follows the source)", parts.join(", "))
     }
 }
 

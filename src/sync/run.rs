@@ -14,10 +14,11 @@ use super::error::{Error, Result};
 use super::filter::Filter;
 use super::join::{Row, join};
 use super::packed::Entries;
+use super::parts::Merges;
 use super::patience::Patience;
 use super::plan::{Action, Plan, Planner, Policy};
 use super::progress::{Phase, Progress};
-use super::report::{Noted, Report, flagged};
+use super::report::{Noted, Report};
 use super::retention::Retention;
 use super::snapshot::{self, Before};
 use super::take_back;
@@ -76,6 +77,7 @@ pub struct Prepared {
     /// What was planned earlier and is not done, for something is not as it was then.
     pub stale: Vec<Noted>,
     pub(super) found: BTreeMap<Key, Found>,
+    pub(super) merges: Merges,
     pub(super) stored: Arc<StoredBaseline>,
     pub(super) is_fresh: bool,
     pub(super) started_at: Timestamp,
@@ -140,8 +142,15 @@ impl Sync {
         let comparison = self.compare(&sides, &stored, is_fresh).await?;
         let mut planner = Planner::new(&self.policy, comparison.is_partial);
         planner.add_unchanged(comparison.unchanged);
-        comparison.found.iter().for_each(|found| planner.add(versions(found)));
-        Ok(self.prepared(planner.finish(), comparison, (stored, is_fresh), started_at))
+        let merges = self.bring_together(&comparison.found).await?;
+        for found in &comparison.found {
+            match merges.get(&found.key) {
+                Some(together) => planner.add_together(&found.key, together),
+                None => planner.add(versions(found)),
+            }
+        }
+        let prepared = self.prepared(planner.finish(), comparison, (stored, is_fresh), started_at);
+        Ok(Prepared { merges, ..prepared })
     }
 
     /// Answers what was agreed on last, and whether that is nothing yet between these endpoints.
@@ -158,7 +167,7 @@ impl Sync {
         started_at: Timestamp,
     ) -> Prepared {
         let found = std::mem::take(&mut comparison.found).into_iter().map(|row| (row.key.clone(), row)).collect();
-        Prepared { plan, comparison, stale: Vec::new(), found, stored, is_fresh, started_at }
+        Prepared { plan, comparison, stale: Vec::new(), found, merges: Merges::new(), stored, is_fresh, started_at }
     }
 
     pub(super) fn endpoints(&self) -> String {
@@ -246,11 +255,14 @@ impl Sync {
         if let Some(run) = &run {
             let planned: Before =
                 actions.iter().map(|action| (action.key().clone(), snapshot::before(action))).collect();
-            let intents = snapshot::encode_intents(&actions, purpose.origin());
+            // What is brought together part by part comes to the same once more after a crash.
+            let told: Vec<&Action> =
+                actions.iter().filter(|action| !prepared.merges.contains_key(action.key())).copied().collect();
+            let intents = snapshot::encode_intents(&told, purpose.origin());
             let endpoints = prepared.is_fresh.then(|| self.endpoints());
             let record = record(run, planned, new.iter().map(|item| item.key));
             self.store.begin_sync(run, intents, &record, endpoints).await?;
-            let apply = Apply { sync: self, supply, found: &prepared.found };
+            let apply = Apply { sync: self, supply, found: &prepared.found, merges: &prepared.merges };
             let size = |action: &&Action| snapshot::after(action).map_or(0, |version| version.size);
             let bytes: u64 = actions.iter().map(size).sum();
             self.begin(Phase::Applying, actions.len() as u64 + new.items, bytes + new.bytes);
@@ -288,7 +300,7 @@ impl Sync {
         let archive = self.archive.clone();
         let is_kept: IsKept = Arc::new(move |digest: &Digest| archive.has(digest));
         let left = self.target.sweep(prepared.comparison.leftovers.clone(), is_kept).await;
-        let flag = |flag: &super::plan::Flag| Noted::new(&flag.key, flagged(flag.finding));
+        let flag = |flag: &super::plan::Flag| Noted::new(&flag.key, flag.reason());
         Report {
             sync: self.name.clone(),
             source: self.source.place(),
@@ -353,7 +365,10 @@ impl Sync {
                     Purpose::Restore => found.and_then(|row| row.baseline.as_ref()?.source.clone()),
                     Purpose::Sync | Purpose::Resolve | Purpose::Choose => found.and_then(|row| row.source.clone()),
                 };
-                changes.insert(action.key().clone(), Some(Entry { source, target }));
+                let entry = Entry { source, target };
+                let together = prepared.merges.get(action.key());
+                let entry = together.map_or_else(|| entry.clone(), |together| together.agreed(entry.clone()));
+                changes.insert(action.key().clone(), Some(entry));
             }
         }
         (done, changes)
@@ -373,7 +388,7 @@ impl Sync {
             .plan
             .flags
             .iter()
-            .map(|flag| (flag.key.as_bytes().to_vec(), flagged(flag.finding).to_owned()))
+            .map(|flag| (flag.key.as_bytes().to_vec(), flag.reason()))
             .collect();
         // What this run did not look at stays as it was.
         let is_seen = |key: &[u8]| match self.filter.named() {
@@ -451,6 +466,11 @@ fn agreements(prepared: &Prepared, purpose: Purpose) -> Changes {
         let Row { source, baseline, target, .. } = versions(row);
         if super::diff::judge(source, baseline.unwrap_or_default(), target) == super::diff::Finding::Unchanged {
             changes.insert(key.clone(), Some(entry(row)));
+        }
+    }
+    for (key, together) in prepared.merges.iter().filter(|(_, together)| together.from == together.to) {
+        if together.merged.is_news || together.merged.kept.is_empty() {
+            changes.insert(key.clone(), prepared.found.get(key).map(|row| together.agreed(entry(row))));
         }
     }
     for action in &prepared.plan.actions {

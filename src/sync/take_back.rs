@@ -64,7 +64,7 @@ fn plan(before: Before, stands: &BTreeMap<Key, Stand>) -> Plan {
         let Stand { now, ours } = stands.get(&key).copied().unwrap_or_default();
         if now != version && now != ours {
             let touch = if now.is_none() { Touch::Deleted } else { Touch::Changed };
-            plan.flags.push(Flag { key, finding: Finding::Drift(touch) });
+            plan.flags.push(Flag { key, finding: Finding::Drift(touch), parts: Vec::new() });
             continue;
         }
         match (restore::action(key.clone(), now, version), version) {
@@ -128,7 +128,7 @@ mod tests {
         for (now, touch) in [(hand, Touch::Changed), (None, Touch::Deleted)] {
             let plan = planned(one, two, now);
             assert!(plan.actions.is_empty());
-            assert_eq!(plan.flags, [Flag { key: key(), finding: Finding::Drift(touch) }]);
+            assert_eq!(plan.flags, [Flag { key: key(), finding: Finding::Drift(touch), parts: Vec::new() }]);
         }
     }
 

@@ -34,6 +34,7 @@ mod flow_machines;
 mod flow_message;
 mod flow_people;
 mod flow_promote;
+mod flow_records;
 mod flow_rewind;
 mod flow_rollback;
 mod flow_sandbox;

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::index::{Index, Survey, Text};
+use super::merge::FieldMerge;
 use super::rewrite::{Change, Changes, Rewrite};
 use super::scan::Layout;
 use super::shape::{Record, Shape, item};
@@ -23,7 +24,7 @@ use crate::base::escape::shown;
 use crate::beneath::FileStat;
 use crate::endpoint::{
     Capabilities, Content, Ended, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Lister,
-    Listing, Put, Result, Take, Version,
+    Listing, Merge, Put, Result, Take, Version,
 };
 
 /// Bytes that wait in memory.
@@ -346,6 +347,10 @@ impl Endpoint for RecordFile {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { writes: true, executables: false, links: false }
+    }
+
+    fn merger(&self) -> Option<Arc<dyn Merge>> {
+        self.0.shape.by_field.then(|| Arc::new(FieldMerge) as Arc<dyn Merge>)
     }
 
     fn list(&self) -> Listing {

@@ -333,6 +333,20 @@ fn exponent_of(text: &str) -> Option<i64> {
     text.parse::<i32>().ok().map(i64::from)
 }
 
+/// Answers the shortest number that means a double; of two that are equally near, the even one.
+fn shortest(double: f64) -> Option<Decimal> {
+    let found = Decimal::read(&format!("{double:e}"))?;
+    let count = found.digits.len();
+    let exact = format!("{double:.60e}").replace('.', "");
+    let (start, rest) = exact.split('e').next()?.split_at_checked(count)?;
+    let is_tie = rest.strip_prefix('5').is_some_and(|rest| rest.bytes().all(|byte| byte == b'0'));
+    let is_even = start.bytes().last().is_some_and(|digit| digit.is_multiple_of(2));
+    if !is_tie || !is_even || found.digits == start {
+        return Some(found);
+    }
+    Some(Decimal { digits: start.trim_end_matches('0').to_owned(), point: found.point })
+}
+
 /// Answers a number in canonical form; nothing where it is none.
 fn canonical_number(text: &str) -> Option<String> {
     let (sign, bare) = text.strip_prefix('-').map_or(("", text), |bare| ("-", bare));
@@ -344,8 +358,7 @@ fn canonical_number(text: &str) -> Option<String> {
         return Some(format!("{sign}{}", decimal.written()));
     }
     let double: f64 = bare.parse().ok()?;
-    let nearest = (double.is_finite() && double != 0.0).then(|| format!("{double:e}"));
-    let nearest = nearest.and_then(|text| Decimal::read(&text));
+    let nearest = if double.is_finite() && double != 0.0 { shortest(double) } else { None };
     let is_exact = |nearest: &Decimal| {
         *nearest == decimal || (!decimal.is_whole() && decimal.digits.len() <= DOUBLE_DIGITS)
     };

@@ -344,7 +344,7 @@ mod tests {
         check(&format!("{A}\n{B}"), &[("c", "-", r#"{"id":"c"}"#)], &format!("{A}\n{B}\n{{\"id\":\"c\"}}\n"));
         check(&format!("{A}\n\n{B}\n"), &[("a", A, "-")], &format!("{B}\n"));
         check(&format!("{A}\n{B}\n"), &[("b", B, "-")], &format!("{A}\n"));
-        check(&format!("{A}\n"), &[("a", A, "-")], "\n");
+        check(&format!("{A}\n"), &[("a", A, "-")], "");
         check("", &[("a", "-", A)], "{\"id\":\"a\"}\n");
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::merge::FieldMerge;
 use super::shape::{FORM, Record, Shape, item};
 use super::sketch;
 use crate::base::Clock;
@@ -11,7 +12,7 @@ use crate::base::digest::Digest;
 use crate::base::escape::shown;
 use crate::endpoint::{
     Capabilities, Content, Ended, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Lister,
-    Listing, Put, Result, Take, Unlisted, Version,
+    Listing, Merge, Put, Result, Take, Unlisted, Version,
 };
 use crate::store::{self, RecordChange, RecordHead, Store, StoredRecord};
 
@@ -201,6 +202,10 @@ impl Endpoint for RecordTable {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { writes: true, executables: false, links: false }
+    }
+
+    fn merger(&self) -> Option<Arc<dyn Merge>> {
+        self.0.shape.by_field.then(|| Arc::new(FieldMerge) as Arc<dyn Merge>)
     }
 
     fn list(&self) -> Listing {

@@ -7,6 +7,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
+
+use super::http::Asking;
 use super::index::{Index, Survey, Text};
 use super::scan::Layout;
 use super::shape::{Shape, item};
@@ -38,6 +41,8 @@ pub enum Origin {
         /// What it gets to see of the environment.
         surroundings: Surroundings,
     },
+    /// What an address answers with, page after page.
+    Http(Asking),
 }
 
 /// Records of texts; cheap to clone.
@@ -86,6 +91,7 @@ impl RecordTexts {
                 let name = "what the command printed".to_owned();
                 vec![Text { name, path: path.to_path_buf(), layout: None, spool: Some(path) }]
             }
+            Origin::Http(asking) => Handle::current().block_on(asking.pages()).map_err(unusable)?,
         };
         let index = Arc::new(Survey::new(&self.0.shape).of(texts).map_err(unusable)?);
         *self.0.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&index));
@@ -220,6 +226,7 @@ impl Endpoint for RecordTexts {
         match &self.0.origin {
             Origin::Files(path) => format!("the records of {} by {id}", shown(path.as_os_str().as_bytes())),
             Origin::Command { script, .. } => format!("the records that `{}` prints by {id}", shown(script.as_bytes())),
+            Origin::Http(asking) => format!("the records of {} by {id}", asking.name),
         }
     }
 

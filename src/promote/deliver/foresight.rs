@@ -10,7 +10,6 @@ use crate::context::Context;
 use crate::promote::error::Result;
 use crate::promote::gate::{DeliveryFact, Hindrance};
 use crate::store::Promotion;
-use crate::sync::report::flagged;
 use crate::sync::{self, Noted, Opening, Prepared, Step};
 
 /// How closely targets are looked at.
@@ -101,7 +100,7 @@ impl Foreseen {
 }
 
 fn notes(prepared: &Prepared) -> Vec<Noted> {
-    let flags = prepared.plan.flags.iter().map(|flag| Noted::new(&flag.key, flagged(flag.finding)));
+    let flags = prepared.plan.flags.iter().map(|flag| Noted::new(&flag.key, flag.reason()));
     flags.chain(prepared.left_alone().cloned()).collect()
 }
 
@@ -135,7 +134,7 @@ async fn fact(
         .plan
         .flags
         .iter()
-        .map(|flag| (flag.key.as_bytes().to_vec(), flagged(flag.finding).to_owned()))
+        .map(|flag| (flag.key.as_bytes().to_vec(), flag.reason()))
         .collect();
     if look == Look::Now {
         ctx.store.flag_sync(name, &flags, ctx.now()).await?;
