@@ -68,7 +68,12 @@ pub fn run(script: &str, directory: &Path, input: Vec<u8>, limit: Span) -> Resul
 ///
 /// # Errors
 /// As [`run`].
-pub fn print(script: &str, directory: &Path, (limit, surroundings): (Span, &Surroundings), into: File) -> Result<(), Failure> {
+pub fn print(
+    script: &str,
+    directory: &Path,
+    (limit, surroundings): (Span, &Surroundings),
+    into: File,
+) -> Result<(), Failure> {
     let mark = Mark::unique();
     let mut command = shell::command(script, surroundings, mark);
     command.current_dir(directory).stdout(Stdio::from(into));

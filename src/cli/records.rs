@@ -34,9 +34,7 @@ pub async fn run(shell: &Shell, command: &Records) -> Outcome {
 async fn tables(shell: &Shell, ctx: &Context) -> Outcome {
     let tables = ctx.store.record_tables().await?;
     if shell.ui.is_json() {
-        let table = |one: &RecordTableSummary| {
-            json!({ "table": one.name, "records": one.records, "changed_at": one.changed_at.to_string() })
-        };
+        let table = |one: &RecordTableSummary| json!({ "table": one.name, "records": one.records, "changed_at": one.changed_at.to_string() });
         return shell.ui.json(&tables.iter().map(table).collect::<Vec<_>>());
     }
     let now = ctx.now();
@@ -94,9 +92,7 @@ async fn history(shell: &Shell, ctx: &Context, args: &NamedRecord) -> Outcome {
         return Err(missing(args));
     }
     if shell.ui.is_json() {
-        let revision = |one: &RecordRevision| {
-            json!({ "revision": one.revision, "at": one.at.to_string(), "record": one.body.as_deref().map(value) })
-        };
+        let revision = |one: &RecordRevision| json!({ "revision": one.revision, "at": one.at.to_string(), "record": one.body.as_deref().map(value) });
         return shell.ui.json(&revisions.iter().map(revision).collect::<Vec<_>>());
     }
     let now = ctx.now();
@@ -138,7 +134,11 @@ async fn require(ctx: &Context, table: &str) -> Outcome {
         return Ok(());
     }
     let names: Vec<&str> = known.iter().map(|one| one.name.as_str()).collect();
-    let hint = if names.is_empty() { "no table has records yet".to_owned() } else { format!("there are: {}", names.join(", ")) };
+    let hint = if names.is_empty() {
+        "no table has records yet".to_owned()
+    } else {
+        format!("there are: {}", names.join(", "))
+    };
     Err(Failure::usage(format!("there are no records in a table `{}`", shown(table.as_bytes()))).with_hint(hint))
 }
 
@@ -150,7 +150,8 @@ fn missing(args: &NamedRecord) -> Failure {
 
 /// Answers the key of an id.
 fn key(id: &str) -> Outcome<Vec<u8>> {
-    let key = record_key(id).ok_or_else(|| Failure::usage("an id is no empty text, and not longer than 4,096 bytes"))?;
+    let key =
+        record_key(id).ok_or_else(|| Failure::usage("an id is no empty text, and not longer than 4,096 bytes"))?;
     Ok(key.as_bytes().to_vec())
 }
 

@@ -14,11 +14,11 @@ pub mod model;
 mod node;
 mod pipeline;
 mod problem;
+mod records;
 mod reference;
 mod refname;
 mod schedule;
 pub mod surroundings;
-mod records;
 mod syncs;
 mod template;
 mod validate;
@@ -39,11 +39,11 @@ pub use model::{
     SecretsMode, SignMode, Waivable, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
+pub use records::{RecordsSource, RecordsTarget, RequestTemplate, header};
 pub use reference::{Entry, reference, reference_markdown, schema};
 pub use refname::branch_problem;
 pub use schedule::Schedule;
 pub use surroundings::Surroundings;
-pub use records::{RecordsSource, RecordsTarget, RequestTemplate, header};
 pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget, VerifyMode};
 pub use template::{EXAMPLES, TEMPLATE, example, template};
 pub use variables::Variables;

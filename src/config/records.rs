@@ -146,7 +146,10 @@ impl std::str::FromStr for RequestTemplate {
         let path = path.trim();
         let is_plain = |c: char| c.is_ascii_graphic();
         let rest = path.replace("{id}", "");
-        if !(path.is_empty() || path.starts_with(['/', '?'])) || !path.chars().all(is_plain) || rest.contains(['{', '}', '#']) {
+        if !(path.is_empty() || path.starts_with(['/', '?']))
+            || !path.chars().all(is_plain)
+            || rest.contains(['{', '}', '#'])
+        {
             return Err("a path begins with `/` or `?` and has no spaces; `{id}` is all that is filled in");
         }
         Ok(Self { method: method.to_owned(), path: path.to_owned() })

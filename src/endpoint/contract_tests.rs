@@ -205,7 +205,10 @@ async fn writes_what_is_expected_and_nothing_else(subject: &Subject) {
         let Some(form) = held(endpoint, form) else { continue };
         let fingerprint = write(endpoint, subject.put("dir/new", form, bytes, None)).await.unwrap();
         let now = subject.known("dir/new").await;
-        assert_eq!((now.version, &now.fingerprint.bytes), (version(form, &subject.body("dir/new", bytes)), &fingerprint.bytes));
+        assert_eq!(
+            (now.version, &now.fingerprint.bytes),
+            (version(form, &subject.body("dir/new", bytes)), &fingerprint.bytes)
+        );
         let refused = write(endpoint, subject.put("dir/new", form, b"again", None)).await.unwrap_err();
         assert!(refused.is_change(), "something is there: {refused}");
         endpoint.delete(vec![Take { key: key(&subject.name("dir/new")), expected: now }]).await.remove(0).unwrap();
@@ -218,7 +221,8 @@ async fn writes_what_is_expected_and_nothing_else(subject: &Subject) {
     assert_eq!(subject.known("kept").await.version, version(form, &subject.body("kept", b"ours")));
     let refused = write(endpoint, subject.put("kept", PLAIN, b"late", Some(before.clone()))).await.unwrap_err();
     assert!(refused.is_change(), "{refused}");
-    let refused = endpoint.delete(vec![Take { key: key(&subject.name("kept")), expected: before.clone() }]).await.remove(0);
+    let refused =
+        endpoint.delete(vec![Take { key: key(&subject.name("kept")), expected: before.clone() }]).await.remove(0);
     assert!(refused.unwrap_err().is_change());
     assert_eq!(subject.content("kept").await, Some(subject.body("kept", b"ours")));
     subject.unset("kept");
@@ -232,8 +236,7 @@ async fn never_writes_what_is_not_what_was_promised(subject: &Subject) {
     let endpoint = &*subject.endpoint;
     subject.set("old", PLAIN, b"old");
     let before = subject.known("old").await;
-    let lie =
-        |text: &str, expected| {
+    let lie = |text: &str, expected| {
         let to = version(PLAIN, &subject.body(text, b"promised"));
         Put { to, ..subject.put(text, PLAIN, b"delivered", expected) }
     };

@@ -296,6 +296,11 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Answers what a person gave for a key as this holds it; nothing where it holds content as it is.
+    fn admit(&self, _key: &Key, _given: &[u8]) -> Option<Result<Vec<u8>>> {
+        None
+    }
+
     /// Begins to list all items.
     fn list(&self) -> Listing;
 

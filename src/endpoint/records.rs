@@ -53,6 +53,17 @@ fn promised(shape: &Shape, put: Put) -> Result<(Key, shape::Record, Option<Versi
     Ok((key, record, expected.map(|known| known.version)))
 }
 
+/// Answers a record that a person gave for a key, in canonical form.
+fn admitted(shape: &Shape, key: &Key, given: &[u8]) -> Result<Vec<u8>> {
+    let invalid =
+        |reason: String| Error::item("take the file for", key)(io::Error::new(io::ErrorKind::InvalidData, reason));
+    let record = shape.record(given).map_err(|refused| invalid(refused.to_string()))?;
+    if record.key != *key {
+        return Err(invalid(format!("its `{}` names another record", shape.id)));
+    }
+    Ok(record.canonical)
+}
+
 fn whole(content: Content) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     content.drain(|piece| {

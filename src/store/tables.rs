@@ -227,7 +227,9 @@ impl Store {
                 "UPDATE records SET revision = revision + 1, changed_ms = $4, digest = $5, size = $6 WHERE {is_key} AND \
                  digest = $7 RETURNING revision"
             ),
-            (Some(_), None) => format!("DELETE FROM records WHERE {is_key} AND digest = $4 RETURNING revision + 1 AS revision"),
+            (Some(_), None) => {
+                format!("DELETE FROM records WHERE {is_key} AND digest = $4 RETURNING revision + 1 AS revision")
+            }
         };
         let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(self.project.clone()).bind(table.to_owned());
         let mut query = query.bind(change.key.clone());

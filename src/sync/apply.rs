@@ -32,6 +32,8 @@ pub(super) enum Supply {
     Archive(Archive),
     /// From a file, whatever the key.
     File(PathBuf),
+    /// This, whatever the key.
+    Content(Vec<u8>),
 }
 
 impl Supply {
@@ -40,6 +42,7 @@ impl Supply {
             Self::Endpoint(source) => source.read(items).await,
             Self::Archive(archive) => items.iter().map(|item| kept(archive, item)).collect(),
             Self::File(path) => items.iter().map(|item| given(path, item)).collect(),
+            Self::Content(content) => items.iter().map(|_| Ok(Content::whole(content.clone()))).collect(),
         }
     }
 }

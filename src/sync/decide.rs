@@ -18,6 +18,7 @@ use super::plan::{Plan, Policy};
 use super::report::Report;
 use super::restore;
 use super::run::{Purpose, Sync, seconds};
+use crate::base::digest::Digest;
 use crate::beneath::FileStat;
 use crate::config::{DeleteMode, OnDrift};
 use crate::endpoint::{self, Form, Key, Version};
@@ -72,13 +73,35 @@ impl Sync {
     /// It is not flagged; the file cannot be read; as [`Sync::run`].
     pub async fn take_file(&self, key: &Key, path: &Path) -> Result<Report> {
         self.require_flag(key).await?;
-        let chosen = self.chosen(path).await?;
+        let admitted = self.admitted(key, path).await?;
+        let chosen = match &admitted {
+            Some(content) => {
+                let form = Form::File { executable: false };
+                Version { digest: Digest::of(content), form, size: content.len() as u64 }
+            }
+            None => self.chosen(path).await?,
+        };
         let one = Self { filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() };
         let mut prepared = one.prepare().await?;
         let now = prepared.found.get(key).and_then(|row| row.target.as_ref()).map(|known| known.version);
         let Some(action) = restore::action(key.clone(), now, Some(chosen)) else { return self.leave(key).await };
         prepared.plan = Plan { actions: vec![action], ..Plan::default() };
-        one.perform(prepared, Purpose::Choose, &Supply::File(path.to_owned())).await
+        let supply = admitted.map_or_else(|| Supply::File(path.to_owned()), Supply::Content);
+        one.perform(prepared, Purpose::Choose, &supply).await
+    }
+
+    /// Answers what a file has as the target holds it; nothing where it holds files as they are.
+    async fn admitted(&self, key: &Key, path: &Path) -> Result<Option<Vec<u8>>> {
+        let (target, key, opened) = (Arc::clone(&self.target), key.clone(), path.to_owned());
+        let read = tokio::task::spawn_blocking(move || {
+            // What a target takes as it is may be large: it is not read for nothing.
+            target.admit(&key, b"")?;
+            Some(std::fs::read(opened).map(|given| target.admit(&key, &given)))
+        });
+        let lost = |lost: tokio::task::JoinError| Error::Lost { name: self.name.clone(), reason: lost.to_string() };
+        let Some(read) = read.await.map_err(lost)? else { return Ok(None) };
+        let admitted = read.map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        admitted.transpose().map_err(|source| Error::Endpoint { name: self.name.clone(), source })
     }
 
     /// Answers what a file has.

@@ -384,12 +384,8 @@ impl Sync {
         purpose: Purpose,
     ) -> Result<()> {
         let before = self.store.sync_flags(&self.name).await?;
-        let mut flags: Vec<(Vec<u8>, String)> = prepared
-            .plan
-            .flags
-            .iter()
-            .map(|flag| (flag.key.as_bytes().to_vec(), flag.reason()))
-            .collect();
+        let mut flags: Vec<(Vec<u8>, String)> =
+            prepared.plan.flags.iter().map(|flag| (flag.key.as_bytes().to_vec(), flag.reason())).collect();
         // What this run did not look at stays as it was.
         let is_seen = |key: &[u8]| match self.filter.named() {
             Some(named) => named.iter().any(|one| one.as_bytes() == key),

@@ -395,7 +395,9 @@ fn what_a_rollback_could_not_take_back_is_not_taken_for_the_release_before() {
 
 #[test]
 fn a_ready_example_is_written_by_name() {
-    for (name, has) in [("base44", "deliver: [website]"), ("records", "table: products"), ("storage", "after: production")] {
+    for (name, has) in
+        [("base44", "deliver: [website]"), ("records", "table: products"), ("storage", "after: production")]
+    {
         let sandbox = crate::support::Sandbox::new();
         sandbox.cascade(&["init", "--template", name]).expect_code(0);
         sandbox.cascade(&["config", "check"]).expect_code(0);

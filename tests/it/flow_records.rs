@@ -79,7 +79,8 @@ fn records_come_into_a_table_and_every_revision_stays() {
 
 #[test]
 fn what_is_no_record_is_set_aside_with_its_place_and_deletes_nothing() {
-    let shop = Shop::new("files: all.ndjson, schema: schema.json, max_record: 200B", "table: products", "delete: mirror");
+    let shop =
+        Shop::new("files: all.ndjson, schema: schema.json, max_record: 200B", "table: products", "delete: mirror");
     shop.0.write("schema.json", r#"{"properties":{"price":{"type":"number"}}}"#);
     shop.0.write("all.ndjson", "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n{\"id\":4}\n{\"id\":5}\n");
     assert_eq!(shop.sync(0)["created"], 5);
@@ -143,7 +144,7 @@ fn a_field_that_was_edited_by_hand_stays_while_the_others_flow() {
     assert_eq!(shop.record("1"), json!({ "id": 1, "name": "by hand", "new": true, "price": 2 }));
     let again = shop.sync(5);
     assert_eq!((&again["updated"], again["flagged"].as_array().unwrap().len()), (&0.into(), 1));
-    assert!(shop.run(&["status"]).stdout.contains("name (the rest follows the source)"));
+    assert!(shop.run(&["status", "--json"]).stdout.contains("name (the rest follows the source)"));
     shop.run(&["sync", "resolve", "products", "1", "--take", "target"]).expect_code(0);
     assert_eq!(shop.sync(0)["flagged"], json!([]));
     shop.0.write("all.ndjson", "{\"id\":1,\"name\":\"y\",\"price\":3,\"new\":true}\n{\"id\":2}\n");
@@ -153,6 +154,12 @@ fn a_field_that_was_edited_by_hand_stays_while_the_others_flow() {
     shop.sync(5);
     shop.run(&["sync", "resolve", "products", "1", "--take", "source"]).expect_code(0);
     assert_eq!(shop.record("1")["price"], 3);
+    shop.set(&json!({ "id": 1, "price": 8 }));
+    shop.sync(5);
+    shop.0.write("mine.json", "{ \"price\": 7.0,\n \"id\": 1 }");
+    shop.run(&["sync", "resolve", "products", "1", "--take", "mine.json"]).expect_code(0);
+    assert_eq!(shop.record("1"), json!({ "id": 1, "price": 7 }));
+    assert_eq!(shop.sync(0)["flagged"], json!([]));
 }
 
 #[test]
@@ -172,7 +179,11 @@ fn a_command_that_fails_stalls_or_prints_half_loses_nothing() {
     shop.configure("command: \"echo '[{\\\"id\\\":1},{\\\"id\\\":'\"", "table: products", "delete: mirror");
     let report = shop.sync(0);
     assert_eq!((&report["deleted"], report["skipped"].as_array().unwrap().len()), (&0.into(), 1), "{report}");
-    shop.configure("command: \"echo [{\\\\\\\"id\\\\\\\":\\\\\\\"$SHOP_TOKEN-$CASCADE_HOME\\\\\\\"}]\"", "table: other", "");
+    shop.configure(
+        "command: \"echo [{\\\\\\\"id\\\\\\\":\\\\\\\"$SHOP_TOKEN-$CASCADE_HOME\\\\\\\"}]\"",
+        "table: other",
+        "",
+    );
     shop.sync(0);
     shop.run(&["records", "show", "other", "-"]).expect_code(0);
 }
@@ -206,7 +217,10 @@ impl Api {
     }
 
     fn url(&self) -> String {
-        format!("url: \"http://127.0.0.1:{}/api/products\", headers: [\"Authorization: Bearer ${{SHOP_TOKEN}}\"]", self.port)
+        format!(
+            "url: \"http://127.0.0.1:{}/api/products\", headers: [\"Authorization: Bearer ${{SHOP_TOKEN}}\"]",
+            self.port
+        )
     }
 
     fn records(&self) -> Vec<Value> {
@@ -234,7 +248,11 @@ fn serve(stream: TcpStream, held: &Mutex<Held>) {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        let (status, link, answer) = if is_known { answer(&line, &body, &mut held.lock().unwrap()) } else { (401, String::new(), String::new()) };
+        let (status, link, answer) = if is_known {
+            answer(&line, &body, &mut held.lock().unwrap())
+        } else {
+            (401, String::new(), String::new())
+        };
         let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nretry-after: 0\r\n{link}\r\n", answer.len());
         stream.write_all(format!("{head}{answer}").as_bytes()).unwrap();
     }
@@ -258,10 +276,13 @@ fn answer(line: &str, body: &[u8], held: &mut Held) -> (u16, String, String) {
         ("GET", None) => {
             let page: usize = query.strip_prefix("page=").map_or(0, |page| page.parse().unwrap());
             let rest = held.records.len() > 2 * (page + 1);
-            let link = if rest { format!("link: </api/products?page={}>; rel=\"next\"\r\n", page + 1) } else { String::new() };
+            let link =
+                if rest { format!("link: </api/products?page={}>; rel=\"next\"\r\n", page + 1) } else { String::new() };
             (200, link, json!(held.records.values().skip(2 * page).take(2).collect::<Vec<_>>()).to_string())
         }
-        ("GET", Some(id)) => held.records.get(&id).map_or((404, String::new(), String::new()), |it| (200, String::new(), it.to_string())),
+        ("GET", Some(id)) => {
+            held.records.get(&id).map_or((404, String::new(), String::new()), |it| (200, String::new(), it.to_string()))
+        }
         ("POST", None) => {
             let record = stored(body);
             held.records.insert(record["id"].as_str().unwrap().to_owned(), record);
@@ -271,7 +292,9 @@ fn answer(line: &str, body: &[u8], held: &mut Held) -> (u16, String, String) {
             held.records.insert(id, stored(body));
             (200, String::new(), String::new())
         }
-        ("DELETE", Some(id)) => (if held.records.remove(&id).is_some() { 204 } else { 404 }, String::new(), String::new()),
+        ("DELETE", Some(id)) => {
+            (if held.records.remove(&id).is_some() { 204 } else { 404 }, String::new(), String::new())
+        }
         _ => (405, String::new(), String::new()),
     }
 }
@@ -282,7 +305,10 @@ fn an_api_gets_one_request_for_each_record_that_changes() {
     let shop = Shop::new("files: all.ndjson", &format!("{}, ignore: [updated_at]", api.url()), "");
     let lines = |records: &[Value]| records.iter().map(|record| format!("{record}\n")).collect::<String>();
     let record = |id: &str, n: u32| json!({ "id": id, "n": n });
-    shop.0.write("all.ndjson", lines(&[record("a/1", 1), record("b", 1), record("c", 1), record("d", 1), record("e", 1)]));
+    shop.0.write(
+        "all.ndjson",
+        lines(&[record("a/1", 1), record("b", 1), record("c", 1), record("d", 1), record("e", 1)]),
+    );
     assert_eq!(shop.sync(0)["created"], 5);
     assert_eq!(api.records()[0], json!({ "id": "a/1", "n": 1, "updated_at": "now" }));
     api.held.lock().unwrap().asked.clear();
@@ -295,7 +321,9 @@ fn an_api_gets_one_request_for_each_record_that_changes() {
     assert_eq!((&report["updated"], &report["deleted"]), (&1.into(), &1.into()), "{report}");
     assert_eq!(report["flagged"][0]["key"], "c");
     let asked = api.held.lock().unwrap().asked.clone();
-    assert!(asked.contains(&"PUT /api/products/a%2F1".to_owned()) && asked.contains(&"DELETE /api/products/e".to_owned()));
+    assert!(
+        asked.contains(&"PUT /api/products/a%2F1".to_owned()) && asked.contains(&"DELETE /api/products/e".to_owned())
+    );
     assert_eq!(api.records()[2]["n"], 9, "what somebody else changed stays");
 }
 

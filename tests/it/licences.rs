@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-const ALLOWED: [&str; 12] = [
+const ALLOWED: [&str; 13] = [
     "BSL-1.0",
     "MIT",
+    "MIT-0",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",

@@ -60,7 +60,10 @@ impl Checker<'_> {
         }
         let by_field = sync.on_drift == OnDrift::FlagField;
         if by_field && (sync.to.records.is_none() || sync.from.records.is_none()) {
-            self.report_value(&["syncs", name, "on_drift"], "only records have fields: it needs `records` on both sides");
+            self.report_value(
+                &["syncs", name, "on_drift"],
+                "only records have fields: it needs `records` on both sides",
+            );
         }
         let source = sync.from.records.as_ref().and_then(|records| self.check_records_source(name, records));
         let target = sync.to.records.as_ref().and_then(|records| self.check_records_target(name, records));

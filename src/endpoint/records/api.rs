@@ -19,8 +19,8 @@ use super::shape::{Record, Shape};
 use super::texts::{Origin, RecordTexts};
 use crate::config::RequestTemplate;
 use crate::endpoint::{
-    Capabilities, Content, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Listing, Merge, Put,
-    Result, Take, Version,
+    Capabilities, Content, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Listing, Merge,
+    Put, Result, Take, Version,
 };
 
 /// What stands for itself in an address.
@@ -171,6 +171,10 @@ impl Endpoint for RecordApi {
 
     fn merger(&self) -> Option<Arc<dyn Merge>> {
         self.0.shape.by_field.then(|| Arc::new(FieldMerge) as Arc<dyn Merge>)
+    }
+
+    fn admit(&self, key: &Key, given: &[u8]) -> Option<Result<Vec<u8>>> {
+        Some(super::admitted(&self.0.shape, key, given))
     }
 
     fn list(&self) -> Listing {

@@ -282,10 +282,7 @@ impl RecordFile {
         }))
     }
 
-    fn settled<'a, R: Send + 'static>(
-        &'a self,
-        work: Later<'a, Vec<Result<(Key, R)>>>,
-    ) -> Later<'a, Vec<Result<R>>> {
+    fn settled<'a, R: Send + 'static>(&'a self, work: Later<'a, Vec<Result<(Key, R)>>>) -> Later<'a, Vec<Result<R>>> {
         Box::pin(async move {
             let (this, answers) = (self.clone(), work.await);
             crate::endpoint::in_batch(self.place(), answers, move |answers| this.settle(answers)).await
@@ -351,6 +348,10 @@ impl Endpoint for RecordFile {
 
     fn merger(&self) -> Option<Arc<dyn Merge>> {
         self.0.shape.by_field.then(|| Arc::new(FieldMerge) as Arc<dyn Merge>)
+    }
+
+    fn admit(&self, key: &Key, given: &[u8]) -> Option<Result<Vec<u8>>> {
+        Some(super::admitted(&self.0.shape, key, given))
     }
 
     fn list(&self) -> Listing {

@@ -54,7 +54,8 @@ impl Asking {
         let unfit = |what: &'static str| io::Error::new(ErrorKind::InvalidInput, what);
         let name = shown(url.written().as_bytes());
         let url = Url::parse(url.value()).map_err(|_| unfit("it is no address"))?;
-        let client = net::http_client(&url, Policy::none).map_err(|refused| io::Error::other(net::deepest(&refused)))?;
+        let client =
+            net::http_client(&url, Policy::none).map_err(|refused| io::Error::other(net::deepest(&refused)))?;
         let mut map = HeaderMap::new();
         for text in headers {
             let (name, value) = header(text.value()).ok_or_else(|| unfit("one of its headers is none"))?;

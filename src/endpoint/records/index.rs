@@ -207,7 +207,6 @@ impl io::Read for Reading {
     }
 }
 
-
 fn located((key, value): Pair) -> io::Result<(Key, Located)> {
     let damaged = || io::Error::new(io::ErrorKind::InvalidData, "the index of the records is damaged");
     let key = Key::new(key).map_err(|_| damaged())?;

@@ -359,9 +359,8 @@ fn canonical_number(text: &str) -> Option<String> {
     }
     let double: f64 = bare.parse().ok()?;
     let nearest = if double.is_finite() && double != 0.0 { shortest(double) } else { None };
-    let is_exact = |nearest: &Decimal| {
-        *nearest == decimal || (!decimal.is_whole() && decimal.digits.len() <= DOUBLE_DIGITS)
-    };
+    let is_exact =
+        |nearest: &Decimal| *nearest == decimal || (!decimal.is_whole() && decimal.digits.len() <= DOUBLE_DIGITS);
     Some(format!("{sign}{}", nearest.filter(is_exact).unwrap_or(decimal).written()))
 }
 
@@ -591,7 +590,8 @@ mod tests {
     }
 
     fn json() -> impl Strategy<Value = Json> {
-        let number = prop_oneof![any::<i64>().prop_map(|it| it.to_string()), any::<f64>().prop_map(|it| format!("{it:e}"))];
+        let number =
+            prop_oneof![any::<i64>().prop_map(|it| it.to_string()), any::<f64>().prop_map(|it| format!("{it:e}"))];
         let number = number.prop_filter_map("no number", |text| canonical_number(&text));
         let leaf = prop_oneof![
             Just(Json::Null),

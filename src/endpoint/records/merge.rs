@@ -118,9 +118,13 @@ mod tests {
             let prints = [&self.agreed[0].fingerprint, &self.agreed[1].fingerprint];
             let merged = FieldMerge.merge(prints, &text(&self.source), &text(&self.target)).unwrap();
             let Json::Object(all) = parse(&merged.content).unwrap() else { panic!() };
-            let number = |value: &Json| if let Json::Number(number) = value { number.parse().unwrap() } else { panic!() };
-            self.target =
-                all.iter().filter(|(name, _)| name != "id").map(|(name, value)| (name.clone(), number(value))).collect();
+            let number =
+                |value: &Json| if let Json::Number(number) = value { number.parse().unwrap() } else { panic!() };
+            self.target = all
+                .iter()
+                .filter(|(name, _)| name != "id")
+                .map(|(name, value)| (name.clone(), number(value)))
+                .collect();
             let [here, there] = merged.agreed;
             self.agreed = [here.unwrap_or_else(|| known(&self.source)), there.unwrap_or_else(|| known(&self.target))];
             merged.kept
@@ -129,9 +133,11 @@ mod tests {
 
     #[test]
     fn fields_flow_around_one_that_was_edited_by_hand() {
-        let of = |pairs: &[(&str, u8)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect::<Fields>();
+        let of =
+            |pairs: &[(&str, u8)]| pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect::<Fields>();
         let before = of(&[("a", 1), ("b", 1), ("c", 1)]);
-        let mut pair = Pair { source: before.clone(), target: before.clone(), agreed: [known(&before), known(&before)] };
+        let mut pair =
+            Pair { source: before.clone(), target: before.clone(), agreed: [known(&before), known(&before)] };
         (pair.source, pair.target) = (of(&[("a", 2), ("b", 2), ("d", 1)]), of(&[("a", 9), ("b", 1), ("c", 1)]));
         assert_eq!(pair.sync(), ["a"]);
         assert_eq!(pair.target, of(&[("a", 9), ("b", 2), ("d", 1)]));

@@ -323,9 +323,14 @@ mod tests {
 
     #[test]
     fn an_array_keeps_its_looks() {
-        let check = |text: &str, changes: &[(&str, &str, &str)], expected: &str| check(Layout::Array, text, changes, expected);
+        let check =
+            |text: &str, changes: &[(&str, &str, &str)], expected: &str| check(Layout::Array, text, changes, expected);
         let two = format!("[\n  {A},\n  {B}\n]\n");
-        check(&two, &[("b", B, r#"{"id":"b","m":0,"n":2}"#)], &format!("[\n  {A},\n  {{\"n\":2,\"id\":\"b\",\"m\":0}}\n]\n"));
+        check(
+            &two,
+            &[("b", B, r#"{"id":"b","m":0,"n":2}"#)],
+            &format!("[\n  {A},\n  {{\"n\":2,\"id\":\"b\",\"m\":0}}\n]\n"),
+        );
         check(&two, &[("a", A, "-")], &format!("[\n  {B}\n]\n"));
         check(&two, &[("b", B, "-")], &format!("[\n  {A}\n]\n"));
         check(&two, &[("a", A, "-"), ("b", B, "-")], "[\n]\n");
@@ -335,12 +340,17 @@ mod tests {
         check("[]", &[("a", "-", A)], "[\n  {\"id\":\"a\"}\n]");
         check(&format!("[{A}]"), &[("b", "-", B)], &format!("[{A},{{\"id\":\"b\",\"n\":1}}]"));
         let pretty = "[\n    {\n      \"id\": \"a\"\n    }\n]";
-        check(pretty, &[("b", "-", B)], "[\n    {\n      \"id\": \"a\"\n    },\n    {\n      \"id\": \"b\",\n      \"n\": 1\n    }\n]");
+        check(
+            pretty,
+            &[("b", "-", B)],
+            "[\n    {\n      \"id\": \"a\"\n    },\n    {\n      \"id\": \"b\",\n      \"n\": 1\n    }\n]",
+        );
     }
 
     #[test]
     fn lines_stay_lines() {
-        let check = |text: &str, changes: &[(&str, &str, &str)], expected: &str| check(Layout::Lines, text, changes, expected);
+        let check =
+            |text: &str, changes: &[(&str, &str, &str)], expected: &str| check(Layout::Lines, text, changes, expected);
         check(&format!("{A}\n{B}"), &[("c", "-", r#"{"id":"c"}"#)], &format!("{A}\n{B}\n{{\"id\":\"c\"}}\n"));
         check(&format!("{A}\n\n{B}\n"), &[("a", A, "-")], &format!("{B}\n"));
         check(&format!("{A}\n{B}\n"), &[("b", B, "-")], &format!("{A}\n"));
@@ -352,8 +362,14 @@ mod tests {
     fn what_is_no_record_stays() {
         let long = format!(r#"{{"id":"{}"}}"#, "x".repeat(99));
         check(Layout::Array, &format!("[{A}, {long}, {B}]"), &[("a", A, "-"), ("b", B, "-")], &format!("[ {long}]"));
-        check(Layout::Lines, &format!("{A}\n{long}\nbroken\n{B}\n"), &[("a", A, "-")], &format!("{long}\nbroken\n{B}\n"));
-        let (same, refused) = after(Layout::Array, &format!("[{A}]"), &[("a", B.replace("\"b\"", "\"a\"").as_str(), "-")]);
+        check(
+            Layout::Lines,
+            &format!("{A}\n{long}\nbroken\n{B}\n"),
+            &[("a", A, "-")],
+            &format!("{long}\nbroken\n{B}\n"),
+        );
+        let (same, refused) =
+            after(Layout::Array, &format!("[{A}]"), &[("a", B.replace("\"b\"", "\"a\"").as_str(), "-")]);
         assert_eq!((same, refused), (format!("[{A}]"), vec![key("a")]), "it is not what was expected");
         let (same, refused) = after(Layout::Array, &format!("[{A}]"), &[("b", B, "-"), ("a", "-", A)]);
         assert_eq!((same, refused), (format!("[{A}]"), vec![key("a"), key("b")]));

@@ -355,7 +355,11 @@ mod tests {
 
     #[test]
     fn records_are_cut_out_of_arrays_sequences_and_lines() {
-        check("\u{feff} [ {\"a\":\"]}\\\"\"},\n\n{\"b\":[1,{}]} ]\n", None, &["1 {\"a\":\"]}\\\"\"}", "3 {\"b\":[1,{}]}"]);
+        check(
+            "\u{feff} [ {\"a\":\"]}\\\"\"},\n\n{\"b\":[1,{}]} ]\n",
+            None,
+            &["1 {\"a\":\"]}\\\"\"}", "3 {\"b\":[1,{}]}"],
+        );
         check("[]", None, &[]);
         check("", None, &[]);
         check(" \n ", None, &[]);
@@ -378,7 +382,11 @@ mod tests {
     fn what_is_too_long_is_read_over() {
         let long = "x".repeat(100);
         let told = "the record is longer than 24 bytes";
-        check(&format!("{{\"a\":1}}\n\"{long}\"\n{{\"b\":2}}"), None, &["1 {\"a\":1}", &format!("2 !{told}"), "3 {\"b\":2}"]);
+        check(
+            &format!("{{\"a\":1}}\n\"{long}\"\n{{\"b\":2}}"),
+            None,
+            &["1 {\"a\":1}", &format!("2 !{told}"), "3 {\"b\":2}"],
+        );
         check(&format!("[{{\"a\":\"{long}\"}},{{\"b\":2}}]"), None, &[&format!("1 !{told}"), "1 {\"b\":2}"]);
     }
 

@@ -67,7 +67,8 @@ impl Shape {
     /// Reads a record.
     pub(super) fn record(&self, text: &[u8]) -> Result<Record, Refused> {
         let value = parse(text)?;
-        let refused = |pointer: &str, reason: String| Refused { key: None, offset: 0, pointer: pointer.to_owned(), reason };
+        let refused =
+            |pointer: &str, reason: String| Refused { key: None, offset: 0, pointer: pointer.to_owned(), reason };
         if !matches!(value, Json::Object(_)) {
             return Err(refused("", "is no object".to_owned()));
         }
@@ -99,7 +100,9 @@ impl Shape {
         let digest = Digest::of(canonical);
         let mut bytes = digest.as_bytes()[..sketch::PREFIX_BYTES].to_vec();
         if self.by_field {
-            bytes.extend_from_slice(&sketch::of(value, |name| *name == self.id || !self.ignore.iter().any(|it| it == name)));
+            bytes.extend_from_slice(&sketch::of(value, |name| {
+                *name == self.id || !self.ignore.iter().any(|it| it == name)
+            }));
         }
         let version = Version { digest, form: FORM, size: canonical.len() as u64 };
         Known { version, fingerprint: Fingerprint { bytes, is_racy: false } }

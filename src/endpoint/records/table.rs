@@ -88,7 +88,9 @@ impl RecordTable {
         let mut items = Vec::new();
         for stored in records.map_err(|refused| self.unusable(refused))? {
             let found = match self.0.shape.record(&stored.body) {
-                Ok(record) => Key::new(stored.key.clone()).ok().map(|key| item(key, &self.known(&stored, record.known))),
+                Ok(record) => {
+                    Key::new(stored.key.clone()).ok().map(|key| item(key, &self.known(&stored, record.known)))
+                }
                 Err(refused) => {
                     let key = Key::new(stored.key.clone()).ok();
                     let unlisted = |key| Unlisted { key, reason: refused.to_string(), hides_items: true };
@@ -156,7 +158,8 @@ impl RecordTable {
             changes.push((key.clone(), RecordChange { key: key.as_bytes().to_vec(), expected, body }));
             prints.push(&record.known.fingerprint);
         }
-        let print = |(revision, print): (Result<i64>, &&Fingerprint)| revision.map(|it| fingerprint(it, self.sketch(print)));
+        let print =
+            |(revision, print): (Result<i64>, &&Fingerprint)| revision.map(|it| fingerprint(it, self.sketch(print)));
         let mut done: Vec<Result<Fingerprint>> =
             self.change(changes, "write").await.into_iter().zip(&prints).map(print).collect();
         done.reverse();
@@ -206,6 +209,10 @@ impl Endpoint for RecordTable {
 
     fn merger(&self) -> Option<Arc<dyn Merge>> {
         self.0.shape.by_field.then(|| Arc::new(FieldMerge) as Arc<dyn Merge>)
+    }
+
+    fn admit(&self, key: &Key, given: &[u8]) -> Option<Result<Vec<u8>>> {
+        Some(super::admitted(&self.0.shape, key, given))
     }
 
     fn list(&self) -> Listing {

@@ -18,8 +18,8 @@ use crate::base::units::Span;
 use crate::check::filter;
 use crate::config::Surroundings;
 use crate::endpoint::{
-    Capabilities, Content, Ended, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Listing,
-    Lister, Put, Result, Take,
+    Capabilities, Content, Ended, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Lister,
+    Listing, Put, Result, Take,
 };
 
 /// Directories within directories beyond this are not looked into.
@@ -168,7 +168,8 @@ fn files(path: &Path) -> io::Result<Vec<Text>> {
         return Ok(texts);
     }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let names = names(directory)?.into_iter().filter(|(other, is_dir)| !is_dir && fits(name.as_bytes(), other.as_bytes()));
+    let names =
+        names(directory)?.into_iter().filter(|(other, is_dir)| !is_dir && fits(name.as_bytes(), other.as_bytes()));
     let texts: Vec<Text> = names.map(|(name, _)| text(directory.join(&name), &name)).collect();
     if texts.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(texts) }
 }

@@ -130,12 +130,8 @@ async fn fact(
         Ok(prepared) => prepared,
         Err(problem) => return Ok(DeliveryFact { problem: Some(hindrance(name, problem)?), ..fact }),
     };
-    let flags: Vec<(Vec<u8>, String)> = prepared
-        .plan
-        .flags
-        .iter()
-        .map(|flag| (flag.key.as_bytes().to_vec(), flag.reason()))
-        .collect();
+    let flags: Vec<(Vec<u8>, String)> =
+        prepared.plan.flags.iter().map(|flag| (flag.key.as_bytes().to_vec(), flag.reason())).collect();
     if look == Look::Now {
         ctx.store.flag_sync(name, &flags, ctx.now()).await?;
     }
