@@ -42,7 +42,7 @@ pub(super) struct Past {
     landed: Vec<(ObjectId, ObjectId, ObjectId)>,
     /// Candidates that were rolled back in what feeds the environment: whether or not its branch still has them, what they
     /// brought came through the pipeline.
-    rolled_back: Vec<ObjectId>,
+    taken_back: Vec<ObjectId>,
     /// The hotfixes that landed.
     hotfixes: Vec<Hotfix>,
     /// What feeds the environment, and what feeds that, with their branches; the sandbox comes last.
@@ -85,7 +85,7 @@ impl Past {
             landed: from_upstream
                 .filter_map(|promotion| Some((promotion.candidate?, promotion.source, promotion.tree?)))
                 .collect(),
-            rolled_back: rolled_back.iter().filter_map(|promotion| promotion.candidate).collect(),
+            taken_back: rolled_back.iter().filter_map(|promotion| promotion.candidate).collect(),
             upstream,
         })
     }
@@ -93,6 +93,11 @@ impl Past {
     /// Lets the remote be asked for what its ledger knows.
     pub fn asking(self) -> Self {
         Self { vouchers: self.vouchers.asking(), ..self }
+    }
+
+    /// Answers the candidates that were rolled back in what feeds the environment.
+    pub fn taken_back(&self) -> &[ObjectId] {
+        &self.taken_back
     }
 
     /// Answers what a promotion of `sources` (the last ones feed the first) would undo of what is at `tip`.
@@ -167,7 +172,7 @@ impl Past {
     fn vetted(&self, repo: &Repo, sources: &[ObjectId]) -> Option<ObjectId> {
         let is_exact = |source: ObjectId, tree: ObjectId| repo.tree_of(source).is_ok_and(|of_source| of_source == tree);
         let is_in = |source: ObjectId| sources.iter().any(|tip| repo.is_ancestor(source, *tip).unwrap_or(false));
-        let is_known = |source: ObjectId| self.rolled_back.contains(&source) || is_in(source);
+        let is_known = |source: ObjectId| self.taken_back.contains(&source) || is_in(source);
         let mut exact = self.landed.iter().filter(|(_, source, tree)| is_exact(*source, *tree) && is_known(*source));
         exact.find(|(candidate, ..)| repo.tree_of(*candidate).is_ok()).map(|(candidate, ..)| *candidate)
     }
