@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::drift::{Drift, Past};
 use super::error::{Error, Result};
-use super::ledger;
 use super::phase::Event;
 use super::policy::{self, Feeding};
+use super::{deliver, ledger};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
@@ -157,9 +157,20 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
         None => None,
     };
     let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
-    let promotion_now = promotion.clone();
     let sign = ctx.config.ledger.sign;
-    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, sign, promotion: promotion_now };
+    let delivers_first = delivers_first(ctx, promotion).await?;
+    let promotion_now = promotion.clone();
+    let work = Planner {
+        branch,
+        source_branch,
+        sandbox,
+        history,
+        past,
+        comes_back,
+        sign,
+        delivers_first,
+        promotion: promotion_now,
+    };
     let planned = ctx.git.run(move |repo| work.plan(repo)).await;
     // Gates go by what other machines did too.
     ledger::take_over(ctx).await?;
@@ -173,6 +184,15 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
         Err(lost @ git::Error::SavesLost { .. }) => Ok(Event::Failed(format!("{lost}: run `cascade doctor`"))),
         Err(other) => Ok(Event::Failed(other.to_string())),
     }
+}
+
+/// Answers whether an environment gets its deliveries for the first time: then there is something to do even where its
+/// branch has that content already.
+async fn delivers_first(ctx: &Context, promotion: &Promotion) -> Result<bool> {
+    if ctx.store.live(&promotion.environment).await?.is_some() {
+        return Ok(false);
+    }
+    Ok(!deliver::configured(ctx, &promotion.environment, (promotion.source, None)).await?.is_empty())
 }
 
 /// What a candidate has as its configuration would be the environment's rules once it is live; and what it brings must
@@ -230,6 +250,8 @@ struct Planner {
     comes_back: Option<ObjectId>,
     /// How entries of the ledger are signed.
     sign: SignMode,
+    /// Whether something is delivered that never was.
+    delivers_first: bool,
     promotion: Promotion,
 }
 
@@ -253,7 +275,8 @@ impl Planner {
         let source = self.promotion.source;
         let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), Ok)?;
         let Some(tip) = tip else { return self.finish(repo, None, source_tree) };
-        if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
+        let has_it_all = repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree;
+        if has_it_all && !self.delivers_first {
             return Ok(Planned::Stopped(Event::NothingToDo));
         }
         let drift = match &self.promotion.hotfix {
@@ -311,7 +334,7 @@ impl Planner {
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
         let new = NewCommit {
             tree,
-            parents: tip.into_iter().chain([source]).collect(),
+            parents: tip.into_iter().chain(Some(source).filter(|source| Some(*source) != tip)).collect(),
             message: self.message(&commits),
             // The moment of the wish: planning again after a crash gives the very same commit.
             at: self.promotion.created_at,
