@@ -195,6 +195,10 @@ impl Endpoint for Directory {
         Capabilities { writes: true, executables: true, links: true }
     }
 
+    fn is_nested(&self) -> bool {
+        true
+    }
+
     fn folding(&self) -> Later<'_, Folding> {
         let this = self.clone();
         Box::pin(async move {

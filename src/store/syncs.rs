@@ -88,6 +88,8 @@ pub struct Advance {
     pub added: Vec<Chunk>,
     /// What is flagged now, by key and finding.
     pub flags: Vec<(Vec<u8>, String)>,
+    /// What people let be, encoded, where that changes.
+    pub words: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -171,7 +173,31 @@ impl Store {
         .await
         .map_err(failed("record between what a sync is"))?;
         self.delete(transaction, "DELETE FROM sync_baselines WHERE project = $1 AND sync = $2", sync).await?;
+        self.delete(transaction, "DELETE FROM sync_words WHERE project = $1 AND sync = $2", sync).await?;
         self.delete(transaction, "DELETE FROM sync_intents WHERE project = $1 AND sync = $2", sync).await
+    }
+
+    /// Answers what people let be at a sync's target, encoded; nothing where they never did.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn sync_words(&self, sync: &str) -> Result<Option<Vec<u8>>> {
+        let rows = self.select("SELECT body FROM sync_words WHERE project = $1 AND sync = $2", sync).await?;
+        rows.first().map(|row| blob(row, "body")).transpose()
+    }
+
+    async fn write_words(&self, transaction: &mut Transaction<'_, Any>, sync: &str, words: Vec<u8>) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO sync_words (project, sync, body) VALUES ($1, $2, $3) \
+             ON CONFLICT (project, sync) DO UPDATE SET body = excluded.body",
+        )
+        .bind(self.project.clone())
+        .bind(sync.to_owned())
+        .bind(words)
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
+        .map_err(failed("record what people let be"))
     }
 
     async fn write_snapshot(
@@ -233,6 +259,10 @@ impl Store {
         self.move_serial(&mut transaction, sync, advance).await?;
         if advance.is_fresh {
             self.delete(&mut transaction, "DELETE FROM sync_baselines WHERE project = $1 AND sync = $2", sync).await?;
+            self.delete(&mut transaction, "DELETE FROM sync_words WHERE project = $1 AND sync = $2", sync).await?;
+        }
+        if let Some(words) = &advance.words {
+            self.write_words(&mut transaction, sync, words.clone()).await?;
         }
         for first_key in &advance.removed {
             sqlx::query("DELETE FROM sync_baselines WHERE project = $1 AND sync = $2 AND first_key = $3")

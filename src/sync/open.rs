@@ -115,6 +115,7 @@ async fn open_spec(ctx: &Context, name: &str, spec: &SyncSpec, pinned: Option<(&
         progress: Arc::default(),
         clock: Arc::clone(&ctx.clock),
         promotion: None,
+        is_awaited: false,
     })
 }
 

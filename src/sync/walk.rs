@@ -16,7 +16,7 @@ use super::join::{Row, join};
 use super::patience::Patience;
 use super::progress::Progress;
 use crate::endpoint::{
-    self, Capabilities, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Later, Listed, Listing,
+    self, Capabilities, Class, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Later, Listed, Listing,
     PIECE_BYTES, Unlisted, Version,
 };
 use crate::store::StoredBaseline;
@@ -91,6 +91,8 @@ pub(super) enum Looked {
 pub(super) struct Unread {
     pub key: Key,
     pub reason: String,
+    /// Whether it may be read by merely trying again.
+    pub may_pass: bool,
 }
 
 /// How a walk ended.
@@ -314,7 +316,7 @@ async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<Looked> {
         let source = known(&key, source, &mut here).map(|known| known.map(|known| as_held(capabilities, known)));
         match (source, known(&key, target, &mut there)) {
             (Ok(source), Ok(target)) => Looked::Found(Box::new(Row { key, source, baseline, target })),
-            (Err(reason), _) | (_, Err(reason)) => Looked::Unread(Unread { key, reason }),
+            (Err(unread), _) | (_, Err(unread)) => Looked::Unread(unread),
         }
     };
     rows.into_iter().map(settle).collect()
@@ -334,22 +336,23 @@ fn as_held(capabilities: Capabilities, known: Known) -> Known {
 
 type Digests = BTreeMap<Key, endpoint::Result<Known>>;
 
-fn known(key: &Key, half: Option<Half>, digests: &mut Digests) -> std::result::Result<Option<Known>, String> {
+fn known(key: &Key, half: Option<Half>, digests: &mut Digests) -> std::result::Result<Option<Known>, Unread> {
+    let unread = |reason, may_pass| Unread { key: key.clone(), reason, may_pass };
     match half {
         None => Ok(None),
         Some(Half::Known(known)) => Ok(Some(known)),
         Some(Half::Listed(_)) => match digests.remove(key) {
             Some(Ok(known)) => Ok(Some(known)),
-            Some(Err(error)) => Err(reason(&error)),
-            None => Err("was not read".to_owned()),
+            Some(Err(error)) => Err(unread(reason(&error), error.class() == Class::Transient)),
+            None => Err(unread("was not read".to_owned(), true)),
         },
     }
 }
 
 /// Answers an error about an item in one line.
 pub(super) fn reason(error: &dyn std::error::Error) -> String {
-    let causes = iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let causes = iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// Answers what items are now, a few batches of them at the same time.
