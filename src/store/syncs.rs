@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::TryStreamExt as _;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
@@ -109,16 +110,19 @@ impl Store {
         if Columns(row).text("endpoints")? != endpoints {
             return Ok((StoredBaseline { serial, chunks: Vec::new() }, true));
         }
-        let rows = sqlx::query(
+        let action = "read what a sync agreed on";
+        let mut rows = sqlx::query(
             "SELECT first_key, body FROM sync_baselines WHERE project = $1 AND sync = $2 ORDER BY first_key",
         )
         .bind(self.project.clone())
         .bind(sync.to_owned())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed("read what a sync agreed on"))?;
-        let chunk = |row: &AnyRow| Ok(Chunk { first_key: blob(row, "first_key")?, body: blob(row, "body")? });
-        Ok((StoredBaseline { serial, chunks: rows.iter().map(chunk).collect::<Result<_>>()? }, false))
+        .fetch(&self.pool);
+        let mut chunks = Vec::new();
+        // Row by row: all of them at once are in memory twice.
+        while let Some(row) = rows.try_next().await.map_err(failed(action))? {
+            chunks.push(Chunk { first_key: blob(&row, "first_key")?, body: blob(&row, "body")? });
+        }
+        Ok((StoredBaseline { serial, chunks }, false))
     }
 
     /// Records, before anything is touched, that a run begins, what it is about to do and what it will replace; `endpoints`
