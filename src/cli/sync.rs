@@ -430,6 +430,10 @@ fn tell(shell: &Shell, report: &Report) {
     list(shell, &report.sync, "failed", &report.failed);
     list(shell, &report.sync, "not as it was written", &report.unverified);
     warn_kept_back(shell, &report.sync, report.kept_back);
+    if report.programs > 0 && report.changed() > 0 {
+        let items = count(report.programs, "item");
+        shell.ui.note(&format!("{}: {items} may be executed, which the target cannot keep", report.sync));
+    }
     report.left.iter().for_each(|text| shell.ui.warning(&format!("{}: {text}", report.sync)));
 }
 

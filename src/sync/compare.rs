@@ -56,6 +56,8 @@ pub struct Comparison {
     pub passing: usize,
     /// Items of ours at the target that the source does not list, and that what is not listed there may hide.
     pub kept_back: usize,
+    /// Items of the source that may be executed, where the target cannot keep that.
+    pub programs: usize,
     /// What only the source has, not read yet.
     pub new: NewItems,
     /// What the target would take for something else.
@@ -81,6 +83,7 @@ pub(super) async fn compare(
     };
     let walked = walk(sides, stored, &mut each).await?;
     comparison.unchanged += walked.unchanged;
+    comparison.programs = walked.programs;
     if walked.collisions.any() {
         set_aside_colliding(&mut comparison, &walked.collisions, sides.target.folding().await);
     }

@@ -47,6 +47,8 @@ pub struct Report {
     pub kept: usize,
     /// Items that the source does not list and that stay at the target all the same, for not all of the source is listed.
     pub kept_back: usize,
+    /// Items of the source that may be executed, where the target cannot keep that.
+    pub programs: usize,
     /// Items that are left alone until a person decides.
     pub flagged: Vec<Noted>,
     /// How many of them were changed on both sides: what the source says of them could not be done.

@@ -337,6 +337,7 @@ impl Sync {
             unchanged: prepared.plan.unchanged,
             kept: prepared.plan.kept,
             kept_back: prepared.kept_back(),
+            programs: prepared.comparison.programs,
             flagged: prepared.plan.flags.iter().map(flag).chain(prepared.left_alone().cloned()).collect(),
             conflicts: prepared.plan.flags.iter().filter(|flag| matches!(flag.finding, Finding::Conflict(_))).count(),
             resolvable: prepared.plan.resolvable(),

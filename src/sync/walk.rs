@@ -1,6 +1,6 @@
 //! Walking both sides and what was agreed in the order of keys: listed, joined and read as they come.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,6 +104,8 @@ pub(super) struct Walked {
     pub collisions: Collisions,
     /// How the listings of source and target ended.
     pub ended: [Ended; 2],
+    /// Items of the source that may be executed, where the target cannot keep that.
+    pub programs: usize,
 }
 
 /// An item, or what is known of it already.
@@ -176,7 +178,12 @@ impl Joining {
         let ends = [RefCell::new(Ok(Ended::default())), RefCell::new(Ok(Ended::default()))];
         let damage = RefCell::new(None::<Damaged>);
         let taken = |item: Item| filter.takes(&item.key).then_some(item);
-        let fitting = |item: Item| fit(capabilities, item, &ends[0]);
+        let programs = Cell::new(0);
+        let fitting = |item: Item| {
+            let is_lost = item.form == Form::File { executable: true } && !capabilities.executables;
+            programs.set(programs.get() + usize::from(is_lost));
+            fit(capabilities, item, &ends[0])
+        };
         // Without a source nothing is known to be as it was agreed.
         let may_pass = source.is_some() && reading == Reading::Doubtful;
         let source = source.into_iter().flat_map(|listing| items(listing, &ends[0]));
@@ -206,7 +213,7 @@ impl Joining {
         let failed = |source| Error::Endpoint { name: name.clone(), source };
         let ended = [here.map_err(failed)?, there.map_err(failed)?];
         rows.send();
-        Ok(Walked { unchanged, collisions, ended })
+        Ok(Walked { unchanged, collisions, ended, programs: programs.get() })
     }
 }
 
