@@ -52,7 +52,7 @@ syncs:
   rarely: { from: { tree: main }, to: { directory: /e }, every: 1000000d }
 "#;
     insta::assert_snapshot!(after_head(text), @"
-    cascade-sync.yaml:6:62: environments.production.deliver[1]: there is no sync `sit`; did you mean `site`? (allowed: site, both, elsewhere)
+    cascade-sync.yaml:6:62: environments.production.deliver[1]: there is no sync `sit`; did you mean `site`? (allowed: site, both, elsewhere, never, rarely)
     cascade-sync.yaml:6:67: environments.production.deliver[2]: `site` is delivered already
     cascade-sync.yaml:6:73: environments.production.deliver[3]: `elsewhere` is not for this environment: its `only_in` does not name it
     cascade-sync.yaml:8:63: syncs.site.every: must be 1s at least
@@ -63,7 +63,7 @@ syncs:
     cascade-sync.yaml:10:112: syncs.elsewhere.only_in[1]: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
     cascade-sync.yaml:11:63: syncs.never.cron: `0 0 30 2 *` never comes: there is no such day
     cascade-sync.yaml:11:86: syncs.never.only_in: names no environment: it could run nowhere; leave it out to run everywhere
-    cascade-sync.yaml:12:64: syncs.rarely.every: must be 366d at most
+    cascade-sync.yaml:12:65: syncs.rarely.every: must be 366d at most
     ");
 }
 

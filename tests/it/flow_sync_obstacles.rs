@@ -127,23 +127,18 @@ fn a_damaged_snapshot_is_made_whole_when_its_content_is_replaced_again() {
     site.sync(0);
     site.put("source/a", "two");
     site.sync(0);
-    let find = |dir: &std::path::Path| -> Vec<std::path::PathBuf> {
-        let mut found = Vec::new();
-        let mut waiting = vec![dir.to_owned()];
-        while let Some(dir) = waiting.pop() {
-            for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
-                if entry.file_type().unwrap().is_dir() {
-                    waiting.push(entry.path());
-                } else if entry.path().parent().unwrap().file_name().unwrap().len() == 2 {
-                    found.push(entry.path());
-                }
-            }
+    let mut waiting = vec![site.path("cascade")];
+    let mut kept = None;
+    while let Some(path) = waiting.pop() {
+        if path.is_dir() {
+            waiting.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.parent().unwrap().file_name().unwrap().len() == 2
+            && path.to_string_lossy().contains("/snapshots/")
+        {
+            kept = Some(path);
         }
-        found
-    };
-    let home = site.run(&["doctor", "--json"]).json();
-    let state = home["home"].as_str().map_or_else(|| site.path("state"), Into::into);
-    let kept = find(&state).into_iter().find(|path| path.to_string_lossy().contains("snapshots")).unwrap();
+    }
+    let kept = kept.unwrap();
     std::fs::write(&kept, "\0broken").unwrap();
     site.run(&["snapshots", "check", "site", "--read-data"]).expect_code(1);
     site.put("source/a", "one");
