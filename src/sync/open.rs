@@ -115,6 +115,7 @@ async fn open_spec(ctx: &Context, name: &str, spec: &SyncSpec, pinned: Option<(&
         progress: Arc::default(),
         clock: Arc::clone(&ctx.clock),
         promotion: None,
+        is_awaited: false,
     })
 }
 
@@ -139,7 +140,7 @@ fn target(ctx: &Context, name: &str, spec: &SyncSpec) -> Result<Opened> {
         return Ok((Arc::new(target), path));
     }
     let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
-    let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability);
+    let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability).trying_modes();
     let path = target.path().to_owned();
     Ok((Arc::new(target), Some(path)))
 }
