@@ -92,7 +92,7 @@ pub(super) fn expand(compressed: &[u8], size: usize) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;

@@ -253,7 +253,7 @@ mod tests {
 
     use super::*;
 
-    pub(in super::super) fn keys(id: u8) -> Keys {
+    fn keys(id: u8) -> Keys {
         Keys::new([id; 16], Zeroizing::new([7; 32]))
     }
 
