@@ -336,7 +336,12 @@ async fn parts_are_read_as_they_are() {
             for (at, length) in [(0, 3), (3, 4), (5, size), (size - 1, 1), (size, 1), (size + 9, 1)] {
                 let part = subject.endpoint.read_part(item.clone(), at as u64, length as u64).await.unwrap();
                 let end = (at + length).min(size);
-                assert_eq!(part, content.get(at..end).unwrap_or_default(), "{} {at} {length}", subject.endpoint.place());
+                assert_eq!(
+                    part,
+                    content.get(at..end).unwrap_or_default(),
+                    "{} {at} {length}",
+                    subject.endpoint.place()
+                );
             }
         }
     }

@@ -44,6 +44,7 @@ mod flow_sync;
 mod flow_sync_compare;
 mod flow_sync_plans;
 mod flow_sync_snapshots;
+mod flow_vault;
 mod flow_verification;
 mod fuzz;
 mod licences;

@@ -36,12 +36,8 @@ impl Checker<'_> {
             (true, true) => self.report_key(&at("key_file"), "it is opened by a `passphrase` already"),
             _ => {}
         }
-        if let Some(passphrase) = &vault.passphrase {
-            if is_written_out(passphrase) {
-                self.report_value(&at("passphrase"), NOT_A_VARIABLE);
-            } else if passphrase.value().is_empty() && self.find(&at("passphrase")).is_some() {
-                self.report_value(&at("passphrase"), "the variable is empty");
-            }
+        if vault.passphrase.as_ref().is_some_and(is_written_out) {
+            self.report_value(&at("passphrase"), NOT_A_VARIABLE);
         }
         let key_file = vault.key_file.as_ref().filter(|_| self.find(&at("key_file")).is_some()).map(Expanded::value);
         match key_file {

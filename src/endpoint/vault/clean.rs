@@ -20,6 +20,9 @@ use crate::endpoint::{Item, Result};
 
 /// A pack of which less than this share is wanted is written anew, in percent.
 const WANTED_PERCENT_MIN: u64 = 60;
+/// A smaller pack is put together with others where there are more than so many of them: every run leaves one.
+const SMALL_PACK_BYTES: u64 = 2 << 20;
+const SMALL_PACKS_MAX: usize = 16;
 /// When so much of all is unwanted, it is removed without being asked for, in percent.
 const UNWANTED_PERCENT_MAX: u64 = 25;
 /// Less than this is not worth it.
@@ -117,14 +120,19 @@ impl Vault {
 
     /// Copies what is wanted out of packs that are mostly not, and lets a state count that does without those; answers them.
     async fn move_wanted(&self, state: &mut State, unwanted: &[u32]) -> Result<Vec<Pack>> {
-        let mut packs = Vec::new();
+        let wanted = wanted(&self.0.index(), unwanted);
+        let (mut packs, mut moved) = (Vec::new(), HashMap::new());
         for place in unwanted {
             let Some(pack) = self.0.index().pack(*place).cloned() else { continue };
+            let numbers = wanted.get(place).cloned().unwrap_or_default();
             // What cannot be read stays where it is.
-            if let Some(wanted) = self.wanted_of(*place, &pack).await? {
-                self.move_chunks(state, *place, wanted).await?;
+            if let Some(chunks) = self.opened(&pack, &numbers).await? {
+                self.move_chunks(state, *place, chunks, &mut moved).await?;
                 packs.push(pack);
             }
+        }
+        for at in self.0.index_mut().entries.values_mut().flat_map(|entry| &mut entry.chunks) {
+            *at = moved.get(at).copied().unwrap_or(*at);
         }
         self.settle(state).await?;
         if let Some(reason) = state.packing.failed.take() {
@@ -134,13 +142,8 @@ impl Vault {
         Ok(packs)
     }
 
-    /// Answers the chunks of a pack that items have, by their numbers; nothing where one of them cannot be read.
-    async fn wanted_of(&self, place: u32, pack: &Pack) -> Result<Option<Vec<(u32, Prepared)>>> {
-        let numbers: HashSet<u32> = {
-            let index = self.0.index();
-            let chunks = index.entries.values().flat_map(|entry| &entry.chunks);
-            chunks.filter(|at| at.pack == place).map(|at| at.number).collect()
-        };
+    /// Opens chunks of a pack, which stay compressed; nothing where one of them cannot be read.
+    async fn opened(&self, pack: &Pack, numbers: &HashSet<u32>) -> Result<Option<Vec<(u32, Prepared)>>> {
         if numbers.is_empty() {
             return Ok(Some(Vec::new()));
         }
@@ -152,24 +155,29 @@ impl Vault {
         let keys = self.0.keys().await?;
         let open = || -> Result<Vec<(u32, Prepared)>, Broken> {
             let key = keys.opener(Kind::Pack, &name, &bytes)?;
-            let mut wanted = Vec::new();
+            let mut opened = Vec::new();
             for (number, chunk) in (0_u32..).zip(&pack.chunks).filter(|(number, _)| numbers.contains(number)) {
                 let (start, end) = (chunk.at as usize, (chunk.at + chunk.sealed) as usize);
                 let body = key.open(number.into(), false, bytes.get(start..end).ok_or(Broken::Shape)?)?;
                 let (id, size, is_compressed) = (chunk.id, chunk.size, chunk.is_compressed);
-                wanted.push((number, Prepared { id, size, body: Some(body), is_compressed }));
+                opened.push((number, Prepared { id, size, body: Some(body), is_compressed }));
             }
-            Ok(wanted)
+            Ok(opened)
         };
         Ok(open().ok())
     }
 
-    /// Puts chunks of a pack into new ones; the index forgets that pack.
-    async fn move_chunks(&self, state: &mut State, place: u32, wanted: Vec<(u32, Prepared)>) -> Result<()> {
+    /// Puts chunks of a pack into new ones, and notes where they are then; the index forgets that pack.
+    async fn move_chunks(
+        &self,
+        state: &mut State,
+        place: u32,
+        chunks: Vec<(u32, Prepared)>,
+        moved: &mut HashMap<ChunkRef, ChunkRef>,
+    ) -> Result<()> {
         self.0.index_mut().remove_pack(place);
-        let mut moved = HashMap::new();
-        for (number, prepared) in wanted {
-            let keys = self.0.keys().await?;
+        let keys = self.0.keys().await?;
+        for (number, prepared) in chunks {
             let (at, full) = state.packing.add(keys, &mut self.0.index_mut(), prepared)?;
             moved.insert(ChunkRef { pack: place, number }, at);
             if let Some(full) = full {
@@ -177,20 +185,30 @@ impl Vault {
                 state.packing.send(&self.0, full, &Handle::current());
             }
         }
-        let mut index = self.0.index_mut();
-        for at in index.entries.values_mut().flat_map(|entry| &mut entry.chunks) {
-            *at = moved.get(at).copied().unwrap_or(*at);
-        }
         Ok(())
     }
 }
 
-/// Answers the places of packs of which too little is wanted.
+/// Answers which chunks of packs items have, by their numbers.
+fn wanted(index: &Index, packs: &[u32]) -> HashMap<u32, HashSet<u32>> {
+    let mut wanted: HashMap<u32, HashSet<u32>> = packs.iter().map(|place| (*place, HashSet::new())).collect();
+    for at in index.entries.values().flat_map(|entry| &entry.chunks) {
+        if let Some(numbers) = wanted.get_mut(&at.pack) {
+            numbers.insert(at.number);
+        }
+    }
+    wanted
+}
+
+/// Answers the places of packs of which too little is wanted, and of small ones where there are many.
 fn unwanted(index: &Index) -> Vec<u32> {
     let uses = index.uses();
-    let is_unwanted = |place: &u32| {
-        let of = uses.get(*place as usize).copied().unwrap_or_default();
+    let is_unwanted = |place: u32| {
+        let of = uses.get(place as usize).copied().unwrap_or_default();
         of.live * 100 < (of.live + of.dead) * WANTED_PERCENT_MIN || of.live == 0
     };
-    index.packs().map(|(place, _)| place).filter(is_unwanted).collect()
+    let is_small = |pack: &Pack| pack.bytes() < SMALL_PACK_BYTES;
+    let are_many = index.packs().filter(|(_, pack)| is_small(pack)).count() > SMALL_PACKS_MAX;
+    let goes = |(place, pack): &(u32, &Pack)| is_unwanted(*place) || are_many && is_small(pack);
+    index.packs().filter(goes).map(|(place, _)| place).collect()
 }
