@@ -12,7 +12,9 @@ use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::config::{self, Environment, HistoryMode, SignMode};
 use crate::context::Context;
-use crate::git::{self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
+use crate::git::{
+    self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, ROLLBACK_TRAILER, Repo, TreeChanges,
+};
 use crate::store::Promotion;
 
 /// Most subjects that a candidate's message lists.
@@ -157,9 +159,19 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
         None => None,
     };
     let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
-    let promotion_now = promotion.clone();
     let sign = ctx.config.ledger.sign;
-    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, sign, promotion: promotion_now };
+    let (takes_back, promotion_now) = (None, promotion.clone());
+    let work = Planner {
+        branch,
+        source_branch,
+        sandbox,
+        history,
+        past,
+        comes_back,
+        takes_back,
+        sign,
+        promotion: promotion_now,
+    };
     let planned = ctx.git.run(move |repo| work.plan(repo)).await;
     // Gates go by what other machines did too.
     ledger::take_over(ctx).await?;
@@ -228,6 +240,8 @@ struct Planner {
     past: Past,
     /// The tree that a rollback took away and this promotion brings back.
     comes_back: Option<ObjectId>,
+    /// The tip of which the candidate takes back what was rolled back upstream.
+    takes_back: Option<ObjectId>,
     /// How entries of the ledger are signed.
     sign: SignMode,
     promotion: Promotion,
@@ -263,7 +277,8 @@ impl Planner {
         match drift {
             None => self.finish(repo, Some(tip), source_tree),
             Some(_) if self.promotion.merge_allowed => {
-                let merged = repo.merge_past_rollbacks(tip, source)?;
+                let (merged, takes_back) = repo.merge_past_rollbacks(tip, source, self.past.taken_back())?;
+                self.takes_back = takes_back.then_some(tip);
                 self.finish(repo, Some(tip), merged)
             }
             Some(drift) => Ok(Planned::Stopped(Event::Drifted(drift.reason()))),
@@ -336,6 +351,7 @@ impl Planner {
         let (id, source) = (&self.promotion.id, self.promotion.source);
         text.push_str(&format!("\n{PROMOTION_TRAILER}: {id}\nCascade-Source: {source}\n"));
         hotfix.iter().for_each(|branch| text.push_str(&format!("{HOTFIX_TRAILER}: {branch}\n")));
+        self.takes_back.iter().for_each(|tip| text.push_str(&format!("{ROLLBACK_TRAILER}: {tip}\n")));
         text
     }
 }
