@@ -655,7 +655,7 @@ pub enum Vault {
     Init(NamedSync),
     /// Check that everything that belongs to a vault is there
     ///
-    /// Exits 4 when something is missing or damaged, and names the items that cannot be read.
+    /// Names what is missing or damaged, and the items that cannot be read by that, and fails then.
     Check(CheckVault),
     /// Let a vault be opened by something else; nothing but its key is written
     ///

@@ -113,6 +113,17 @@ syncs:
 }
 
 #[test]
+fn what_is_wrong_with_a_vault_is_told_where_it_stands() {
+    let text = r#"
+syncs:
+  tree: { from: { tree: main, vault: { key_file: k } }, to: { directory: /a, vault: {} } }
+  open: { from: { directory: /b }, to: { directory: /c, vault: { passphrase: "written out", key_file: k } } }
+  near: { from: { directory: /d, vault: { key_file: /d/x/../key } }, to: { directory: /e, vault: { passphrase: "${MISSING}" } } }
+"#;
+    insta::assert_snapshot!(after_head(text), @"");
+}
+
+#[test]
 fn secrets_are_known_without_the_variables_of_checks() {
     let dir = tempfile::tempdir().unwrap();
     let text = "version: 1\nproject: p\nsecrets:\n  allow: [{ rule: x, reason: y }]\nchecks: { a: { tcp: \"${MISSING}:1\" } }\n";

@@ -121,9 +121,7 @@ impl Vault {
         let (keys, name, pack) = (self.0.keys().await?.again(), name.to_owned(), pack.clone());
         let opened = tokio::task::spawn_blocking(move || problem(&keys, &name, &pack, &bytes));
         let place = self.place_text();
-        Ok(opened
-            .await
-            .map_err(|lost| crate::endpoint::Error::Lost { place: place.to_owned(), reason: lost.to_string() })?)
+        opened.await.map_err(|lost| crate::endpoint::Error::Lost { place: place.to_owned(), reason: lost.to_string() })
     }
 }
 
