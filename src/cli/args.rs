@@ -685,16 +685,17 @@ pub struct CheckVault {
 
 /// Options of `vault rekey`.
 #[derive(Debug, Clone, ClapArgs)]
-#[group(required = true, multiple = false)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("secret").required(true)))]
 pub struct RekeyVault {
     /// Name of the sync
-    #[arg(value_name = "NAME", group = "sync")]
+    #[arg(value_name = "NAME")]
     pub name: String,
     /// Variable, in the environment or in .env, with the new passphrase
-    #[arg(long, value_name = "VARIABLE")]
+    #[arg(long, value_name = "VARIABLE", group = "secret")]
     pub passphrase_from: Option<String>,
     /// The new key file; it is made where it is missing
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "secret")]
     pub key_file: Option<PathBuf>,
 }
 

@@ -12,8 +12,8 @@ use crate::support::{Output, Sandbox};
 const PASSPHRASE: &str = "hunter2 correct horse battery";
 
 /// A checkout with a sync `up` of the directory `files` into a vault, and one `down` of the vault into `out`, all beside it.
-struct Site {
-    sandbox: Sandbox,
+pub struct Site {
+    pub sandbox: Sandbox,
 }
 
 impl Site {
@@ -24,7 +24,7 @@ impl Site {
         site
     }
 
-    fn with(place: &str, key: &str) -> Self {
+    pub fn with(place: &str, key: &str) -> Self {
         let site = Self { sandbox: Sandbox::new() };
         for name in ["files", "safe", "out"] {
             std::fs::create_dir(site.path(name)).unwrap();
@@ -43,11 +43,11 @@ impl Site {
         self.sandbox.write("cascade-sync.yaml", text);
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         self.sandbox.base().join(path)
     }
 
-    fn put(&self, path: &str, content: impl AsRef<[u8]>) {
+    pub fn put(&self, path: &str, content: impl AsRef<[u8]>) {
         let path = self.path("files").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
@@ -55,19 +55,19 @@ impl Site {
 
     /// Runs cascade; no secret is ever told.
     #[track_caller]
-    fn run(&self, words: &[&str]) -> Output {
+    pub fn run(&self, words: &[&str]) -> Output {
         let output = self.sandbox.cascade(words);
         assert!(!format!("{output:?}").contains("hunter2"), "{output:?}");
         output
     }
 
     #[track_caller]
-    fn sync(&self, name: &str) -> Value {
+    pub fn sync(&self, name: &str) -> Value {
         self.run(&["sync", name, "--json"]).expect_code(0).json()
     }
 
     /// Answers the files below a directory, with their content.
-    fn files(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
+    pub fn files(&self, name: &str) -> BTreeMap<String, Vec<u8>> {
         let (top, mut found) = (self.path(name), BTreeMap::new());
         gather(&top, &top, &mut found);
         found
@@ -93,7 +93,7 @@ fn gather(top: &Path, directory: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
 }
 
 /// Answers bytes without a pattern.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = || {
         state ^= state << 13;

@@ -18,6 +18,7 @@ mod fault_remote;
 mod fault_save;
 mod fault_sync;
 mod fault_syscalls;
+mod fault_vault;
 mod flow_alerts;
 mod flow_auto;
 mod flow_bucket;
