@@ -45,6 +45,7 @@ mod sync;
 mod syncs;
 mod transfer;
 pub mod ui;
+mod vault;
 mod verify;
 mod why;
 mod words;
@@ -332,6 +333,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Sync(args) => sync::run(shell, &args).await,
         Command::Snapshots(command) => snapshots::run(shell, &command).await,
         Command::Records(command) => records::run(shell, &command).await,
+        Command::Vault(command) => vault::run(shell, &command).await,
         Command::Demo(args) => demo::run(shell, &args).await,
     }
 }

@@ -297,6 +297,9 @@ mod tests {
         | `syncs.<name>.from.records.headers` | list of text | none | Headers that `url` is asked with, like `Authorization: Bearer ${TOKEN}`. |
         | `syncs.<name>.from.records.env` | list of text | none | Variables that `command` gets although they are withheld, from the environment or `.env`. |
         | `syncs.<name>.from.records.timeout` | duration | `5m` | How long `command`, or one request to `url`, may take. |
+        | `syncs.<name>.from.vault` | keys | what is there is read as it is | Read what an encrypted vault in `directory` or `bucket` holds. |
+        | `syncs.<name>.from.vault.passphrase` | text | none | Passphrase of 12 characters at least; it must come from a variable. |
+        | `syncs.<name>.from.vault.key_file` | text | none | Path of a file with a random key, from the top of the checkout where it does not begin with `/`; only its owner may read it. `cascade vault init` makes it where it is missing. |
         | `syncs.<name>.to` | keys | required | What is brought to that. |
         | `syncs.<name>.to.directory` | text | none | Path of a directory that exists, from the top of the checkout where it does not begin with `/`. |
         | `syncs.<name>.to.bucket` | text | none | A bucket that exists, like `s3://name/prefix`, or a directory that is used like one, like `fs:///path`. |
@@ -326,6 +329,9 @@ mod tests {
         | `syncs.<name>.to.records.parallel` | number | `4` | Requests at the same time, 64 at most. |
         | `syncs.<name>.to.records.timeout` | duration | `1m` | How long one request may take. |
         | `syncs.<name>.on_drift` | `flag`, `flag-field`, `keep`, `overwrite` | `flag` | What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`; of records, where that shall be said, `flag-record`), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). |
+        | `syncs.<name>.to.vault` | keys | what is written is there as it is | Write into an encrypted vault in `directory` or `bucket`, which `cascade vault init` makes once; whatever `durability` says, it waits for the disk. |
+        | `syncs.<name>.to.vault.passphrase` | text | none | Passphrase of 12 characters at least; it must come from a variable. |
+        | `syncs.<name>.to.vault.key_file` | text | none | Path of a file with a random key, from the top of the checkout where it does not begin with `/`; only its owner may read it. `cascade vault init` makes it where it is missing. |
         | `syncs.<name>.delete` | `never`, `tracked`, `mirror` | `tracked` | What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). |
         | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |
         | `syncs.<name>.include` | list of text | everything | What takes part, as .gitignore patterns. |

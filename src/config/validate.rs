@@ -4,6 +4,7 @@ mod buckets;
 mod notify;
 mod records;
 mod syncs;
+mod vaults;
 
 use std::collections::HashSet;
 use std::rc::Rc;

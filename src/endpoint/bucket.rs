@@ -13,6 +13,7 @@ mod open;
 mod pace;
 mod put;
 mod refusal;
+mod room;
 
 use std::fmt;
 use std::io;
@@ -104,6 +105,10 @@ impl Endpoint for Bucket {
         Capabilities { writes: true, executables: false, links: false }
     }
 
+    fn is_nested(&self) -> bool {
+        self.path().is_some()
+    }
+
     fn list(&self) -> Listing {
         let this = self.clone();
         Listing::running(self.place(), move |lister| async move { list::list(&this, lister).await })
@@ -111,6 +116,10 @@ impl Endpoint for Bucket {
 
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>> {
         Box::pin(self.each(items, |item| look::read(self, item)))
+    }
+
+    fn read_part(&self, item: Item, at: u64, length: u64) -> Later<'_, Result<Vec<u8>>> {
+        Box::pin(look::read_part(self, item, at, length))
     }
 
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {

@@ -16,18 +16,30 @@ use crate::base::id::ObjectId;
 
 /// The trailer by which a commit of cascade's names the branch of a hotfix.
 pub const HOTFIX_TRAILER: &str = "Cascade-Hotfix";
-/// The trailer by which a commit of cascade's says which tip it undid.
+/// The trailer by which a commit of cascade's says which tip it undid, or took something back of.
 pub const ROLLBACK_TRAILER: &str = "Cascade-Rollback-Of";
 
 impl Repo {
-    /// Merges two commits as [`Repo::merge_trees`] does, with `ours` as it would be had cascade rolled nothing back on it
-    /// that `theirs` has, since it last promoted to it; answers the merged tree.
+    /// Merges two commits as [`Repo::merge_trees`] does, as if nothing had ever been rolled back in `theirs`, and nothing on
+    /// `ours`, since cascade last promoted to it, that `theirs` has; answers the merged tree. `taken_back` are the commits
+    /// that were rolled back where `theirs` comes from: what they brought to `ours` goes, and nothing else that is there;
+    /// answers whether there was any, too.
     ///
     /// # Errors
     /// As [`Repo::merge_trees`]; what others did since conflicts with what was rolled back; a commit is missing.
-    pub fn merge_past_rollbacks(&self, ours: ObjectId, theirs: ObjectId) -> Result<ObjectId> {
-        let merged = self.without_rollbacks(ours, theirs).and_then(|ours| self.merge_trees(ours, theirs));
-        merged.map_err(|error| match error {
+    pub fn merge_past_rollbacks(
+        &self,
+        ours: ObjectId,
+        theirs: ObjectId,
+        taken_back: &[ObjectId],
+    ) -> Result<(ObjectId, bool)> {
+        let content = self.stands_for(theirs)?;
+        let merge = || {
+            let whole = self.without_rollbacks(ours, content)?;
+            let left = self.without(whole, taken_back, content)?;
+            Ok((self.merge_trees(left, content)?, left != whole))
+        };
+        merge().map_err(|error| match error {
             Error::MergeConflict { paths, .. } => Error::MergeConflict { source_commit: theirs, paths },
             other => other,
         })
@@ -45,6 +57,28 @@ impl Repo {
         let since = self.stand_in(tip, vec![base])?;
         let tree = self.merge_trees(since, self.stand_in(before, vec![base])?)?;
         self.build(tree, vec![before], tip)
+    }
+
+    /// Answers `tip`, or a commit that stands for it without what promotions brought that came from one of `taken_back`,
+    /// unless `theirs` has that.
+    fn without(&self, tip: ObjectId, taken_back: &[ObjectId], theirs: ObjectId) -> Result<ObjectId> {
+        let (mut left, mut next) = (tip, Some(tip).filter(|_| !taken_back.is_empty()));
+        for _ in 0..LISTED_COMMITS_LIMIT {
+            let Some(id) = next else { break };
+            let commit = self.inner.find_commit(oid(id)?).map_err(Error::library("read a commit"))?;
+            let before = commit.parent_id(0).ok().map(object_id).transpose()?;
+            let source = commit.parent_id(1).ok().map(object_id).transpose()?;
+            if let Some((before, source)) = before.zip(source)
+                && taken_back.contains(&source)
+                && self.is_promotion(oid(id)?)?
+                && !self.is_ancestor(self.origin_of(source)?, theirs)?
+            {
+                let tree = self.merge_trees(left, self.stand_in(before, vec![id])?)?;
+                left = self.build(tree, vec![left], tip)?;
+            }
+            next = before;
+        }
+        Ok(left)
     }
 
     /// Answers the newest tip that a rollback undid, up to which `theirs` has everything; where it lacks the oldest already,

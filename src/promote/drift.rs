@@ -40,6 +40,9 @@ pub(super) struct Past {
     remote: String,
     /// Candidates, sources and trees that landed from upstream, newest first.
     landed: Vec<(ObjectId, ObjectId, ObjectId)>,
+    /// Candidates that were rolled back in what feeds the environment: whether or not its branch still has them, what they
+    /// brought came through the pipeline.
+    taken_back: Vec<ObjectId>,
     /// The hotfixes that landed.
     hotfixes: Vec<Hotfix>,
     /// What feeds the environment, and what feeds that, with their branches; the sandbox comes last.
@@ -67,6 +70,11 @@ impl Past {
             Some(Hotfix { promotion: promotion.id.clone(), branch, commit: promotion.source })
         };
         let branch = ctx.config.environment(environment).map(|spec| spec.branch.clone()).unwrap_or_default();
+        let upstream = upstream(ctx, environment).await?;
+        let rolled_back = match upstream.first() {
+            Some((above, _)) => ctx.store.rolled_back(above, LANDED_LIMIT).await?,
+            None => Vec::new(),
+        };
         let from_upstream = landed.iter().filter(|promotion| promotion.hotfix.is_none());
         Ok(Self {
             environment: environment.to_owned(),
@@ -77,13 +85,19 @@ impl Past {
             landed: from_upstream
                 .filter_map(|promotion| Some((promotion.candidate?, promotion.source, promotion.tree?)))
                 .collect(),
-            upstream: upstream(ctx, environment).await?,
+            taken_back: rolled_back.iter().filter_map(|promotion| promotion.candidate).collect(),
+            upstream,
         })
     }
 
     /// Lets the remote be asked for what its ledger knows.
     pub fn asking(self) -> Self {
         Self { vouchers: self.vouchers.asking(), ..self }
+    }
+
+    /// Answers the candidates that were rolled back in what feeds the environment.
+    pub fn taken_back(&self) -> &[ObjectId] {
+        &self.taken_back
     }
 
     /// Answers what a promotion of `sources` (the last ones feed the first) would undo of what is at `tip`.
@@ -153,12 +167,13 @@ impl Past {
     }
 
     /// Answers the newest candidate that left nothing open: it had exactly its source's content, came from upstream, and
-    /// that source is in one of `sources`. Everything that it rests on is there then; sources that are older, on a machine
-    /// that others are ahead of, have to be compared with all of it.
+    /// that source is in one of `sources`, or was taken out of them by a rollback. Everything that it rests on is there
+    /// then, or was; sources that are older, on a machine that others are ahead of, have to be compared with all of it.
     fn vetted(&self, repo: &Repo, sources: &[ObjectId]) -> Option<ObjectId> {
         let is_exact = |source: ObjectId, tree: ObjectId| repo.tree_of(source).is_ok_and(|of_source| of_source == tree);
         let is_in = |source: ObjectId| sources.iter().any(|tip| repo.is_ancestor(source, *tip).unwrap_or(false));
-        let mut exact = self.landed.iter().filter(|(_, source, tree)| is_exact(*source, *tree) && is_in(*source));
+        let is_known = |source: ObjectId| self.taken_back.contains(&source) || is_in(source);
+        let mut exact = self.landed.iter().filter(|(_, source, tree)| is_exact(*source, *tree) && is_known(*source));
         exact.find(|(candidate, ..)| repo.tree_of(*candidate).is_ok()).map(|(candidate, ..)| *candidate)
     }
 

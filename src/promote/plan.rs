@@ -4,15 +4,17 @@ use serde::Serialize;
 
 use super::drift::{Drift, Past};
 use super::error::{Error, Result};
-use super::ledger;
 use super::phase::Event;
 use super::policy::{self, Feeding};
+use super::{deliver, ledger};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
 use crate::config::{self, Environment, HistoryMode, SignMode};
 use crate::context::Context;
-use crate::git::{self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, Repo, TreeChanges};
+use crate::git::{
+    self, CommitSummary, HOTFIX_TRAILER, NewCommit, PROMOTION_TRAILER, ROLLBACK_TRAILER, Repo, TreeChanges,
+};
 use crate::store::Promotion;
 
 /// Most subjects that a candidate's message lists.
@@ -153,13 +155,28 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     let source_branch = policy::shown_feeding(ctx, &promotion.environment).await?.branch(&ctx.config).to_owned();
     let past = Past::of(ctx, &promotion.environment).await?.asking();
     let comes_back = match &promotion.undoes {
-        Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
+        Some(undone) => {
+            let undone = ctx.store.promotion(undone.as_str()).await?;
+            undone.candidate.zip(undone.tree)
+        }
         None => None,
     };
     let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
-    let promotion_now = promotion.clone();
     let sign = ctx.config.ledger.sign;
-    let work = Planner { branch, source_branch, sandbox, history, past, comes_back, sign, promotion: promotion_now };
+    let delivers_first = delivers_first(ctx, promotion).await?;
+    let (takes_back, promotion_now) = (None, promotion.clone());
+    let work = Planner {
+        branch,
+        source_branch,
+        sandbox,
+        history,
+        past,
+        comes_back,
+        takes_back,
+        sign,
+        delivers_first,
+        promotion: promotion_now,
+    };
     let planned = ctx.git.run(move |repo| work.plan(repo)).await;
     // Gates go by what other machines did too.
     ledger::take_over(ctx).await?;
@@ -173,6 +190,15 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
         Err(lost @ git::Error::SavesLost { .. }) => Ok(Event::Failed(format!("{lost}: run `cascade doctor`"))),
         Err(other) => Ok(Event::Failed(other.to_string())),
     }
+}
+
+/// Answers whether an environment gets its deliveries for the first time: then there is something to do even where its
+/// branch has that content already.
+async fn delivers_first(ctx: &Context, promotion: &Promotion) -> Result<bool> {
+    if ctx.store.live(&promotion.environment).await?.is_some() {
+        return Ok(false);
+    }
+    Ok(!deliver::configured(ctx, &promotion.environment, (promotion.source, None)).await?.is_empty())
 }
 
 /// What a candidate has as its configuration would be the environment's rules once it is live; and what it brings must
@@ -226,10 +252,14 @@ struct Planner {
     /// How the branch grows where no committed configuration says it.
     history: HistoryMode,
     past: Past,
-    /// The tree that a rollback took away and this promotion brings back.
-    comes_back: Option<ObjectId>,
+    /// The commit that a rollback took away, and its tree, which this promotion brings back.
+    comes_back: Option<(ObjectId, ObjectId)>,
+    /// The tip of which the candidate takes back what was rolled back upstream.
+    takes_back: Option<ObjectId>,
     /// How entries of the ledger are signed.
     sign: SignMode,
+    /// Whether something is delivered that never was.
+    delivers_first: bool,
     promotion: Promotion,
 }
 
@@ -251,19 +281,22 @@ impl Planner {
             Err(different_ways) => return Ok(Planned::Stopped(Event::Drifted(different_ways))),
         };
         let source = self.promotion.source;
-        let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), Ok)?;
+        let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), |(_, tree)| Ok(tree))?;
         let Some(tip) = tip else { return self.finish(repo, None, source_tree) };
-        if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
+        let has_it_all = repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree;
+        if has_it_all && !self.delivers_first {
             return Ok(Planned::Stopped(Event::NothingToDo));
         }
         let drift = match &self.promotion.hotfix {
             Some(hotfix) => self.past.behind(repo, tip, (hotfix, source))?,
-            None => self.past.drift(repo, tip, &[source])?,
+            // What comes back had been merged with what was there before.
+            None => self.past.drift(repo, tip, &[self.comes_back.map_or(source, |(undone, _)| undone)])?,
         };
         match drift {
             None => self.finish(repo, Some(tip), source_tree),
             Some(_) if self.promotion.merge_allowed => {
-                let merged = repo.merge_past_rollbacks(tip, source)?;
+                let (merged, takes_back) = repo.merge_past_rollbacks(tip, source, self.past.taken_back())?;
+                self.takes_back = takes_back.then_some(tip);
                 self.finish(repo, Some(tip), merged)
             }
             Some(drift) => Ok(Planned::Stopped(Event::Drifted(drift.reason()))),
@@ -311,7 +344,7 @@ impl Planner {
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
         let new = NewCommit {
             tree,
-            parents: tip.into_iter().chain([source]).collect(),
+            parents: tip.into_iter().chain(Some(source).filter(|source| Some(*source) != tip)).collect(),
             message: self.message(&commits),
             // The moment of the wish: planning again after a crash gives the very same commit.
             at: self.promotion.created_at,
@@ -336,6 +369,7 @@ impl Planner {
         let (id, source) = (&self.promotion.id, self.promotion.source);
         text.push_str(&format!("\n{PROMOTION_TRAILER}: {id}\nCascade-Source: {source}\n"));
         hotfix.iter().for_each(|branch| text.push_str(&format!("{HOTFIX_TRAILER}: {branch}\n")));
+        self.takes_back.iter().for_each(|tip| text.push_str(&format!("{ROLLBACK_TRAILER}: {tip}\n")));
         text
     }
 }

@@ -191,17 +191,29 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn landed(&self, environment: &str, limit: i64) -> Result<Vec<Promotion>> {
+        self.ended_as(State::Promoted, environment, limit).await
+    }
+
+    /// Lists the promotions of an environment that were rolled back, the latest first.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn rolled_back(&self, environment: &str, limit: i64) -> Result<Vec<Promotion>> {
+        self.ended_as(State::RolledBack, environment, limit).await
+    }
+
+    async fn ended_as(&self, state: State, environment: &str, limit: i64) -> Result<Vec<Promotion>> {
         let rows = sqlx::query(
             "SELECT * FROM promotions WHERE project = $1 AND environment = $2 AND state = $3 \
              ORDER BY finished_ms DESC, created_ms DESC LIMIT $4",
         )
         .bind(self.project.clone())
         .bind(environment.to_owned())
-        .bind(State::Promoted.as_str())
+        .bind(state.as_str())
         .bind(limit)
         .fetch_all(&self.pool)
         .await
-        .map_err(failed("find the live promotion"))?;
+        .map_err(failed("list what became of promotions"))?;
         rows.iter().map(promotion).collect()
     }
 

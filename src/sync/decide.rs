@@ -56,8 +56,8 @@ impl Sync {
         let mut prepared = one.prepare().await?;
         prepared.plan = Plan::default();
         let mut changes = Changes::new();
-        if let Some(Row { key, source, target, .. }) = prepared.found.remove(key) {
-            changes.insert(key, Some(Entry { source, target }));
+        if let Some(Row { key, source, target, .. }) = prepared.found.get(key) {
+            changes.insert(key.clone(), Some(Entry { source: source.clone(), target: target.clone() }));
         }
         let mut report = one.begin_report(&prepared).await;
         one.agree(&prepared, &changes, &Entries::default(), &report, Purpose::Resolve).await?;
@@ -95,7 +95,7 @@ impl Sync {
         let (target, key, opened) = (Arc::clone(&self.target), key.clone(), path.to_owned());
         let read = tokio::task::spawn_blocking(move || {
             // What a target takes as it is may be large: it is not read for nothing.
-            target.admit(&key, b"")?;
+            drop(target.admit(&key, b"")?);
             Some(std::fs::read(opened).map(|given| target.admit(&key, &given)))
         });
         let lost = |lost: tokio::task::JoinError| Error::Lost { name: self.name.clone(), reason: lost.to_string() };

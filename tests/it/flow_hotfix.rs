@@ -196,6 +196,52 @@ fn a_hotfix_that_a_rollback_took_out_of_staging_again_is_not_lost_in_production(
 }
 
 #[test]
+fn a_merge_takes_back_what_was_rolled_back_in_staging_and_no_hotfix_that_had_come_back_there() {
+    for (has_remote, is_live) in [(false, false), (false, true), (true, false), (true, true)] {
+        let pipeline = released(has_remote, UNAPPROVED);
+        branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+        hotfix(&pipeline, "fix/login", 0);
+        pipeline.cascade(&["back-merge", "production"]).expect_code(0);
+        pipeline.save_file("feature", "bad\n");
+        pipeline.promote("staging", 0);
+        if is_live {
+            pipeline.promote("production", 0);
+        }
+        branch_with(&pipeline, "fix/logout", "main", "logout", "works\n");
+        hotfix(&pipeline, "fix/logout", 0);
+        pipeline.cascade(&["rollback", "staging"]).expect_code(0);
+        pipeline.promote("production", 5);
+        pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+        let has = |path: &str| pipeline.try_git(&["show", &format!("main:{path}")]).code == 0;
+        let found = ["login", "logout", "feature", "page"].map(has);
+        assert_eq!(found, [true, true, false, true], "remote: {has_remote}, live: {is_live}");
+        // Repaired, it comes with all of them.
+        pipeline.cascade(&["resume", "staging"]).expect_code(0);
+        pipeline.save_file("feature", "good\n");
+        pipeline.promote("staging", 0);
+        pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+        let found = ["login", "logout", "feature", "page"].map(has);
+        assert_eq!(found, [true; 4], "remote: {has_remote}, live: {is_live}");
+    }
+}
+
+#[test]
+fn a_merge_that_was_rolled_back_comes_back_with_the_hotfixes_that_it_had_kept() {
+    for has_remote in [false, true] {
+        let pipeline = released(has_remote, UNAPPROVED);
+        branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+        hotfix(&pipeline, "fix/login", 0);
+        pipeline.save_file("feature", "good\n");
+        pipeline.promote("staging", 0);
+        pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+        let tree = pipeline.tree("main");
+        pipeline.cascade(&["rollback", "production"]).expect_code(0);
+        pipeline.cascade(&["rollback", "production", "--undo"]).expect_code(0);
+        assert_eq!(pipeline.tree("main"), tree, "{has_remote}");
+    }
+}
+
+#[test]
 fn a_rollback_of_staging_that_a_merge_brought_to_production_does_not_come_back_into_the_sandbox() {
     let pipeline = released(true, UNAPPROVED);
     pipeline.save_file("feature", "good\n");

@@ -15,6 +15,8 @@ pub(super) const MAX_SYNCS: usize = 100;
 
 /// A sync does not run by itself more often than this.
 const SHORTEST_PACE: Span = Span::seconds(1);
+/// A pause that is longer means that it never runs again.
+const LONGEST_PACE: Span = Span::seconds(366 * 24 * 60 * 60);
 
 /// Words that follow `cascade sync` with a meaning of their own.
 const RESERVED: [&str; 5] = ["resolve", "verify", "apply", "check-only", "help"];
@@ -33,6 +35,8 @@ impl Checker<'_> {
             let (from, to) = (&mut sync.from, &mut sync.to);
             self.expand_bucket(["syncs", name, "from"], &mut from.bucket, &mut from.store, variables);
             self.expand_bucket(["syncs", name, "to"], &mut to.bucket, &mut to.store, variables);
+            self.expand_vault(["syncs", name, "from"], &mut from.vault, variables);
+            self.expand_vault(["syncs", name, "to"], &mut to.vault, variables);
             self.expand_records(name, sync, variables);
         }
     }
@@ -67,6 +71,17 @@ impl Checker<'_> {
         let path = |key| ["syncs", name, key];
         if sync.every.is_some_and(|every| every < SHORTEST_PACE) {
             self.report_value(&path("every"), "must be 1s at least");
+        }
+        for (key, span) in [("every", sync.every), ("min_interval", Some(sync.min_interval))] {
+            if span.is_some_and(|span| span > LONGEST_PACE) {
+                self.report_value(&path(key), "must be 366d at most");
+            }
+        }
+        if sync.only_in.is_empty() && self.is_set(&path("only_in")) {
+            self.report_value(
+                &path("only_in"),
+                "names no environment: it could run nowhere; leave it out to run everywhere",
+            );
         }
         if sync.every.is_some() && self.is_set(&path("cron")) {
             self.report_key(&path("cron"), "it runs by `every` already");
@@ -119,7 +134,7 @@ impl Checker<'_> {
         if self.is_set(&path("path")) && !self.is_set(&path("tree")) {
             self.report_key(&path("path"), "only has a meaning beside `tree`");
         }
-        if sync.from.directory.as_ref().is_some_and(|directory| !is_directory(directory.value())) {
+        if sync.from.directory.as_ref().is_some_and(|directory| !is_path(directory.value())) {
             self.report_value(&path("directory"), NO_DIRECTORY);
         }
         if let Some(problem) =
@@ -132,7 +147,9 @@ impl Checker<'_> {
         }
         let bucket = self.check_bucket(["syncs", name, "from"], sync.from.bucket.as_ref(), sync.from.store.as_ref());
         let directory = sync.from.directory.as_ref().filter(|_| self.find(&path("directory")).is_some());
-        bucket.or_else(|| directory.map(|directory| normal(directory.value())))
+        let place = bucket.or_else(|| directory.map(|directory| normal(directory.value())));
+        self.check_vault(["syncs", name, "from"], sync.from.vault.as_ref(), place.as_deref());
+        place
     }
 
     /// Reports a side that is nothing, or more than one thing.
@@ -167,10 +184,11 @@ impl Checker<'_> {
         let directory = sync.to.directory.as_ref().filter(|_| self.find(&path).is_some()).map(Expanded::value);
         let (target, path) = match (bucket.map(|it| (it, "bucket")).or(records.map(|it| (it, "records"))), directory) {
             (Some((place, key)), _) => (place, ["syncs", name, "to", key]),
-            (None, Some(value)) if !is_directory(value) => return self.report_value(&path, NO_DIRECTORY),
+            (None, Some(value)) if !is_path(value) => return self.report_value(&path, NO_DIRECTORY),
             (None, Some(value)) => (normal(value), path),
-            (None, None) => return,
+            (None, None) => return self.check_vault(["syncs", name, "to"], sync.to.vault.as_ref(), None),
         };
+        self.check_vault(["syncs", name, "to"], sync.to.vault.as_ref(), Some(&target));
         if source.is_some_and(|source| overlap(source, &target)) {
             self.report_value(&path, "source and target overlap: neither may lie in the other");
         }
@@ -184,7 +202,7 @@ impl Checker<'_> {
 
 const NO_DIRECTORY: &str = "must be the path of a directory";
 
-fn is_directory(path: &str) -> bool {
+pub(super) fn is_path(path: &str) -> bool {
     !path.trim().is_empty() && !path.contains('\0')
 }
 
