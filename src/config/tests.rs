@@ -68,6 +68,43 @@ syncs:
 }
 
 #[test]
+fn records_say_what_they_are_named_by_and_how_they_are_reached() {
+    let text = r#"syncs:
+  good: { from: { records: { table: a, id: sku } }, to: { records: { file: a.json } }, on_drift: flag-record }
+  none: { from: { records: {} }, to: { records: { file: x, table: y } } }
+  texts: { from: { records: { files: " ", id: "", max_record: 1GiB, schema: ../x, env: [A] } }, to: { records: { table: T } } }
+  asked: { from: { records: { url: "ftp://x", headers: ["Authorization: abc", "x"] } }, to: { records: { url: "http://h", read: GET, update: "put /{id}", parallel: 65 } } }
+  mixed: { from: { tree: main }, to: { records: { table: b, read: "GET /{id}" } }, on_drift: flag-field }
+  same: { from: { records: { table: c } }, to: { records: { table: c } } }
+"#;
+    let told = after_head(text);
+    for (line, problem) in [
+        (8, "syncs.none.from.records: a source of records is one of `files`, `command`, `url`, `table`"),
+        (8, "syncs.none.to.records.table: a target of records is one thing, and this one has `file` already"),
+        (9, "syncs.texts.from.records.files: must be the path of a file"),
+        (9, "syncs.texts.from.records.id: must be the name of a field"),
+        (9, "syncs.texts.from.records.max_record: must be between 1B and 256MiB"),
+        (9, "syncs.texts.from.records.schema: must be a relative path that stays inside (no `..`)"),
+        (9, "syncs.texts.from.records.env: only has a meaning beside `command`"),
+        (9, "syncs.texts.to.records.table: a table's name starts with a-z or 0-9"),
+        (10, "syncs.asked.from.records.url: must be an address like https://host/path"),
+        (10, "syncs.asked.from.records.headers[0]: must come from a variable"),
+        (10, "syncs.asked.from.records.headers[1]: must be a header"),
+        (10, "syncs.asked.to.records.read: must say where the id goes: `{id}`"),
+        (10, "syncs.asked.to.records.update: begins with GET, POST, PUT, PATCH or DELETE"),
+        (10, "syncs.asked.to.records.parallel: must be 64 at most"),
+        (11, "syncs.mixed.to.records: records come from records"),
+        (11, "syncs.mixed.on_drift: only records have fields"),
+        (11, "syncs.mixed.to.records.read: only has a meaning beside `url`"),
+        (12, "syncs.same.to.records: source and target overlap"),
+    ] {
+        let is_told = |told: &str| told.contains(&format!("yaml:{line}:")) && told.contains(problem);
+        assert!(told.lines().any(is_told), "{line} {problem}:\n{told}");
+    }
+    assert!(!told.contains("syncs.good") && !told.contains("abc"), "{told}");
+}
+
+#[test]
 fn syncs_say_what_comes_from_where_and_overlap_nowhere() {
     let text = r#"environments: { production: { from: develop, branch: main } }
 syncs:
@@ -91,7 +128,7 @@ syncs:
     cascade-sync.yaml:9:64: syncs.both.to.directory: the variable `MISSING` is not set, in the environment or in .env
     cascade-sync.yaml:10:11: syncs.none.from: a source is one of `directory`, `tree`, `bucket` and `records`
     cascade-sync.yaml:10:61: syncs.none.max_delete: `10` is not a share: write it like 10% or 2.5%, 100% at most
-    cascade-sync.yaml:10:75: syncs.none.on_drift: `never` is not one of the choices (allowed: flag, keep, overwrite)
+    cascade-sync.yaml:10:75: syncs.none.on_drift: `never` is not one of the choices (allowed: flag, flag-record, flag-field, keep, overwrite)
     cascade-sync.yaml:10:92: syncs.none.exclude[0]: not a .gitignore pattern: error parsing glob 'a/{b': unclosed alternate group; missing '}' (maybe escape '{' with '[{]'?)
     cascade-sync.yaml:11:35: syncs.inner.from.path: only has a meaning beside `tree`
     cascade-sync.yaml:11:63: syncs.inner.to.directory: source and target overlap: neither may lie in the other
