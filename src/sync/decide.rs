@@ -54,6 +54,8 @@ impl Sync {
     async fn leave(&self, key: &Key) -> Result<Report> {
         let one = Self { filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() };
         let mut prepared = one.prepare().await?;
+        // A person decides about all of it.
+        prepared.merges.clear();
         prepared.plan = Plan::default();
         let mut changes = Changes::new();
         if let Some(Row { key, source, target, .. }) = prepared.found.get(key) {
@@ -83,6 +85,8 @@ impl Sync {
         };
         let one = Self { filter: Filter::only(BTreeSet::from([key.clone()])), ..self.clone() };
         let mut prepared = one.prepare().await?;
+        // A person decides about all of it.
+        prepared.merges.clear();
         let now = prepared.found.get(key).and_then(|row| row.target.as_ref()).map(|known| known.version);
         let Some(action) = restore::action(key.clone(), now, Some(chosen)) else { return self.leave(key).await };
         prepared.plan = Plan { actions: vec![action], ..Plan::default() };
