@@ -161,6 +161,9 @@ pub enum Command {
     /// What syncs replaced: list it, show it, bring it back
     #[command(subcommand)]
     Snapshots(Snapshots),
+    /// Encrypted vaults that syncs write to or read from: make them, check them, change what opens them
+    #[command(subcommand)]
+    Vault(Vault),
     /// Do the work of a git hook (installed by `cascade init`)
     #[command(subcommand)]
     Hook(Hook),
@@ -639,6 +642,61 @@ pub struct RestoreSnapshot {
     /// Print the plan and stop there
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// What to do with the vault of a sync: the one that it writes to, else the one that it reads from.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Vault {
+    /// Make the vault of a sync, once, where nothing is yet
+    ///
+    /// What opens it stands under `vault` in cascade-sync.yaml: a passphrase from a variable, or a key file, which is made
+    /// where it is missing. Keep a copy of it where the vault is not: without it nobody can read the vault, and nobody can
+    /// help.
+    Init(NamedSync),
+    /// Check that everything that belongs to a vault is there
+    ///
+    /// Names what is missing or damaged, and the items that cannot be read by that, and fails then.
+    Check(CheckVault),
+    /// Let a vault be opened by something else; nothing but its key is written
+    ///
+    /// Then change `vault` in cascade-sync.yaml, for what stands there does not open it any more. Whoever copied the vault
+    /// before can open that copy with what opened it then.
+    Rekey(RekeyVault),
+    /// Remove what no item refers to any more
+    ///
+    /// That is done after a run, too, once it is a quarter of the vault. Who writes to the vault at the same time has to
+    /// begin again.
+    Prune(NamedSync),
+}
+
+/// Options of `vault check`.
+#[derive(Debug, Clone, ClapArgs)]
+pub struct CheckVault {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Read and open all content
+    #[arg(long)]
+    pub read_data: bool,
+    /// Take the vault as it is, even where this machine saw a newer state of it: somebody put a copy back, and it was you
+    #[arg(long)]
+    pub accept_older: bool,
+}
+
+/// Options of `vault rekey`.
+#[derive(Debug, Clone, ClapArgs)]
+#[group(skip)]
+#[command(group(clap::ArgGroup::new("secret").required(true)))]
+pub struct RekeyVault {
+    /// Name of the sync
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// Variable, in the environment or in .env, with the new passphrase
+    #[arg(long, value_name = "VARIABLE", group = "secret")]
+    pub passphrase_from: Option<String>,
+    /// The new key file; it is made where it is missing
+    #[arg(long, value_name = "FILE", group = "secret")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// The hooks.

@@ -44,6 +44,7 @@ mod sync;
 mod syncs;
 mod transfer;
 pub mod ui;
+mod vault;
 mod verify;
 mod why;
 mod words;
@@ -330,6 +331,7 @@ async fn dispatch(shell: &Shell, command: Command) -> Outcome {
         Command::Rewind(args) => rewind::rewind(shell, &args).await,
         Command::Sync(args) => sync::run(shell, &args).await,
         Command::Snapshots(command) => snapshots::run(shell, &command).await,
+        Command::Vault(command) => vault::run(shell, &command).await,
         Command::Demo(args) => demo::run(shell, &args).await,
     }
 }

@@ -42,7 +42,7 @@ pub use reference::{Entry, reference, reference_markdown, schema};
 pub use refname::branch_problem;
 pub use schedule::Schedule;
 pub use surroundings::Surroundings;
-pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget, VerifyMode};
+pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget, VaultSpec, VerifyMode};
 pub use template::{EXAMPLES, TEMPLATE, example, template};
 pub use variables::Variables;
 pub use yaml::to_yaml;

@@ -85,6 +85,9 @@ pub struct SyncSource {
     /// How `bucket` is reached and used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSpec>,
+    /// Read what an encrypted vault in `directory` or `bucket` holds. Default: what is there is read as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultSpec>,
 }
 
 /// What a sync writes to. Exactly one of `directory` and `bucket` is set.
@@ -100,6 +103,21 @@ pub struct SyncTarget {
     /// How `bucket` is reached and used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<StoreSpec>,
+    /// Write into an encrypted vault in `directory` or `bucket`, which `cascade vault init` makes once; whatever `durability` says, it waits for the disk. Default: what is written is there as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vault: Option<VaultSpec>,
+}
+
+/// What opens a vault. Exactly one of `passphrase` and `key_file` is set.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct VaultSpec {
+    /// Passphrase of 12 characters at least; it must come from a variable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<Expanded>,
+    /// Path of a file with a random key, from the top of the checkout where it does not begin with `/`; only its owner may read it. `cascade vault init` makes it where it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<Expanded>,
 }
 
 /// How what is replaced is kept.

@@ -118,6 +118,24 @@ syncs:
 }
 
 #[test]
+fn what_is_wrong_with_a_vault_is_told_where_it_stands() {
+    let text = r#"
+syncs:
+  tree: { from: { tree: main, vault: { key_file: k } }, to: { directory: /a, vault: {} } }
+  open: { from: { directory: /b }, to: { directory: /c, vault: { passphrase: "written out", key_file: k } } }
+  near: { from: { directory: /d, vault: { key_file: /d/x/../key } }, to: { directory: /e, vault: { passphrase: "${MISSING}" } } }
+"#;
+    insta::assert_snapshot!(after_head(text), @r"
+    cascade-sync.yaml:7:31: syncs.tree.from.vault: only has a meaning beside `directory` or `bucket`
+    cascade-sync.yaml:7:78: syncs.tree.to.vault: a vault is opened by a `passphrase` or a `key_file`
+    cascade-sync.yaml:8:78: syncs.open.to.vault.passphrase: must come from a variable, like `${VAR}`: this file is saved and pushed
+    cascade-sync.yaml:8:93: syncs.open.to.vault.key_file: it is opened by a `passphrase` already
+    cascade-sync.yaml:9:53: syncs.near.from.vault.key_file: must not lie in the vault that it opens
+    cascade-sync.yaml:9:112: syncs.near.to.vault.passphrase: the variable `MISSING` is not set, in the environment or in .env
+    ");
+}
+
+#[test]
 fn secrets_are_known_without_the_variables_of_checks() {
     let dir = tempfile::tempdir().unwrap();
     let text = "version: 1\nproject: p\nsecrets:\n  allow: [{ rule: x, reason: y }]\nchecks: { a: { tcp: \"${MISSING}:1\" } }\n";

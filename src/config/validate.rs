@@ -3,6 +3,7 @@
 mod buckets;
 mod notify;
 mod syncs;
+mod vaults;
 
 use std::collections::HashSet;
 use std::rc::Rc;

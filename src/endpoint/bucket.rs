@@ -118,6 +118,10 @@ impl Endpoint for Bucket {
         Box::pin(self.each(items, |item| look::read(self, item)))
     }
 
+    fn read_part(&self, item: Item, at: u64, length: u64) -> Later<'_, Result<Vec<u8>>> {
+        Box::pin(look::read_part(self, item, at, length))
+    }
+
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {
         Box::pin(self.each(items, |item| look::known(self, item)))
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::vault::{Cost, Secret};
 use super::*;
 use crate::base::clock::SystemClock;
 use crate::config::{BucketAddress, StoreSpec};
@@ -257,6 +258,109 @@ async fn a_directory_keeps_the_contract() {
     writes_what_is_expected_and_nothing_else(&subject).await;
     never_writes_what_is_not_what_was_promised(&subject).await;
     takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+}
+
+/// Lets somebody else change a vault: through one of its own, and at once.
+async fn vault(inner: Arc<dyn Endpoint>) -> Subject {
+    let secret = Secret::passphrase("correct horse battery");
+    let open = || Vault::new(Arc::clone(&inner), secret.clone()).costing(Cost::LEAST);
+    open().init().await.unwrap();
+    let (setting, unsetting) = (open(), open());
+    let set = async move |text: String, form, content: Vec<u8>| {
+        if let Some(before) = found(&setting, &text).await {
+            setting.delete(vec![Take { key: key(&text), expected: before }]).await.remove(0).unwrap();
+        }
+        write(&setting, put(&text, form, &content, None)).await.unwrap();
+        setting.flush().await.unwrap();
+    };
+    let unset = async move |text: String| {
+        let expected = known(&unsetting, &text).await;
+        unsetting.delete(vec![Take { key: key(&text), expected }]).await.remove(0).unwrap();
+        unsetting.flush().await.unwrap();
+    };
+    Subject {
+        endpoint: Arc::new(open()),
+        set: Box::new(move |text, form, content| apart(set(text.to_owned(), form, content.to_vec()))),
+        unset: Box::new(move |text| apart(unset(text.to_owned()))),
+    }
+}
+
+/// Waits for something from where nothing may be waited for.
+fn apart(work: impl Future<Output = ()> + Send) {
+    std::thread::scope(|scope| {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        scope.spawn(move || runtime().block_on(work)).join().unwrap();
+    });
+}
+
+async fn found(endpoint: &dyn Endpoint, text: &str) -> Option<Known> {
+    let item = listed(endpoint).await.0.into_iter().find(|item| item.key == key(text))?;
+    Some(endpoint.recall(vec![item]).await.remove(0).unwrap())
+}
+
+async fn keeps_the_contract_as_a_vault(inner: impl Fn(usize) -> Arc<dyn Endpoint>) {
+    is_read(&vault(inner(0)).await).await;
+    let subject = vault(inner(1)).await;
+    writes_what_is_expected_and_nothing_else(&subject).await;
+    never_writes_what_is_not_what_was_promised(&subject).await;
+    takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+}
+
+#[tokio::test]
+async fn a_vault_keeps_the_contract_in_memory() {
+    keeps_the_contract_as_a_vault(|number| Arc::new(Memory::new(number.to_string()))).await;
+}
+
+#[tokio::test]
+async fn a_vault_keeps_the_contract_in_a_directory() {
+    let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    keeps_the_contract_as_a_vault(|number| directory(dirs[number].path()).endpoint).await;
+}
+
+#[tokio::test]
+async fn a_vault_keeps_the_contract_in_a_bucket() {
+    let dirs = [0, 1].map(|_| tempfile::tempdir().unwrap());
+    keeps_the_contract_as_a_vault(|number| bucket(dirs[number].path()).endpoint).await;
+}
+
+#[tokio::test]
+async fn parts_are_read_as_they_are() {
+    let dirs = [0, 1, 2].map(|_| tempfile::tempdir().unwrap());
+    let held = vault(memory().endpoint).await;
+    for subject in [memory(), directory(dirs[0].path()), bucket(dirs[1].path()), held] {
+        for size in [10, 3 * PIECE_BYTES] {
+            let content: Vec<u8> = (0..size).map(|at| at as u8 ^ (at >> 8) as u8).collect();
+            let text = format!("of {size}");
+            (subject.set)(&text, PLAIN, &content);
+            let item = listed(&*subject.endpoint).await.0.into_iter().find(|item| item.key == key(&text)).unwrap();
+            for (at, length) in [(0, 3), (3, 4), (5, size), (size - 1, 1), (size, 1), (size + 9, 1)] {
+                let part = subject.endpoint.read_part(item.clone(), at as u64, length as u64).await.unwrap();
+                let end = (at + length).min(size);
+                assert_eq!(
+                    part,
+                    content.get(at..end).unwrap_or_default(),
+                    "{} {at} {length}",
+                    subject.endpoint.place()
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_written_to_what_is_only_read() {
+    let subject = memory();
+    is_read(&Subject { endpoint: Arc::new(ReadOnly::new(Arc::clone(&subject.endpoint))), ..subject }).await;
+    let subject = memory();
+    (subject.set)("kept", PLAIN, b"theirs");
+    let reader = ReadOnly::new(Arc::clone(&subject.endpoint));
+    assert!(!reader.capabilities().writes && reader.capabilities().links);
+    let refused = write(&reader, put("new", PLAIN, b"x", None)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "memory test cannot be written to");
+    let expected = known(&reader, "kept").await;
+    assert!(reader.delete(vec![Take { key: key("kept"), expected }]).await.remove(0).is_err());
+    assert_eq!(content(&*subject.endpoint, "kept").await.as_deref(), Some(&b"theirs"[..]));
+    assert_eq!(listed(&*subject.endpoint).await.0.len(), 1);
 }
 
 /// A repository with one commit; answers its directory.

@@ -14,7 +14,7 @@ mod write;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -237,6 +237,16 @@ impl Endpoint for Directory {
         self.batch(items, |this, beneath, items| items.iter().map(|item| read(this, beneath, item)).collect())
     }
 
+    fn read_part(&self, item: Item, at: u64, length: u64) -> Later<'_, Result<Vec<u8>>> {
+        let key = item.key.clone();
+        let read = self.batch(vec![item], move |_, beneath, items| {
+            let part = |item: &Item| read_part(beneath, item, at, length).map_err(Error::item("read", &item.key));
+            items.iter().map(part).collect()
+        });
+        let lost = move || Err(Error::item("read", &key)(io::Error::other("there is no answer")));
+        Box::pin(async move { read.await.pop().unwrap_or_else(lost) })
+    }
+
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>> {
         self.batch(items, |this, beneath, items| {
             let known = |item: &Item| {
@@ -271,6 +281,14 @@ impl Endpoint for Directory {
         });
         Box::pin(async move { swept.await.into_iter().filter_map(|answer| answer.ok().flatten()).collect() })
     }
+}
+
+fn read_part(beneath: &Beneath, item: &Item, at: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut file = Spot::existing(beneath, &item.key)?.open()?;
+    file.seek(SeekFrom::Start(at))?;
+    let mut part = Vec::new();
+    file.take(length).read_to_end(&mut part)?;
+    Ok(part)
 }
 
 fn read(directory: &Directory, beneath: &Beneath, item: &Item) -> Result<Content> {

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::item::Key;
+use super::vault;
 use crate::base::escape::shown;
 use crate::base::{ErrorKind, Kinded};
 use crate::git;
@@ -80,6 +81,9 @@ pub enum Error {
         /// How it ended.
         reason: String,
     },
+    /// A vault refuses.
+    #[error(transparent)]
+    Vault(#[from] vault::VaultError),
     /// Git refuses.
     #[error(transparent)]
     Git(#[from] git::Error),
@@ -114,6 +118,7 @@ impl Error {
             Self::Missing { .. } => Class::Missing,
             Self::ReadOnly { .. } => Class::Denied,
             Self::Changed { .. } | Self::Aside { .. } | Self::Lost { .. } => Class::Permanent,
+            Self::Vault(error) => class_of_vault(error),
             Self::Git(error) if error.kind().is_transient() => Class::Transient,
             Self::Git(_) => Class::Permanent,
         }
@@ -153,6 +158,13 @@ fn class_of(source: &io::Error) -> Class {
     }
 }
 
+fn class_of_vault(error: &vault::VaultError) -> Class {
+    match error.kind() {
+        ErrorKind::Denied | ErrorKind::Config => Class::Denied,
+        _ => Class::Permanent,
+    }
+}
+
 fn kind_of(source: &io::Error) -> ErrorKind {
     match class_of(source) {
         Class::Denied => ErrorKind::Denied,
@@ -172,6 +184,7 @@ impl Kinded for Error {
             Self::Changed { .. } | Self::Aside { .. } => ErrorKind::Conflict,
             Self::ReadOnly { .. } => ErrorKind::Usage,
             Self::Lost { .. } => ErrorKind::Internal,
+            Self::Vault(error) => error.kind(),
             Self::Git(error) => error.kind(),
         }
     }
@@ -195,6 +208,7 @@ impl Kinded for Error {
                     Class::Missing | Class::Permanent => "see that it is configured as it should be",
                 }
             )),
+            Self::Vault(error) => error.hint(),
             Self::Git(error) => error.hint(),
             _ => None,
         }

@@ -11,7 +11,9 @@ pub mod directory;
 pub mod error;
 pub mod item;
 pub mod memory;
+pub mod read_only;
 pub mod tree;
+pub mod vault;
 
 use std::fmt;
 use std::fs::File;
@@ -26,7 +28,9 @@ pub use directory::{Directory, digest_file};
 pub use error::{Class, Error, Result};
 pub use item::{Fingerprint, Form, Item, Key, Version};
 pub use memory::Memory;
+pub use read_only::ReadOnly;
 pub use tree::Tree;
+pub use vault::Vault;
 
 use crate::base::digest::Digest;
 use crate::beneath::FileStat;
@@ -141,6 +145,21 @@ impl Content {
     #[must_use]
     pub fn modified_at(self, modified: Modified) -> Self {
         Self { modified: Some(modified), ..self }
+    }
+
+    /// Answers `length` bytes from `at` on, waiting for them: for blocking threads.
+    fn part(self, at: u64, length: u64) -> Result<Vec<u8>> {
+        let (mut part, mut seen) = (Vec::new(), 0);
+        self.drain(|piece| {
+            let end = seen + piece.len() as u64;
+            let (from, to) = (at.max(seen), at.saturating_add(length).min(end));
+            if from < to {
+                part.extend_from_slice(&piece[(from - seen) as usize..(to - seen) as usize]);
+            }
+            seen = end;
+            Ok::<_, Error>(())
+        })?;
+        Ok(part)
     }
 
     /// Gives all content to `take`, piece by piece, waiting for it: for blocking threads.
@@ -262,6 +281,18 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
 
     /// Reads the content of items. That it is what was listed is for whoever digests it to see.
     fn read(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Content>>>;
+
+    /// Reads `length` bytes of an item's content from `at` on; fewer where it ends before.
+    fn read_part(&self, item: Item, at: u64, length: u64) -> Later<'_, Result<Vec<u8>>> {
+        let place = self.place();
+        let read = self.read(vec![item]);
+        Box::pin(async move {
+            let lost = |reason: String| Error::Lost { place: place.clone(), reason };
+            let content = read.await.pop().unwrap_or_else(|| Err(lost("it gave no answer".to_owned())))?;
+            let part = tokio::task::spawn_blocking(move || content.part(at, length));
+            part.await.unwrap_or_else(|end| Err(lost(end.to_string())))
+        })
+    }
 
     /// Answers what items are now, with the fingerprint that belongs to it.
     fn digest(&self, items: Vec<Item>) -> Later<'_, Vec<Result<Known>>>;

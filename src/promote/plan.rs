@@ -155,7 +155,10 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     let source_branch = policy::shown_feeding(ctx, &promotion.environment).await?.branch(&ctx.config).to_owned();
     let past = Past::of(ctx, &promotion.environment).await?.asking();
     let comes_back = match &promotion.undoes {
-        Some(undone) => ctx.store.promotion(undone.as_str()).await?.tree,
+        Some(undone) => {
+            let undone = ctx.store.promotion(undone.as_str()).await?;
+            undone.candidate.zip(undone.tree)
+        }
         None => None,
     };
     let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
@@ -249,8 +252,8 @@ struct Planner {
     /// How the branch grows where no committed configuration says it.
     history: HistoryMode,
     past: Past,
-    /// The tree that a rollback took away and this promotion brings back.
-    comes_back: Option<ObjectId>,
+    /// The commit that a rollback took away, and its tree, which this promotion brings back.
+    comes_back: Option<(ObjectId, ObjectId)>,
     /// The tip of which the candidate takes back what was rolled back upstream.
     takes_back: Option<ObjectId>,
     /// How entries of the ledger are signed.
@@ -278,7 +281,7 @@ impl Planner {
             Err(different_ways) => return Ok(Planned::Stopped(Event::Drifted(different_ways))),
         };
         let source = self.promotion.source;
-        let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), Ok)?;
+        let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), |(_, tree)| Ok(tree))?;
         let Some(tip) = tip else { return self.finish(repo, None, source_tree) };
         let has_it_all = repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree;
         if has_it_all && !self.delivers_first {
@@ -286,7 +289,8 @@ impl Planner {
         }
         let drift = match &self.promotion.hotfix {
             Some(hotfix) => self.past.behind(repo, tip, (hotfix, source))?,
-            None => self.past.drift(repo, tip, &[source])?,
+            // What comes back had been merged with what was there before.
+            None => self.past.drift(repo, tip, &[self.comes_back.map_or(source, |(undone, _)| undone)])?,
         };
         match drift {
             None => self.finish(repo, Some(tip), source_tree),

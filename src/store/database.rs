@@ -146,19 +146,21 @@ async fn connect(path: &Path) -> std::result::Result<AnyPool, sqlx::Error> {
     sqlx::any::install_default_drivers();
     let url = format!("sqlite://{}?mode=rwc", percent_encoded(path));
     let (refuse, mut refused) = mpsc::channel(1);
-    let pool = AnyPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
-        let refuse = refuse.clone();
-        Box::pin(async move {
-            match connection.execute(SQLITE_SETTINGS).await {
-                Err(problem) if !matches!(Refusal::of(&problem), Some(Refusal::Locked)) => {
-                    // Whoever opens the database listens; later connections are tried again by the pool.
-                    let _ = refuse.try_send(problem);
-                    Err(sqlx::Error::WorkerCrashed)
+    // The database is in this process: asking a connection whether it still works before each use would only take time.
+    let pool =
+        AnyPoolOptions::new().max_connections(1).test_before_acquire(false).after_connect(move |connection, _| {
+            let refuse = refuse.clone();
+            Box::pin(async move {
+                match connection.execute(SQLITE_SETTINGS).await {
+                    Err(problem) if !matches!(Refusal::of(&problem), Some(Refusal::Locked)) => {
+                        // Whoever opens the database listens; later connections are tried again by the pool.
+                        let _ = refuse.try_send(problem);
+                        Err(sqlx::Error::WorkerCrashed)
+                    }
+                    set => set.map(drop),
                 }
-                set => set.map(drop),
-            }
-        })
-    });
+            })
+        });
     // The pool would try again for half a minute, and then not say why.
     tokio::select! {
         biased;

@@ -111,6 +111,12 @@ impl ProjectHome {
         self.root.join("snapshots").join(&self.key)
     }
 
+    /// Answers the directory that remembers which states of vaults this machine has seen; a vault has an id of its own.
+    #[must_use]
+    pub fn vaults(&self) -> PathBuf {
+        self.root.join("vaults")
+    }
+
     /// Answers the note that says why the ledger of promotions is not on the remote.
     #[must_use]
     pub fn ledger_note(&self) -> PathBuf {

@@ -32,6 +32,12 @@ pub enum Error {
         /// Why not.
         source: endpoint::Error,
     },
+    /// Neither side of a sync is a vault.
+    #[error("sync {name} has no vault")]
+    NoVault {
+        /// The sync.
+        name: String,
+    },
     /// Source and target, or the target and what cascade works with, lie in one another.
     #[error("sync {name}: {} lies in {}, or the other way round", .one, .other)]
     Overlap {
@@ -130,6 +136,7 @@ impl Kinded for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Unknown { .. }
+            | Self::NoVault { .. }
             | Self::NotFlagged { .. }
             | Self::NoSnapshot { .. }
             | Self::Unreadable { .. }
@@ -153,6 +160,9 @@ impl Kinded for Error {
                 Some("name one under `syncs` in cascade-sync.yaml".to_owned())
             }
             Self::Unknown { known, .. } => Some(format!("there are: {}", known.join(", "))),
+            Self::NoVault { .. } => Some(
+                "set `vault` beside `directory` or `bucket` under its `to` or `from` in cascade-sync.yaml".to_owned(),
+            ),
             Self::Overlap { .. } => Some("give the sync a target of its own in cascade-sync.yaml".to_owned()),
             Self::Endpoint { source, .. } => source.hint(),
             Self::Guard { name, deletes, of, .. } if deletes == of => Some(format!(

@@ -45,7 +45,7 @@ pub mod words;
 
 pub use diff::{Agreed, Finding, judge};
 pub use error::{Error, Result};
-pub use open::{Opening, lock, open, open_as, require, wait_for_lock};
+pub use open::{Opening, lock, open, open_as, open_vault, require, secret, wait_for_lock};
 pub use patience::Patience;
 pub use plan::{Action, Plan, Policy};
 pub use progress::Progress;

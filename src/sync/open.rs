@@ -15,9 +15,10 @@ use super::walk::Reading;
 use crate::base::escape::shown;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::base::units::Share;
-use crate::config::{Expanded, Snapshots, StoreSpec, SyncSpec};
+use crate::config::{Durability, Expanded, Snapshots, StoreSpec, SyncSpec, VaultSpec};
 use crate::context::Context;
-use crate::endpoint::{self, Bucket, Directory, Endpoint, Tree};
+use crate::endpoint::vault::Secret;
+use crate::endpoint::{self, Bucket, Directory, Endpoint, ReadOnly, Tree, Vault};
 use crate::store::{Lock, LockError};
 
 /// Pause between two looks at a held lock.
@@ -96,6 +97,8 @@ async fn open_spec(ctx: &Context, name: &str, spec: &SyncSpec, pinned: Option<(&
         require_apart(ctx, name, path).await?;
     }
     let source = source(ctx, name, spec, (path.as_deref(), pinned)).await?;
+    // Whatever comes, nothing is written to where the content comes from.
+    let source: Arc<dyn Endpoint> = Arc::new(ReadOnly::new(source));
     let max_delete = spec.max_delete;
     let Snapshots { keep, daily, weekly, monthly } = spec.snapshots;
     let policy = Policy { on_drift: spec.on_drift, delete: spec.delete, max_delete: max_delete.as_fraction() };
@@ -129,6 +132,48 @@ fn bucket(ctx: &Context, address: &Expanded, store: Option<&StoreSpec>) -> endpo
     Bucket::open(&parsed, &store.cloned().unwrap_or_default(), Arc::clone(&ctx.clock))
 }
 
+/// Answers the vault of a sync: the one that it writes to, else the one that it reads from.
+///
+/// # Errors
+/// No sync has that name, or it has no vault; what holds it is not there.
+pub async fn open_vault(ctx: &Context, name: &str) -> Result<Vault> {
+    let spec = require(ctx, name)?;
+    let failed = |source| Error::Endpoint { name: name.to_owned(), source };
+    let (from, to) = (&spec.from, &spec.to);
+    let sides =
+        [(&to.directory, &to.bucket, &to.store, &to.vault), (&from.directory, &from.bucket, &from.store, &from.vault)];
+    let side = sides
+        .into_iter()
+        .find_map(|(directory, bucket, store, vault)| Some((directory, bucket, store, vault.as_ref()?)));
+    let (path, address, store, vault) = side.ok_or_else(|| Error::NoVault { name: name.to_owned() })?;
+    let inner: Arc<dyn Endpoint> = match address {
+        Some(address) => Arc::new(bucket(ctx, address, store.as_ref()).map_err(failed)?),
+        None => Arc::new(directory(ctx, path.as_ref().map(Expanded::value).unwrap_or_default()).map_err(failed)?),
+    };
+    Ok(within(ctx, inner, vault))
+}
+
+/// Answers what opens a vault.
+#[must_use]
+pub fn secret(ctx: &Context, spec: &VaultSpec) -> Secret {
+    match &spec.key_file {
+        Some(path) => Secret::KeyFile(ctx.git.root().join(path.value())),
+        None => Secret::passphrase(spec.passphrase.as_ref().map(Expanded::value).unwrap_or_default()),
+    }
+}
+
+fn within(ctx: &Context, inner: Arc<dyn Endpoint>, spec: &VaultSpec) -> Vault {
+    Vault::new(inner, secret(ctx, spec)).remembering(ctx.home.vaults())
+}
+
+/// Answers an endpoint, or the vault that it holds.
+fn maybe_within(ctx: &Context, inner: Arc<dyn Endpoint>, vault: Option<&VaultSpec>) -> Arc<dyn Endpoint> {
+    match vault {
+        Some(spec) => Arc::new(within(ctx, inner, spec)),
+        None => inner,
+    }
+}
+
 /// Answers an endpoint, and its path where it is a directory of this machine.
 type Opened = (Arc<dyn Endpoint>, Option<PathBuf>);
 
@@ -137,12 +182,14 @@ fn target(ctx: &Context, name: &str, spec: &SyncSpec) -> Result<Opened> {
     if let Some(address) = &spec.to.bucket {
         let target = bucket(ctx, address, spec.to.store.as_ref()).map_err(failed)?;
         let path = target.path().map(Path::to_owned);
-        return Ok((Arc::new(target), path));
+        return Ok((maybe_within(ctx, Arc::new(target), spec.to.vault.as_ref()), path));
     }
     let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
-    let target = directory(ctx, path).map_err(failed)?.with_durability(spec.durability).trying_modes();
+    // A vault of which the last seconds are torn could not be read at all.
+    let durability = if spec.to.vault.is_some() { Durability::Full } else { spec.durability };
+    let target = directory(ctx, path).map_err(failed)?.with_durability(durability).trying_modes();
     let path = target.path().to_owned();
-    Ok((Arc::new(target), Some(path)))
+    Ok((maybe_within(ctx, Arc::new(target), spec.to.vault.as_ref()), Some(path)))
 }
 
 async fn source(
@@ -156,12 +203,12 @@ async fn source(
     if let Some(path) = &spec.from.directory {
         let source = directory(ctx, path.value()).map_err(failed)?;
         apart(source.path())?;
-        return Ok(Arc::new(source));
+        return Ok(maybe_within(ctx, Arc::new(source), spec.from.vault.as_ref()));
     }
     if let Some(address) = &spec.from.bucket {
         let source = bucket(ctx, address, spec.from.store.as_ref()).map_err(failed)?;
         source.path().map_or(Ok(()), apart)?;
-        return Ok(Arc::new(source));
+        return Ok(maybe_within(ctx, Arc::new(source), spec.from.vault.as_ref()));
     }
     let tree = spec.from.tree.as_deref().unwrap_or_default();
     let branch = ctx.config.environment(tree).map_or(tree, |environment| environment.branch.as_str());

@@ -226,6 +226,22 @@ fn a_merge_takes_back_what_was_rolled_back_in_staging_and_no_hotfix_that_had_com
 }
 
 #[test]
+fn a_merge_that_was_rolled_back_comes_back_with_the_hotfixes_that_it_had_kept() {
+    for has_remote in [false, true] {
+        let pipeline = released(has_remote, UNAPPROVED);
+        branch_with(&pipeline, "fix/login", "main", "login", "works\n");
+        hotfix(&pipeline, "fix/login", 0);
+        pipeline.save_file("feature", "good\n");
+        pipeline.promote("staging", 0);
+        pipeline.cascade(&["promote", "production", "--merge"]).expect_code(0);
+        let tree = pipeline.tree("main");
+        pipeline.cascade(&["rollback", "production"]).expect_code(0);
+        pipeline.cascade(&["rollback", "production", "--undo"]).expect_code(0);
+        assert_eq!(pipeline.tree("main"), tree, "{has_remote}");
+    }
+}
+
+#[test]
 fn a_rollback_of_staging_that_a_merge_brought_to_production_does_not_come_back_into_the_sandbox() {
     let pipeline = released(true, UNAPPROVED);
     pipeline.save_file("feature", "good\n");

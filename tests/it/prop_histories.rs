@@ -55,9 +55,6 @@ struct Place {
     live: Vec<Release>,
     /// What the last rollback took away, while nothing has landed since.
     taken: Option<Release>,
-    /// Hotfixes that rollbacks took away since something came from upstream, and that are still in the branch's history:
-    /// a merge is made as if nothing had been rolled back.
-    rolled: BTreeSet<String>,
     is_held: bool,
     /// Where the branch was before the step.
     tip: String,
@@ -81,16 +78,7 @@ struct History {
 impl Place {
     fn new(name: &'static str, branch: &'static str, files: &Files) -> Self {
         let before = Release { files: files.clone(), source: files.clone(), is_hotfix: false };
-        Self {
-            name,
-            branch,
-            live: vec![before],
-            taken: None,
-            rolled: BTreeSet::new(),
-            is_held: false,
-            tip: String::new(),
-            bad: Vec::new(),
-        }
+        Self { name, branch, live: vec![before], taken: None, is_held: false, tip: String::new(), bad: Vec::new() }
     }
 
     fn files(&self) -> &Files {
@@ -102,9 +90,6 @@ impl Place {
     }
 
     fn land(&mut self, release: Release) {
-        if !release.is_hotfix {
-            self.rolled.clear();
-        }
         self.live.push(release);
         (self.taken, self.is_held) = (None, false);
     }
@@ -223,8 +208,6 @@ impl History {
         let foreign = self.foreign(at);
         if merge {
             wanted.extend(foreign.iter().map(|path| (path.clone(), FIXED.to_owned())));
-            let comes_back = self.places[at].rolled.iter().filter(|_| !foreign.is_empty());
-            wanted.extend(comes_back.map(|path| (path.clone(), FIXED.to_owned())));
         }
         let is_blocked = !merge && !foreign.is_empty();
         self.tell(&format!("{words:?}: {}, foreign: {foreign:?}", ended.code));
@@ -279,12 +262,6 @@ impl History {
         let ended = self.pipeline.cascade(&["rollback", place.name]);
         assert_eq!(ended.code, 0, "{ended:?}\n{}", self.told.join("\n"));
         let taken = place.live.pop().unwrap();
-        // What left this machine stays in the branch's history.
-        if self.has_remote {
-            let is_gone = |path: &&String| taken.files.contains_key(*path) && !place.files().contains_key(*path);
-            let gone: Vec<String> = self.hotfixes.iter().filter(is_gone).cloned().collect();
-            place.rolled.extend(gone);
-        }
         place.bounce(&taken);
         self.was_rolled_back = true;
         self.tell(&format!("rollback {}", self.places[at].name));

@@ -35,6 +35,8 @@ impl Checker<'_> {
             let (from, to) = (&mut sync.from, &mut sync.to);
             self.expand_bucket(["syncs", name, "from"], &mut from.bucket, &mut from.store, variables);
             self.expand_bucket(["syncs", name, "to"], &mut to.bucket, &mut to.store, variables);
+            self.expand_vault(["syncs", name, "from"], &mut from.vault, variables);
+            self.expand_vault(["syncs", name, "to"], &mut to.vault, variables);
         }
     }
 
@@ -130,7 +132,7 @@ impl Checker<'_> {
         if self.is_set(&path("path")) && !self.is_set(&path("tree")) {
             self.report_key(&path("path"), "only has a meaning beside `tree`");
         }
-        if sync.from.directory.as_ref().is_some_and(|directory| !is_directory(directory.value())) {
+        if sync.from.directory.as_ref().is_some_and(|directory| !is_path(directory.value())) {
             self.report_value(&path("directory"), NO_DIRECTORY);
         }
         if let Some(problem) =
@@ -143,7 +145,9 @@ impl Checker<'_> {
         }
         let bucket = self.check_bucket(["syncs", name, "from"], sync.from.bucket.as_ref(), sync.from.store.as_ref());
         let directory = sync.from.directory.as_ref().filter(|_| self.find(&path("directory")).is_some());
-        bucket.or_else(|| directory.map(|directory| normal(directory.value())))
+        let place = bucket.or_else(|| directory.map(|directory| normal(directory.value())));
+        self.check_vault(["syncs", name, "from"], sync.from.vault.as_ref(), place.as_deref());
+        place
     }
 
     /// Reports a side that is nothing, or more than one thing.
@@ -178,10 +182,11 @@ impl Checker<'_> {
         let directory = sync.to.directory.as_ref().filter(|_| self.find(&path).is_some()).map(Expanded::value);
         let (target, path) = match (bucket, directory) {
             (Some(bucket), _) => (bucket, ["syncs", name, "to", "bucket"]),
-            (None, Some(value)) if !is_directory(value) => return self.report_value(&path, NO_DIRECTORY),
+            (None, Some(value)) if !is_path(value) => return self.report_value(&path, NO_DIRECTORY),
             (None, Some(value)) => (normal(value), path),
-            (None, None) => return,
+            (None, None) => return self.check_vault(["syncs", name, "to"], sync.to.vault.as_ref(), None),
         };
+        self.check_vault(["syncs", name, "to"], sync.to.vault.as_ref(), Some(&target));
         if source.is_some_and(|source| overlap(source, &target)) {
             self.report_value(&path, "source and target overlap: neither may lie in the other");
         }
@@ -195,7 +200,7 @@ impl Checker<'_> {
 
 const NO_DIRECTORY: &str = "must be the path of a directory";
 
-fn is_directory(path: &str) -> bool {
+pub(super) fn is_path(path: &str) -> bool {
     !path.trim().is_empty() && !path.contains('\0')
 }
 

@@ -36,6 +36,23 @@ pub(super) async fn read(bucket: &Bucket, item: Item) -> Result<Content> {
     Ok(Content::whole(bytes).proved_by(is_same.then_some(item.fingerprint)))
 }
 
+/// Reads a part of an object; fewer bytes where it ends before.
+pub(super) async fn read_part(bucket: &Bucket, item: Item, at: u64, length: u64) -> Result<Vec<u8>> {
+    let name = path(&item.key, "read")?;
+    // A store refuses a part that begins behind the end.
+    let end = at.saturating_add(length).min(item.size);
+    if at >= end {
+        return Ok(Vec::new());
+    }
+    let mark = Mark::of(&item.fingerprint);
+    let reading = Reading { bucket, key: &item.key, path: name, etag: mark.as_ref().and_then(Mark::etag) };
+    // Nobody closes them.
+    let _permit = bucket.0.permits.acquire().await;
+    bucket.0.pace.pass(end - at).await;
+    let options = ReadOptions { range: (at..end).into(), ..ReadOptions::default() };
+    Ok(reading.get(options).await?.to_vec())
+}
+
 /// Gives a large object piece by piece.
 async fn give(bucket: Bucket, item: Item, sender: mpsc::Sender<endpoint::Result<Vec<u8>>>) {
     let Ok(name) = path(&item.key, "read") else { return };
