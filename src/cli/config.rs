@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::args::Config as Args;
 use super::{Outcome, Shell};
+use crate::base::units::count;
 use crate::config::{self, FILE_NAME};
 
 /// Answers about the configuration of the checkout.
@@ -29,8 +30,12 @@ fn check(shell: &Shell) -> Outcome {
     if shell.ui.is_json() {
         return shell.ui.json(&json!({ "valid": true, "project": config.project, "environments": environments }));
     }
-    let (environments, checks) = (environments.len(), config.checks.len());
-    shell.ui.success(&format!("{FILE_NAME} is fine: {environments} environments, {checks} checks"));
+    let counts = [
+        count(environments.len(), "environment"),
+        count(config.checks.len(), "check"),
+        count(config.syncs.len(), "sync"),
+    ];
+    shell.ui.success(&format!("{FILE_NAME} is fine: {}", counts.join(", ")));
     Ok(())
 }
 

@@ -67,8 +67,9 @@ impl Failure {
     /// Makes a failure of something outside (disk, another program) with its cause.
     #[must_use]
     pub fn unavailable(message: impl Into<String>, source: &dyn Error) -> Self {
+        let message = message.into();
         let mut causes = vec![source.to_string()];
-        causes.extend(chain(source));
+        causes.extend(chain(source, &causes[0]));
         Self { causes, ..Self::new(ErrorKind::Unavailable, message) }
     }
 
@@ -95,7 +96,8 @@ impl Failure {
 
 impl<E: Kinded + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self { kind: error.kind(), message: error.to_string(), causes: chain(&error), hint: error.hint() }
+        let message = error.to_string();
+        Self { kind: error.kind(), causes: chain(&error, &message), message, hint: error.hint() }
     }
 }
 
@@ -125,13 +127,13 @@ pub fn catch_bugs(program: impl FnOnce() -> ExitCode + UnwindSafe) -> ExitCode {
     panic::catch_unwind(program).unwrap_or_else(|_| ExitCode::from(ErrorKind::Internal.exit_code()))
 }
 
-/// Answers what an error rests on; a cause that says the same as the one above it is left out.
-fn chain(error: &dyn Error) -> Vec<String> {
+/// Answers what an error rests on; a cause that the one above it, or `message` above all of them, says already is left out.
+fn chain(error: &dyn Error, message: &str) -> Vec<String> {
     let mut causes: Vec<String> = Vec::new();
     let mut next = error.source();
     while let Some(cause) = next {
         let text = cause.to_string();
-        if causes.last() != Some(&text) {
+        if !causes.last().map_or(message, String::as_str).contains(&text) {
             causes.push(text);
         }
         next = cause.source();
@@ -154,6 +156,17 @@ mod tests {
         let missing = Failure::from(git::Error::BranchMissing { name: "develop".into() });
         assert_eq!(missing.hint.as_deref(), Some("run `cascade init` to create the pipeline's branches"));
         assert_eq!(missing.exit_code(), 2);
+    }
+
+    #[test]
+    fn what_was_said_already_is_not_said_again() {
+        let missing = crate::endpoint::Error::Missing { place: "the directory /x".to_owned() };
+        let failure = Failure::from(crate::sync::Error::Endpoint { name: "site".to_owned(), source: missing });
+        assert_eq!((failure.message.as_str(), failure.causes), ("sync site: the directory /x is not there", vec![]));
+        let source = std::io::Error::other("no way");
+        let refused = crate::endpoint::Error::Unusable { place: "the directory /x".to_owned(), source };
+        let failure = Failure::from(crate::sync::Error::Endpoint { name: "site".to_owned(), source: refused });
+        assert_eq!(failure.causes, ["no way"]);
     }
 
     #[test]

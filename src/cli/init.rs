@@ -28,6 +28,9 @@ const HOOKS: [(&str, &str); 4] = [
     ("pre-push.d/30-security-scan", include_str!("../../hooks/pre-push.d/30-security-scan")),
 ];
 
+/// How the line of a hook begins that names the program.
+const PROGRAM_LINE: &str = "program=";
+
 /// What was done, what was there, and what comes next.
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -49,7 +52,7 @@ pub fn run(shell: &Shell, args: &Init) -> Outcome {
     let config = shell.config(repo.root())?;
     create_branches(setup, &config, commit, &mut report)?;
     attach_head(setup, &config, &mut report)?;
-    install_hooks(setup, &mut report)?;
+    install_hooks(setup, shell.edge.program().ok().as_deref(), &mut report)?;
     say_what_is_next(setup, &config, &mut report);
     print(shell, &report)
 }
@@ -140,7 +143,27 @@ fn attach_head(setup: Setup<'_>, config: &Config, report: &mut Report) -> Outcom
     Ok(())
 }
 
-fn install_hooks(setup: Setup<'_>, report: &mut Report) -> Outcome {
+/// Answers a hook that calls this very program where it is still there, else the one on the `PATH`.
+fn rendered(content: &str, program: Option<&Path>) -> String {
+    // A shell that cannot be told the path exactly looks for the program itself.
+    let program =
+        program.and_then(Path::to_str).filter(|path| path.starts_with('/') && !path.contains(char::is_control));
+    let Some(program) = program else { return content.to_owned() };
+    let word = shell_word(program);
+    let call = format!("{PROGRAM_LINE}{word}\n[ -x \"$program\" ] || program=cascade\nexec \"$program\" hook ");
+    content.replacen("exec cascade hook ", &call, 1)
+}
+
+/// Answers whether a hook is one that was installed here, by whichever program.
+fn is_own(existing: &[u8], content: &str) -> bool {
+    let Ok(existing) = std::str::from_utf8(existing) else { return false };
+    let without_program = |text: &str| {
+        text.lines().filter(|line| !line.starts_with(PROGRAM_LINE)).map(|line| format!("{line}\n")).collect::<String>()
+    };
+    existing == content || without_program(existing) == without_program(&rendered(content, Some(Path::new("/cascade"))))
+}
+
+fn install_hooks(setup: Setup<'_>, program: Option<&Path>, report: &mut Report) -> Outcome {
     let directory = setup.hooks_directory()?;
     if !directory.own {
         let path = shown(directory.path.as_os_str().as_encoded_bytes());
@@ -150,11 +173,15 @@ fn install_hooks(setup: Setup<'_>, report: &mut Report) -> Outcome {
     }
     for (name, content) in HOOKS {
         let path = directory.path.join(name);
-        let written = write_new(&path, content.as_bytes(), 0o777).map_err(|source| write_failure(&path, &source))?;
+        let text = rendered(content, program);
+        let written = write_new(&path, text.as_bytes(), 0o777).map_err(|source| write_failure(&path, &source))?;
         if written {
             report.created.push(format!("hook {name}"));
-        } else if fs::read(&path).is_ok_and(|existing| existing == content.as_bytes()) {
+        } else if fs::read(&path).is_ok_and(|existing| existing == text.as_bytes()) {
             report.kept.push(format!("hook {name}"));
+        } else if fs::read(&path).is_ok_and(|existing| is_own(&existing, content)) {
+            renew(&path, text.as_bytes()).map_err(|source| write_failure(&path, &source))?;
+            report.created.push(format!("hook {name} (it called another program)"));
         } else {
             keep_theirs(name, report);
         }
@@ -216,6 +243,19 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<bool> {
     }
 }
 
+/// Puts other content in the place of a hook that was installed here.
+fn renew(path: &Path, content: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let permissions = fs::metadata(path)?.permissions();
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED_PREFIX).tempfile_in(directory)?;
+    let _ = file.as_file().try_lock();
+    file.write_all(content)?;
+    file.as_file().set_permissions(permissions)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|refused| refused.error)?;
+    File::open(directory)?.sync_all()
+}
+
 /// The same on a file system without hard links (FAT): the name is taken by an empty file first.
 fn put_over(file: tempfile::NamedTempFile, path: &Path) -> io::Result<bool> {
     match File::create_new(path) {
@@ -235,7 +275,8 @@ pub(super) fn leftovers(repo: &Repo, now: Timestamp) -> git::Result<Vec<Leftover
     let mut found = repo.begun_in(repo.root(), UNFINISHED_PREFIX, &configurations, now)?;
     let hooks = Setup::new(repo).hooks_directory()?;
     if hooks.own {
-        let contents = HOOKS.map(|(_, content)| content.to_owned());
+        let program = std::env::current_exe().ok();
+        let contents = HOOKS.map(|(_, content)| rendered(content, program.as_deref()));
         for place in [hooks.path.clone(), hooks.path.join("pre-push.d")] {
             found.extend(repo.begun_in(&place, UNFINISHED_PREFIX, &contents, now)?);
         }
@@ -258,6 +299,34 @@ mod tests {
         {
             assert_eq!(project_name(directory), expected);
         }
+    }
+
+    #[test]
+    fn a_hook_calls_the_program_that_installed_it_else_the_one_on_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("it's $HOME `here`");
+        let hook = dir.path().join("hook");
+        let (_, content) = HOOKS[0];
+        fs::write(&hook, rendered(content, Some(&program))).unwrap();
+        let script = |says: &str| format!("#!/bin/sh\necho {says} \"$@\"\n");
+        let install = |path: &Path, says: &str| {
+            fs::write(path, script(says)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        install(&program, "own");
+        install(&dir.path().join("cascade"), "other");
+        let path = std::env::join_paths([dir.path(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+        let said = || {
+            let mut shell = std::process::Command::new("sh");
+            let output = shell.arg(&hook).args(["a b", "c"]).env("PATH", &path).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(said(), "own hook pre-push a b c\n");
+        fs::remove_file(&program).unwrap();
+        assert_eq!(said(), "other hook pre-push a b c\n");
+        assert_eq!(rendered(content, None), content);
+        assert!(is_own(content.as_bytes(), content) && is_own(&fs::read(&hook).unwrap(), content));
+        assert!(!is_own(b"#!/bin/sh\nexec mine\n", content));
     }
 
     #[test]

@@ -38,6 +38,7 @@ struct Planned {
     failed: Vec<Noted>,
     unchanged: usize,
     kept: usize,
+    kept_back: usize,
     /// Whether more would be deleted than may be.
     deletes_too_much: bool,
 }
@@ -317,6 +318,7 @@ fn planned(sync: &sync::Sync, prepared: &Prepared) -> Planned {
         failed: prepared.comparison.failed.clone(),
         unchanged: plan.unchanged,
         kept: plan.kept,
+        kept_back: prepared.kept_back(),
         deletes_too_much: plan.guard.is_some(),
     }
 }
@@ -332,6 +334,7 @@ fn print_plan(shell: &Shell, planned: &Planned, guard: Option<Guard>) {
     list(shell, &planned.sync, "flagged", &planned.flagged);
     list(shell, &planned.sync, "skipped", &planned.skipped);
     list(shell, &planned.sync, "failed", &planned.failed);
+    warn_kept_back(shell, &planned.sync, planned.kept_back);
     if let Some(guard) = guard {
         let warning = format!(
             "{}: {} of {} would be deleted, which is more than max_delete: the run would stop there",
@@ -411,6 +414,7 @@ pub(super) fn show(shell: &Shell, report: &Report) {
 fn left_alone(report: &Report) -> String {
     let counts = [
         (report.kept, "kept"),
+        (report.kept_back, "kept back"),
         (report.skipped.len(), "skipped"),
         (report.flagged.len(), "flagged"),
         (report.failed.len(), "failed"),
@@ -425,7 +429,22 @@ fn tell(shell: &Shell, report: &Report) {
     list(shell, &report.sync, "skipped", &report.skipped);
     list(shell, &report.sync, "failed", &report.failed);
     list(shell, &report.sync, "not as it was written", &report.unverified);
+    warn_kept_back(shell, &report.sync, report.kept_back);
+    if report.programs > 0 && report.changed() > 0 {
+        let items = count(report.programs, "item");
+        shell.ui.note(&format!("{}: {items} may be executed, which the target cannot keep", report.sync));
+    }
     report.left.iter().for_each(|text| shell.ui.warning(&format!("{}: {text}", report.sync)));
+}
+
+fn warn_kept_back(shell: &Shell, sync: &str, items: usize) {
+    if items > 0 {
+        let message = format!(
+            "{sync}: {} at the target stay though the source does not list them: what is not listed there may hide them",
+            count(items, "item")
+        );
+        shell.ui.warning(&message);
+    }
 }
 
 pub(super) fn list(shell: &Shell, sync: &str, word: &str, items: &[Noted]) {
@@ -448,9 +467,11 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
     }
     if !report.failed.is_empty() {
         let message = format!("sync {name}: {} could not be brought over", count(report.failed.len(), "item"));
-        return Some(Failure::new(Kind::Unavailable, message).with_hint("everything else was; run it again"));
+        return Some(Failure::new(Kind::Unavailable, message).with_hint(way_on(report)));
     }
-    report.flagged.first()?;
+    if report.flagged.is_empty() {
+        return kept_back(report);
+    }
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
     let hint = match &report.resolvable {
         Some(key) => {
@@ -465,6 +486,30 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
         None => format!("see why above; when that is settled, run `cascade sync {name}` again"),
     };
     Some(Failure::new(Kind::Conflict, message).with_hint(hint))
+}
+
+/// Answers what to do about what failed.
+fn way_on(report: &Report) -> &'static str {
+    match report.passing {
+        0 => "everything else was; it fails again until what is said above is put right",
+        passing if passing < report.failed.len() => {
+            "everything else was; put right what is said above, and run it again"
+        }
+        _ => "everything else was; run it again",
+    }
+}
+
+/// What stays at the target, for not all of the source is listed, is no success.
+fn kept_back(report: &Report) -> Option<Failure> {
+    let Report { sync, kept_back: items, .. } = report;
+    let message =
+        format!("sync {sync}: {} not deleted: what is not listed at the source may hide {}", are(*items), them(*items));
+    let hint = "see what is skipped above: make it an item, or leave it out with `exclude`";
+    (*items > 0).then(|| Failure::new(Kind::Conflict, message).with_hint(hint))
+}
+
+fn them(items: usize) -> &'static str {
+    if items == 1 { "it" } else { "them" }
 }
 
 fn are(items: usize) -> String {

@@ -27,7 +27,7 @@ pub enum BucketAddress {
 }
 
 const NO_ADDRESS: &str = "must be a bucket, like s3://name or s3://name/prefix, or fs:///path for a local directory";
-const NO_NAME: &str = "a bucket's name has 3 to 63 letters, digits, `.`, `-` and `_`";
+const NO_NAME: &str = "a bucket's name has 3 to 63 lower-case letters, digits, `.`, `-` and `_`";
 const NO_PREFIX: &str =
     "what follows the bucket's name must have no part that is empty, `.` or `..`, and no space around it";
 
@@ -43,7 +43,7 @@ impl FromStr for BucketAddress {
             Some((name, prefix)) => (name, prefix.strip_suffix('/').unwrap_or(prefix)),
             None => (text.strip_prefix("s3://").unwrap_or_default(), ""),
         };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-' | '_');
         if !(3..=63).contains(&name.len()) || !name.chars().all(is_name) {
             return Err(NO_NAME);
         }
@@ -150,6 +150,7 @@ mod tests {
             ("s3://", NO_NAME),
             ("s3://si te", NO_NAME),
             ("s3://key:secret@site", NO_NAME),
+            ("s3://Site", NO_NAME),
             ("s3://site/a//b", NO_PREFIX),
             ("s3://site/../other", NO_PREFIX),
             ("s3://site/ a", NO_PREFIX),

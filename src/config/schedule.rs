@@ -60,7 +60,12 @@ impl FromStr for Schedule {
         let cron = parser.parse(&words.join(" ")).map_err(|problem| {
             format!("`{}` is no schedule: {}: {FORMS}", brief(text), quoted_message(&problem.to_string()))
         })?;
-        Ok(Self { written: text.to_owned(), cron, zone })
+        let schedule = Self { written: text.to_owned(), cron, zone };
+        // From whenever: what never comes after that never comes at all.
+        if schedule.next_after(Timestamp::UNIX_EPOCH, &TimeZone::UTC).is_none() {
+            return Err(format!("`{}` never comes: there is no such day", brief(text)));
+        }
+        Ok(schedule)
     }
 }
 
@@ -129,8 +134,20 @@ mod tests {
 
     #[test]
     fn what_is_no_schedule_is_told() {
-        for bad in ["", "5 minutes", "* * * * * *", "61 * * * *", "0 4 * * * Nowhere/City", "* * * * * * UTC"] {
+        for bad in [
+            "",
+            "5 minutes",
+            "* * * * * *",
+            "61 * * * *",
+            "0 4 * * * Nowhere/City",
+            "* * * * * * UTC",
+            "0 0 30 2 *",
+            "0 0 31 4,6 * UTC",
+        ] {
             assert!(bad.parse::<Schedule>().is_err(), "{bad}");
+        }
+        for rare in ["0 0 29 2 *", "0 0 31 * *"] {
+            assert!(rare.parse::<Schedule>().is_ok(), "{rare}");
         }
     }
 }

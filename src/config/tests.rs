@@ -48,9 +48,11 @@ syncs:
   site: { from: { tree: main }, to: { directory: /a }, every: 0s, after: production }
   both: { from: { tree: main }, to: { directory: /b }, every: 5m, cron: "0 4 * * *", after: prod }
   elsewhere: { from: { tree: main }, to: { directory: /c }, cron: "0 4 * * * Nowhere/City", only_in: [staging, "A B"] }
+  never: { from: { tree: main }, to: { directory: /d }, cron: "0 0 30 2 *", only_in: [] }
+  rarely: { from: { tree: main }, to: { directory: /e }, every: 1000000d }
 "#;
     insta::assert_snapshot!(after_head(text), @"
-    cascade-sync.yaml:6:62: environments.production.deliver[1]: there is no sync `sit`; did you mean `site`? (allowed: site, both, elsewhere)
+    cascade-sync.yaml:6:62: environments.production.deliver[1]: there is no sync `sit`; did you mean `site`? (allowed: site, both, elsewhere, never, rarely)
     cascade-sync.yaml:6:67: environments.production.deliver[2]: `site` is delivered already
     cascade-sync.yaml:6:73: environments.production.deliver[3]: `elsewhere` is not for this environment: its `only_in` does not name it
     cascade-sync.yaml:8:63: syncs.site.every: must be 1s at least
@@ -59,6 +61,9 @@ syncs:
     cascade-sync.yaml:9:93: syncs.both.after: there is no environment `prod`; did you mean `production`? (allowed: production)
     cascade-sync.yaml:10:67: syncs.elsewhere.cron: there is no time zone `Nowhere/City` on this machine
     cascade-sync.yaml:10:112: syncs.elsewhere.only_in[1]: an environment's name starts with a-z or 0-9 and goes on with those, `-` and `_`
+    cascade-sync.yaml:11:63: syncs.never.cron: `0 0 30 2 *` never comes: there is no such day
+    cascade-sync.yaml:11:86: syncs.never.only_in: names no environment: it could run nowhere; leave it out to run everywhere
+    cascade-sync.yaml:12:65: syncs.rarely.every: must be 366d at most
     ");
 }
 
@@ -95,7 +100,7 @@ syncs:
     cascade-sync.yaml:12:63: syncs.other.to.directory: overlaps with the target of sync `none`
     cascade-sync.yaml:13:3: syncs.short.to: this key is required
     cascade-sync.yaml:14:31: syncs.pail.from.bucket: a source is one thing, and this one is a `tree` already
-    cascade-sync.yaml:14:39: syncs.pail.from.bucket: a bucket's name has 3 to 63 letters, digits, `.`, `-` and `_`
+    cascade-sync.yaml:14:39: syncs.pail.from.bucket: a bucket's name has 3 to 63 lower-case letters, digits, `.`, `-` and `_`
     cascade-sync.yaml:14:97: syncs.pail.to.store.endpoint: must be the address of a store, like https://host or http://host:9000
     cascade-sync.yaml:14:117: syncs.pail.to.store.access_key: needs a `secret_key` beside it
     cascade-sync.yaml:14:129: syncs.pail.to.store.access_key: must come from a variable, like `${VAR}`: this file is saved and pushed

@@ -13,6 +13,7 @@ mod open;
 mod pace;
 mod put;
 mod refusal;
+mod room;
 
 use std::fmt;
 use std::io;
@@ -102,6 +103,10 @@ impl Endpoint for Bucket {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities { writes: true, executables: false, links: false }
+    }
+
+    fn is_nested(&self) -> bool {
+        self.path().is_some()
     }
 
     fn list(&self) -> Listing {

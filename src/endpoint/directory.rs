@@ -6,6 +6,7 @@
 //! not. Large files are copied by the file system itself where it can.
 
 mod folding;
+mod modes;
 mod place;
 mod walk;
 mod write;
@@ -46,6 +47,8 @@ pub struct Directory {
     top: Arc<OwnedFd>,
     clock: Arc<dyn Clock>,
     durability: Durability,
+    /// Whether its file system knows which files may be executed.
+    executables: bool,
 }
 
 impl Directory {
@@ -63,13 +66,31 @@ impl Directory {
             Ok((real, top.into()))
         };
         let (path, top) = open().map_err(Error::unusable(&place_of(path)))?;
-        Ok(Self { path, top: Arc::new(top), clock, durability: Durability::Full })
+        let executables = modes::known(&top).unwrap_or(true);
+        Ok(Self { path, top: Arc::new(top), clock, durability: Durability::Full, executables })
     }
 
     /// Lets what is written wait for the disk, or not.
     #[must_use]
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
+    }
+
+    /// Finds out, where the file system is none of those that are known, whether it keeps which files may be executed: by
+    /// a file that is gone at once. For directories that are written to.
+    #[must_use]
+    pub fn trying_modes(self) -> Self {
+        let tried = || modes::probe(&self.top).unwrap_or(true);
+        let executables = modes::known(&self.top).unwrap_or_else(tried);
+        Self { executables, ..self }
+    }
+
+    /// Answers what an entry is as an item; nothing where it is none.
+    fn form(&self, stat: &FileStat) -> Option<Form> {
+        match form(stat)? {
+            Form::File { executable } => Some(Form::File { executable: executable && self.executables }),
+            Form::Link => Some(Form::Link),
+        }
     }
 
     /// Answers its path, symlinks resolved.
@@ -121,7 +142,7 @@ impl Directory {
         for _ in 0..READ_ATTEMPTS {
             let seen_ms = self.clock.now().as_millisecond();
             let before = spot.stat()?;
-            let (form, digest, size) = match form(&before) {
+            let (form, digest, size) = match self.form(&before) {
                 Some(Form::Link) => {
                     let leads = spot.read_link()?;
                     (Form::Link, Digest::of(&leads), leads.len() as u64)
@@ -192,7 +213,11 @@ impl Endpoint for Directory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { writes: true, executables: true, links: true }
+        Capabilities { writes: true, executables: self.executables, links: true }
+    }
+
+    fn is_nested(&self) -> bool {
+        true
     }
 
     fn folding(&self) -> Later<'_, Folding> {

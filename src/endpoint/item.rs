@@ -54,6 +54,12 @@ impl Key {
         &self.0
     }
 
+    /// Answers the keys above this one, the first part first: those of directories where there are such.
+    pub fn above(&self) -> impl Iterator<Item = Self> + '_ {
+        let slashes = self.0.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        slashes.map(|(at, _)| Self(self.0[..at].to_vec()))
+    }
+
     /// Answers whether this key is `other`, or stands above or below it: one file system cannot hold both.
     #[must_use]
     pub fn clashes_with(&self, other: &Self) -> bool {
@@ -166,6 +172,12 @@ mod tests {
         keys.sort();
         assert_eq!(keys, [key("a"), key("a."), key("a/b")]);
         assert_eq!(key("a\u{1b}[31m").to_string(), shown(b"a\x1b[31m"));
+    }
+
+    #[test]
+    fn the_keys_above_one_are_its_directories() {
+        assert_eq!(key("a/b.c/d").above().collect::<Vec<_>>(), [key("a"), key("a/b.c")]);
+        assert_eq!(key("a").above().count(), 0);
     }
 
     #[test]

@@ -266,6 +266,11 @@ pub trait Endpoint: fmt::Debug + Send + Sync {
     /// Answers what it can keep.
     fn capabilities(&self) -> Capabilities;
 
+    /// Answers whether an item can have no others below it, as a file can have none.
+    fn is_nested(&self) -> bool {
+        false
+    }
+
     /// Answers which names it takes for one; asked only where it matters.
     fn folding(&self) -> Later<'_, Folding> {
         Box::pin(async { Folding::default() })

@@ -132,6 +132,21 @@ impl Program {
         self
     }
 
+    /// Ends the command with the thread that waits for it, and with the process: what nobody waits for any more is not sent.
+    /// Git ends its own helpers then. Linux only.
+    pub fn ending_with_us(mut self) -> Self {
+        #[cfg(target_os = "linux")]
+        {
+            let end = || Ok(rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?);
+            // One system call, which is fit for the moment after a fork.
+            #[allow(unsafe_code)]
+            unsafe {
+                self.command.pre_exec(end);
+            }
+        }
+        self
+    }
+
     /// Runs the command; answers its standard output when it exits 0.
     pub fn succeed(self) -> Result<Vec<u8>> {
         let output = self.run()?;

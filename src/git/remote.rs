@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::branch::full_name;
+use super::branch::{full_name, oid};
 use super::error::{Error, Result};
 use super::ledger::LEDGER;
+use super::lineage::RESTORES_TRAILER;
 use super::program::{Output, Program};
 use super::repo::Repo;
 use crate::base::escape::{shell_word, shown};
@@ -59,6 +60,10 @@ pub(super) struct Sent<'a> {
     /// From where.
     pub lease: Lease,
 }
+
+/// What goes back is sent at once, for what is broken is live: git would look for similarities between large files (93 s
+/// for 150 of 2 MB, where this takes 13) and press them harder.
+const GOING_BACK: [&str; 4] = ["-c", "core.bigFileThreshold=1m", "-c", "pack.compression=1"];
 
 impl Repo {
     /// Answers whether a remote of that name is configured.
@@ -218,8 +223,20 @@ impl Repo {
         }
         arguments.extend(["--end-of-options".to_owned(), remote.to_owned()]);
         arguments.extend(sent.iter().map(|Sent { full, commit, .. }| format!("{commit}:{full}")));
+        let goes_back = sent.iter().any(|Sent { commit, .. }| self.restores(*commit).unwrap_or(false));
+        let settings: &[&str] = if goes_back { &GOING_BACK } else { &[] };
+        let arguments = settings.iter().map(|word| (*word).to_owned()).chain(arguments);
         // Where the remote is now is noted here.
-        Program::new_durable(self, &arguments).deadline(self.network_deadline()).run()
+        Program::new_durable(self, arguments).deadline(self.network_deadline()).ending_with_us().run()
+    }
+
+    /// Answers whether a commit brings earlier content back.
+    fn restores(&self, commit: ObjectId) -> Result<bool> {
+        let found = self.inner.find_commit(oid(commit)?).map_err(Error::library("read a commit"))?;
+        Ok(found
+            .message_bytes()
+            .split(|byte| *byte == b'\n')
+            .any(|line| line.strip_prefix(RESTORES_TRAILER.as_bytes()).is_some_and(|rest| rest.starts_with(b":"))))
     }
 }
 

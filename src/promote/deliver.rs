@@ -112,7 +112,7 @@ pub async fn open_awaited(ctx: &Context, name: &str) -> Result<sync::Sync> {
         if let Some((_, spec)) = deliveries.iter().find(|(delivered, _)| delivered == name) {
             let sync = open(ctx, &promotion, candidate, (name, spec)).await.map_err(delivery)?;
             // What a person decides is not taken back with the promotion.
-            return Ok(sync::Sync { promotion: None, ..sync });
+            return Ok(sync::Sync { promotion: None, is_awaited: true, ..sync });
         }
     }
     sync::open(ctx, name, None).await.map_err(delivery)
@@ -169,6 +169,8 @@ impl Told {
             (DeliveryOutcome::Failed, format!("nothing could be done: {}", listed(&report.flagged, "flagged")))
         } else if !report.flagged.is_empty() {
             (DeliveryOutcome::Flagged, listed(&report.flagged, "flagged"))
+        } else if let Some(problem) = triggered::problem_of(&report) {
+            (DeliveryOutcome::Flagged, problem)
         } else {
             (DeliveryOutcome::Delivered, String::new())
         };
@@ -240,15 +242,15 @@ pub(super) async fn take_back(ctx: &Context, promotion: &Promotion, observer: &m
         observer.delivered(promotion, &record);
         alert(ctx, promotion, &record);
         if record.outcome == DeliveryOutcome::Failed {
-            let first = delivered.runs.first().map(String::as_str).unwrap_or_default();
-            problems.push(format!("{name}: {} (`cascade snapshots restore {name} --at {first}`)", record.detail));
+            problems.push(format!("{name}: {}", record.detail));
         }
     }
     match problems.is_empty() {
         true => Ok(Event::TakenBack),
         false => Ok(Event::Failed(format!(
-            "the branch is back, but not what was delivered: {}; {}",
+            "the branch is back, but not what was delivered: {} (`cascade rollback {}` tries that again); {}",
             problems.join("; "),
+            promotion.environment,
             promotion.reason.as_deref().unwrap_or("it was rolled back")
         ))),
     }

@@ -69,6 +69,8 @@ pub enum Event {
     LocalRolledBack,
     /// What the deliveries replaced is back.
     TakenBack,
+    /// A person wants what is still outside taken back once more.
+    TakeBackRequested(String),
     /// What is live again passed.
     BackVerified,
     /// What is live again did not pass.
@@ -123,6 +125,7 @@ impl Event {
             Self::RemoteRolledBack => "remote_rolled_back",
             Self::LocalRolledBack => "local_rolled_back",
             Self::TakenBack => "taken_back",
+            Self::TakeBackRequested(_) => "take_back_requested",
             Self::BackVerified => "back_verified",
             Self::BackFailing(_) => "back_failing",
             Self::Failed(_) => "failed",
@@ -147,6 +150,7 @@ impl Event {
             | Self::Paused(reason)
             | Self::WatchFailed(reason)
             | Self::RollbackRequested(reason)
+            | Self::TakeBackRequested(reason)
             | Self::UndoneWith(reason)
             | Self::BackFailing(reason)
             | Self::Failed(reason) => Some(reason),
@@ -214,6 +218,7 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
         }
         (State::RollingBack, Event::RemoteRolledBack) => perform(State::RollingBack, Step::RollbackLocal),
         (State::RollingBack, Event::LocalRolledBack) => perform(State::RollingBack, Step::TakeBack),
+        (State::RollbackFailed, Event::TakeBackRequested(_)) => perform(State::RollingBack, Step::TakeBack),
         (State::RollingBack, Event::TakenBack) => perform(State::RollingBack, Step::VerifyRollback),
         (State::RollingBack, Event::BackVerified | Event::BackFailing(_)) => rest(State::RolledBack),
         (State::RollingBack, Event::Failed(_)) => rest(State::RollbackFailed),
@@ -225,9 +230,11 @@ pub fn next(state: State, pending: Option<Step>, event: &Event, pushes: bool) ->
 /// Answers whether an event can come out of the pending step, or from outside while none is pending.
 fn answers(pending: Option<Step>, event: &Event) -> bool {
     let from: &[Step] = match event {
-        Event::Begun | Event::WatchFailed(_) | Event::RollbackRequested(_) | Event::UndoneWith(_) => {
-            return pending.is_none();
-        }
+        Event::Begun
+        | Event::WatchFailed(_)
+        | Event::RollbackRequested(_)
+        | Event::TakeBackRequested(_)
+        | Event::UndoneWith(_) => return pending.is_none(),
         // Whatever is said of what is live again, the environment is back.
         Event::Failed(_) => return pending.is_some_and(|step| step != Step::VerifyRollback),
         Event::Rejected(_) | Event::Expired(_) => {

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::drift::{Drift, Past};
 use super::error::{Error, Result};
-use super::ledger;
 use super::phase::Event;
 use super::policy::{self, Feeding};
+use super::{deliver, ledger};
 use crate::base::escape::shown;
 use crate::base::id::ObjectId;
 use crate::base::units::count;
@@ -163,6 +163,7 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
     };
     let (branch, sandbox, history) = (spec.branch.clone(), ctx.config.sandbox.branch.clone(), spec.history);
     let sign = ctx.config.ledger.sign;
+    let delivers_first = delivers_first(ctx, promotion).await?;
     let (takes_back, promotion_now) = (None, promotion.clone());
     let work = Planner {
         branch,
@@ -173,6 +174,7 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
         comes_back,
         takes_back,
         sign,
+        delivers_first,
         promotion: promotion_now,
     };
     let planned = ctx.git.run(move |repo| work.plan(repo)).await;
@@ -188,6 +190,15 @@ pub(super) async fn perform(ctx: &Context, promotion: &mut Promotion) -> Result<
         Err(lost @ git::Error::SavesLost { .. }) => Ok(Event::Failed(format!("{lost}: run `cascade doctor`"))),
         Err(other) => Ok(Event::Failed(other.to_string())),
     }
+}
+
+/// Answers whether an environment gets its deliveries for the first time: then there is something to do even where its
+/// branch has that content already.
+async fn delivers_first(ctx: &Context, promotion: &Promotion) -> Result<bool> {
+    if ctx.store.live(&promotion.environment).await?.is_some() {
+        return Ok(false);
+    }
+    Ok(!deliver::configured(ctx, &promotion.environment, (promotion.source, None)).await?.is_empty())
 }
 
 /// What a candidate has as its configuration would be the environment's rules once it is live; and what it brings must
@@ -247,6 +258,8 @@ struct Planner {
     takes_back: Option<ObjectId>,
     /// How entries of the ledger are signed.
     sign: SignMode,
+    /// Whether something is delivered that never was.
+    delivers_first: bool,
     promotion: Promotion,
 }
 
@@ -270,7 +283,8 @@ impl Planner {
         let source = self.promotion.source;
         let source_tree = self.comes_back.map_or_else(|| repo.tree_of(source), |(_, tree)| Ok(tree))?;
         let Some(tip) = tip else { return self.finish(repo, None, source_tree) };
-        if repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree {
+        let has_it_all = repo.is_ancestor(source, tip)? && repo.tree_of(tip)? == source_tree;
+        if has_it_all && !self.delivers_first {
             return Ok(Planned::Stopped(Event::NothingToDo));
         }
         let drift = match &self.promotion.hotfix {
@@ -330,7 +344,7 @@ impl Planner {
         let commits = repo.news_between(tip, source, SUBJECTS_LIMIT + 1)?;
         let new = NewCommit {
             tree,
-            parents: tip.into_iter().chain([source]).collect(),
+            parents: tip.into_iter().chain(Some(source).filter(|source| Some(*source) != tip)).collect(),
             message: self.message(&commits),
             // The moment of the wish: planning again after a crash gives the very same commit.
             at: self.promotion.created_at,

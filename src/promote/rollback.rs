@@ -50,8 +50,9 @@ pub async fn roll_back(
         }
         learned => learned?,
     }
-    if to.is_none() {
-        require_taken_back(ctx, environment).await?;
+    if let Some(outside) = partly_back(ctx, environment, to).await? {
+        let words = why_undone(ctx, &outside).await?;
+        return drive(ctx, outside, Event::TakeBackRequested(words), observer).await;
     }
     let nothing = || Error::NothingToRollBack { environment: environment.to_owned() };
     let mut live = match verification::paused(ctx, environment).await? {
@@ -74,23 +75,26 @@ pub async fn roll_back(
     drive(ctx, live, Event::RollbackRequested(words), observer).await
 }
 
-/// Sees that what the last rollback should have taken back is: where only its deliveries are still outside, going back once
-/// more would undo the release before, which nobody asked for.
-async fn require_taken_back(ctx: &Context, environment: &str) -> Result<()> {
+/// Answers the last rollback where its branch is back to where a person wants it and what was delivered is not: that is
+/// what is left to be done. Going back once more would undo the release before, which nobody asked for.
+async fn partly_back(ctx: &Context, environment: &str, to: Option<&str>) -> Result<Option<Promotion>> {
     let last = ctx.store.attempts(Some(environment), 1).await?.pop();
-    let Some(last) = last.filter(|last| last.state == State::RollbackFailed) else { return Ok(()) };
+    let Some(last) = last.filter(|last| last.state == State::RollbackFailed) else { return Ok(None) };
+    let wanted = match to {
+        Some(id) => ctx.store.promotion(id).await?.candidate,
+        None => last.rollback_to,
+    };
     let deliveries = ctx.store.deliveries(&last.id).await?;
     let is_outside = |it: &DeliveryRecord| it.phase == DeliveryPhase::TakeBack && it.outcome == DeliveryOutcome::Failed;
-    if !deliveries.iter().any(is_outside) {
-        return Ok(());
-    }
-    Err(Error::NotNow {
-        why: format!("is not wholly back: {}", last.reason.as_deref().unwrap_or("its deliveries are still outside")),
-        hint: Some(format!(
-            "run the command in the brackets; to go back further, `cascade rollback {environment} --to ID`"
-        )),
-        id: last.id.to_string(),
-    })
+    Ok(deliveries.iter().any(is_outside).then_some(last).filter(|last| last.rollback_to == wanted))
+}
+
+/// Answers why a promotion was undone, in the words of whoever wanted that first.
+async fn why_undone(ctx: &Context, promotion: &Promotion) -> Result<String> {
+    let journal = ctx.store.journal(&promotion.id).await?;
+    let quarantined = journal.iter().rposition(|line| line.name == Event::Quarantined.name());
+    let began = quarantined.and_then(|at| journal[..at].last()).map(|line| line.detail.clone());
+    Ok(began.filter(|words| !words.is_empty()).unwrap_or_else(|| format!("rolled back by {}", ctx.person)))
 }
 
 /// Answers whether a promotion is rolled back to where a person wants it.
@@ -104,13 +108,20 @@ async fn is_done(ctx: &Context, promotion: &Promotion, to: Option<&str>) -> Resu
 
 async fn earlier_candidate(ctx: &Context, live: &Promotion, id: &str) -> Result<ObjectId> {
     let target = ctx.store.promotion(id).await?;
-    let fits = target.environment == live.environment && target.state == State::Promoted && target.id != live.id;
-    let candidate = target.candidate.filter(|_| fits);
-    candidate.ok_or_else(|| Error::NotNow {
-        id: target.id.to_string(),
-        why: format!("is not an earlier promotion that was live in {}", live.environment),
-        hint: Some(format!("choose one that is `promoted` in `cascade history {}`", live.environment)),
-    })
+    let environment = &live.environment;
+    let why = if target.environment != *environment {
+        format!("was for {}, and not for {environment}", target.environment)
+    } else if target.id == live.id || target.tree.is_some_and(|tree| Some(tree) == live.tree) {
+        format!("is what is live in {environment} already: there is nothing to roll back to it")
+    } else if target.state == State::RolledBack {
+        format!("was itself rolled back: it is no place to go back to in {environment}")
+    } else if let Some(candidate) = target.candidate.filter(|_| target.state == State::Promoted) {
+        return Ok(candidate);
+    } else {
+        format!("was never verified in {environment}: it is no place to go back to")
+    };
+    let hint = Some(format!("choose an earlier one that is `promoted` in `cascade history {environment}`"));
+    Err(Error::NotNow { id: target.id.to_string(), why, hint })
 }
 
 /// Answers the place that a promotion goes back to: where a person wants it, else to what was verified before it.

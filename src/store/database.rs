@@ -146,19 +146,21 @@ async fn connect(path: &Path) -> std::result::Result<AnyPool, sqlx::Error> {
     sqlx::any::install_default_drivers();
     let url = format!("sqlite://{}?mode=rwc", percent_encoded(path));
     let (refuse, mut refused) = mpsc::channel(1);
-    let pool = AnyPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
-        let refuse = refuse.clone();
-        Box::pin(async move {
-            match connection.execute(SQLITE_SETTINGS).await {
-                Err(problem) if !matches!(Refusal::of(&problem), Some(Refusal::Locked)) => {
-                    // Whoever opens the database listens; later connections are tried again by the pool.
-                    let _ = refuse.try_send(problem);
-                    Err(sqlx::Error::WorkerCrashed)
+    // The database is in this process: asking a connection whether it still works before each use would only take time.
+    let pool =
+        AnyPoolOptions::new().max_connections(1).test_before_acquire(false).after_connect(move |connection, _| {
+            let refuse = refuse.clone();
+            Box::pin(async move {
+                match connection.execute(SQLITE_SETTINGS).await {
+                    Err(problem) if !matches!(Refusal::of(&problem), Some(Refusal::Locked)) => {
+                        // Whoever opens the database listens; later connections are tried again by the pool.
+                        let _ = refuse.try_send(problem);
+                        Err(sqlx::Error::WorkerCrashed)
+                    }
+                    set => set.map(drop),
                 }
-                set => set.map(drop),
-            }
-        })
-    });
+            })
+        });
     // The pool would try again for half a minute, and then not say why.
     tokio::select! {
         biased;
@@ -191,13 +193,14 @@ async fn migrate(pool: &AnyPool, path: &Path) -> Result<()> {
     Migrator::with_migrations(migrations()).run(pool).await.map_err(open_error(path))
 }
 
-/// Answers whether the newest migration ran already: the usual case, one query.
+/// Answers whether every migration ran already: the usual case, one query.
 async fn is_current(pool: &AnyPool) -> bool {
-    let newest = migrations().iter().map(|migration| migration.version).max().unwrap_or(0);
-    let applied = sqlx::query("SELECT CAST(MAX(version) AS BIGINT) AS version FROM _sqlx_migrations WHERE success")
+    // All of them, for one may have been added before the newest.
+    let known = i64::try_from(migrations().len()).ok();
+    let applied = sqlx::query("SELECT CAST(COUNT(*) AS BIGINT) AS applied FROM _sqlx_migrations WHERE success")
         .fetch_all(pool)
         .await;
-    applied.is_ok_and(|rows| rows.first().and_then(|row| row.try_get::<i64, _>("version").ok()) == Some(newest))
+    applied.is_ok_and(|rows| rows.first().and_then(|row| row.try_get::<i64, _>("applied").ok()) == known)
 }
 
 fn migrations() -> Vec<Migration> {
@@ -216,6 +219,7 @@ fn migrations() -> Vec<Migration> {
         migration(11, "sandbox notes", include_str!("migrations/0011_sandbox_notes.sql")),
         migration(12, "deliveries", include_str!("migrations/0012_deliveries.sql")),
         migration(13, "sync memories", include_str!("migrations/0013_sync_memories.sql")),
+        migration(15, "sync words", include_str!("migrations/0015_sync_words.sql")),
     ]
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::TryStreamExt as _;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
@@ -88,6 +89,8 @@ pub struct Advance {
     pub added: Vec<Chunk>,
     /// What is flagged now, by key and finding.
     pub flags: Vec<(Vec<u8>, String)>,
+    /// What people let be, encoded, where that changes.
+    pub words: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -107,16 +110,19 @@ impl Store {
         if Columns(row).text("endpoints")? != endpoints {
             return Ok((StoredBaseline { serial, chunks: Vec::new() }, true));
         }
-        let rows = sqlx::query(
+        let action = "read what a sync agreed on";
+        let mut rows = sqlx::query(
             "SELECT first_key, body FROM sync_baselines WHERE project = $1 AND sync = $2 ORDER BY first_key",
         )
         .bind(self.project.clone())
         .bind(sync.to_owned())
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed("read what a sync agreed on"))?;
-        let chunk = |row: &AnyRow| Ok(Chunk { first_key: blob(row, "first_key")?, body: blob(row, "body")? });
-        Ok((StoredBaseline { serial, chunks: rows.iter().map(chunk).collect::<Result<_>>()? }, false))
+        .fetch(&self.pool);
+        let mut chunks = Vec::new();
+        // Row by row: all of them at once are in memory twice.
+        while let Some(row) = rows.try_next().await.map_err(failed(action))? {
+            chunks.push(Chunk { first_key: blob(&row, "first_key")?, body: blob(&row, "body")? });
+        }
+        Ok((StoredBaseline { serial, chunks }, false))
     }
 
     /// Records, before anything is touched, that a run begins, what it is about to do and what it will replace; `endpoints`
@@ -171,7 +177,31 @@ impl Store {
         .await
         .map_err(failed("record between what a sync is"))?;
         self.delete(transaction, "DELETE FROM sync_baselines WHERE project = $1 AND sync = $2", sync).await?;
+        self.delete(transaction, "DELETE FROM sync_words WHERE project = $1 AND sync = $2", sync).await?;
         self.delete(transaction, "DELETE FROM sync_intents WHERE project = $1 AND sync = $2", sync).await
+    }
+
+    /// Answers what people let be at a sync's target, encoded; nothing where they never did.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub async fn sync_words(&self, sync: &str) -> Result<Option<Vec<u8>>> {
+        let rows = self.select("SELECT body FROM sync_words WHERE project = $1 AND sync = $2", sync).await?;
+        rows.first().map(|row| blob(row, "body")).transpose()
+    }
+
+    async fn write_words(&self, transaction: &mut Transaction<'_, Any>, sync: &str, words: Vec<u8>) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO sync_words (project, sync, body) VALUES ($1, $2, $3) \
+             ON CONFLICT (project, sync) DO UPDATE SET body = excluded.body",
+        )
+        .bind(self.project.clone())
+        .bind(sync.to_owned())
+        .bind(words)
+        .execute(&mut **transaction)
+        .await
+        .map(drop)
+        .map_err(failed("record what people let be"))
     }
 
     async fn write_snapshot(
@@ -233,6 +263,10 @@ impl Store {
         self.move_serial(&mut transaction, sync, advance).await?;
         if advance.is_fresh {
             self.delete(&mut transaction, "DELETE FROM sync_baselines WHERE project = $1 AND sync = $2", sync).await?;
+            self.delete(&mut transaction, "DELETE FROM sync_words WHERE project = $1 AND sync = $2", sync).await?;
+        }
+        if let Some(words) = &advance.words {
+            self.write_words(&mut transaction, sync, words.clone()).await?;
         }
         for first_key in &advance.removed {
             sqlx::query("DELETE FROM sync_baselines WHERE project = $1 AND sync = $2 AND first_key = $3")

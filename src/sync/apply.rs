@@ -15,7 +15,7 @@ use super::report::{Noted, Report};
 use super::run::Sync;
 use super::snapshot::{after, before};
 use super::walk::{Found, Looking, batches, digests, reason};
-use crate::endpoint::{self, Content, Endpoint, Fingerprint, Item, Key, Known, Listed, Put, Take, Version};
+use crate::endpoint::{self, Class, Content, Endpoint, Fingerprint, Item, Key, Known, Listed, Put, Take, Version};
 
 /// Items that are changed at a time, unless they are large.
 const CHANGED_AT_ONCE_ITEMS: usize = 256;
@@ -117,7 +117,12 @@ impl Apply<'_> {
 
     /// Keeps what the actions replace, on the disk; answers the actions that may go on.
     async fn keep<'b>(&self, batch: Vec<&'b Action>, trying: &mut Attempt<'_>) -> Result<Vec<&'b Action>> {
-        let is_missing = |version: &Version| !self.sync.archive.has(&version.digest);
+        let lost =
+            |lost: tokio::task::JoinError| Error::Lost { name: self.sync.name.clone(), reason: lost.to_string() };
+        let archive = self.sync.archive.clone();
+        let replaced: Vec<Version> = batch.iter().filter_map(|action| before(action)).collect();
+        let whole = tokio::task::spawn_blocking(move || archive.whole(&replaced)).await.map_err(lost)?;
+        let is_missing = |version: &Version| !whole.contains(&version.digest);
         let (replacing, mut ready): (Vec<&Action>, Vec<&Action>) =
             batch.into_iter().partition(|action| before(action).as_ref().is_some_and(is_missing));
         let items = replacing.iter().filter_map(|action| Some(item(action.key(), &before(action)?))).collect();
@@ -135,8 +140,6 @@ impl Apply<'_> {
         }
         let archive = self.sync.archive.clone();
         let kept = tokio::task::spawn_blocking(move || archive.keep(keeps));
-        let lost =
-            |lost: tokio::task::JoinError| Error::Lost { name: self.sync.name.clone(), reason: lost.to_string() };
         let refused = |source| Error::Archive { path: self.sync.archive.root().to_owned(), source };
         for (action, answer) in kept_actions.into_iter().zip(kept.await.map_err(lost)?.map_err(refused)?) {
             match answer {
@@ -313,6 +316,7 @@ impl Attempt<'_> {
             self.again.insert(key.clone());
             return;
         }
+        self.report.passing += usize::from(error.class() == Class::Transient);
         let list = match error {
             endpoint::Error::Changed { reason, .. } => {
                 return self.report.flagged.push(Noted::new(key, *reason));

@@ -70,6 +70,16 @@ impl Archive {
         self.path(digest).is_file()
     }
 
+    /// Answers which of these contents are kept and whole. For blocking threads.
+    #[must_use]
+    pub fn whole(&self, versions: &[Version]) -> HashSet<Digest> {
+        versions.iter().filter(|version| self.is_whole(version)).map(|version| version.digest).collect()
+    }
+
+    fn is_whole(&self, version: &Version) -> bool {
+        self.has(&version.digest) && self.digest(version).is_ok_and(|found| found == (version.digest, version.size))
+    }
+
     fn path(&self, digest: &Digest) -> PathBuf {
         let name = digest.to_string();
         self.root.join(&name[..2]).join(&name[2..])
@@ -102,7 +112,8 @@ impl Archive {
 
     fn write(&self, keep: Keep) -> Result<Option<(NamedTempFile, PathBuf)>, KeepError> {
         let path = self.path(&keep.version.digest);
-        if path.is_file() {
+        // What is damaged takes another's snapshot along where it stays.
+        if self.is_whole(&keep.version) {
             return Ok(None);
         }
         let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.root)?;
@@ -289,6 +300,23 @@ mod tests {
         assert!(matches!(kept[..], [Err(KeepError::Changed), Ok(())]));
         assert!(!archive.has(&Digest::of(b"one")) && !archive.has(&Digest::of(b"other")));
         assert!(archive.has(&Digest::of(b"two")));
+    }
+
+    #[test]
+    fn what_is_damaged_is_written_anew_when_it_is_kept_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = Archive::new(dir.path());
+        archive.keep(vec![keep(b"one")]).unwrap().remove(0).unwrap();
+        let path = archive.path(&Digest::of(b"one"));
+        let whole = fs::read(&path).unwrap();
+        let flipped: Vec<u8> = whole.iter().map(|byte| byte ^ 4).collect();
+        for damage in [&whole[..1], b"", &flipped] {
+            fs::write(&path, damage).unwrap();
+            assert!(archive.whole(&[version(b"one")]).is_empty());
+            archive.keep(vec![keep(b"one")]).unwrap().remove(0).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole);
+        }
+        assert_eq!(archive.whole(&[version(b"one"), version(b"two")]), HashSet::from([Digest::of(b"one")]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::packed::NewItems;
 use super::report::Noted;
 use super::run::unproved;
 use super::walk::{Found, Looked, Sides, Unread, walk};
+use super::words::Words;
 use crate::endpoint::{Ended, Folding, Key, Known, Leftover, Version};
 use crate::store::StoredBaseline;
 
@@ -51,6 +52,12 @@ pub struct Comparison {
     pub skipped: Vec<Noted>,
     /// What could not be read.
     pub failed: Vec<Noted>,
+    /// How many of those may be read by merely trying again.
+    pub passing: usize,
+    /// Items of ours at the target that the source does not list, and that what is not listed there may hide.
+    pub kept_back: usize,
+    /// Items of the source that may be executed, where the target cannot keep that.
+    pub programs: usize,
     /// What only the source has, not read yet.
     pub new: NewItems,
     /// What the target would take for something else.
@@ -60,32 +67,55 @@ pub struct Comparison {
 }
 
 /// Compares both sides and what was agreed.
-pub(super) async fn compare(sides: &Sides, intents: &Intents, stored: Arc<StoredBaseline>) -> Result<Comparison> {
+pub(super) async fn compare(
+    sides: &Sides,
+    (intents, words): (&Intents, &Words),
+    stored: Arc<StoredBaseline>,
+) -> Result<Comparison> {
     let (mut comparison, mut unread) = (Comparison::default(), Vec::new());
     let mut each = |looked| match looked {
         Looked::Found(row) if sides.source.is_some() && is_agreed(&row) => {
             comparison.unchanged += usize::from(row.target.is_some());
         }
-        Looked::Found(row) => comparison.found.push(recovered(*row, intents)),
+        Looked::Found(row) => comparison.found.push(words.applied(recovered(*row, intents))),
         Looked::New(item) => comparison.new.add(&item),
         Looked::Unread(one) => unread.push(one),
     };
     let walked = walk(sides, stored, &mut each).await?;
     comparison.unchanged += walked.unchanged;
+    comparison.programs = walked.programs;
     if walked.collisions.any() {
         set_aside_colliding(&mut comparison, &walked.collisions, sides.target.folding().await);
     }
     comparison.leftovers.clone_from(&walked.ended[1].leftovers);
-    let Unknown { is_partial, hiding, no_items, keys: hidden } = note_unlisted(walked.ended, &sides.filter);
+    let Unknown { is_partial, hiding, no_items, keys: hidden, at_target } = note_unlisted(walked.ended, &sides.filter);
     comparison.is_partial = is_partial;
     comparison.skipped = hiding.into_iter().chain(no_items).collect();
-    comparison.found.retain(|row| !is_hidden(&hidden, &row.key));
     if !hidden.is_empty() {
-        comparison.new = comparison.new.only(|key| !is_hidden(&hidden, key));
+        leave_hidden(&mut comparison, &hidden, &at_target);
     }
     let failed = unread.into_iter().filter(|one| !is_hidden(&hidden, &one.key));
-    comparison.failed = failed.map(|Unread { key, reason }| Noted::new(&key, reason)).collect();
+    for Unread { key, reason, may_pass } in failed {
+        comparison.failed.push(Noted::new(&key, reason));
+        comparison.passing += usize::from(may_pass);
+    }
     Ok(comparison)
+}
+
+/// Leaves alone what may hide behind something that is not listed, and tells what cannot be brought for that.
+fn leave_hidden(comparison: &mut Comparison, hidden: &BTreeSet<Key>, at_target: &BTreeSet<Key>) {
+    let behind = |key: &Key| Noted::new(key, "lies behind something at the target that is no item");
+    for row in comparison.found.iter().filter(|row| is_hidden(hidden, &row.key)) {
+        if row.source.is_some() && is_hidden(at_target, &row.key) {
+            comparison.colliding.push(behind(&row.key));
+        }
+        let is_ours = row.baseline.as_ref().is_some_and(|entry| entry.target.is_some());
+        comparison.kept_back += usize::from(row.source.is_none() && row.target.is_some() && is_ours);
+    }
+    let new = comparison.new.iter().map(|item| item.key).filter(|key| is_hidden(at_target, key));
+    comparison.colliding.extend(new.map(|key| behind(&key)));
+    comparison.found.retain(|row| !is_hidden(hidden, &row.key));
+    comparison.new = comparison.new.only(|key| !is_hidden(hidden, key));
 }
 
 /// Sets aside what the target would take for something else that the source has: nothing is done about any of them.
@@ -127,6 +157,8 @@ pub(super) struct Unknown {
     pub no_items: Vec<Noted>,
     /// At and below these keys nothing is known.
     pub keys: BTreeSet<Key>,
+    /// Those of them that are about the target.
+    pub at_target: BTreeSet<Key>,
 }
 
 /// Answers what was not listed, as far as it takes part.
@@ -140,6 +172,12 @@ pub(super) fn note_unlisted(ended: [Ended; 2], filter: &Filter) -> Unknown {
             unknown.is_partial |= side == "source" && one.hides_items;
             let noted = Noted::new(&one.key, format!("at the {side}: {}", one.reason));
             if one.hides_items { &mut unknown.hiding } else { &mut unknown.no_items }.push(noted);
+        }
+        // What was below it once may be there still.
+        if takes_part || filter.may_take_below(&one.key) {
+            if side == "target" {
+                unknown.at_target.insert(one.key.clone());
+            }
             unknown.keys.insert(one.key);
         }
     }

@@ -55,8 +55,8 @@ impl Sync {
         let mut prepared = one.prepare().await?;
         prepared.plan = Plan::default();
         let mut changes = Changes::new();
-        if let Some(Row { key, source, target, .. }) = prepared.found.remove(key) {
-            changes.insert(key, Some(Entry { source, target }));
+        if let Some(Row { key, source, target, .. }) = prepared.found.get(key) {
+            changes.insert(key.clone(), Some(Entry { source: source.clone(), target: target.clone() }));
         }
         let mut report = one.begin_report(&prepared).await;
         one.agree(&prepared, &changes, &Entries::default(), &report, Purpose::Resolve).await?;

@@ -34,6 +34,8 @@ pub enum Touch {
     Changed,
     /// They deleted it.
     Deleted,
+    /// They put something on its way below which nothing can be.
+    Barred,
 }
 
 /// What both sides had under a key when they were last brought together: the same, unless a person let them differ.

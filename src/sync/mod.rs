@@ -41,6 +41,7 @@ mod take_back;
 pub mod triggered;
 pub mod verify;
 pub mod walk;
+pub mod words;
 
 pub use diff::{Agreed, Finding, judge};
 pub use error::{Error, Result};

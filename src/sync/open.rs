@@ -118,6 +118,7 @@ async fn open_spec(ctx: &Context, name: &str, spec: &SyncSpec, pinned: Option<(&
         progress: Arc::default(),
         clock: Arc::clone(&ctx.clock),
         promotion: None,
+        is_awaited: false,
     })
 }
 
@@ -186,7 +187,7 @@ fn target(ctx: &Context, name: &str, spec: &SyncSpec) -> Result<Opened> {
     let path = spec.to.directory.as_ref().map(Expanded::value).unwrap_or_default();
     // A vault of which the last seconds are torn could not be read at all.
     let durability = if spec.to.vault.is_some() { Durability::Full } else { spec.durability };
-    let target = directory(ctx, path).map_err(failed)?.with_durability(durability);
+    let target = directory(ctx, path).map_err(failed)?.with_durability(durability).trying_modes();
     let path = target.path().to_owned();
     Ok((maybe_within(ctx, Arc::new(target), spec.to.vault.as_ref()), Some(path)))
 }

@@ -1,5 +1,7 @@
 //! What is to be done: ordered actions, each with what it expects to find. Pure.
 
+use std::collections::BTreeSet;
+
 use super::diff::{Agreed, Finding, Touch, judge};
 use super::join::Row;
 use crate::config::{DeleteMode, OnDrift};
@@ -85,6 +87,14 @@ pub struct Flag {
     pub finding: Finding,
 }
 
+impl Flag {
+    /// Answers whether a person can decide about it by choosing a side.
+    #[must_use]
+    pub fn is_resolvable(&self) -> bool {
+        touch(self.finding) != Some(Touch::Barred)
+    }
+}
+
 /// Why a plan may not be carried out as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Guard {
@@ -103,6 +113,8 @@ pub struct Plan {
     pub flags: Vec<Flag>,
     /// What is left alone without a word.
     pub kept: usize,
+    /// Items that are left alone, for not all of the source is listed: they may be there.
+    pub kept_back: usize,
     /// Items at the target that are as they should be.
     pub unchanged: usize,
     /// Why it may not be carried out, where it deletes too much.
@@ -110,6 +122,30 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Answers a flagged item that a person can decide about by choosing a side.
+    #[must_use]
+    pub fn resolvable(&self) -> Option<String> {
+        self.flags.iter().find(|flag| flag.is_resolvable()).map(|flag| flag.key.to_string())
+    }
+
+    /// Flags what cannot be put there where the target holds nothing below an item: one of these keys is on its way, and
+    /// stays. What is to be `created` beside the plan is flagged, too; answers which of it.
+    pub fn bar(&mut self, in_the_way: &BTreeSet<Key>, created: impl Iterator<Item = Key>) -> BTreeSet<Key> {
+        let is_barred = |key: &Key| key.above().any(|above| in_the_way.contains(&above));
+        let mut barred: BTreeSet<Key> = created.filter(is_barred).collect();
+        let beside = barred.clone();
+        self.actions.retain(|action| {
+            let is_barred = matches!(action, Action::Create { key, .. } if is_barred(key));
+            barred.extend(is_barred.then(|| action.key().clone()));
+            !is_barred
+        });
+        self.flags.retain(|flag| !is_barred(&flag.key) || !barred.insert(flag.key.clone()));
+        let flag = |key| Flag { key, finding: Finding::Drift(Touch::Barred) };
+        self.flags.extend(barred.into_iter().map(flag));
+        self.flags.sort_by(|one, other| one.key.cmp(&other.key));
+        beside
+    }
+
     /// Answers whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -130,6 +166,7 @@ pub fn plan(policy: &Policy, is_partial: bool, rows: impl IntoIterator<Item = Ro
 #[derive(Debug)]
 pub struct Planner {
     policy: Policy,
+    is_partial: bool,
     plan: Plan,
     deletions: Vec<Action>,
     looked_after: usize,
@@ -139,8 +176,7 @@ impl Planner {
     /// Begins a plan; nothing is deleted where `is_partial` says that the source was not listed whole.
     #[must_use]
     pub fn new(policy: &Policy, is_partial: bool) -> Self {
-        let policy = Policy { delete: if is_partial { DeleteMode::Never } else { policy.delete }, ..*policy };
-        Self { policy, plan: Plan::default(), deletions: Vec::new(), looked_after: 0 }
+        Self { policy: *policy, is_partial, plan: Plan::default(), deletions: Vec::new(), looked_after: 0 }
     }
 
     /// Takes in what is known to need nothing.
@@ -157,6 +193,7 @@ impl Planner {
         let is_there = row.target.is_some();
         self.looked_after += usize::from(is_there && is_ours);
         match decide(&self.policy, finding, row) {
+            Decision::Act(Action::Delete { .. }) if self.is_partial => self.plan.kept_back += 1,
             Decision::Act(action @ Action::Delete { .. }) => self.deletions.push(action),
             Decision::Act(action) => self.plan.actions.push(action),
             Decision::Flag(key) => self.plan.flags.push(Flag { key, finding }),

@@ -45,6 +45,10 @@ pub struct Report {
     pub unchanged: usize,
     /// Items that differ and are left alone without a word.
     pub kept: usize,
+    /// Items that the source does not list and that stay at the target all the same, for not all of the source is listed.
+    pub kept_back: usize,
+    /// Items of the source that may be executed, where the target cannot keep that.
+    pub programs: usize,
     /// Items that are left alone until a person decides.
     pub flagged: Vec<Noted>,
     /// How many of them were changed on both sides: what the source says of them could not be done.
@@ -57,6 +61,9 @@ pub struct Report {
     pub skipped: Vec<Noted>,
     /// Items that could not be brought to what the source says.
     pub failed: Vec<Noted>,
+    /// How many of them may be by merely trying again.
+    #[serde(skip)]
+    pub passing: usize,
     /// Items that were written and are something else now.
     pub unverified: Vec<Noted>,
     /// Items that were read on both sides after the run and are the same, where all were (`verify: full`).
@@ -112,6 +119,9 @@ pub fn flagged(finding: Finding) -> &'static str {
     match finding {
         Finding::Drift(Touch::Changed) => "was changed at the target",
         Finding::Drift(Touch::Deleted) => "was deleted at the target",
+        Finding::Drift(Touch::Barred) | Finding::Conflict(Touch::Barred) => {
+            "has something on its way at the target that is no directory: move that aside"
+        }
         Finding::Drift(Touch::Added) | Finding::Conflict(Touch::Added) => "was put there by somebody else",
         Finding::Conflict(Touch::Changed) => "was changed on both sides",
         Finding::Conflict(Touch::Deleted) => "was deleted at the target and changed at the source",

@@ -23,11 +23,12 @@ use super::snapshot::{self, Before};
 use super::take_back;
 use super::verify::Verification;
 use super::walk::{Found, Reading, Sides};
+use super::words::Words;
 use crate::base::digest::Digest;
 use crate::base::id::{PromotionId, entropy};
 use crate::base::units::Share;
 use crate::base::{Clock, Timestamp};
-use crate::config::VerifyMode;
+use crate::config::{DeleteMode, VerifyMode};
 use crate::endpoint::{Endpoint, Fingerprint, IsKept, Key, Known, Version};
 use crate::store::{Advance, SnapshotRecord, Store, StoredBaseline, SyncRun};
 
@@ -64,6 +65,8 @@ pub struct Sync {
     pub clock: Arc<dyn Clock>,
     /// The promotion that it is run for.
     pub promotion: Option<PromotionId>,
+    /// Whether the source is what a promotion that waits would bring, and not what has landed.
+    pub is_awaited: bool,
 }
 
 /// What a sync would do, with all that it was decided on.
@@ -82,6 +85,29 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// Flags what cannot be put there, for something that only the target has is on its way.
+    fn bar(&mut self) {
+        let plan = &mut self.plan;
+        let deleted: BTreeSet<&Key> =
+            plan.actions.iter().filter(|action| snapshot::after(action).is_none()).map(Action::key).collect();
+        let stays = |row: &&Found| row.source.is_none() && row.target.is_some() && !deleted.contains(&row.key);
+        let in_the_way: BTreeSet<Key> = self.found.values().filter(stays).map(|row| row.key.clone()).collect();
+        if in_the_way.is_empty() {
+            return;
+        }
+        let new = &mut self.comparison.new;
+        let barred = plan.bar(&in_the_way, new.iter().map(|item| item.key));
+        if !barred.is_empty() {
+            *new = new.only(|key| !barred.contains(key));
+        }
+    }
+
+    /// Answers how many items stay at the target for not all of the source is listed.
+    #[must_use]
+    pub fn kept_back(&self) -> usize {
+        self.plan.kept_back + self.comparison.kept_back
+    }
+
     /// Answers what is flagged beside what the plan flags: no decision of a person settles that.
     pub fn left_alone(&self) -> impl Iterator<Item = &Noted> {
         self.comparison.colliding.iter().chain(&self.stale)
@@ -141,7 +167,14 @@ impl Sync {
         let mut planner = Planner::new(&self.policy, comparison.is_partial);
         planner.add_unchanged(comparison.unchanged);
         comparison.found.iter().for_each(|found| planner.add(versions(found)));
-        Ok(self.prepared(planner.finish(), comparison, (stored, is_fresh), started_at))
+        let mut prepared = self.prepared(planner.finish(), comparison, (stored, is_fresh), started_at);
+        if self.target.is_nested() {
+            prepared.bar();
+        }
+        if self.policy.delete == DeleteMode::Never {
+            prepared.comparison.kept_back = 0;
+        }
+        Ok(prepared)
     }
 
     /// Answers what was agreed on last, and whether that is nothing yet between these endpoints.
@@ -178,10 +211,11 @@ impl Sync {
                 snapshot::decode_intents(&body, &mut intents).map_err(|source| self.damaged(source))?;
             }
         }
+        let words = self.words(is_fresh).await?;
         let mut attempts = 1;
         loop {
             self.begin(Phase::Comparing, 0, 0);
-            match compare(sides, &intents, Arc::clone(stored)).await {
+            match compare(sides, (&intents, &words), Arc::clone(stored)).await {
                 Err(Error::Endpoint { source, .. }) if self.patience.lasts(&source, attempts) => {
                     self.patience.wait(attempts).await;
                     attempts += 1;
@@ -189,6 +223,13 @@ impl Sync {
                 answer => return answer,
             }
         }
+    }
+
+    /// Answers what people let be at the target.
+    pub(super) async fn words(&self, is_fresh: bool) -> Result<Words> {
+        let body = if is_fresh { None } else { self.store.sync_words(&self.name).await? };
+        let words = body.map(|body| Words::decode(&body)).transpose();
+        Ok(words.map_err(|source| self.damaged(source))?.unwrap_or_default())
     }
 
     /// Tells whoever watches that the next part begins.
@@ -295,11 +336,14 @@ impl Sync {
             target: self.target.place(),
             unchanged: prepared.plan.unchanged,
             kept: prepared.plan.kept,
+            kept_back: prepared.kept_back(),
+            programs: prepared.comparison.programs,
             flagged: prepared.plan.flags.iter().map(flag).chain(prepared.left_alone().cloned()).collect(),
             conflicts: prepared.plan.flags.iter().filter(|flag| matches!(flag.finding, Finding::Conflict(_))).count(),
-            resolvable: prepared.plan.flags.first().map(|flag| flag.key.to_string()),
+            resolvable: prepared.plan.resolvable(),
             skipped: prepared.comparison.skipped.clone(),
             failed: prepared.comparison.failed.clone(),
+            passing: prepared.comparison.passing,
             left,
             ..Report::default()
         }
@@ -387,6 +431,7 @@ impl Sync {
             && before
                 .iter()
                 .all(|flag| flags.iter().any(|(key, finding)| *key == flag.key && *finding == flag.finding));
+        let words = self.words_after(prepared, changes).await?;
         if changes.is_empty() && is_same && !prepared.is_fresh && report.changed() == 0 {
             return Ok(());
         }
@@ -401,8 +446,28 @@ impl Sync {
             removed,
             added,
             flags,
+            words,
         };
         Ok(self.store.advance_sync(&self.name, &advance, self.clock.now()).await?)
+    }
+}
+
+impl Sync {
+    /// Answers what people let be from now on, where that changes: what they decide while a promotion waits stays whatever
+    /// becomes of that.
+    async fn words_after(&self, prepared: &Prepared, changes: &Changes) -> Result<Option<Vec<u8>>> {
+        let mut words = self.words(prepared.is_fresh).await?;
+        let before = words.clone();
+        for (key, entry) in changes {
+            words.forget(key, entry.as_ref());
+            let agreed = prepared.found.get(key).and_then(|row| row.baseline.as_ref()).map(Entry::agreed);
+            if let Some(entry) = entry.as_ref().filter(|_| self.is_awaited) {
+                let version = |known: &Option<Known>| known.as_ref().map(|known| known.version);
+                let sources = [agreed.unwrap_or_default().source, version(&entry.source)];
+                words.add(key.clone(), version(&entry.target), sources);
+            }
+        }
+        Ok((words != before).then(|| words.encode()))
     }
 }
 

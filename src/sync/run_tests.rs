@@ -71,6 +71,7 @@ pub(super) async fn world() -> World {
         progress: Arc::default(),
         clock: Arc::clone(&clock) as Arc<_>,
         promotion: None,
+        is_awaited: false,
     };
     World { _directory: directory, source, target, clock, sync }
 }

@@ -213,8 +213,13 @@ fn tell_flags(ctx: &Context, report: &Report, before: usize) {
 #[must_use]
 pub fn problem_of(report: &Report) -> Option<String> {
     let failed = report.failed.iter().chain(&report.unverified);
-    let first = failed.clone().next()?;
-    Some(format!("{} could not be brought over: {} {}", count(failed.count(), "item"), first.key, first.reason))
+    if let Some(first) = failed.clone().next() {
+        let items = count(failed.count(), "item");
+        return Some(format!("{items} could not be brought over: {} {}", first.key, first.reason));
+    }
+    let behind = report.skipped.first().map(|one| format!(": {} {}", one.key, one.reason)).unwrap_or_default();
+    let items = count(report.kept_back, "item");
+    (report.kept_back > 0).then(|| format!("{items} not deleted, for not all of the source is listed{behind}"))
 }
 
 /// Remembers a run that a person, or a promotion, made.

@@ -1,6 +1,6 @@
 //! Walking both sides and what was agreed in the order of keys: listed, joined and read as they come.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,7 @@ use super::join::{Row, join};
 use super::patience::Patience;
 use super::progress::Progress;
 use crate::endpoint::{
-    self, Capabilities, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Later, Listed, Listing,
+    self, Capabilities, Class, Ended, Endpoint, Form, Item, Key, Known, LISTED_AT_ONCE_ITEMS, Later, Listed, Listing,
     PIECE_BYTES, Unlisted, Version,
 };
 use crate::store::StoredBaseline;
@@ -91,6 +91,8 @@ pub(super) enum Looked {
 pub(super) struct Unread {
     pub key: Key,
     pub reason: String,
+    /// Whether it may be read by merely trying again.
+    pub may_pass: bool,
 }
 
 /// How a walk ended.
@@ -102,6 +104,8 @@ pub(super) struct Walked {
     pub collisions: Collisions,
     /// How the listings of source and target ended.
     pub ended: [Ended; 2],
+    /// Items of the source that may be executed, where the target cannot keep that.
+    pub programs: usize,
 }
 
 /// An item, or what is known of it already.
@@ -174,7 +178,12 @@ impl Joining {
         let ends = [RefCell::new(Ok(Ended::default())), RefCell::new(Ok(Ended::default()))];
         let damage = RefCell::new(None::<Damaged>);
         let taken = |item: Item| filter.takes(&item.key).then_some(item);
-        let fitting = |item: Item| fit(capabilities, item, &ends[0]);
+        let programs = Cell::new(0);
+        let fitting = |item: Item| {
+            let is_lost = item.form == Form::File { executable: true } && !capabilities.executables;
+            programs.set(programs.get() + usize::from(is_lost));
+            fit(capabilities, item, &ends[0])
+        };
         // Without a source nothing is known to be as it was agreed.
         let may_pass = source.is_some() && reading == Reading::Doubtful;
         let source = source.into_iter().flat_map(|listing| items(listing, &ends[0]));
@@ -204,7 +213,7 @@ impl Joining {
         let failed = |source| Error::Endpoint { name: name.clone(), source };
         let ended = [here.map_err(failed)?, there.map_err(failed)?];
         rows.send();
-        Ok(Walked { unchanged, collisions, ended })
+        Ok(Walked { unchanged, collisions, ended, programs: programs.get() })
     }
 }
 
@@ -314,7 +323,7 @@ async fn digested(sides: &Sides, rows: Vec<Pair>) -> Vec<Looked> {
         let source = known(&key, source, &mut here).map(|known| known.map(|known| as_held(capabilities, known)));
         match (source, known(&key, target, &mut there)) {
             (Ok(source), Ok(target)) => Looked::Found(Box::new(Row { key, source, baseline, target })),
-            (Err(reason), _) | (_, Err(reason)) => Looked::Unread(Unread { key, reason }),
+            (Err(unread), _) | (_, Err(unread)) => Looked::Unread(unread),
         }
     };
     rows.into_iter().map(settle).collect()
@@ -334,22 +343,23 @@ fn as_held(capabilities: Capabilities, known: Known) -> Known {
 
 type Digests = BTreeMap<Key, endpoint::Result<Known>>;
 
-fn known(key: &Key, half: Option<Half>, digests: &mut Digests) -> std::result::Result<Option<Known>, String> {
+fn known(key: &Key, half: Option<Half>, digests: &mut Digests) -> std::result::Result<Option<Known>, Unread> {
+    let unread = |reason, may_pass| Unread { key: key.clone(), reason, may_pass };
     match half {
         None => Ok(None),
         Some(Half::Known(known)) => Ok(Some(known)),
         Some(Half::Listed(_)) => match digests.remove(key) {
             Some(Ok(known)) => Ok(Some(known)),
-            Some(Err(error)) => Err(reason(&error)),
-            None => Err("was not read".to_owned()),
+            Some(Err(error)) => Err(unread(reason(&error), error.class() == Class::Transient)),
+            None => Err(unread("was not read".to_owned(), true)),
         },
     }
 }
 
 /// Answers an error about an item in one line.
 pub(super) fn reason(error: &dyn std::error::Error) -> String {
-    let causes = iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+    let causes = iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string);
+    causes.fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// Answers what items are now, a few batches of them at the same time.

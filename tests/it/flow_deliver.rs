@@ -97,6 +97,28 @@ fn what_lands_is_delivered_and_exactly_that() {
 }
 
 #[test]
+fn the_first_promotion_delivers_even_what_the_branch_has_already() {
+    for history in ["merge", "linear"] {
+        let shop = Shop::new(true, &format!("history: {history}"), "");
+        shop.write("public/index", "one");
+        shop.save("Begin");
+        for branch in ["staging", "main"] {
+            shop.git(&["branch", "--force", branch, "develop"]);
+            shop.git(&["push", "--quiet", "--force", "origin", branch]);
+        }
+        shop.promote("production", 0);
+        assert_eq!(shop.live("index").as_deref(), Some("one"), "{history}");
+        assert_eq!(shop.told(), ["deliver website delivered 1 0 0"]);
+        let tip = shop.git(&["rev-parse", "main"]);
+        let again = shop.promote("production", 0);
+        assert_eq!(shop.git(&["rev-parse", "main"]), tip, "{again:?}");
+        shop.cascade(&["doctor"]).expect_code(0);
+        shop.release(&[("public/index", "two")], 0);
+        assert_eq!(shop.live("index").as_deref(), Some("two"), "{history}");
+    }
+}
+
+#[test]
 fn a_failed_verification_takes_back_what_was_delivered_and_a_fix_delivers_all_of_it_again() {
     for has_remote in [false, true] {
         let shop = Shop::new(has_remote, "", "");
@@ -349,9 +371,33 @@ fn what_a_person_keeps_at_the_target_is_kept_by_the_promotion_that_waited_for_th
     assert_eq!([shop.live("a"), shop.live("b"), shop.live("c")].map(Option::unwrap), ["by hand", "both", "1"]);
     shop.promote("production", 0);
     assert_eq!([shop.live("a"), shop.live("b"), shop.live("c")].map(Option::unwrap), ["by hand", "both", "2"]);
-    // What a person decided is no part of what the promotion did.
+    // What a person decided is no part of what the promotion did, and no run since takes it for that.
     shop.cascade(&["rollback", "production"]).expect_code(0);
+    shop.cascade(&["sync", "website"]).expect_code(0);
     assert_eq!([shop.live("a"), shop.live("b"), shop.live("c")].map(Option::unwrap), ["by hand", "both", "1"]);
+}
+
+#[test]
+fn what_a_person_keeps_at_the_target_is_kept_when_the_promotion_that_waited_for_that_word_is_rejected() {
+    let shop = Shop::new(false, "", "");
+    shop.release(&[("public/a", "1"), ("public/b", "1")], 0);
+    ["a", "b"].iter().for_each(|name| shop.edit_live(name, "by hand"));
+    shop.release(&[("public/a", "2"), ("public/b", "2")], 3);
+    shop.write("merged", "both");
+    shop.cascade(&["sync", "resolve", "website", "a", "--take", "target"]).expect_code(0);
+    shop.cascade(&["sync", "resolve", "website", "b", "--take", "merged"]).expect_code(0);
+    shop.cascade(&["reject", "production", "--reason", "not yet"]).expect_code(0);
+    let kept = || [shop.live("a"), shop.live("b")].map(Option::unwrap) == ["by hand", "both"];
+    for _ in 0..2 {
+        shop.cascade(&["sync", "website"]).expect_code(0);
+        assert!(kept());
+        shop.cascade(&["sync", "verify", "website"]).expect_code(0);
+    }
+    // What was kept beside that content is kept beside it when it comes after all, and gives way to what nobody saw.
+    shop.release(&[("else", "x")], 0);
+    assert!(kept());
+    shop.release(&[("public/a", "3")], 0);
+    assert_eq!([shop.live("a"), shop.live("b")].map(Option::unwrap), ["3", "both"]);
 }
 
 #[test]
@@ -374,23 +420,51 @@ fn a_target_that_is_not_there_is_a_gate_wherever_gates_are_shown() {
 }
 
 #[test]
-fn what_a_rollback_could_not_take_back_is_not_taken_for_the_release_before() {
-    let shop = Shop::new(false, "", "");
-    for content in ["1", "2", "3"] {
-        shop.release(&[("public/a", content)], 0);
+fn what_a_rollback_could_not_take_back_is_taken_back_by_the_next_one_and_not_the_release_before() {
+    for to in [false, true] {
+        let shop = Shop::new(true, "", "");
+        shop.release(&[("public/a", "1")], 0);
+        shop.release(&[("public/a", "2")], 0);
+        let second = shop.newest("production")["id"].as_str().unwrap().to_owned();
+        shop.release(&[("public/a", "3"), ("public/b", "x")], 0);
+        let (live, gone) = (shop.base().join("live"), shop.base().join("gone"));
+        std::fs::rename(&live, &gone).unwrap();
+        let words: &[&str] =
+            if to { &["rollback", "production", "--to", &second] } else { &["rollback", "production"] };
+        for _ in 0..2 {
+            let failed = shop.cascade(&[words, &["--reason", "it is broken"]].concat());
+            assert!(failed.code != 0 && failed.stderr.contains("`cascade rollback production` tries"), "{failed:?}");
+            assert_eq!(failed.stderr.matches("it is broken").count(), 1, "{failed:?}");
+        }
+        std::fs::rename(&gone, &live).unwrap();
+        let tip = shop.git(&["rev-parse", "main"]);
+        shop.cascade(words).expect_code(0);
+        assert_eq!(shop.git(&["rev-parse", "main"]), tip, "the branch was back already");
+        assert_eq!((shop.live("a").as_deref(), shop.live("b")), (Some("2"), None));
+        assert_eq!(shop.told(), ["deliver website delivered 1 1 0", "take_back website delivered 0 1 1"]);
+        assert_eq!(shop.newest("production")["state"], "rolled_back");
+        shop.cascade(&["doctor"]).expect_code(0);
+        // What is back stays so: the next one goes back further.
+        shop.cascade(&["rollback", "production"]).expect_code(0);
+        assert_eq!(shop.live("a").as_deref(), Some("1"));
     }
-    let (live, gone) = (shop.base().join("live"), shop.base().join("gone"));
-    std::fs::rename(&live, &gone).unwrap();
-    let failed = shop.cascade(&["rollback", "production"]);
-    assert!(failed.code != 0 && failed.stderr.contains("cascade snapshots restore website --at "), "{failed:?}");
-    std::fs::rename(&gone, &live).unwrap();
-    let tip = shop.git(&["rev-parse", "main"]);
-    let refused = shop.cascade(&["rollback", "production"]);
-    assert!(refused.code != 0 && refused.stderr.contains("is not wholly back"), "{refused:?}");
-    assert_eq!((shop.git(&["rev-parse", "main"]), shop.live("a").as_deref()), (tip, Some("3")));
-    let run = refused.stderr.split("--at ").nth(1).unwrap().split('`').next().unwrap().to_owned();
-    shop.cascade(&["snapshots", "restore", "website", "--at", &run]).expect_code(0);
+}
+
+#[test]
+fn going_back_to_what_is_live_is_no_going_back() {
+    let shop = Shop::new(false, "", "");
+    let ids = ["1", "2", "3"].map(|content| {
+        shop.release(&[("public/a", content)], 0);
+        shop.newest("production")["id"].as_str().unwrap().to_owned()
+    });
+    shop.cascade(&["rollback", "production"]).expect_code(0);
+    for (id, why) in [(&ids[1], "is what is live in production already"), (&ids[2], "was itself rolled back")] {
+        let refused = shop.cascade(&["rollback", "production", "--to", id]);
+        assert!(refused.code != 0 && refused.stderr.contains(why), "{refused:?}");
+    }
     assert_eq!(shop.live("a").as_deref(), Some("2"));
+    shop.cascade(&["rollback", "production", "--to", &ids[0]]).expect_code(0);
+    assert_eq!(shop.live("a").as_deref(), Some("1"));
 }
 
 #[test]

@@ -26,7 +26,7 @@ impl Site {
         site
     }
 
-    fn configure(&self, sync: &str) {
+    pub fn configure(&self, sync: &str) {
         let text = format!("version: 1\nproject: shop\nnotify: {{ desktop: false }}\nsyncs:\n  site: {{ {sync} }}\n");
         self.sandbox.write("cascade-sync.yaml", text);
     }

@@ -43,6 +43,7 @@ mod flow_signatures;
 mod flow_submodule;
 mod flow_sync;
 mod flow_sync_compare;
+mod flow_sync_obstacles;
 mod flow_sync_plans;
 mod flow_sync_snapshots;
 mod flow_vault;

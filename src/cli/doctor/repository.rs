@@ -247,7 +247,7 @@ fn hooks(repo: &Repo) -> Diagnosis {
     match hook {
         FoundHook::Program(path, content) => {
             let text = String::from_utf8_lossy(&content);
-            if text.contains("cascade hook") {
+            if text.contains("cascade hook") || text.contains("\"$program\" hook pre-push") {
                 return Diagnosis::ok(HOOKS, "pre-push is installed");
             }
             Diagnosis::problem(HOOKS, format!("{} does not call cascade", display(&path)), call)

@@ -15,6 +15,8 @@ pub(super) const MAX_SYNCS: usize = 100;
 
 /// A sync does not run by itself more often than this.
 const SHORTEST_PACE: Span = Span::seconds(1);
+/// A pause that is longer means that it never runs again.
+const LONGEST_PACE: Span = Span::seconds(366 * 24 * 60 * 60);
 
 /// Words that follow `cascade sync` with a meaning of their own.
 const RESERVED: [&str; 5] = ["resolve", "verify", "apply", "check-only", "help"];
@@ -67,6 +69,17 @@ impl Checker<'_> {
         let path = |key| ["syncs", name, key];
         if sync.every.is_some_and(|every| every < SHORTEST_PACE) {
             self.report_value(&path("every"), "must be 1s at least");
+        }
+        for (key, span) in [("every", sync.every), ("min_interval", Some(sync.min_interval))] {
+            if span.is_some_and(|span| span > LONGEST_PACE) {
+                self.report_value(&path(key), "must be 366d at most");
+            }
+        }
+        if sync.only_in.is_empty() && self.is_set(&path("only_in")) {
+            self.report_value(
+                &path("only_in"),
+                "names no environment: it could run nowhere; leave it out to run everywhere",
+            );
         }
         if sync.every.is_some() && self.is_set(&path("cron")) {
             self.report_key(&path("cron"), "it runs by `every` already");

@@ -46,12 +46,12 @@ async fn flat(taking: &mut Taking<'_>) -> Result<()> {
 /// Lists directory by directory: the entries of one, with a slash after those that are directories, are in the order of
 /// all names when they are in order themselves.
 async fn walk(taking: &mut Taking<'_>) -> Result<()> {
-    let mut levels = vec![directory(taking.bucket, "").await?];
+    let mut levels = vec![directory(taking, "").await?];
     while let Some(level) = levels.last_mut() {
         match level.next() {
             None => drop(levels.pop()),
             Some((path, metadata)) if metadata.mode() == EntryMode::DIR => {
-                levels.push(directory(taking.bucket, &path).await?);
+                levels.push(directory(taking, &path).await?);
             }
             Some((path, metadata)) => {
                 if !taking.take(path, metadata).await? {
@@ -64,9 +64,14 @@ async fn walk(taking: &mut Taking<'_>) -> Result<()> {
 }
 
 /// Answers the entries of one directory, in order.
-async fn directory(bucket: &Bucket, path: &str) -> Result<vec::IntoIter<(String, Metadata)>> {
+async fn directory(taking: &mut Taking<'_>, path: &str) -> Result<vec::IntoIter<(String, Metadata)>> {
+    let bucket = taking.bucket;
     let mut entries = match bucket.path() {
-        Some(root) => local(bucket, root.to_owned(), path.to_owned()).await?,
+        Some(root) => {
+            let (entries, unnamed) = local(bucket, root.to_owned(), path.to_owned()).await?;
+            taking.ended.unlisted.extend(unnamed);
+            entries
+        }
         None => {
             let listed = bucket.0.operator.list(path).await.map_err(|refused| unusable(&bucket.0.place, refused))?;
             listed.into_iter().map(opendal::Entry::into_parts).collect()
@@ -77,16 +82,26 @@ async fn directory(bucket: &Bucket, path: &str) -> Result<vec::IntoIter<(String,
     Ok(entries.into_iter())
 }
 
+/// What a directory of this machine has, and what of it has no name that an object could have.
+type Local = (Vec<(String, Metadata)>, Vec<Unlisted>);
+
 /// Answers the entries of a directory of this machine, which OpenDAL would follow out of it where they are links.
-async fn local(bucket: &Bucket, root: PathBuf, path: String) -> Result<Vec<(String, Metadata)>> {
+async fn local(bucket: &Bucket, root: PathBuf, path: String) -> Result<Local> {
     let place = bucket.0.place.clone();
-    let read = tokio::task::spawn_blocking(move || -> io::Result<Vec<(String, Metadata)>> {
-        let mut entries = Vec::new();
+    let read = tokio::task::spawn_blocking(move || -> io::Result<Local> {
+        let (mut entries, mut unnamed) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(root.join(&path))? {
             let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else {
+                let key = Key::new([path.as_bytes(), name.as_encoded_bytes()].concat());
+                let reason = "its name is no UTF-8".to_owned();
+                unnamed.extend(key.ok().map(|key| Unlisted { key, reason, hides_items: false }));
+                continue;
+            };
             // What goes away meanwhile is gone.
             let Ok(found) = entry.metadata() else { continue };
-            let name = format!("{path}{}", entry.file_name().to_string_lossy());
+            let name = format!("{path}{name}");
             entries.push(match (found.is_dir(), found.is_file()) {
                 (true, _) => (format!("{name}/"), MetadataBuilder::dir().build()),
                 (_, true) => {
@@ -99,7 +114,7 @@ async fn local(bucket: &Bucket, root: PathBuf, path: String) -> Result<Vec<(Stri
                 _ => (name, MetadataBuilder::unknown().build()),
             });
         }
-        Ok(entries)
+        Ok((entries, unnamed))
     });
     let lost = |lost: tokio::task::JoinError| Error::Lost { place: place.clone(), reason: lost.to_string() };
     read.await.map_err(lost)?.map_err(Error::unusable(&place))
@@ -128,12 +143,6 @@ impl Taking<'_> {
         }
         let key = Key::new(path.as_bytes().to_vec());
         match key {
-            // Names that are no text are shown with a mark for what is none.
-            Ok(key) if path.contains(char::REPLACEMENT_CHARACTER) && self.bucket.path().is_some() => {
-                let reason = "its name is no UTF-8".to_owned();
-                self.ended.unlisted.push(Unlisted { key, reason, hides_items: true });
-                Ok(true)
-            }
             Ok(key) if metadata.mode() == EntryMode::FILE && is_reachable(&path) => {
                 let metadata = if metadata.etag().is_some() || metadata.last_modified().is_some() {
                     metadata
@@ -155,13 +164,14 @@ impl Taking<'_> {
 
     /// Notes what is no item.
     fn leave(&mut self, path: &str, key: Option<Key>) {
-        let (reason, hides_items) = match &key {
-            Some(_) if is_reachable(path) => ("it is no file", true),
-            Some(_) => ("its name has a space around it", false),
-            None => ("its name has a part that is empty, `.` or `..`, or is too long", false),
+        let reason = match &key {
+            Some(_) if is_reachable(path) => "it is a link, or no file at all",
+            Some(_) => "its name has a space around it",
+            None => "its name has a part that is empty, `.` or `..`, or is too long",
         };
         let key = key.or_else(|| Key::new(standing_for(path)).ok());
-        self.ended.unlisted.extend(key.map(|key| Unlisted { key, reason: reason.to_owned(), hides_items }));
+        let unlisted = |key| Unlisted { key, reason: reason.to_owned(), hides_items: false };
+        self.ended.unlisted.extend(key.map(unlisted));
     }
 }
 

@@ -197,6 +197,10 @@ pub(super) async fn now(bucket: &Bucket, key: &Key) -> Result<Option<Metadata>> 
     match bucket.0.operator.stat(path).await {
         Ok(metadata) => Ok(Some(metadata)),
         Err(refused) if refused.kind() == opendal::ErrorKind::NotFound => Ok(None),
-        Err(refused) => Err(Error::item("read", key)(io(refused))),
+        Err(refused) => match io(refused) {
+            // Nothing is below a file.
+            refused if refused.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
+            refused => Err(Error::item("read", key)(refused)),
+        },
     }
 }

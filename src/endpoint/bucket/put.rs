@@ -11,7 +11,7 @@ use opendal::{Metadata, Writer};
 use super::conditions::Writing;
 use super::mark::{self, Mark};
 use super::refusal::{io, is_unmet};
-use super::{Bucket, look, path};
+use super::{Bucket, look, path, room};
 use crate::base::digest::{Digest, Digesting};
 use crate::endpoint::{
     Body, Content, Error, Fingerprint, Item, Key, Known, Opened, Put, Result, Take, Version, content_of,
@@ -44,6 +44,7 @@ enum Guard {
 pub(super) async fn put(bucket: &Bucket, writing: &Writing, put: Put) -> Result<Fingerprint> {
     let Put { key, to, content, expected } = put;
     let path = path(&key, "write")?;
+    room::made(bucket, &key).await?;
     let guard = match &expected {
         None => absent(bucket, writing, &key).await?,
         Some(known) => present(bucket, &key, known, writing.conditions.replace).await?,
@@ -305,7 +306,10 @@ pub(super) async fn delete(bucket: &Bucket, writing: &Writing, take: Take) -> Re
     };
     let deleted = writing.operator.delete_options(path, DeleteOptions { if_match, ..DeleteOptions::default() }).await;
     match deleted {
-        Ok(()) => Ok(()),
+        Ok(()) => {
+            room::left(bucket, &take.key).await;
+            Ok(())
+        }
         // It is gone where an answer was lost on its way.
         Err(refused) if is_unmet(&refused) => match look::now(bucket, &take.key).await? {
             None => Ok(()),

@@ -68,6 +68,7 @@ fn words(error: &opendal::Error) -> String {
 /// Answers what lies behind a failure that is not the store's answer.
 fn cause(error: &opendal::Error) -> String {
     match net::system_error(error) {
+        Some(system) if is_about_files(system) => system.to_string(),
         Some(system) => net::words(system),
         None if std::error::Error::source(error).is_some() => net::deepest(error),
         None => match error.message().lines().next() {
@@ -75,6 +76,26 @@ fn cause(error: &opendal::Error) -> String {
             _ => "the store answers something that cannot be read".to_owned(),
         },
     }
+}
+
+/// Answers whether the system speaks of files, and not of another machine.
+fn is_about_files(system: &io::Error) -> bool {
+    use io::ErrorKind as File;
+    matches!(
+        system.kind(),
+        File::NotADirectory
+            | File::IsADirectory
+            | File::DirectoryNotEmpty
+            | File::AlreadyExists
+            | File::NotFound
+            | File::PermissionDenied
+            | File::ReadOnlyFilesystem
+            | File::StorageFull
+            | File::QuotaExceeded
+            | File::FileTooLarge
+            | File::InvalidFilename
+            | File::CrossesDevices
+    ) || matches!(system.raw_os_error(), Some(libc::EIO | libc::EMFILE | libc::ENFILE | libc::ELOOP))
 }
 
 fn code_of(message: &str) -> Option<&str> {
@@ -107,6 +128,15 @@ mod tests {
         assert_eq!(super::io(denied("")).to_string(), "the store denies access");
         let page = opendal::Error::new(Kind::Unexpected, "<html>key</html>");
         assert_eq!(super::io(page).to_string(), "the store answers something that cannot be read");
+    }
+
+    #[test]
+    fn what_the_system_says_of_files_is_no_word_on_a_connection() {
+        let said = |kind: io::ErrorKind| {
+            io(opendal::Error::new(Kind::Unexpected, "x").set_source(io::Error::from(kind))).to_string()
+        };
+        assert!(!said(io::ErrorKind::NotADirectory).contains("connect"), "{}", said(io::ErrorKind::NotADirectory));
+        assert_eq!(said(io::ErrorKind::ConnectionRefused), "connection refused");
     }
 
     #[test]

@@ -48,7 +48,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn links_hide_items_and_leftovers_are_swept() {
+async fn links_are_no_items_and_leftovers_are_swept() {
     let dir = tempfile::tempdir().unwrap();
     let bucket = bucket(dir.path());
     symlink("/", dir.path().join("link")).unwrap();
@@ -60,11 +60,41 @@ async fn links_hide_items_and_leftovers_are_swept() {
     let (items, ended) = listed(&bucket).await;
     assert!(items.is_empty(), "{items:?}");
     let unlisted: Vec<_> = ended.unlisted.iter().map(|one| (one.key.clone(), one.hides_items)).collect();
-    assert_eq!(unlisted, [(key("link"), true), (key("\u{fffd}"), true)]);
+    assert_eq!(unlisted, [(Key::new(b"\xe4".to_vec()).unwrap(), false), (key("link"), false)]);
     assert_eq!(ended.leftovers.len(), 2);
     let said = bucket.sweep(ended.leftovers, Arc::new(|_: &Digest| false)).await;
     assert!(said.is_empty(), "{said:?}");
     assert!(listed(&bucket).await.1.leftovers.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_makes_room_for_a_directory_and_a_directory_for_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let bucket = bucket(dir.path());
+    let turns: [(&str, &[&str]); 4] = [("a", &[]), ("a/b/c", &["a"]), ("a/b", &["a/b/c"]), ("a", &["a/b"])];
+    for (new, old) in turns {
+        let items = listed(&bucket).await.0;
+        let digested = bucket.digest(items.clone()).await.into_iter().map(Result::unwrap);
+        let takes: Vec<Take> =
+            items.iter().zip(digested).map(|(item, expected)| Take { key: item.key.clone(), expected }).collect();
+        assert_eq!(
+            takes.iter().map(|take| take.key.clone()).collect::<Vec<_>>(),
+            old.iter().map(|old| key(old)).collect::<Vec<_>>()
+        );
+        assert!(bucket.delete(takes).await.iter().all(Result::is_ok));
+        bucket.write(vec![put(new, b"x")]).await.remove(0).unwrap();
+    }
+    // What is in the way stays, and so does what is below.
+    std::fs::create_dir_all(dir.path().join("d/empty")).unwrap();
+    std::fs::create_dir_all(dir.path().join("e/empty")).unwrap();
+    std::fs::write(dir.path().join("e/theirs"), "x").unwrap();
+    symlink("/", dir.path().join("link")).unwrap();
+    let said = bucket.write(["a/b", "d", "e", "link/x"].map(|name| put(name, b"y")).into()).await;
+    assert!(
+        matches!(said[..], [Err(Error::Changed { .. }), Ok(_), Err(Error::Changed { .. }), Err(Error::Changed { .. })]),
+        "{said:?}"
+    );
+    assert!(said[0].as_ref().unwrap_err().to_string().contains("no directory"), "{said:?}");
 }
 
 #[tokio::test]

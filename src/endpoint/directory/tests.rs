@@ -59,6 +59,24 @@ async fn what_is_no_file_is_told_and_hides_nothing_else() {
 }
 
 #[tokio::test]
+async fn where_modes_are_not_kept_none_is_told_and_none_is_a_change() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("run"), "x").unwrap();
+    std::fs::set_permissions(dir.path().join("run"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let kept = Directory::open(dir.path(), Arc::new(SystemClock)).unwrap().trying_modes();
+    assert!(kept.capabilities().executables && modes::probe(&kept.top).unwrap());
+    let lost = Directory { executables: false, ..kept.clone() };
+    assert!(!lost.capabilities().executables);
+    let (items, _) = listed(&lost).await;
+    let plain = Form::File { executable: false };
+    assert_eq!(items[0].form, plain);
+    let known = lost.digest(items.clone()).await.remove(0).unwrap();
+    assert_eq!(known.version.form, plain);
+    lost.delete(vec![Take { key: items[0].key.clone(), expected: known }]).await.remove(0).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "and nothing is left of what was tried");
+}
+
+#[tokio::test]
 async fn a_directory_that_cannot_be_read_hides_items() {
     let dir = sample();
     let closed = dir.path().join("closed");

@@ -6,8 +6,8 @@ use std::rc::Rc;
 
 use rustix::fs::FileType;
 
+use super::Directory;
 use super::write::is_leftover;
-use super::{Directory, form};
 use crate::base::digest::Digest;
 use crate::beneath::{self, Beneath, FileStat, Place};
 use crate::endpoint::{Ended, Error, Form, Item, Key, Result, Unlisted};
@@ -89,7 +89,7 @@ impl Walk<'_> {
     /// Lists one entry; answers whether anybody still wants more.
     fn give(&mut self, level: &Level, key: Key, name: &[u8], stat: &FileStat) -> bool {
         let fingerprint = Directory::fingerprint(stat, level.seen_ms);
-        let (form, size, digest) = match form(stat) {
+        let (form, size, digest) = match self.directory.form(stat) {
             Some(Form::Link) => match beneath::read_link(level.dir.as_fd(), name) {
                 Ok(leads) => (Form::Link, leads.len() as u64, Some(Digest::of(&leads))),
                 Err(refused) => {

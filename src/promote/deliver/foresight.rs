@@ -144,7 +144,7 @@ async fn fact(
     let refusal = sync.refusal(&prepared.plan);
     Ok(DeliveryFact {
         flagged: notes(&prepared).into_iter().map(|one| (one.key, one.reason)).collect(),
-        resolvable: prepared.plan.flags.first().map(|flag| flag.key.to_string()),
+        resolvable: prepared.plan.resolvable(),
         since: known.iter().filter(|flag| is_still(&flag.key)).map(|flag| flag.since).min(),
         problem: refusal.map(|refusal| hindrance(name, refusal)).transpose()?,
         ..fact

@@ -41,6 +41,7 @@ fn every_event() -> Vec<Event> {
         Event::RemoteRolledBack,
         Event::LocalRolledBack,
         Event::TakenBack,
+        Event::TakeBackRequested(why()),
         Event::BackVerified,
         Event::BackFailing(why()),
         Event::Failed(why()),
@@ -216,6 +217,7 @@ fn weight(event: &Event) -> usize {
             | Event::Rejected(_)
             | Event::Expired(_)
             | Event::Superseded(_)
+            | Event::TakeBackRequested(_)
             | Event::UndoneWith(_)
             | Event::Failed(_)
     );
@@ -308,7 +310,10 @@ proptest! {
         let mut before = State::Proposed;
         let mut went_back = 0;
         for (event, (state, step)) in run(&picks, pushes) {
-            if state == State::RollingBack && before != State::RollingBack {
+            // Taking back once more what is still outside is no going back: the branch is there.
+            let again = matches!(event, Event::TakeBackRequested(_)) && step == Some(Step::TakeBack);
+            prop_assert!(!again || before == State::RollbackFailed);
+            if state == State::RollingBack && before != State::RollingBack && !again {
                 went_back += 1;
                 let blames = matches!(
                     event,
