@@ -291,6 +291,19 @@ mod tests {
         assert!(matches!(hanging, Err(Error::ProgramTimeout { .. })));
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_program_ends_with_the_thread_that_waits_for_it() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let reading =
+            || Program::at(Path::new("/"), ["hash-object", "--stdin"]).ending_with_us().command.spawn().unwrap();
+        // Its input stays open: by itself it would wait for ever.
+        let mut child = thread::spawn(reading).join().unwrap();
+        let stdin = child.stdin.take();
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+        drop(stdin);
+    }
+
     #[test]
     fn a_child_left_behind_with_open_streams_does_not_delay_the_answer() {
         let output = shell("(sleep 30) & echo done").deadline(Duration::from_secs(20)).run().unwrap();

@@ -303,7 +303,10 @@ fn a_target_that_cannot_be_written_fails_clearly_and_the_rest_goes_on() {
     site.put("target/closed", "a file is in the way");
     let report = site.sync(5);
     assert_eq!(counts(&report), [1, 0, 0, 0]);
-    assert_eq!(noted(&report, "flagged"), ["closed/a has something on its way that is no directory"]);
+    assert_eq!(
+        noted(&report, "flagged"),
+        ["closed/a has something on its way at the target that is no directory: move that aside"]
+    );
     std::fs::remove_dir_all(site.path("target")).unwrap();
     let missing = site.run(&["sync", "site"]).expect_code(1);
     assert!(missing.stderr.contains("target is not there"), "{missing:?}");
