@@ -335,6 +335,7 @@ async fn vault(inner: Arc<dyn Endpoint>) -> Subject {
         endpoint: Arc::new(open()),
         set: Box::new(move |text, form, content| apart(set(text.to_owned(), form, content.to_vec()))),
         unset: Box::new(move |text| apart(unset(text.to_owned()))),
+        holds_records: false,
     }
 }
 
