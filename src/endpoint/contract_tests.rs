@@ -450,7 +450,7 @@ async fn a_tree_keeps_the_contract_of_what_is_only_read_from() {
         commit(&root, "live");
         let git = Git::open(&root, None).unwrap();
         let tree = Tree::open(&git, "live", path.as_bytes()).await.unwrap();
-        let (set, unset): (Setter, Box<dyn Fn(&str)>) = (Box::new(|_, _, _| {}), Box::new(|_| {}));
+        let (set, unset) = (Box::new(|_: &str, _: Form, _: &[u8]| {}), Box::new(|_: &str| {}));
         let subject = Subject { endpoint: Arc::new(tree), set, unset, holds_records: false };
         is_read(&subject).await;
         let refused = write(&*subject.endpoint, put("x", PLAIN, b"x", None)).await.unwrap_err();

@@ -163,8 +163,7 @@ pub(super) struct Unknown {
 
 /// Answers what was not listed, as far as it takes part.
 pub(super) fn note_unlisted(ended: [Ended; 2], filter: &Filter) -> Unknown {
-    let mut unknown = Unknown::default();
-    unknown.is_partial = !ended[0].aside.is_empty();
+    let mut unknown = Unknown { is_partial: !ended[0].aside.is_empty(), ..Unknown::default() };
     for (side, aside) in ["source", "target"].into_iter().zip(ended.iter().map(|ended| &ended.aside)) {
         let noted = |one: &Aside| Noted { key: one.place.clone(), reason: format!("at the {side}: {}", one.reason) };
         unknown.hiding.extend(aside.iter().map(noted));
