@@ -310,10 +310,10 @@ mod tests {
         | `syncs.<name>.to.store.part_size` | size | `8MiB` | Objects larger than this are transferred in parts of this size; 5MiB to 1GiB. |
         | `syncs.<name>.to.store.timeout` | duration | `1m` | How long one request may take; it is tried again then. |
         | `syncs.<name>.to.records` | keys | none | JSON objects, each named by the same field as at the source. |
-        | `syncs.<name>.on_drift` | `flag`, `flag-field`, `keep`, `overwrite` | `flag` | What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`; of records, where that shall be said, `flag-record`), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). |
         | `syncs.<name>.to.vault` | keys | what is written is there as it is | Write into an encrypted vault in `directory` or `bucket`, which `cascade vault init` makes once; whatever `durability` says, it waits for the disk. |
         | `syncs.<name>.to.vault.passphrase` | text | none | Passphrase of 12 characters at least; it must come from a variable. |
         | `syncs.<name>.to.vault.key_file` | text | none | Path of a file with a random key, from the top of the checkout where it does not begin with `/`; only its owner may read it. `cascade vault init` makes it where it is missing. |
+        | `syncs.<name>.on_drift` | `flag`, `flag-field`, `keep`, `overwrite` | `flag` | What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`; of records, where that shall be said, `flag-record`), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). |
         | `syncs.<name>.delete` | `never`, `tracked`, `mirror` | `tracked` | What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). |
         | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |
         | `syncs.<name>.include` | list of text | everything | What takes part, as .gitignore patterns. |
