@@ -68,6 +68,8 @@ fn rot_in_the_index_under_a_running_watcher_is_mended_and_told() {
     let watched = Watched::started();
     watched.write("first", "x\n");
     watched.until_saved("develop", "first", "x");
+    // The branch moves first, and what replaces the index would take the rot with it.
+    watched.until("the index is written", || watched.git(&["ls-files", "first"]) == "first");
     let index = watched.root().join(".git/index");
     let mut rotten = std::fs::read(&index).unwrap();
     // In the blob of the first entry: git reads that without complaint.

@@ -3,6 +3,7 @@
 //! strace injects the fault into the built binary. Whatever happens: each item at the target is old or new, what was
 //! replaced is kept, a hand edit stays, and the next run brings everything to its end.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::flow_sync::Site;
@@ -12,7 +13,7 @@ use crate::support::skip;
 const CALLS: &str = "write,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,symlinkat,unlink,\
                      unlinkat,rmdir,ftruncate,fchmod,mkdir,mkdirat";
 /// More calls than a run has.
-const MOMENTS_LIMIT: usize = 400;
+const MOMENTS_LIMIT: usize = 600;
 /// Every third call is tried, by each fault beginning at another one.
 const STRIDE: usize = 3;
 
@@ -31,17 +32,30 @@ fn changed() -> Site {
     site
 }
 
-/// Runs a sync with a fault at its n-th call; answers whether the fault came.
-fn run_with(site: &Site, fault: &str, moment: usize) -> bool {
-    let traced = site.path("trace");
+/// Runs a sync with a fault at its n-th call; answers whether the fault came. `command` prepares a program for the
+/// checkout, and `traced` is where the calls are noted.
+pub fn sync_with_fault(
+    (command, traced): (impl Fn(&str, &[&str]) -> Command, PathBuf),
+    name: &str,
+    (fault, moment): (&str, usize),
+) -> bool {
     let inject = format!("inject={CALLS}:{fault}:when={moment}");
-    let mut command = site.command("strace", &["-f", "-qq", "-e", &format!("trace={CALLS}"), "-e", &inject]);
+    let mut command = command("strace", &["-f", "-qq", "-e", &format!("trace={CALLS}"), "-e", &inject]);
     // The fault may hit the call by which one thread wakes another: such a run never ends, and counts as killed.
     command.arg("-o").arg(&traced).args(["timeout", "--signal=KILL", "20"]);
-    command.arg(env!("CARGO_BIN_EXE_cascade")).args(["sync", "site"]);
+    command.arg(env!("CARGO_BIN_EXE_cascade")).args(["sync", name]);
     command.output().unwrap();
     let trace = std::fs::read_to_string(traced).unwrap();
     trace.contains("INJECTED") || trace.contains("killed by SIGKILL")
+}
+
+/// Plays a fault at every third call from the `first` on, until none comes any more: at `at_least` so many.
+pub fn at_calls(first: usize, at_least: usize, mut play: impl FnMut(usize) -> bool) {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("strace is not installed");
+    }
+    let moments = (first..MOMENTS_LIMIT).step_by(STRIDE).take_while(|moment| play(*moment)).count();
+    assert!(moments > at_least, "{moments} moments");
 }
 
 #[track_caller]
@@ -101,19 +115,15 @@ fn a_fast_sync_waits_for_the_disk_only_for_what_it_replaces() {
 }
 
 fn fault_everywhere(fault: &str, first: usize) {
-    if Command::new("strace").arg("-V").output().is_err() {
-        return skip("strace is not installed");
-    }
-    let mut moments = 0;
-    for moment in (first..MOMENTS_LIMIT).step_by(STRIDE) {
+    at_calls(first, 10, |moment| {
         let site = changed();
-        if !run_with(&site, fault, moment) {
-            break;
+        let command = |program: &str, arguments: &[&str]| site.command(program, arguments);
+        let has_come = sync_with_fault((command, site.path("trace")), "site", (fault, moment));
+        if has_come {
+            check(&site, &format!("{fault} at call {moment}"));
         }
-        moments += 1;
-        check(&site, &format!("{fault} at call {moment}"));
-    }
-    assert!(moments > 10, "{moments} moments");
+        has_come
+    });
 }
 
 #[test]

@@ -3,18 +3,8 @@
 //! strace injects the fault into the built binary. Whatever happens: all that the vault refers to is there and opens, and the
 //! next run brings everything to its end.
 
-use std::process::Command;
-
+use crate::fault_sync::{at_calls, sync_with_fault};
 use crate::flow_vault::{Site, noise};
-use crate::support::skip;
-
-/// What changes something, or makes it durable.
-const CALLS: &str = "write,pwrite64,fsync,fdatasync,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,fchmod,\
-                     mkdir,mkdirat";
-/// More calls than a run has.
-const MOMENTS_LIMIT: usize = 600;
-/// Every third call is tried, by each fault beginning at another one.
-const STRIDE: usize = 3;
 
 /// A site whose next run creates, updates and deletes in a vault.
 fn changed() -> Site {
@@ -29,19 +19,6 @@ fn changed() -> Site {
     site.put("new/created", noise(5, 100_000));
     std::fs::remove_file(site.path("files/deleted")).unwrap();
     site
-}
-
-/// Runs a sync with a fault at its n-th call; answers whether the fault came.
-fn run_with(site: &Site, fault: &str, moment: usize) -> bool {
-    let traced = site.path("trace");
-    let inject = format!("inject={CALLS}:{fault}:when={moment}");
-    let mut command = site.sandbox.command("strace", &["-f", "-qq", "-e", &format!("trace={CALLS}"), "-e", &inject]);
-    // The fault may hit the call by which one thread wakes another: such a run never ends, and counts as killed.
-    command.arg("-o").arg(&traced).args(["timeout", "--signal=KILL", "20"]);
-    command.arg(env!("CARGO_BIN_EXE_cascade")).args(["sync", "up"]);
-    command.output().unwrap();
-    let trace = std::fs::read_to_string(traced).unwrap();
-    trace.contains("INJECTED") || trace.contains("killed by SIGKILL")
 }
 
 #[track_caller]
@@ -59,19 +36,15 @@ fn check(site: &Site, what: &str) {
 }
 
 fn fault_here_and_there(fault: &str, first: usize) {
-    if Command::new("strace").arg("-V").output().is_err() {
-        return skip("strace is not installed");
-    }
-    let mut moments = 0;
-    for moment in (first..MOMENTS_LIMIT).step_by(STRIDE) {
+    at_calls(first, 8, |moment| {
         let site = changed();
-        if !run_with(&site, fault, moment) {
-            break;
+        let command = |program: &str, arguments: &[&str]| site.sandbox.command(program, arguments);
+        let has_come = sync_with_fault((command, site.path("trace")), "up", (fault, moment));
+        if has_come {
+            check(&site, &format!("{fault} at call {moment}"));
         }
-        moments += 1;
-        check(&site, &format!("{fault} at call {moment}"));
-    }
-    assert!(moments > 8, "{moments} moments");
+        has_come
+    });
 }
 
 #[test]
