@@ -16,14 +16,14 @@ impl Foreground {
     fn start(watched: &Watched) -> Self {
         let mut command: Command = watched.command(env!("CARGO_BIN_EXE_cascade"), &["start", "--foreground"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.spawn().unwrap();
+        let started = Self(command.spawn().unwrap());
         // One that only starts has a reason that says so.
         let is_watching = || {
             let sandbox = watched.cascade(&["status", "--json"]).json()["sandbox"].clone();
             sandbox["state"] == "watching" && sandbox["reason"].is_null()
         };
         watched.until("watching", is_watching);
-        Self(child)
+        started
     }
 
     fn kill(&mut self) {
@@ -36,6 +36,11 @@ impl Drop for Foreground {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+        if std::thread::panicking() {
+            let mut told = String::new();
+            let _ = self.0.stderr.take().map(|mut stderr| stderr.read_to_string(&mut told));
+            eprintln!("the watcher said: {told}");
+        }
     }
 }
 
