@@ -100,17 +100,9 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn record_heads(&self, table: &str, after: Vec<u8>, limit: i64) -> Result<Vec<RecordHead>> {
-        let rows = sqlx::query(
-            "SELECT record, revision, digest, size, changed_ms FROM records \
-             WHERE project = $1 AND tab = $2 AND record > $3 ORDER BY record LIMIT $4",
-        )
-        .bind(self.project.clone())
-        .bind(table.to_owned())
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed("list records"))?;
+        let heads = "SELECT record, revision, digest, size, changed_ms FROM records \
+                     WHERE project = $1 AND tab = $2 AND record > $3 ORDER BY record LIMIT $4";
+        let rows = self.rows_after(heads, table, after, limit).await.map_err(failed("list records"))?;
         rows.iter().map(head).collect()
     }
 
@@ -119,19 +111,23 @@ impl Store {
     /// # Errors
     /// The database cannot be read.
     pub async fn records_after(&self, table: &str, after: Vec<u8>, limit: i64) -> Result<Vec<StoredRecord>> {
-        let rows = sqlx::query(
-            "SELECT r.record AS record, r.revision AS revision, v.body AS body FROM records r JOIN record_revisions v \
-             ON v.project = r.project AND v.tab = r.tab AND v.record = r.record AND v.revision = r.revision \
-             WHERE r.project = $1 AND r.tab = $2 AND r.record > $3 ORDER BY r.record LIMIT $4",
-        )
-        .bind(self.project.clone())
-        .bind(table.to_owned())
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed("read records"))?;
+        let whole = "SELECT r.record AS record, r.revision AS revision, v.body AS body \
+                     FROM records r JOIN record_revisions v \
+                     ON v.project = r.project AND v.tab = r.tab AND v.record = r.record AND v.revision = r.revision \
+                     WHERE r.project = $1 AND r.tab = $2 AND r.record > $3 ORDER BY r.record LIMIT $4";
+        let rows = self.rows_after(whole, table, after, limit).await.map_err(failed("read records"))?;
         rows.iter().map(stored).collect()
+    }
+
+    async fn rows_after(
+        &self,
+        query: &'static str,
+        table: &str,
+        after: Vec<u8>,
+        limit: i64,
+    ) -> Result<Vec<AnyRow>, sqlx::Error> {
+        let query = sqlx::query(query).bind(self.project.clone()).bind(table.to_owned());
+        query.bind(after).bind(limit).fetch_all(&self.pool).await
     }
 
     /// Answers records by their keys; nothing where there is none.
