@@ -184,6 +184,7 @@ async fn context(sample: &Sample, home: &Path) -> Context {
         config: Arc::new(config),
         clock: Arc::new(SystemClock),
         variables: Arc::default(),
+        committed: Arc::default(),
         home: project,
         stop: Arc::default(),
         person: "bench".to_owned(),

@@ -154,6 +154,7 @@ impl Shell {
             person: repo.user().unwrap_or_else(|| self.edge.user(repo)),
             config: Arc::new(config),
             variables: Arc::new(crate::config::variables(repo.root(), &self.edge.variables())?),
+            committed: Arc::default(),
             clock: Arc::new(clock),
             store,
             home,
@@ -183,6 +184,7 @@ impl Shell {
             alerts: self.alerts(&config),
             config: Arc::new(config),
             variables: Arc::new(variables),
+            committed: Arc::default(),
             ..ctx.clone()
         }
     }

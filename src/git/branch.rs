@@ -1,6 +1,6 @@
 //! Branches: reading them, and moving them only from where they are believed to be.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{ErrorCode, Oid, Reference};
 
@@ -90,22 +90,24 @@ impl Repo {
     /// The list of worktrees cannot be read.
     pub fn checked_out_at(&self, branch: &str) -> Result<Option<PathBuf>> {
         let full = full_name(branch)?;
-        let is_head_of = |repository: &git2::Repository| {
-            let head = repository.find_reference("HEAD").ok();
-            head.is_some_and(|head| head.symbolic_target_bytes() == Some(full.as_bytes()))
+        // Opening a checkout reads its configuration: only one whose HEAD names the branch is worth it.
+        let names_it = |directory: &Path| {
+            let head = std::fs::read(directory.join("HEAD")).unwrap_or_default();
+            head.strip_prefix(b"ref:").is_some_and(|target| target.trim_ascii() == full.as_bytes())
         };
-        if is_head_of(&self.inner) {
+        if names_it(self.git_dir()) {
             return Ok(Some(self.root().to_owned()));
         }
-        let main_checkout = git2::Repository::open(self.common_dir()).ok().filter(|main| !main.is_bare());
-        if let Some(main) = main_checkout.filter(|main| is_head_of(main)) {
+        let open_main = || git2::Repository::open(self.common_dir()).ok().filter(|main| !main.is_bare());
+        if let Some(main) = names_it(self.common_dir()).then(open_main).flatten() {
             return Ok(main.workdir().map(ToOwned::to_owned));
         }
         let names = self.inner.worktrees().map_err(Error::library("list worktrees"))?;
-        let worktrees = names.iter().flatten().flatten().filter_map(|name| self.inner.find_worktree(name).ok());
-        let holder = worktrees
-            .filter_map(|worktree| git2::Repository::open_from_worktree(&worktree).ok())
-            .find(|repository| is_head_of(repository));
+        let candidates =
+            names.iter().flatten().flatten().filter(|name| names_it(&self.common_dir().join("worktrees").join(name)));
+        let holder = candidates
+            .filter_map(|name| self.inner.find_worktree(name).ok())
+            .find_map(|worktree| git2::Repository::open_from_worktree(&worktree).ok());
         Ok(holder.and_then(|repository| repository.workdir().map(ToOwned::to_owned)))
     }
 

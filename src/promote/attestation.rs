@@ -435,6 +435,12 @@ pub fn landing_key(id: &PromotionId) -> String {
     format!("{id} landing")
 }
 
+/// Answers whether a key is that of a statement on this promotion.
+#[must_use]
+pub fn is_key_of(key: &str, id: &PromotionId) -> bool {
+    key.split_once(' ').is_some_and(|(of, _)| of == id.as_str())
+}
+
 fn resource_uri(project: &str, environment: &str) -> String {
     format!("cascade:{project}/{environment}")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::attestation::{Change, HoldStatement, Known, Moment, Statement, landing_key};
+use super::attestation::{Change, HoldStatement, Known, Moment, Statement, is_key_of, landing_key};
 use super::audit::{self, Problem};
 use super::error::{Error, Result};
 use super::rebuild::{self, HoldNews};
@@ -134,6 +134,21 @@ impl Addition {
             }
             added => added.map(|()| true),
         }
+    }
+
+    /// Answers the newest entry, where every one after `known` is of this promotion.
+    fn own_since(&self, repo: &Repo, known: Option<ObjectId>) -> git::Result<Option<ObjectId>> {
+        let Some(tip) = repo.ledger_tip()? else { return Ok(None) };
+        let (id, mut is_all) = (&self.statement.record().id, known.is_none());
+        repo.walk_ledger(&[tip], &mut |entry| {
+            let is_own = entry.key.is_some_and(|key| is_key_of(&key, id));
+            if Some(entry.id) != known && is_own {
+                return Ok(ControlFlow::Continue(()));
+            }
+            is_all = Some(entry.id) == known;
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(is_all.then_some(tip))
     }
 
     /// Pushes a branch, and the ledger with it where that is wanted; answers what became of the ledger.
@@ -292,14 +307,22 @@ pub(super) async fn take_over(ctx: &Context) -> Result<()> {
 
 /// Adds the verdict on a promotion that has ended; done before the end is recorded, so that none is without.
 ///
+/// Answers the newest entry where the end may be recorded as all that there is to know of the ledger: nobody else added to
+/// it. One that goes to a remote may yet be put on top of what others have there.
+///
 /// # Errors
 /// The store cannot be read, or the repository cannot be written.
-pub(super) async fn settle(ctx: &Context, promotion: &Promotion) -> Result<()> {
+pub(super) async fn settle(ctx: &Context, promotion: &Promotion) -> Result<Option<ObjectId>> {
     let addition = Addition::of(ctx, promotion, Moment::Settled).await?;
     let is_back = matches!(promotion.state, State::RolledBack | State::RollbackFailed);
-    let append = move |repo: &Repo| match is_back {
-        true => addition.append_if_sound(repo).map(drop),
-        false => addition.append(repo),
+    let (known, is_alone) = (ctx.store.ledger_tip().await?, promotion.remote.is_none());
+    let append = move |repo: &Repo| {
+        let is_added = match is_back {
+            true => addition.append_if_sound(repo)?,
+            false => addition.append(repo).map(|()| true)?,
+        };
+        // What cannot be read is told by whoever next has to know it.
+        Ok(if is_added && is_alone { addition.own_since(repo, known).unwrap_or_default() } else { None })
     };
     Ok(ctx.git.run(append).await?)
 }

@@ -5,6 +5,7 @@
 //! branch: under whichever name it is known elsewhere, its rules stay the same.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::error::{Error, Result};
 use super::plan::{source_tip, unknown};
@@ -243,11 +244,17 @@ pub(super) async fn is_waived(ctx: &Context, promotion: &Promotion, policy: &Pol
 ///
 /// # Errors
 /// The commit cannot be read, or its configuration is no good.
-pub(super) async fn committed(ctx: &Context, commit: ObjectId) -> Result<Option<Config>> {
+pub(super) async fn committed(ctx: &Context, commit: ObjectId) -> Result<Option<Arc<Config>>> {
+    if let Some(known) = ctx.committed.get(commit) {
+        return Ok(known);
+    }
     let found = ctx.git.run(move |repo| repo.content_at(commit, FILE_NAME.as_bytes())).await?;
-    let Some(bytes) = found else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes);
-    let source_name = format!("{FILE_NAME} of {}", commit.short());
     let refused = |problems| Error::Policy { commit: commit.short(), problems: Box::new(problems) };
-    config::parse(&text, &source_name, &ctx.variables).map(Some).map_err(refused)
+    let parsed = found.map(|bytes| {
+        let source_name = format!("{FILE_NAME} of {}", commit.short());
+        config::parse(&String::from_utf8_lossy(&bytes), &source_name, &ctx.variables).map(Arc::new).map_err(refused)
+    });
+    let config = parsed.transpose()?;
+    ctx.committed.keep(commit, config.clone());
+    Ok(config)
 }

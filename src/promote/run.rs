@@ -338,11 +338,12 @@ pub(super) async fn drive(
             unwritten.push(line);
         }
         // Where there was nothing to do, nothing happened that anybody could verify.
-        if promotion.state.is_final() && promotion.state != State::Cancelled {
-            ledger::settle(ctx, &promotion).await?;
-        }
+        let ledger = match promotion.state.is_final() && promotion.state != State::Cancelled {
+            true => ledger::settle(ctx, &promotion).await?,
+            false => None,
+        };
         if promotion.step.is_none_or(|step| is_effect(ctx, &promotion, step)) {
-            ctx.store.record(&promotion, &std::mem::take(&mut unwritten)).await?;
+            ctx.store.record_with_ledger(&promotion, &std::mem::take(&mut unwritten), ledger).await?;
         }
         let Some(step) = promotion.step else {
             settle(ctx, &promotion).await?;
@@ -360,10 +361,11 @@ pub(super) async fn drive(
 /// The event does not belong there, or the store cannot be written.
 pub(super) async fn end(ctx: &Context, mut promotion: Promotion, event: &Event) -> Result<()> {
     let line = advance(ctx, &mut promotion, event)?;
-    if promotion.state == State::RolledBack {
-        ledger::settle(ctx, &promotion).await?;
-    }
-    Ok(ctx.store.record(&promotion, &[line]).await?)
+    let ledger = match promotion.state {
+        State::RolledBack => ledger::settle(ctx, &promotion).await?,
+        _ => None,
+    };
+    Ok(ctx.store.record_with_ledger(&promotion, &[line], ledger).await?)
 }
 
 /// Moves a promotion on by an event, stores nothing, and answers the line for its journal.

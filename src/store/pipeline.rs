@@ -1,5 +1,6 @@
 //! What is known of environments, contents and the sandbox: outcomes, holds, quarantine, health.
 
+use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
@@ -9,6 +10,22 @@ use super::records::{CheckRecord, HealthRecord, Hold, Quarantined, SandboxRecord
 use crate::base::Timestamp;
 use crate::base::id::{ObjectId, PromotionId};
 use crate::store::CheckPhase;
+
+/// What is being done where the database refuses that.
+const NOTE_LEDGER: &str = "remember how much of the ledger is known";
+
+/// Remembers that a project's ledger is known up to an entry.
+pub(super) async fn write_ledger_tip(connection: &mut AnyConnection, project: &str, tip: ObjectId) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO ledgers (project, tip) VALUES ($1, $2) ON CONFLICT (project) DO UPDATE SET tip = excluded.tip",
+    )
+    .bind(project.to_owned())
+    .bind(tip.to_string())
+    .execute(connection)
+    .await
+    .map(drop)
+    .map_err(failed(NOTE_LEDGER))
+}
 
 impl Store {
     /// Remembers the answer of a check, named by its definition, for a tree.
@@ -225,15 +242,8 @@ impl Store {
     /// # Errors
     /// The database cannot be written.
     pub async fn note_ledger_tip(&self, tip: ObjectId) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO ledgers (project, tip) VALUES ($1, $2) ON CONFLICT (project) DO UPDATE SET tip = excluded.tip",
-        )
-        .bind(self.project.clone())
-        .bind(tip.to_string())
-        .execute(&self.pool)
-        .await
-        .map(drop)
-        .map_err(failed("remember how much of the ledger is known"))
+        let mut connection = self.pool.acquire().await.map_err(failed(NOTE_LEDGER))?;
+        write_ledger_tip(&mut connection, &self.project, tip).await
     }
 
     /// Frees what is quarantined in an environment because of one promotion.

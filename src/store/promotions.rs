@@ -7,6 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::database::{Columns, Store, failed};
 use super::error::{Error, Result};
+use super::pipeline::write_ledger_tip;
 use super::records::{
     Acquaintance, ApprovalRecord, CheckRecord, EarlierAttempt, JournalEntry, Promotion, State, Waiver,
 };
@@ -56,6 +57,19 @@ impl Store {
     /// # Errors
     /// The database cannot be written; then neither is stored.
     pub async fn record(&self, promotion: &Promotion, events: &[JournalEntry]) -> Result<()> {
+        self.record_with_ledger(promotion, events, None).await
+    }
+
+    /// Records like [`Store::record`], and with it that the ledger is known up to `ledger`, where that is given.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub async fn record_with_ledger(
+        &self,
+        promotion: &Promotion,
+        events: &[JournalEntry],
+        ledger: Option<ObjectId>,
+    ) -> Result<()> {
         let mut transaction =
             self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed("begin to record a promotion"))?;
         let position = next_line(&mut transaction, &promotion.id).await?;
@@ -89,6 +103,9 @@ impl Store {
             .map_err(failed("record a promotion"))?;
         for (event, position) in events.iter().zip(position..) {
             write_line(&mut transaction, &promotion.id, position, event).await?;
+        }
+        if let Some(tip) = ledger {
+            write_ledger_tip(&mut transaction, &self.project, tip).await?;
         }
         transaction.commit().await.map_err(failed("record a promotion"))
     }

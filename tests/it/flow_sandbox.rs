@@ -85,16 +85,18 @@ fn started_on_another_branch_it_says_so_and_saves_nothing() {
 fn file_that_never_gets_quiet_is_saved_once_per_window() {
     let watched = Watched::ready("300ms", "");
     watched.start();
-    let begun = Instant::now();
-    let mut number = 0;
+    let (begun, mut number, mut pauses) = (Instant::now(), 0, 0);
     while begun.elapsed() < Duration::from_secs(4) {
+        let written = Instant::now();
         number += 1;
         watched.write("busy", format!("{number}\n"));
         std::thread::sleep(Duration::from_millis(20));
+        // Where the machine keeps this thread from writing, the file does get quiet.
+        pauses += usize::from(written.elapsed() >= Duration::from_millis(150));
     }
     watched.until_saved("develop", "busy", &number.to_string());
     let saves = watched.saves();
-    assert!((2..=7).contains(&saves), "{saves} saves\n{}", watched.log());
+    assert!((2..=7 + pauses).contains(&saves), "{saves} saves, {pauses} pauses\n{}", watched.log());
 }
 
 #[test]

@@ -5,12 +5,15 @@ use std::io::Write as _;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::skip_unsupported;
 
 /// `EXT4_IOC_SHUTDOWN`, and not even the journal is written out any more.
 const SHUTDOWN: libc::Ioctl = 0x8004_587d_u32 as libc::Ioctl;
 const NO_LOG_FLUSH: u32 = 2;
+/// Longest time that a disk may be busy before its power can be given back.
+const BUSY_LIMIT: Duration = Duration::from_secs(30);
 
 /// A small ext4 in a file, unmounted at the end.
 pub struct CutDisk {
@@ -63,8 +66,18 @@ impl CutDisk {
         mounted.is_ok_and(|mounted| mounted.status.success())
     }
 
+    /// What another test starts in the same moment has a copy of every open file until it runs its program: until then the
+    /// disk is busy, and nothing tells when that is over.
     fn detach(&self) -> bool {
-        Command::new("umount").arg(&self.place).status().is_ok_and(|status| status.success())
+        let unmount = || Command::new("umount").arg(&self.place).output().is_ok_and(|output| output.status.success());
+        let deadline = Instant::now() + BUSY_LIMIT;
+        while !unmount() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
     }
 }
 

@@ -273,6 +273,7 @@ pub async fn context(root: &Path, home: &Path, clock: Arc<dyn Clock>) -> Context
         alerts: Arc::new(Alerts::recording(Arc::clone(&clock)).0),
         config: Arc::new(config),
         variables: Arc::default(),
+        committed: Arc::default(),
         clock,
         home: project,
         stop: Arc::default(),
