@@ -631,12 +631,18 @@ async fn an_api_of_records_keeps_the_contract() {
         writes_what_is_expected_and_nothing_else(&subject).await;
         never_writes_what_is_not_what_was_promised(&subject).await;
         takes_content_in_pieces_and_answers_for_each_item(&subject).await;
-        // The same of one that is only read from.
-        let (subject, server) = record_api(wrapping);
-        let (asking, requests) = asking(&server, wrapping);
-        let source = RecordTexts::open(Origin::Http(asking), shape(), requests.items);
-        is_read(&Subject { endpoint: Arc::new(source), ..subject }).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_records_keep_the_contract_of_what_is_only_read_from() {
+    let (subject, server) = record_api(Wrapping::Object);
+    let (asking, requests) = asking(&server, Wrapping::Object);
+    let source = RecordTexts::open(Origin::Http(asking), shape(), requests.items);
+    let subject = Subject { endpoint: Arc::new(source), ..subject };
+    is_read(&subject).await;
+    let refused = write(&*subject.endpoint, subject.put("x", PLAIN, b"x", None)).await.unwrap_err();
+    assert!(matches!(refused, Error::ReadOnly { .. }), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
