@@ -16,7 +16,7 @@ use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 use super::descendants::Mark;
 use super::shell::{self, Group, signal_name};
 use crate::base::escape::shown;
-use crate::base::units::Span;
+use crate::base::units::{ByteSize, Span};
 use crate::config::Surroundings;
 
 /// Most bytes that are kept of what a filter prints; the rest is read and dropped.
@@ -36,12 +36,41 @@ pub struct Failure {
     pub said: String,
 }
 
+/// A file for what a command prints.
+#[derive(Debug)]
+pub struct Spool {
+    /// The file.
+    pub file: File,
+    /// More is refused.
+    pub limit: ByteSize,
+}
+
 /// Something that happened to a running filter.
 enum Event {
     /// One of its two streams ended.
-    Drained,
+    Drained(Stream),
+    /// What it prints cannot be taken, for this reason.
+    Refused(String),
     /// The command itself ended; it is not reaped yet.
     Ended,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stream {
+    Output,
+    Error,
+}
+
+/// How a running filter came to its end.
+enum End {
+    /// It ended, and so did what it prints.
+    Whole,
+    /// It ended, but something still holds what it prints to.
+    Held,
+    /// It took too long.
+    Late,
+    /// What it prints could not be taken.
+    Refused(String),
 }
 
 /// A stream's bytes as far as they have come.
@@ -58,8 +87,11 @@ type Kept = Arc<Mutex<Vec<u8>>>;
 pub fn run(script: &str, directory: &Path, input: Vec<u8>, limit: Span) -> Result<Vec<u8>, Failure> {
     let mark = Mark::unique();
     let mut command = shell::command(script, &Surroundings::default(), mark);
-    command.current_dir(directory).stdout(Stdio::piped());
-    complete(command, mark, input, limit)
+    command.current_dir(directory);
+    let printed = Kept::default();
+    // What still comes when the command has ended is worth a moment, and no more.
+    complete(command, mark, input, (limit, OUTPUT_GRACE), keeping(&printed))?;
+    Ok(taken(&printed))
 }
 
 /// Runs `script` with `sh` in `directory`, without input, and lets all that it prints go to a file.
@@ -67,37 +99,53 @@ pub fn run(script: &str, directory: &Path, input: Vec<u8>, limit: Span) -> Resul
 /// Otherwise as [`run`].
 ///
 /// # Errors
-/// As [`run`].
+/// As [`run`]; it prints more than the file may take, or something still holds its output when `limit` is over.
 pub fn print(
     script: &str,
     directory: &Path,
     (limit, surroundings): (Span, &Surroundings),
-    into: File,
+    into: Spool,
 ) -> Result<(), Failure> {
     let mark = Mark::unique();
     let mut command = shell::command(script, surroundings, mark);
-    command.current_dir(directory).stdout(Stdio::from(into));
-    complete(command, mark, Vec::new(), limit).map(drop)
+    command.current_dir(directory);
+    match complete(command, mark, Vec::new(), (limit, limit.0), spooling(into))? {
+        End::Held => Err(Failure::new("ended, but something that it started still holds its output")),
+        _ => Ok(()),
+    }
 }
 
-fn complete(mut command: Command, mark: Mark, input: Vec<u8>, limit: Span) -> Result<Vec<u8>, Failure> {
-    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+/// Runs a command to its end; what it still prints then is awaited for the second of the spans.
+fn complete(
+    mut command: Command,
+    mark: Mark,
+    input: Vec<u8>,
+    (limit, grace): (Span, Duration),
+    take: impl FnMut(&[u8]) -> Result<(), String> + Send + 'static,
+) -> Result<End, Failure> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let ends_at = Instant::now() + limit.0;
     let mut child = command.spawn().map_err(|error| Failure::new(format!("cannot start: {error}")))?;
     let mut group = Group::led_by(Some(child.id()), mark);
     let (tell, events) = mpsc::channel();
     feed(&mut child, input);
-    let printed = drain(child.stdout.take(), tell.clone());
-    let said = drain(child.stderr.take(), tell.clone());
+    let said = Kept::default();
+    drain(child.stdout.take(), (Stream::Output, tell.clone()), take);
+    drain(child.stderr.take(), (Stream::Error, tell.clone()), keeping(&said));
     announce_end(group.leader(), tell);
-    let has_ended = await_end(&events, ends_at, &mut group);
-    if !has_ended {
+    let end = await_end(&events, (ends_at, grace), &mut group);
+    let refused = match &end {
+        End::Late => Some(Failure::timeout(limit)),
+        End::Refused(reason) => Some(Failure::new(reason)),
+        End::Whole | End::Held => None,
+    };
+    if let Some(refused) = refused {
         // It may be in an uninterruptible wait: nobody waits for it here.
         thread::spawn(move || child.wait());
-        return Err(Failure { said: last_line(&taken(&said)), ..Failure::timeout(limit) });
+        return Err(Failure { said: last_line(&taken(&said)), ..refused });
     }
     match child.wait() {
-        Ok(status) if status.success() => Ok(taken(&printed)),
+        Ok(status) if status.success() => Ok(end),
         Ok(status) => Err(Failure { said: last_line(&taken(&said)), ..Failure::of(status) }),
         Err(error) => Err(Failure::new(format!("lost sight of the command: {error}"))),
     }
@@ -122,22 +170,34 @@ impl Failure {
     }
 }
 
-/// Waits until the command ended, kills what is left of its group, and waits a moment for the streams to end; answers
-/// whether it ended in time.
-fn await_end(events: &Receiver<Event>, ends_at: Instant, group: &mut Group) -> bool {
-    let (mut until, mut has_ended, mut streams_open) = (ends_at, false, 2);
-    while !has_ended || streams_open > 0 {
+/// Waits until the command ended, kills what is left of its group, and waits for what it printed to end: so long, and a
+/// moment for what it said.
+fn await_end(events: &Receiver<Event>, (ends_at, grace): (Instant, Duration), group: &mut Group) -> End {
+    let (mut until, mut has_ended, mut open) = (ends_at, false, vec![Stream::Output, Stream::Error]);
+    while !has_ended || !open.is_empty() {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Event::Drained) => streams_open -= 1,
+            Ok(Event::Drained(stream)) => open.retain(|other| *other != stream),
+            Ok(Event::Refused(reason)) => {
+                group.kill();
+                return End::Refused(reason);
+            }
             Ok(Event::Ended) => {
                 group.kill();
-                (has_ended, until) = (true, ends_at.min(Instant::now() + OUTPUT_GRACE));
+                has_ended = true;
             }
             Err(_) => break,
         }
+        if has_ended {
+            let wait = if open.contains(&Stream::Output) { grace } else { OUTPUT_GRACE };
+            until = ends_at.min(Instant::now() + wait);
+        }
     }
     group.kill();
-    has_ended
+    match (has_ended, open.contains(&Stream::Output)) {
+        (false, _) => End::Late,
+        (true, true) => End::Held,
+        (true, false) => End::Whole,
+    }
 }
 
 fn feed(child: &mut Child, input: Vec<u8>) {
@@ -149,23 +209,48 @@ fn feed(child: &mut Child, input: Vec<u8>) {
 }
 
 /// Reads a stream to its end on a thread of its own.
-fn drain(source: Option<impl Read + Send + 'static>, tell: Sender<Event>) -> Kept {
-    let kept = Kept::default();
-    let target = Arc::clone(&kept);
+fn drain(
+    source: Option<impl Read + Send + 'static>,
+    (stream, tell): (Stream, Sender<Event>),
+    mut take: impl FnMut(&[u8]) -> Result<(), String> + Send + 'static,
+) {
     thread::spawn(move || {
-        let mut chunk = vec![0; 8 << 10];
+        let mut chunk = vec![0; 64 << 10];
+        let mut event = Event::Drained(stream);
         if let Some(mut source) = source {
             // An error ends the output like its end does; the exit code tells what it was worth.
             while let Ok(length @ 1..) = read(&mut source, &mut chunk) {
-                let Ok(mut kept) = target.lock() else { break };
-                let room = OUTPUT_LIMIT_BYTES.saturating_sub(kept.len()).min(length);
-                kept.extend_from_slice(&chunk[..room]);
+                if let Err(reason) = take(&chunk[..length]) {
+                    event = Event::Refused(reason);
+                    break;
+                }
             }
         }
         // Nobody listens any more once the command was given up.
-        let _ = tell.send(Event::Drained);
+        let _ = tell.send(event);
     });
-    kept
+}
+
+/// Keeps the first bytes of a stream; the rest is dropped.
+fn keeping(kept: &Kept) -> impl FnMut(&[u8]) -> Result<(), String> + Send + 'static {
+    let kept = Arc::clone(kept);
+    move |bytes| {
+        if let Ok(mut kept) = kept.lock() {
+            let room = OUTPUT_LIMIT_BYTES.saturating_sub(kept.len()).min(bytes.len());
+            kept.extend_from_slice(&bytes[..room]);
+        }
+        Ok(())
+    }
+}
+
+/// Writes a stream to a file; what does not fit there is refused.
+fn spooling(Spool { mut file, limit }: Spool) -> impl FnMut(&[u8]) -> Result<(), String> + Send + 'static {
+    let mut room = limit.0;
+    move |bytes| {
+        let left = room.checked_sub(bytes.len() as u64);
+        room = left.ok_or_else(|| format!("printed more than {limit} and was stopped"))?;
+        file.write_all(bytes).map_err(|refused| format!("what it prints cannot be kept: {refused}"))
+    }
 }
 
 fn read(source: &mut impl Read, chunk: &mut [u8]) -> io::Result<usize> {
@@ -230,6 +315,26 @@ mod tests {
         assert_eq!(answer("no-such-program", b"", LIMIT).unwrap_err().0, "exit code 127 (command not found)");
         let nowhere = run("true", Path::new("/nowhere/at/all"), Vec::new(), LIMIT).unwrap_err();
         assert!(nowhere.reason.starts_with("cannot start: "), "{nowhere:?}");
+    }
+
+    #[test]
+    fn what_is_printed_to_a_file_is_there_whole_or_refused() {
+        let printed = |script: &str, limit: u64| {
+            let mut file = tempfile::tempfile().unwrap();
+            let spool = Spool { file: file.try_clone().unwrap(), limit: ByteSize(limit) };
+            print(script, Path::new("/"), (LIMIT, &Surroundings::default()), spool)
+                .map_err(|failure| failure.reason)?;
+            let mut text = Vec::new();
+            std::io::Seek::rewind(&mut file).unwrap();
+            file.read_to_end(&mut text).unwrap();
+            Ok(text.len())
+        };
+        let million = "head -c 1000000 /dev/zero";
+        assert_eq!(printed(million, 1_000_000), Ok(1_000_000));
+        assert_eq!(printed(million, 976 << 10), Err("printed more than 976KiB and was stopped".to_owned()));
+        // One that would go on for ever ends, too.
+        assert_eq!(printed("echo >&2; yes", 1 << 20), Err("printed more than 1MiB and was stopped".to_owned()));
+        assert_eq!(printed("sleep 1000 & echo x", 9), Ok(2));
     }
 
     #[test]

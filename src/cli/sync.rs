@@ -470,7 +470,7 @@ pub(super) fn verdict(report: &Report) -> Option<Failure> {
         return Some(Failure::new(Kind::Unavailable, message).with_hint(way_on(report)));
     }
     if report.flagged.is_empty() {
-        return kept_back(report);
+        return kept_back(report).or_else(|| set_aside(report));
     }
     let message = format!("sync {name}: {} flagged: left alone until somebody decides", are(report.flagged.len()));
     let hint = match &report.resolvable {
@@ -508,6 +508,13 @@ fn kept_back(report: &Report) -> Option<Failure> {
     (*items > 0).then(|| Failure::new(Kind::Conflict, message).with_hint(hint))
 }
 
+/// What the source has and no run brings over is no success.
+fn set_aside(report: &Report) -> Option<Failure> {
+    let message = format!("sync {}: not all of the source was brought over", report.sync);
+    let hint = "see what is skipped above: it is left alone until that is put right at the source";
+    (report.set_aside > 0).then(|| Failure::new(Kind::Conflict, message).with_hint(hint))
+}
+
 fn them(items: usize) -> &'static str {
     if items == 1 { "it" } else { "them" }
 }
@@ -540,6 +547,8 @@ mod tests {
         let mut report = Report { sync: "site".to_owned(), ..Report::default() };
         let code = |report: &Report| verdict(report).map_or(0, |failure| failure.exit_code());
         assert_eq!(code(&report), 0);
+        report.set_aside = 1;
+        assert_eq!(code(&report), 5);
         report.flagged = noted();
         assert!(verdict(&report).unwrap().hint.unwrap().contains("run `cascade sync site` again"));
         report.resolvable = Some("a b".to_owned());

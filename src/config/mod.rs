@@ -17,6 +17,7 @@ mod problem;
 mod records;
 mod reference;
 mod refname;
+mod requests;
 mod schedule;
 pub mod surroundings;
 mod syncs;
@@ -39,9 +40,10 @@ pub use model::{
     SecretsMode, SignMode, Waivable, Webhook,
 };
 pub use problem::{Error, MAX_PROBLEMS, Problem, Problems};
-pub use records::{RecordsSource, RecordsTarget, RequestTemplate, header};
+pub use records::{RecordsSource, RecordsTarget};
 pub use reference::{Entry, reference, reference_markdown, schema};
 pub use refname::branch_problem;
+pub use requests::{BodyTemplate, JsonPointer, RequestTemplate, TextTemplate, header, header_template};
 pub use schedule::Schedule;
 pub use surroundings::Surroundings;
 pub use syncs::{DeleteMode, OnDrift, Snapshots, SyncSource, SyncSpec, SyncTarget, VaultSpec, VerifyMode};

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::model::Expanded;
+use super::requests::BodyTemplate;
 use super::surroundings::Surroundings;
 use crate::base::units::{ByteSize, Span};
 
@@ -17,9 +18,15 @@ pub struct RecordsSource {
     /// A command for `sh`, run at the top of the checkout, that prints records.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub command: Option<String>,
-    /// An address that answers with records; where it answers in pages, each names the next in a `Link` header (`rel="next"`).
+    /// An address that answers with records; where it answers in pages, each names the next in a `Link` header (`rel="next"`), or where `next` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Expanded>,
+    /// Where the array of records is within a text or an answer, as a JSON pointer like `/data`. Default: the text is the array, or has one record after the other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
+    /// Where an answer of `url` has the address of the next page, as a JSON pointer like `/links/next`. Default: the `Link` header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
     /// A table of the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<String>,
@@ -33,6 +40,8 @@ pub struct RecordsSource {
     pub schema: Option<String>,
     /// Longer records are set aside; up to 256MiB. Default `16MiB`.
     pub max_record: ByteSize,
+    /// The most that `command` may print, or `url` answer on all its pages; with more nothing is done. Default `10GiB`.
+    pub max_answer: ByteSize,
     /// Headers that `url` is asked with, like `Authorization: Bearer ${TOKEN}`. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<Expanded>,
@@ -59,15 +68,27 @@ pub struct RecordsTarget {
     /// An address that answers with all records, as `from.records.url`; a record is read and written below it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<Expanded>,
-    /// Headers of every request to `url`, like `Authorization: Bearer ${TOKEN}`. Default none.
+    /// Where the array of records is within that answer, as `from.records.items`. Default: the answer is the array.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<String>,
+    /// Where that answer has the address of the next page, as `from.records.next`. Default: the `Link` header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+    /// Where the record is within the answer of `read`, as a JSON pointer. Default: the answer is the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub item: Option<String>,
+    /// Headers of every request to `url`, like `Authorization: Bearer ${TOKEN}`; one with `{id}` or `{FIELD}` goes only with what writes or deletes a record. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<Expanded>,
+    /// What `create` and `update` send, as JSON in which the text `{record}` stands for the record, `{id}` for its id and `{FIELD}` for a field. Default: the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<BodyTemplate>,
     /// Fields that the API sets by itself: they take no part. Default none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ignore: Vec<String>,
     /// How a record is read, as method and path behind `url`; `{id}` stands for its id. Default `GET /{id}`.
     pub read: String,
-    /// How a new record is written. Default `POST`.
+    /// How a new record is written; `{FIELD}` stands for a field of it, here and in `update` and `delete`. Default `POST`.
     pub create: String,
     /// How a record is replaced. Default `PUT /{id}`.
     pub update: String,
@@ -82,6 +103,8 @@ pub struct RecordsTarget {
 impl RecordsSource {
     /// The most that `max_record` may be.
     pub const RECORD_LIMIT_BYTES: u64 = 256 << 20;
+    /// The most that is taken where nothing else is said.
+    pub const ANSWER_BYTES: u64 = 10 << 30;
 }
 
 impl RecordsTarget {
@@ -95,11 +118,14 @@ impl Default for RecordsSource {
             files: None,
             command: None,
             url: None,
+            items: None,
+            next: None,
             table: None,
             id: "id".to_owned(),
             ignore: Vec::new(),
             schema: None,
             max_record: ByteSize(16 << 20),
+            max_answer: ByteSize(Self::ANSWER_BYTES),
             headers: Vec::new(),
             env: Vec::new(),
             timeout: Span::seconds(300),
@@ -114,7 +140,11 @@ impl Default for RecordsTarget {
             file: None,
             table: None,
             url: None,
+            items: None,
+            next: None,
+            item: None,
             headers: Vec::new(),
+            body: None,
             ignore: Vec::new(),
             read: "GET /{id}".to_owned(),
             create: "POST".to_owned(),
@@ -122,64 +152,6 @@ impl Default for RecordsTarget {
             delete: "DELETE /{id}".to_owned(),
             parallel: 4,
             timeout: Span::seconds(60),
-        }
-    }
-}
-
-/// A method and what comes behind an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequestTemplate {
-    /// The method.
-    pub method: String,
-    /// The path, in which `{id}` stands for an id.
-    pub path: String,
-}
-
-impl std::str::FromStr for RequestTemplate {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (method, path) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-        if !["GET", "POST", "PUT", "PATCH", "DELETE"].contains(&method) {
-            return Err("begins with GET, POST, PUT, PATCH or DELETE");
-        }
-        let path = path.trim();
-        let is_plain = |c: char| c.is_ascii_graphic();
-        let rest = path.replace("{id}", "");
-        if !(path.is_empty() || path.starts_with(['/', '?']))
-            || !path.chars().all(is_plain)
-            || rest.contains(['{', '}', '#'])
-        {
-            return Err("a path begins with `/` or `?` and has no spaces; `{id}` is all that is filled in");
-        }
-        Ok(Self { method: method.to_owned(), path: path.to_owned() })
-    }
-}
-
-/// Answers the name and the value of a header, as `Name: value`.
-#[must_use]
-pub fn header(text: &str) -> Option<(&str, &str)> {
-    let (name, value) = text.split_once(':')?;
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    let is_value = value.bytes().all(|byte| byte == b'\t' || (0x20..0x7f).contains(&byte));
-    (!name.is_empty() && name.chars().all(is_token) && is_value).then(|| (name, value.trim()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_and_headers_read_as_written() {
-        let request = |text: &str| text.parse::<RequestTemplate>().map(|it| (it.method, it.path));
-        assert_eq!(request("PUT /a/{id}?x={id}"), Ok(("PUT".to_owned(), "/a/{id}?x={id}".to_owned())));
-        assert_eq!(request(" POST "), Ok(("POST".to_owned(), String::new())));
-        for text in ["", "put /x", "GET x", "GET /{name}", "GET /a b", "GET /a#b"] {
-            assert!(request(text).is_err(), "{text}");
-        }
-        assert_eq!(header("Authorization: Bearer x:y"), Some(("Authorization", "Bearer x:y")));
-        for text in ["", "x", ": x", "a b: c", "a: b\r\nc: d"] {
-            assert_eq!(header(text), None, "{text}");
         }
     }
 }

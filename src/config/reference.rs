@@ -313,7 +313,7 @@ mod tests {
         | `syncs.<name>.to.vault` | keys | what is written is there as it is | Write into an encrypted vault in `directory` or `bucket`, which `cascade vault init` makes once; whatever `durability` says, it waits for the disk. |
         | `syncs.<name>.to.vault.passphrase` | text | none | Passphrase of 12 characters at least; it must come from a variable. |
         | `syncs.<name>.to.vault.key_file` | text | none | Path of a file with a random key, from the top of the checkout where it does not begin with `/`; only its owner may read it. `cascade vault init` makes it where it is missing. |
-        | `syncs.<name>.on_drift` | `flag`, `flag-field`, `keep`, `overwrite` | `flag` | What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`; of records, where that shall be said, `flag-record`), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). |
+        | `syncs.<name>.on_drift` | `flag`, `flag-record`, `flag-field`, `keep`, `overwrite` | `flag` | What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`, which may be written `flag-record` of records), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). |
         | `syncs.<name>.delete` | `never`, `tracked`, `mirror` | `tracked` | What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). |
         | `syncs.<name>.max_delete` | percentage | `10%` | Largest share of its items at the target that one run may delete, rounded up to a whole item; never all of several. |
         | `syncs.<name>.include` | list of text | everything | What takes part, as .gitignore patterns. |
@@ -338,22 +338,29 @@ mod tests {
         insta::assert_snapshot!(lines_where(is_of_records), @"
         | `syncs.<name>.from.records.files` | text | none | A file, all `*.json`, `*.ndjson` and `*.jsonl` below a directory, or the files that a name with `*` fits; from the top of the checkout where it does not begin with `/`. |
         | `syncs.<name>.from.records.command` | text | none | A command for `sh`, run at the top of the checkout, that prints records. |
-        | `syncs.<name>.from.records.url` | text | none | An address that answers with records; where it answers in pages, each names the next in a `Link` header (`rel=\"next\"`). |
+        | `syncs.<name>.from.records.url` | text | none | An address that answers with records; where it answers in pages, each names the next in a `Link` header (`rel=\"next\"`), or where `next` says. |
+        | `syncs.<name>.from.records.items` | text | the text is the array, or has one record after the other | Where the array of records is within a text or an answer, as a JSON pointer like `/data`. |
+        | `syncs.<name>.from.records.next` | text | the `Link` header | Where an answer of `url` has the address of the next page, as a JSON pointer like `/links/next`. |
         | `syncs.<name>.from.records.table` | text | none | A table of the store. |
         | `syncs.<name>.from.records.id` | text | `id` | The field that names a record: a text or a number, one of its own for each. |
         | `syncs.<name>.from.records.ignore` | list of text | none | Fields that take no part. |
         | `syncs.<name>.from.records.schema` | text | none | File with a JSON Schema that every record must fit; others are set aside. |
         | `syncs.<name>.from.records.max_record` | size | `16MiB` | Longer records are set aside; up to 256MiB. |
+        | `syncs.<name>.from.records.max_answer` | size | `10GiB` | The most that `command` may print, or `url` answer on all its pages; with more nothing is done. |
         | `syncs.<name>.from.records.headers` | list of text | none | Headers that `url` is asked with, like `Authorization: Bearer ${TOKEN}`. |
         | `syncs.<name>.from.records.env` | list of text | none | Variables that `command` gets although they are withheld, from the environment or `.env`. |
         | `syncs.<name>.from.records.timeout` | duration | `5m` | How long `command`, or one request to `url`, may take. |
         | `syncs.<name>.to.records.file` | text | none | A file with an array of records, or a record on each line where its name ends with `.ndjson` or `.jsonl`; from the top of the checkout where it does not begin with `/`. |
         | `syncs.<name>.to.records.table` | text | none | A table of the store, where every revision of a record is kept (`cascade records`). |
         | `syncs.<name>.to.records.url` | text | none | An address that answers with all records, as `from.records.url`; a record is read and written below it. |
-        | `syncs.<name>.to.records.headers` | list of text | none | Headers of every request to `url`, like `Authorization: Bearer ${TOKEN}`. |
+        | `syncs.<name>.to.records.items` | text | the answer is the array | Where the array of records is within that answer, as `from.records.items`. |
+        | `syncs.<name>.to.records.next` | text | the `Link` header | Where that answer has the address of the next page, as `from.records.next`. |
+        | `syncs.<name>.to.records.item` | text | the answer is the record | Where the record is within the answer of `read`, as a JSON pointer. |
+        | `syncs.<name>.to.records.headers` | list of text | none | Headers of every request to `url`, like `Authorization: Bearer ${TOKEN}`; one with `{id}` or `{FIELD}` goes only with what writes or deletes a record. |
+        | `syncs.<name>.to.records.body` | any | the record | What `create` and `update` send, as JSON in which the text `{record}` stands for the record, `{id}` for its id and `{FIELD}` for a field. |
         | `syncs.<name>.to.records.ignore` | list of text | none | Fields that the API sets by itself: they take no part. |
         | `syncs.<name>.to.records.read` | text | `GET /{id}` | How a record is read, as method and path behind `url`; `{id}` stands for its id. |
-        | `syncs.<name>.to.records.create` | text | `POST` | How a new record is written. |
+        | `syncs.<name>.to.records.create` | text | `POST` | How a new record is written; `{FIELD}` stands for a field of it, here and in `update` and `delete`. |
         | `syncs.<name>.to.records.update` | text | `PUT /{id}` | How a record is replaced. |
         | `syncs.<name>.to.records.delete` | text | `DELETE /{id}` | How a record is deleted. |
         | `syncs.<name>.to.records.parallel` | number | `4` | Requests at the same time, 64 at most. |

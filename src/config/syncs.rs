@@ -1,7 +1,8 @@
 //! What a configuration says about syncs.
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::bucket::StoreSpec;
 use super::model::{Durability, Expanded};
@@ -17,7 +18,7 @@ pub struct SyncSpec {
     pub from: SyncSource,
     /// What is brought to that.
     pub to: SyncTarget,
-    /// What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`; of records, where that shall be said, `flag-record`), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). Default `flag`.
+    /// What happens to what somebody else changed at the target: it is left alone and told until `cascade sync resolve` (`flag`, which may be written `flag-record` of records), the same of single fields of a record while the others follow the source (`flag-field`), left alone (`keep`), or replaced, with a snapshot (`overwrite`). Default `flag`.
     #[serde(default)]
     pub on_drift: OnDrift,
     /// What is deleted at the target when the source does not have it: nothing (`never`), what a sync put there (`tracked`), or anything (`mirror`). Default `tracked`.
@@ -144,6 +145,7 @@ pub struct Snapshots {
 /// What happens where somebody else changed the target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schemars(transform = name_of_records)]
 pub enum OnDrift {
     /// The target is left alone, and it is told until somebody decides.
     #[default]
@@ -155,6 +157,15 @@ pub enum OnDrift {
     Keep,
     /// The source wins; what was there is in a snapshot.
     Overwrite,
+}
+
+/// Tells the other name of `flag` beside it, for editors and the reference.
+fn name_of_records(schema: &mut Schema) {
+    let choices = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    if let Some(choices) = choices {
+        let name = json!({ "description": "As `flag`, said of records.", "type": "string", "const": "flag-record" });
+        choices.insert(1.min(choices.len()), name);
+    }
 }
 
 /// What happens to what the source does not have.

@@ -76,6 +76,10 @@ fn records_say_what_they_are_named_by_and_how_they_are_reached() {
   asked: { from: { records: { url: "ftp://x", headers: ["Authorization: abc", "x"] } }, to: { records: { url: "http://h", read: GET, update: "put /{id}", parallel: 65 } } }
   mixed: { from: { tree: main }, to: { records: { table: b, read: "GET /{id}" } }, on_drift: flag-field }
   same: { from: { records: { table: c } }, to: { records: { table: c } } }
+  api: { from: { records: { command: x, items: data, next: /n, max_answer: 0B } }, to: { records: { url: "http://h", item: "/~", read: "GET /{id}/{sku}", body: { a: "${TOKEN}" } } } }
+  body: { from: { records: { table: d, items: /x, max_answer: 1GiB } }, to: { records: { file: x, body: { a: "{record}" } } } }
+  wrapped: { from: { records: { url: "http://h", items: /a, next: /b } }, to: { records: { url: "http://i", create: "PUT /{id}?of={sku}", items: /a, body: { all: ["{record}"] }, headers: ["K: {id}"] } } }
+  empty: { from: { records: { table: e } }, to: { records: { url: "http://h", body: { a: 1 } } } }
 "#;
     let told = after_head(text);
     for (line, problem) in [
@@ -97,11 +101,21 @@ fn records_say_what_they_are_named_by_and_how_they_are_reached() {
         (10, "syncs.mixed.on_drift: only records have fields"),
         (10, "syncs.mixed.to.records.read: only has a meaning beside `url`"),
         (11, "syncs.same.to.records: source and target overlap"),
+        (12, "syncs.api.from.records.items: must be a JSON pointer"),
+        (12, "syncs.api.from.records.max_answer: "),
+        (13, "syncs.body.from.records.max_answer: only has a meaning beside `command` or `url`"),
+        (12, "syncs.api.from.records.next: only has a meaning beside `url`"),
+        (12, "syncs.api.to.records.item: `~` is written as `~0`"),
+        (12, "syncs.api.to.records.read: knows nothing but the id"),
+        (12, "syncs.api.to.records.body: takes no variables"),
+        (13, "syncs.body.from.records.items: has no meaning beside `table`"),
+        (13, "syncs.body.to.records.body: only has a meaning beside `url`"),
+        (15, "syncs.empty.to.records.body: must say where the record goes"),
     ] {
         let is_told = |told: &str| told.contains(&format!("yaml:{line}:")) && told.contains(problem);
         assert!(told.lines().any(is_told), "{line} {problem}:\n{told}");
     }
-    assert!(!told.contains("syncs.good") && !told.contains("abc"), "{told}");
+    assert!(!told.contains("syncs.good") && !told.contains("syncs.wrapped") && !told.contains("abc"), "{told}");
 }
 
 #[test]

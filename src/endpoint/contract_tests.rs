@@ -5,10 +5,11 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::record_server_tests::{RecordServer, Wrapping};
 use super::vault::{Cost, Secret};
 use super::*;
 use crate::base::clock::SystemClock;
-use crate::config::{BucketAddress, StoreSpec};
+use crate::config::{BucketAddress, Expanded, StoreSpec, header_template};
 use crate::git::Git;
 
 const PLAIN: Form = Form::File { executable: false };
@@ -526,13 +527,14 @@ async fn texts_of_records_keep_the_contract_of_what_is_only_read_from() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("all.json");
     let file = record_file(&path);
-    let texts = RecordTexts::open(Origin::Files(path.clone()), shape());
+    let texts = RecordTexts::open(Origin::Files(path.clone()), shape(), None);
     is_read(&Subject { endpoint: Arc::new(texts), ..file }).await;
     let script = format!("cat {}", path.display());
     let surroundings = crate::config::Surroundings::default();
     let limit = crate::base::units::Span::seconds(60);
-    let command = Origin::Command { script, directory: dir.path().to_owned(), limit, surroundings };
-    let texts = RecordTexts::open(command, shape());
+    let most = crate::base::units::ByteSize(64 << 20);
+    let command = Origin::Command { script, directory: dir.path().to_owned(), limit, most, surroundings };
+    let texts = RecordTexts::open(command, shape(), None);
     let subject = Subject { endpoint: Arc::new(texts), ..record_file(&path) };
     is_read(&subject).await;
     let refused = write(&*subject.endpoint, subject.put("x", PLAIN, b"x", None)).await.unwrap_err();
@@ -579,4 +581,88 @@ async fn a_table_of_records_keeps_the_contract() {
     writes_what_is_expected_and_nothing_else(&subject).await;
     never_writes_what_is_not_what_was_promised(&subject).await;
     takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+}
+
+/// How a server is asked about its records.
+fn asking(server: &RecordServer, wrapping: Wrapping) -> (Asking, Requests) {
+    let address = Expanded::new("${SHOP}", &server.address);
+    let asking = Asking::new(&address, &[], std::time::Duration::from_secs(60)).unwrap();
+    let is_wrapped = wrapping == Wrapping::Object;
+    let pointer = |text: &str| is_wrapped.then(|| text.parse().unwrap());
+    let body = || serde_json::from_str(r#"{"by": "cascade", "item": "{record}"}"#).unwrap();
+    let header = Expanded::new("X-About: {id} {content}", "X-About: {id} {content}");
+    let (name, template) = header_template(&header).unwrap();
+    let requests = Requests {
+        read: "GET /{id}".parse().unwrap(),
+        create: if is_wrapped { "POST ?of={id}" } else { "POST" }.parse().unwrap(),
+        update: "PUT /{id}".parse().unwrap(),
+        delete: "DELETE /{id}".parse().unwrap(),
+        headers: is_wrapped.then(|| (name.parse().unwrap(), template)).into_iter().collect(),
+        body: is_wrapped.then(body),
+        items: pointer("/data/items"),
+        item: pointer("/item"),
+        parallel: 3,
+    };
+    (asking.turning(pointer("/links/next")), requests)
+}
+
+/// Records behind an HTTP API, which somebody else changes there.
+fn record_api(wrapping: Wrapping) -> (Subject, RecordServer) {
+    let server = RecordServer::start(wrapping);
+    let (asking, requests) = asking(&server, wrapping);
+    let [setting, unsetting] = [0, 1].map(|_| Arc::clone(&server.held));
+    let id = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8().unwrap().into_owned();
+    let subject = Subject {
+        endpoint: Arc::new(RecordApi::open(asking, requests, shape())),
+        set: Box::new(move |text, _, body| {
+            setting.lock().unwrap().records.insert(id(text), serde_json::from_slice(body).unwrap());
+        }),
+        unset: Box::new(move |text| drop(unsetting.lock().unwrap().records.remove(&id(text)))),
+        holds_records: true,
+    };
+    (subject, server)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_of_records_keeps_the_contract() {
+    for wrapping in [Wrapping::None, Wrapping::Object] {
+        is_read(&record_api(wrapping).0).await;
+        let (subject, _) = record_api(wrapping);
+        writes_what_is_expected_and_nothing_else(&subject).await;
+        never_writes_what_is_not_what_was_promised(&subject).await;
+        takes_content_in_pieces_and_answers_for_each_item(&subject).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_records_keep_the_contract_of_what_is_only_read_from() {
+    let (subject, server) = record_api(Wrapping::Object);
+    let (asking, requests) = asking(&server, Wrapping::Object);
+    let source = RecordTexts::open(Origin::Http(asking), shape(), requests.items);
+    let subject = Subject { endpoint: Arc::new(source), ..subject };
+    is_read(&subject).await;
+    let refused = write(&*subject.endpoint, subject.put("x", PLAIN, b"x", None)).await.unwrap_err();
+    assert!(matches!(refused, Error::ReadOnly { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_of_an_api_is_filled_in_and_reaches_nothing_else() {
+    let (subject, server) = record_api(Wrapping::Object);
+    let writing = async |id: &str, text: &str| {
+        let to = version(PLAIN, text.as_bytes());
+        let content = Content::whole(text.as_bytes().to_vec());
+        write(&*subject.endpoint, Put { key: record_key(id).unwrap(), to, content, expected: None }).await
+    };
+    let asked = || std::mem::take(&mut server.held.lock().unwrap().asked);
+    writing("a/b", r#"{"content":"é\r\nx: y%","id":"a/b"}"#).await.unwrap();
+    assert_eq!(asked(), ["GET /all/a%2Fb", "POST /all?of=a%2Fb x-about: a/b %C3%A9%0D%0Ax: y%25"]);
+    // All of them, and what is above, is not what a record names.
+    for id in [".", ".."] {
+        let refused = writing(id, &format!(r#"{{"content":"x","id":"{id}"}}"#)).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("cannot be a part of a path"), "{refused:?}");
+    }
+    assert_eq!(asked(), [""; 0]);
+    let refused = writing("c", r#"{"id":"c"}"#).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("has no text or number `content`"), "{refused:?}");
+    assert_eq!(server.held.lock().unwrap().records.len(), 1);
 }

@@ -12,6 +12,8 @@ pub mod error;
 pub mod item;
 pub mod memory;
 pub mod read_only;
+#[cfg(test)]
+mod record_server_tests;
 pub mod records;
 pub mod tree;
 pub mod vault;

@@ -7,11 +7,13 @@
 //! nothing but itself.
 
 mod api;
+mod cursor;
 mod file;
 mod http;
 mod index;
 mod json;
 mod merge;
+mod pointed;
 mod rewrite;
 mod scan;
 mod schema;

@@ -50,6 +50,8 @@ pub struct Comparison {
     pub is_partial: bool,
     /// What takes no part.
     pub skipped: Vec<Noted>,
+    /// How much of the source is skipped though it may be, or hide, what was to be brought over.
+    pub set_aside: usize,
     /// What could not be read.
     pub failed: Vec<Noted>,
     /// How many of those may be read by merely trying again.
@@ -88,8 +90,9 @@ pub(super) async fn compare(
         set_aside_colliding(&mut comparison, &walked.collisions, sides.target.folding().await);
     }
     comparison.leftovers.clone_from(&walked.ended[1].leftovers);
-    let Unknown { is_partial, hiding, no_items, keys: hidden, at_target } = note_unlisted(walked.ended, &sides.filter);
-    comparison.is_partial = is_partial;
+    let Unknown { is_partial, set_aside, hiding, no_items, keys: hidden, at_target } =
+        note_unlisted(walked.ended, &sides.filter);
+    (comparison.is_partial, comparison.set_aside) = (is_partial, set_aside);
     comparison.skipped = hiding.into_iter().chain(no_items).collect();
     if !hidden.is_empty() {
         leave_hidden(&mut comparison, &hidden, &at_target);
@@ -151,6 +154,8 @@ fn is_agreed(row: &Found) -> bool {
 pub(super) struct Unknown {
     /// Whether items of the source are not listed.
     pub is_partial: bool,
+    /// How much of the source is, or hides, items that are not listed.
+    pub set_aside: usize,
     /// What items may hide behind.
     pub hiding: Vec<Noted>,
     /// What is no item.
@@ -163,7 +168,8 @@ pub(super) struct Unknown {
 
 /// Answers what was not listed, as far as it takes part.
 pub(super) fn note_unlisted(ended: [Ended; 2], filter: &Filter) -> Unknown {
-    let mut unknown = Unknown { is_partial: !ended[0].aside.is_empty(), ..Unknown::default() };
+    let aside = ended[0].aside.len();
+    let mut unknown = Unknown { is_partial: aside > 0, set_aside: aside, ..Unknown::default() };
     for (side, aside) in ["source", "target"].into_iter().zip(ended.iter().map(|ended| &ended.aside)) {
         let noted = |one: &Aside| Noted { key: one.place.clone(), reason: format!("at the {side}: {}", one.reason) };
         unknown.hiding.extend(aside.iter().map(noted));
@@ -173,7 +179,9 @@ pub(super) fn note_unlisted(ended: [Ended; 2], filter: &Filter) -> Unknown {
     for (side, one) in sides.into_iter().flat_map(|(side, unlisted)| unlisted.into_iter().map(move |one| (side, one))) {
         let takes_part = if one.hides_items { filter.may_take_below(&one.key) } else { filter.takes(&one.key) };
         if takes_part {
-            unknown.is_partial |= side == "source" && one.hides_items;
+            let is_set_aside = side == "source" && one.hides_items;
+            unknown.is_partial |= is_set_aside;
+            unknown.set_aside += usize::from(is_set_aside);
             let noted = Noted::new(&one.key, format!("at the {side}: {}", one.reason));
             if one.hides_items { &mut unknown.hiding } else { &mut unknown.no_items }.push(noted);
         }

@@ -17,6 +17,8 @@ pub mod diff;
 pub mod difference;
 pub mod due;
 pub mod error;
+#[cfg(test)]
+mod field_tests;
 pub mod filter;
 mod fresh;
 pub mod join;

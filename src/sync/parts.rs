@@ -7,6 +7,7 @@ use super::baseline::Entry;
 use super::diff::{Finding, Touch, judge};
 use super::error::{Error, Result};
 use super::join::Row;
+use super::plan::Flag;
 use super::run::{Sync, versions};
 use super::walk::Found;
 use crate::base::digest::Digest;
@@ -30,6 +31,12 @@ pub struct Together {
 }
 
 impl Together {
+    /// Answers what is told of it, where fields were left alone.
+    pub(super) fn flag(&self, key: &Key) -> Option<Flag> {
+        let flag = || Flag { key: key.clone(), finding: self.finding, parts: self.merged.kept.clone() };
+        (!self.merged.kept.is_empty()).then(flag)
+    }
+
     /// Answers what is agreed once the target has what it is to have.
     pub(super) fn agreed(&self, there: Entry) -> Entry {
         let [source, target] = self.merged.agreed.clone();

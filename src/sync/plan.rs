@@ -208,14 +208,13 @@ impl Planner {
     /// Takes in the next key, whose sides were brought together part by part.
     pub(super) fn add_together(&mut self, key: &Key, together: &Together) {
         self.looked_after += 1;
-        let Together { from, to, merged, finding } = together;
+        let Together { from, to, .. } = together;
         if from != to {
             self.plan.actions.push(Action::Replace { key: key.clone(), from: *from, to: *to });
         }
-        if !merged.kept.is_empty() {
-            self.plan.flags.push(Flag { key: key.clone(), finding: *finding, parts: merged.kept.clone() });
-        } else if from == to {
-            self.plan.unchanged += 1;
+        match together.flag(key) {
+            Some(flag) => self.plan.flags.push(flag),
+            None => self.plan.unchanged += usize::from(from == to),
         }
     }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::apply::Supply;
 use super::error::{Error, Result};
 use super::filter::Filter;
+use super::parts::Together;
 use super::plan::{Action, Plan};
 use super::report::{Noted, Report};
 use super::run::{Prepared, Purpose, Sync};
 use super::saved::{Now, SavedPlan, Unfit, fitting};
+use super::snapshot;
 
 impl Sync {
     /// Answers a plan as it can be saved and carried out later.
@@ -41,24 +43,45 @@ impl Sync {
         let keys: BTreeSet<_> = actions.iter().map(|action| action.key().clone()).collect();
         let one = Self { filter: Filter::only(keys), ..self.clone() };
         let comparison = one.compare(&one.sides(Some(Arc::clone(&one.source))), &stored.0, stored.1).await?;
+        let mut merges = one.bring_together(&comparison.found).await?;
         let mut prepared = one.prepared(Plan::default(), comparison, stored, started_at);
         for action in actions {
-            one.take_in(action, &mut prepared);
+            match merges.remove(action.key()) {
+                Some(together) => take_in_together(action, together, &mut prepared),
+                None => take_in(action, &mut prepared),
+            }
         }
         one.perform(prepared, Purpose::Sync, &Supply::Endpoint(Arc::clone(&one.source))).await
     }
+}
 
-    fn take_in(&self, action: Action, prepared: &mut Prepared) {
-        let key = action.key().clone();
-        match fitting(action, prepared.found.get(&key)) {
-            Now::Do(action) => prepared.plan.actions.push(action),
-            Now::Stale(reason) => {
-                let noted = Noted::new(&key, reason);
-                // What could not be read is told already.
-                if !prepared.comparison.failed.iter().any(|failed| failed.key == noted.key) {
-                    prepared.stale.push(noted);
-                }
+fn take_in(action: Action, prepared: &mut Prepared) {
+    let key = action.key().clone();
+    match fitting(action, prepared.found.get(&key)) {
+        Now::Do(action) => prepared.plan.actions.push(action),
+        Now::Stale(reason) => {
+            let noted = Noted::new(&key, reason);
+            // What could not be read is told already.
+            if !prepared.comparison.failed.iter().any(|failed| failed.key == noted.key) {
+                prepared.stale.push(noted);
             }
         }
     }
+}
+
+/// Takes in what was to be brought together part by part, where that comes to what was planned.
+fn take_in_together(action: Action, together: Together, prepared: &mut Prepared) {
+    let key = action.key().clone();
+    let (before, after) = (snapshot::before(&action), snapshot::after(&action));
+    // A run that was killed may have put it there.
+    let is_done = together.from == together.to && after == Some(together.to);
+    if before != Some(together.from) && !is_done {
+        return prepared.stale.push(Noted::new(&key, "was changed at the target since the plan was made"));
+    }
+    if after != Some(together.to) {
+        return prepared.stale.push(Noted::new(&key, "was changed at the source since the plan was made"));
+    }
+    prepared.plan.flags.extend(together.flag(&key));
+    prepared.plan.actions.extend((!is_done).then_some(action));
+    prepared.merges.insert(key, together);
 }

@@ -60,6 +60,9 @@ pub struct Report {
     pub resolvable: Option<String>,
     /// What is there and takes no part, for it is no item or cannot be listed.
     pub skipped: Vec<Noted>,
+    /// How much of that the source has and may be, or hide, what was to be brought over.
+    #[serde(skip)]
+    pub set_aside: usize,
     /// Items that could not be brought to what the source says.
     pub failed: Vec<Noted>,
     /// How many of them may be by merely trying again.

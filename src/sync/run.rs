@@ -354,6 +354,8 @@ impl Sync {
             conflicts: prepared.plan.flags.iter().filter(|flag| matches!(flag.finding, Finding::Conflict(_))).count(),
             resolvable: prepared.plan.resolvable(),
             skipped: prepared.comparison.skipped.clone(),
+            // A person who decides about one item is not told of others.
+            set_aside: if self.filter.named().is_none() { prepared.comparison.set_aside } else { 0 },
             failed: prepared.comparison.failed.clone(),
             passing: prepared.comparison.passing,
             left,

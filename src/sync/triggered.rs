@@ -218,8 +218,14 @@ pub fn problem_of(report: &Report) -> Option<String> {
         return Some(format!("{items} could not be brought over: {} {}", first.key, first.reason));
     }
     let behind = report.skipped.first().map(|one| format!(": {} {}", one.key, one.reason)).unwrap_or_default();
-    let items = count(report.kept_back, "item");
-    (report.kept_back > 0).then(|| format!("{items} not deleted, for not all of the source is listed{behind}"))
+    match (report.kept_back, report.set_aside) {
+        (0, 0) => None,
+        (0, _) => Some(format!("not all of the source was brought over{behind}")),
+        (kept_back, _) => {
+            let items = count(kept_back, "item");
+            Some(format!("{items} not deleted, for not all of the source is listed{behind}"))
+        }
+    }
 }
 
 /// Remembers a run that a person, or a promotion, made.

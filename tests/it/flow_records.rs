@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -12,10 +13,10 @@ use crate::support::{Output, Sandbox};
 const TOKEN: &str = "hunter2-secret";
 
 /// A checkout with one sync of records.
-struct Shop(Sandbox);
+pub struct Shop(pub Sandbox);
 
 impl Shop {
-    fn new(from: &str, to: &str, more: &str) -> Self {
+    pub fn new(from: &str, to: &str, more: &str) -> Self {
         let shop = Self(Sandbox::new());
         shop.0.write(".env", format!("SHOP_TOKEN={TOKEN}\n"));
         shop.configure(from, to, more);
@@ -32,23 +33,23 @@ impl Shop {
 
     /// Runs cascade; no secret is ever told.
     #[track_caller]
-    fn run(&self, words: &[&str]) -> Output {
+    pub fn run(&self, words: &[&str]) -> Output {
         let output = self.0.cascade(words);
         assert!(!format!("{output:?}").contains(TOKEN), "{output:?}");
         output
     }
 
     #[track_caller]
-    fn sync(&self, code: i32) -> Value {
+    pub fn sync(&self, code: i32) -> Value {
         self.run(&["sync", "products", "--json"]).expect_code(code).json()
     }
 
     #[track_caller]
-    fn record(&self, id: &str) -> Value {
+    pub fn record(&self, id: &str) -> Value {
         self.run(&["records", "show", "products", id, "--json"]).expect_code(0).json()["record"].clone()
     }
 
-    fn set(&self, record: &Value) {
+    pub fn set(&self, record: &Value) {
         self.0.write("edit.json", record.to_string());
         self.run(&["records", "set", "products", "edit.json"]).expect_code(0);
     }
@@ -190,21 +191,35 @@ fn a_command_that_fails_stalls_or_prints_half_loses_nothing() {
 }
 
 /// An HTTP API with records in memory, two of them on a page.
-struct Api {
+pub struct Api {
     port: u16,
-    held: Arc<Mutex<Held>>,
+    pub held: Arc<Mutex<Held>>,
 }
 
 #[derive(Default)]
-struct Held {
-    records: BTreeMap<String, Value>,
-    asked: Vec<String>,
+pub struct Held {
+    pub records: BTreeMap<String, Value>,
+    pub asked: Vec<String>,
     /// Answered so often with this status, before anything else.
     fails: Vec<u16>,
+    /// Whether what is asked and answered is in an object each.
+    wraps: bool,
+    /// Where it stops.
+    pub stop: Option<Stop>,
+}
+
+/// A request that gets no answer.
+pub struct Stop {
+    /// So many come before.
+    pub after: usize,
+    /// Whether what it asks for is done all the same.
+    pub does: bool,
+    /// Told when it has come.
+    pub tell: Sender<()>,
 }
 
 impl Api {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let (port, held) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Held>>::default());
         let shared = Arc::clone(&held);
@@ -217,14 +232,14 @@ impl Api {
         Self { port, held }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!(
             "url: \"http://127.0.0.1:{}/api/products\", headers: [\"Authorization: Bearer ${{SHOP_TOKEN}}\"]",
             self.port
         )
     }
 
-    fn records(&self) -> Vec<Value> {
+    pub fn records(&self) -> Vec<Value> {
         self.held.lock().unwrap().records.values().cloned().collect()
     }
 }
@@ -249,11 +264,20 @@ fn serve(stream: TcpStream, held: &Mutex<Held>) {
         }
         let mut body = vec![0; length];
         reader.read_exact(&mut body).unwrap();
-        let (status, link, answer) = if is_known {
-            answer(&line, &body, &mut held.lock().unwrap())
-        } else {
-            (401, String::new(), String::new())
+        let (stopped, (status, link, answer)) = {
+            let mut held = held.lock().unwrap();
+            let after = held.asked.len();
+            let stop = held.stop.take_if(|stop| stop.after == after);
+            let does = is_known && stop.as_ref().is_none_or(|stop| stop.does);
+            let unanswered = || (401, String::new(), String::new());
+            (stop, if does { answer(&line, &body, &mut held) } else { unanswered() })
         };
+        if let Some(stop) = stopped {
+            stop.tell.send(()).unwrap();
+            // Whoever asked is gone when the connection ends.
+            let _ = reader.read_line(&mut line);
+            return;
+        }
         let head = format!("HTTP/1.1 {status} x\r\ncontent-length: {}\r\nretry-after: 0\r\n{link}\r\n", answer.len());
         stream.write_all(format!("{head}{answer}").as_bytes()).unwrap();
     }
@@ -270,19 +294,31 @@ fn answer(line: &str, body: &[u8], held: &mut Held) -> (u16, String, String) {
     let id = path.strip_prefix("/api/products/").map(|id| id.replace("%2F", "/"));
     let stored = |body: &[u8]| {
         let mut record: Value = serde_json::from_slice(body).unwrap();
+        if held.wraps {
+            assert_eq!(record["by"], "cascade", "{record}");
+            record = record["item"].take();
+        }
         record["updated_at"] = json!("now");
         record
     };
+    let wraps = held.wraps;
     match (method, id) {
         ("GET", None) => {
             let page: usize = query.strip_prefix("page=").map_or(0, |page| page.parse().unwrap());
             let rest = held.records.len() > 2 * (page + 1);
             let link =
                 if rest { format!("link: </api/products?page={}>; rel=\"next\"\r\n", page + 1) } else { String::new() };
-            (200, link, json!(held.records.values().skip(2 * page).take(2).collect::<Vec<_>>()).to_string())
+            let records = json!(held.records.values().skip(2 * page).take(2).collect::<Vec<_>>());
+            let next = rest.then(|| format!("?page={}", page + 1));
+            match wraps {
+                true => (200, String::new(), json!({ "data": records, "links": { "next": next } }).to_string()),
+                false => (200, link, records.to_string()),
+            }
         }
         ("GET", Some(id)) => {
-            held.records.get(&id).map_or((404, String::new(), String::new()), |it| (200, String::new(), it.to_string()))
+            let wrapped = |it: &Value| if wraps { json!({ "data": it }) } else { it.clone() };
+            let answer = |it: &Value| (200, String::new(), wrapped(it).to_string());
+            held.records.get(&id).map_or((404, String::new(), String::new()), answer)
         }
         ("POST", None) => {
             let record = stored(body);
@@ -345,4 +381,108 @@ fn an_address_that_refuses_is_told_without_its_token_and_changes_nothing() {
     let output = shop.run(&["sync", "products"]).expect_code(1);
     assert!(output.stderr.contains("it answers HTTP 401"), "{output:?}");
     assert_eq!(shop.run(&["records", "list", "products", "--json"]).expect_code(0).json().as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn what_wraps_its_records_is_read_and_written_as_it_wants() {
+    let api = Api::start();
+    api.held.lock().unwrap().wraps = true;
+    let to = format!(
+        "{}, ignore: [updated_at], items: /data, next: /links/next, item: /data, \
+         body: {{ by: cascade, item: \"{{record}}\" }}, update: \"PUT /{{id}}?seen={{updated_at}}\"",
+        api.url()
+    );
+    let shop = Shop::new("files: all.json, items: /products/list", &to, "");
+    let products = |n: u32| {
+        let list: Vec<Value> = ["a/1", "b", "c", "d", "e"].map(|id| json!({ "id": id, "n": n })).to_vec();
+        json!({ "total": 5, "products": { "list": list } }).to_string()
+    };
+    shop.0.write("all.json", products(1));
+    assert_eq!(shop.sync(0)["created"], 5);
+    assert_eq!(api.records()[0], json!({ "id": "a/1", "n": 1, "updated_at": "now" }));
+    assert_eq!(shop.sync(0)["unchanged"], 5);
+    shop.0.write("all.json", products(2));
+    assert_eq!(shop.sync(0)["updated"], 5);
+    assert!(api.held.lock().unwrap().asked.contains(&"PUT /api/products/a%2F1?seen=now".to_owned()));
+    // Where the records are not where they must be, nothing is taken for deleted.
+    for (text, said) in [
+        ("{}", "all.json:1 at the source: it has no array at `/products/list`"),
+        ("{\"products\":\n{\"list\":{}}}", "all.json:2 at the source: it has no array at `/products/list`"),
+        ("{\"products\":{\"list\":[{\"id\":", "all.json:1 at the source: it ends in the middle"),
+    ] {
+        shop.0.write("all.json", text);
+        let output = shop.run(&["sync", "products"]).expect_code(5);
+        assert!(output.stderr.contains(said), "{output:?}");
+    }
+    assert_eq!(api.records().len(), 5);
+    // The same of an address that is read from.
+    shop.configure(
+        &format!("{}, items: /data, next: /links/next, ignore: [updated_at]", api.url()),
+        "table: products",
+        "",
+    );
+    assert_eq!(shop.sync(0)["created"], 5);
+    shop.configure(&format!("{}, items: /data, next: /data", api.url()), "table: products", "");
+    let output = shop.run(&["sync", "products"]).expect_code(1);
+    assert!(output.stderr.contains("page 1 of the answer: there is no address at `/data`"), "{output:?}");
+}
+
+#[test]
+fn a_saved_plan_brings_fields_together_as_it_was_looked_at() {
+    let shop = Shop::new("files: all.ndjson", "table: products", "on_drift: flag-field");
+    shop.0.write("all.ndjson", "{\"id\":1,\"name\":\"x\",\"price\":1}\n{\"id\":2,\"name\":\"x\"}\n");
+    shop.sync(0);
+    let prepare = |price: u32| {
+        shop.0.write(
+            "all.ndjson",
+            format!("{{\"id\":1,\"name\":\"y\",\"price\":{price}}}\n{{\"id\":2,\"name\":\"x\"}}\n"),
+        );
+        shop.run(&["sync", "products", "--plan", "plan.json"]).expect_code(0);
+    };
+    let apply = |code: i32| shop.run(&["sync", "apply", "plan.json", "--json"]).expect_code(code).json();
+    shop.set(&json!({ "id": 1, "name": "by hand", "price": 1 }));
+    prepare(2);
+    let report = apply(5);
+    assert_eq!(report["updated"], 1, "{report}");
+    assert!(report["flagged"][0]["reason"].as_str().unwrap().contains("name (the rest follows"), "{report}");
+    assert_eq!(shop.record("1"), json!({ "id": 1, "name": "by hand", "price": 2 }));
+    assert!(shop.run(&["status", "--json"]).stdout.contains("name (the rest follows the source)"));
+    let again = shop.sync(5);
+    assert_eq!((&again["updated"], &again["flagged"]), (&0.into(), &report["flagged"]));
+    // What is not as it was looked at is left alone.
+    prepare(3);
+    shop.set(&json!({ "id": 1, "name": "again", "price": 2 }));
+    let report = apply(5);
+    assert_eq!(report["flagged"][0]["reason"], "was changed at the target since the plan was made", "{report}");
+    prepare(4);
+    shop.0.write("all.ndjson", "{\"id\":1,\"name\":\"y\",\"price\":5}\n{\"id\":2,\"name\":\"x\"}\n");
+    let report = apply(5);
+    assert_eq!(report["flagged"][0]["reason"], "was changed at the source since the plan was made", "{report}");
+    assert_eq!(shop.record("1"), json!({ "id": 1, "name": "again", "price": 2 }));
+}
+
+#[test]
+fn what_is_set_aside_is_no_success_and_too_much_is_refused() {
+    let shop = Shop::new("files: all.ndjson, max_record: 64KiB", "table: products", "");
+    let long = "x".repeat(3 << 20);
+    shop.0.write("all.ndjson", format!("{{\"id\":1}}\n{{\"id\":2,\"long\":\"{long}\"}}\n{{\"id\":3}}\n"));
+    for created in [2, 0] {
+        let report = shop.sync(5);
+        assert_eq!((&report["created"], report["skipped"].as_array().map(Vec::len)), (&created.into(), Some(1)));
+        assert_eq!(report["skipped"][0]["key"], "all.ndjson:2", "{report}");
+    }
+    let output = shop.run(&["sync", "products"]).expect_code(5);
+    assert!(output.stderr.contains("sync products: not all of the source was brought over"), "{output:?}");
+    assert!(output.stderr.contains("all.ndjson:2 at the source: the record is longer than 65536 bytes"), "{output:?}");
+    shop.0.write("all.ndjson", "{\"id\":1}\n{\"id\":2}\n{\"id\":3}\n");
+    assert_eq!(shop.sync(0)["created"], 1);
+    shop.configure("command: \"yes '{}'\", max_answer: 1MiB", "table: products", "");
+    let output = shop.run(&["sync", "products"]).expect_code(1);
+    assert!(output.stderr.contains("printed more than 1MiB and was stopped"), "{output:?}");
+    let api = Api::start();
+    api.held.lock().unwrap().records.insert("a".to_owned(), json!({ "id": "a", "long": long }));
+    shop.configure(&format!("{}, max_answer: 1MiB", api.url()), "table: products", "");
+    let output = shop.run(&["sync", "products"]).expect_code(1);
+    assert!(output.stderr.contains("it answers with more than 1MiB"), "{output:?}");
+    assert_eq!(shop.run(&["records", "list", "products", "--json"]).json().as_array().map(Vec::len), Some(3));
 }

@@ -14,6 +14,7 @@ mod fault_durability;
 mod fault_promote;
 mod fault_promote_calls;
 mod fault_races;
+mod fault_records;
 mod fault_remote;
 mod fault_save;
 mod fault_sync;

@@ -8,7 +8,8 @@ use super::notify::{NOT_A_VARIABLE, is_written_out};
 use super::syncs::normal;
 use super::{AT_LEAST_ONE, Checker, NOT_ZERO, is_environment_name, is_inside};
 use crate::config::model::Expanded;
-use crate::config::records::{RecordsSource, RecordsTarget, RequestTemplate, header};
+use crate::config::records::{RecordsSource, RecordsTarget};
+use crate::config::requests::{BodyTemplate, JsonPointer, RequestTemplate, header};
 use crate::config::syncs::{OnDrift, SyncSpec};
 use crate::config::variables::{Variables, is_name};
 
@@ -16,6 +17,9 @@ const NO_TABLE: &str = "a table's name starts with a-z or 0-9 and goes on with t
 const NO_URL: &str = "must be an address like https://host/path, without a password in it";
 const NO_HEADER: &str = "must be a header, like `Accept: application/json`";
 const NO_PATH: &str = "must be the path of a file";
+/// What only has a meaning for a target that is an HTTP API.
+const OF_URL: [&str; 12] =
+    ["items", "next", "item", "headers", "body", "ignore", "read", "create", "update", "delete", "parallel", "timeout"];
 /// Headers that carry secrets.
 const SECRET_HEADERS: [&str; 4] = ["authorization", "cookie", "x-api-key", "proxy-authorization"];
 
@@ -94,7 +98,16 @@ impl Checker<'_> {
         if records.timeout.0.is_zero() {
             self.report_value(&at("timeout"), NOT_ZERO);
         }
-        for (field, beside) in [("headers", "url"), ("env", "command")] {
+        self.check_pointers(&base, [("items", &records.items), ("next", &records.next)]);
+        if self.is_set(&at("items")) && self.is_set(&at("table")) {
+            self.report_key(&at("items"), "has no meaning beside `table`");
+        }
+        if records.max_answer.0 == 0 {
+            self.report_value(&at("max_answer"), NOT_ZERO);
+        } else if self.is_set(&at("max_answer")) && !self.is_set(&at("url")) && !self.is_set(&at("command")) {
+            self.report_key(&at("max_answer"), "only has a meaning beside `command` or `url`");
+        }
+        for (field, beside) in [("headers", "url"), ("next", "url"), ("env", "command")] {
             if self.is_set(&at(field)) && !self.is_set(&at(beside)) {
                 self.report_key(&at(field), &format!("only has a meaning beside `{beside}`"));
             }
@@ -111,17 +124,7 @@ impl Checker<'_> {
         let base = ["syncs", name, "to", "records"];
         let at = |field| [base[0], base[1], base[2], base[3], field];
         self.check_one_of(&base, "a target of records", &["file", "url", "table"]);
-        let RecordsTarget { read, create, update, delete, .. } = records;
-        let requests = [("read", read), ("create", create), ("update", update), ("delete", delete)];
-        for (field, text) in requests {
-            match text.parse::<RequestTemplate>() {
-                Err(problem) => self.report_value(&at(field), problem),
-                Ok(request) if field != "create" && !request.path.contains("{id}") => {
-                    self.report_value(&at(field), "must say where the id goes: `{id}`");
-                }
-                Ok(_) => {}
-            }
-        }
+        self.check_requests(&base, records);
         if records.parallel == 0 {
             self.report_value(&at("parallel"), AT_LEAST_ONE);
         } else if records.parallel > RecordsTarget::PARALLEL_LIMIT {
@@ -130,7 +133,7 @@ impl Checker<'_> {
         if records.timeout.0.is_zero() {
             self.report_value(&at("timeout"), NOT_ZERO);
         }
-        for field in ["headers", "ignore", "read", "create", "update", "delete", "parallel", "timeout"] {
+        for field in OF_URL {
             if self.is_set(&at(field)) && !self.is_set(&at("url")) {
                 self.report_key(&at(field), "only has a meaning beside `url`");
             }
@@ -141,6 +144,38 @@ impl Checker<'_> {
         let file = records.file.as_ref().filter(|_| self.find(&at("file")).is_some());
         let table = records.table.as_ref().map(|table| PathBuf::from(format!("table:/{table}")));
         file.map(|file| normal(file.value())).or(table)
+    }
+
+    fn check_requests(&mut self, base: &[&str], records: &RecordsTarget) {
+        let at = |field| [base, &[field]].concat();
+        let RecordsTarget { items, next, item, read, create, update, delete, body, .. } = records;
+        for (field, text) in [("read", read), ("create", create), ("update", update), ("delete", delete)] {
+            match text.parse::<RequestTemplate>() {
+                Err(problem) => self.report_value(&at(field), problem),
+                Ok(request) if field != "create" && !request.path.has_id() => {
+                    self.report_value(&at(field), "must say where the id goes: `{id}`");
+                }
+                Ok(request) if field == "read" && request.path.placeholders().any(|name| name != "id") => {
+                    self.report_value(&at(field), "knows nothing but the id: only `{id}` is filled in");
+                }
+                Ok(_) => {}
+            }
+        }
+        self.check_pointers(base, [("items", items), ("next", next), ("item", item)]);
+        let Some(body) = body else { return };
+        if body.any_text(|text| text.contains("${")) {
+            self.report_value(&at("body"), "takes no variables: what is secret belongs in a header");
+        } else if !body.any_text(|text| BodyTemplate::placeholder(text).is_some()) {
+            self.report_value(&at("body"), "must say where the record goes: `{record}`, or its fields");
+        }
+    }
+
+    fn check_pointers<const N: usize>(&mut self, base: &[&str], pointers: [(&str, &Option<String>); N]) {
+        for (field, pointer) in pointers {
+            if let Some(Err(problem)) = pointer.as_ref().map(|pointer| pointer.parse::<JsonPointer>()) {
+                self.report_value(&[base, &[field]].concat(), problem);
+            }
+        }
     }
 
     fn check_one_of(&mut self, base: &[&str], what: &str, things: &[&str]) {

@@ -3,21 +3,27 @@
 //! Before a record is written it is read again, and left alone where it is not what was expected; where the API names what
 //! it answers with (an ETag), the write says so, too, so that a faster one is refused there.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use http::{HeaderValue, Method, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use http::header::IF_MATCH;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use reqwest::Url;
+use serde_json::Value;
 
-use super::http::{Asking, refusal};
+use super::http::{Asking, Question, refusal};
+use super::json::Json;
 use super::merge::FieldMerge;
+use super::pointed;
 use super::shape::{Record, Shape};
 use super::texts::{Origin, RecordTexts};
-use crate::config::RequestTemplate;
+use crate::base::escape::shown;
+use crate::config::{BodyTemplate, JsonPointer, RequestTemplate, TextTemplate};
 use crate::endpoint::{
     Capabilities, Content, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Listing, Merge,
     Put, Result, Take, Version,
@@ -25,6 +31,9 @@ use crate::endpoint::{
 
 /// What stands for itself in an address.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// What no header can carry; letters beyond ASCII are none either.
+const UNTOLD: &AsciiSet = &CONTROLS.add(b'%');
 
 /// How one record is asked for and written.
 #[derive(Debug, Clone)]
@@ -37,6 +46,14 @@ pub struct Requests {
     pub update: RequestTemplate,
     /// Deletes it.
     pub delete: RequestTemplate,
+    /// Headers of what writes or deletes it.
+    pub headers: Vec<(HeaderName, TextTemplate)>,
+    /// What is sent where it is written; none: the record.
+    pub body: Option<BodyTemplate>,
+    /// Where all records are within what the address answers.
+    pub items: Option<JsonPointer>,
+    /// Where the record is within what `read` answers.
+    pub item: Option<JsonPointer>,
     /// Requests at the same time.
     pub parallel: usize,
 }
@@ -62,7 +79,7 @@ impl RecordApi {
     /// Opens an API; it is not asked yet.
     #[must_use]
     pub fn open(asking: Asking, requests: Requests, shape: Shape) -> Self {
-        let all = RecordTexts::open(Origin::Http(asking.clone()), shape.clone());
+        let all = RecordTexts::open(Origin::Http(asking.clone()), shape.clone(), requests.items.clone());
         Self(Arc::new(Held { asking, requests, shape, all }))
     }
 
@@ -73,31 +90,45 @@ impl RecordApi {
         stream::iter(items.into_iter().map(work)).buffered(self.0.requests.parallel.max(1)).collect().await
     }
 
-    /// Fills in what is asked about a record.
-    fn request(&self, template: &RequestTemplate, key: &Key) -> io::Result<(Method, Url)> {
-        let id = percent_decode(key.as_bytes()).collect::<Vec<u8>>();
-        let id = String::from_utf8_lossy(&id).into_owned();
-        let path = template.path.replace("{id}", &utf8_percent_encode(&id, PLAIN).to_string());
-        let method = template.method.parse().map_err(|_| io::Error::other("its method is none"))?;
-        Ok((method, self.0.asking.behind(&path)?))
-    }
-
     /// Reads a record; nothing where there is none.
     async fn find(&self, key: &Key) -> io::Result<Option<Found>> {
-        let (method, url) = self.request(&self.0.requests.read, key)?;
-        let answered = self.0.asking.ask(&method, &url, None, None).await?;
+        let (method, url) = self.request(&self.0.requests.read, &Filling { key, record: None })?;
+        let question = Question { method, url, headers: HeaderMap::new(), body: None };
+        let answered = self.0.asking.ask(&question).await?;
         if matches!(answered.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
             return Ok(None);
         }
         if let Some(refused) = refusal(answered.status) {
             return Err(refused);
         }
-        let unfit = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-        let record = self.0.shape.record(&answered.body).map_err(|refused| unfit(refused.to_string()))?;
+        let Some(text) = self.unwrapped(&answered.body)? else { return Ok(None) };
+        let record = self.0.shape.record(&text).map_err(|refused| unfit(refused.to_string()))?;
         if record.key != *key {
             return Err(unfit(format!("it answers with the record {}", record.key)));
         }
         Ok(Some(Found { record, etag: answered.etag }))
+    }
+
+    /// Answers the text of a record within an answer; nothing where `null` says that there is none.
+    fn unwrapped<'a>(&self, answer: &'a [u8]) -> io::Result<Option<Cow<'a, [u8]>>> {
+        let Some(pointer) = &self.0.requests.item else { return Ok(Some(answer.into())) };
+        match pointed::find(answer, pointer, answer.len())? {
+            Ok(Some(place)) => Ok((place.text != b"null").then_some(place.text.into())),
+            Ok(None) => Err(unfit(format!("its answer has nothing at `{}`", shown(pointer.written().as_bytes())))),
+            Err(wrong) => Err(unfit(format!("its answer cannot be read: {}", wrong.reason))),
+        }
+    }
+
+    /// Fills in what is asked about a record.
+    fn request(&self, template: &RequestTemplate, filling: &Filling<'_>) -> io::Result<(Method, Url)> {
+        let path = template.path.filled(|name| filling.in_path(name))?;
+        let (steps, _) = path.split_once('?').unwrap_or((&path, ""));
+        // What means this place or the one above would ask about something else.
+        if let Some(step) = steps.split('/').find(|step| matches!(*step, "." | "..")) {
+            return Err(unfit(format!("`{step}` cannot be a part of a path")));
+        }
+        let method = template.method.parse().map_err(|_| io::Error::other("its method is none"))?;
+        Ok((method, self.0.asking.behind(&path)?))
     }
 
     async fn existing(&self, key: Key) -> Result<Record> {
@@ -119,9 +150,9 @@ impl RecordApi {
             return Ok(wanted.fingerprint);
         }
         self.require(&key, version, expected)?;
+        let writing = Writing { action: "write", key: &key, there: now.as_ref(), new: Some(&record.value) };
         let template = if now.is_some() { &self.0.requests.update } else { &self.0.requests.create };
-        let etag = now.and_then(|found| found.etag);
-        self.send(template, &key, Some(&record.canonical), etag, "write").await?;
+        self.send(template, writing).await?;
         Ok(wanted.fingerprint)
     }
 
@@ -129,29 +160,113 @@ impl RecordApi {
         let now = self.find(&take.key).await.map_err(Error::item("delete", &take.key))?;
         let version = now.as_ref().map(|found| found.record.known.version);
         self.require(&take.key, version, Some(take.expected.version))?;
-        let etag = now.and_then(|found| found.etag);
-        self.send(&self.0.requests.delete, &take.key, None, etag, "delete").await
+        let writing = Writing { action: "delete", key: &take.key, there: now.as_ref(), new: None };
+        self.send(&self.0.requests.delete, writing).await
     }
 
     fn require(&self, key: &Key, now: Option<Version>, expected: Option<Version>) -> Result<()> {
         if now == expected { Ok(()) } else { Err(Error::changed(key, "was changed at the target meanwhile")) }
     }
 
-    async fn send(
-        &self,
-        template: &RequestTemplate,
-        key: &Key,
-        body: Option<&[u8]>,
-        etag: Option<HeaderValue>,
-        action: &'static str,
-    ) -> Result<()> {
-        let (method, url) = self.request(template, key).map_err(Error::item(action, key))?;
-        let answered = self.0.asking.ask(&method, &url, body, etag.as_ref()).await.map_err(Error::item(action, key))?;
+    async fn send(&self, template: &RequestTemplate, writing: Writing<'_>) -> Result<()> {
+        let Writing { action, key, there, new } = writing;
+        // What is there is asked about as it is there.
+        let filling = Filling { key, record: there.map(|found| &found.record.value).or(new) };
+        let body = new.map(|record| body(self.0.requests.body.as_ref(), record, &self.0.shape.id));
+        let question = || {
+            let (method, url) = self.request(template, &filling)?;
+            let headers = self.headers(&filling, there.and_then(|found| found.etag.as_ref()))?;
+            Ok(Question { method, url, headers, body: body.as_deref() })
+        };
+        let question = question().map_err(Error::item(action, key))?;
+        let answered = self.0.asking.ask(&question).await.map_err(Error::item(action, key))?;
         if matches!(answered.status, StatusCode::PRECONDITION_FAILED | StatusCode::CONFLICT) {
             return Err(Error::changed(key, "was changed at the target meanwhile"));
         }
         refusal(answered.status).map_or(Ok(()), |refused| Err(Error::item(action, key)(refused)))
     }
+
+    /// Answers the headers of what is asked about one record.
+    fn headers(&self, filling: &Filling<'_>, etag: Option<&HeaderValue>) -> io::Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        for (name, template) in &self.0.requests.headers {
+            let text = template.filled(|name| filling.in_header(name))?;
+            let mut value = HeaderValue::from_str(&text).map_err(|_| unfit(format!("its header {name} is none")))?;
+            value.set_sensitive(true);
+            headers.append(name, value);
+        }
+        headers.extend(etag.map(|etag| (IF_MATCH, etag.clone())));
+        Ok(headers)
+    }
+}
+
+/// A record that is to be written or deleted.
+struct Writing<'w> {
+    action: &'static str,
+    key: &'w Key,
+    /// As the API has it now.
+    there: Option<&'w Found>,
+    /// As it is to be; none: it is deleted.
+    new: Option<&'w Json>,
+}
+
+/// What is filled into what is asked.
+struct Filling<'f> {
+    key: &'f Key,
+    record: Option<&'f Json>,
+}
+
+impl Filling<'_> {
+    fn text(&self, name: &str) -> io::Result<String> {
+        if name == "id" {
+            let id = percent_decode(self.key.as_bytes()).collect::<Vec<u8>>();
+            return Ok(String::from_utf8_lossy(&id).into_owned());
+        }
+        match self.record.and_then(|record| record.field(name)) {
+            Some(Json::String(text) | Json::Number(text)) => Ok(text.clone()),
+            Some(Json::Bool(is)) => Ok(is.to_string()),
+            _ => Err(unfit(format!("has no text or number `{}`, which the request needs", shown(name.as_bytes())))),
+        }
+    }
+
+    fn in_path(&self, name: &str) -> io::Result<String> {
+        let text = self.text(name)?;
+        if text.is_empty() {
+            return Err(unfit(format!("its `{}` is empty, which no path can tell", shown(name.as_bytes()))));
+        }
+        Ok(utf8_percent_encode(&text, PLAIN).to_string())
+    }
+
+    fn in_header(&self, name: &str) -> io::Result<String> {
+        Ok(utf8_percent_encode(&self.text(name)?, UNTOLD).to_string())
+    }
+}
+
+/// Answers what is sent where a record is written.
+fn body(template: Option<&BodyTemplate>, record: &Json, id: &str) -> Vec<u8> {
+    template.map_or_else(|| record.canonical(), |template| filled(template.json(), record, id).canonical())
+}
+
+/// Fills values into JSON, where a whole text stands for one; a field that the record does not have is `null`.
+fn filled(template: &Value, record: &Json, id: &str) -> Json {
+    match template {
+        Value::Null => Json::Null,
+        Value::Bool(is) => Json::Bool(*is),
+        Value::Number(number) => Json::Number(number.to_string()),
+        Value::Array(values) => Json::Array(values.iter().map(|value| filled(value, record, id)).collect()),
+        Value::Object(fields) => {
+            Json::Object(fields.iter().map(|(name, value)| (name.clone(), filled(value, record, id))).collect())
+        }
+        Value::String(text) => match BodyTemplate::placeholder(text) {
+            None => Json::String(text.clone()),
+            Some("record") => record.clone(),
+            Some(name) => record.field(if name == "id" { id } else { name }).cloned().unwrap_or(Json::Null),
+        },
+    }
+}
+
+fn unfit(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
 impl fmt::Debug for RecordApi {

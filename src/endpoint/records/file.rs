@@ -117,7 +117,7 @@ impl RecordFile {
         let layout = Some(self.layout());
         let text = Text { name, path: self.0.path.clone(), layout, spool: None };
         let texts = if stamp.is_some() { vec![text] } else { Vec::new() };
-        let index = Survey::new(&self.0.shape).of(texts).map_err(|source| self.unusable(source))?;
+        let index = Survey::new(&self.0.shape, None).of(texts).map_err(|source| self.unusable(source))?;
         (state.index, state.stamp) = (Some(Arc::new(index)), stamp);
         Ok(())
     }

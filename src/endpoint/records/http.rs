@@ -1,20 +1,25 @@
 //! Asking an HTTP address about records: politely, and in words that tell no secret.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, ErrorKind, Write as _};
+use std::path::Path;
 use std::time::Duration;
 
-use http::header::{CONTENT_TYPE, ETAG, IF_MATCH, LINK, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, ETAG, LINK, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use tokio::time::{sleep, timeout};
 
 use super::index::Text;
+use super::json::{Json, parse};
+use super::pointed;
 use crate::base::escape::shown;
 use crate::base::retry::{Backoff, jitter};
-use crate::config::{Expanded, header};
+use crate::base::units::ByteSize;
+use crate::config::{Expanded, JsonPointer, RecordsSource, header};
 use crate::net;
 
 /// One request is sent so often; what still fails then is for whoever asked.
@@ -24,6 +29,8 @@ const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), ceiling: D
 const RETRY_AFTER_LIMIT: Duration = Duration::from_secs(30);
 /// More pages are no listing.
 const PAGES_LIMIT: usize = 100_000;
+/// No address of a page is longer.
+const ADDRESS_LIMIT_BYTES: usize = 64 << 10;
 /// The most that one record's answer may have.
 const ANSWER_LIMIT_BYTES: usize = 256 << 20;
 
@@ -34,8 +41,20 @@ pub struct Asking {
     url: Url,
     headers: HeaderMap,
     limit: Duration,
+    /// Where an answer has the address of the next page.
+    next: Option<JsonPointer>,
+    /// How much all pages may have.
+    most: ByteSize,
     /// What people call it: as it is configured, variables unexpanded.
     pub(super) name: String,
+}
+
+/// What is asked about one record.
+pub(super) struct Question<'q> {
+    pub method: Method,
+    pub url: Url,
+    pub headers: HeaderMap,
+    pub body: Option<&'q [u8]>,
 }
 
 /// What was answered about one record.
@@ -64,7 +83,19 @@ impl Asking {
             value.set_sensitive(true);
             map.append(name, value);
         }
-        Ok(Self { client, url, headers: map, limit, name })
+        Ok(Self { client, url, headers: map, limit, next: None, most: ByteSize(RecordsSource::ANSWER_BYTES), name })
+    }
+
+    /// Looks for the next page where a pointer points in an answer, and no more among its headers.
+    #[must_use]
+    pub fn turning(self, next: Option<JsonPointer>) -> Self {
+        Self { next, ..self }
+    }
+
+    /// Takes no more than this of all pages.
+    #[must_use]
+    pub fn at_most(self, most: ByteSize) -> Self {
+        Self { most, ..self }
     }
 
     /// Answers an address behind this one, with what may be asked of it.
@@ -84,34 +115,24 @@ impl Asking {
     }
 
     /// Asks about one record; what may pass by itself is asked again.
-    pub(super) async fn ask(
-        &self,
-        method: &Method,
-        url: &Url,
-        body: Option<&[u8]>,
-        if_match: Option<&HeaderValue>,
-    ) -> io::Result<Answered> {
-        let response = self.send(method, url, body, if_match).await?;
+    pub(super) async fn ask(&self, question: &Question<'_>) -> io::Result<Answered> {
+        let response = self.send(question).await?;
         let (status, etag) = (response.status(), response.headers().get(ETAG).cloned());
         let body = timeout(self.limit, whole(response)).await.map_err(|_| silent())??;
         Ok(Answered { status, etag, body })
     }
 
-    async fn send(
-        &self,
-        method: &Method,
-        url: &Url,
-        body: Option<&[u8]>,
-        if_match: Option<&HeaderValue>,
-    ) -> io::Result<Response> {
+    async fn send(&self, question: &Question<'_>) -> io::Result<Response> {
+        let Question { method, url, headers, body } = question;
         let mut attempt = 1;
         loop {
-            let mut request = self.client.request(method.clone(), url.clone()).headers(self.headers.clone());
-            if let Some(tag) = if_match {
-                request = request.header(IF_MATCH, tag);
-            }
+            let request = self.client.request(method.clone(), url.clone());
+            let mut request = request.headers(self.headers.clone()).headers(headers.clone());
             if let Some(body) = body {
-                request = request.header(CONTENT_TYPE, "application/json").body(body.to_vec());
+                // Some want it called something else, like a patch.
+                let is_named = self.headers.contains_key(CONTENT_TYPE) || headers.contains_key(CONTENT_TYPE);
+                request = if is_named { request } else { request.header(CONTENT_TYPE, "application/json") };
+                request = request.body(body.to_vec());
             }
             let answer = timeout(self.limit, request.send()).await;
             let answer = answer.map_err(|_| silent()).and_then(|answer| answer.map_err(unreachable));
@@ -131,34 +152,75 @@ impl Asking {
 
     /// Reads all pages into temporary files.
     pub(super) async fn pages(&self) -> io::Result<Vec<Text>> {
-        let (mut texts, mut next) = (Vec::new(), Some(self.url.clone()));
+        let (mut texts, mut seen, mut next) = (Vec::new(), HashSet::new(), Some(self.url.clone()));
+        let mut room = self.most.0;
         while let Some(url) = next.take() {
             if texts.len() >= PAGES_LIMIT {
                 return Err(io::Error::other("it has pages without end"));
             }
-            let response = self.send(&Method::GET, &url, None, None).await?;
+            if !seen.insert(url.clone()) {
+                return Err(io::Error::other(format!(
+                    "page {} of the answer names one before it as next",
+                    texts.len()
+                )));
+            }
+            let question = Question { method: Method::GET, url, headers: HeaderMap::new(), body: None };
+            let response = self.send(&question).await?;
             if let Some(refused) = refusal(response.status()) {
                 return Err(refused);
             }
-            next = self.next_page(&url, response.headers())?;
+            let linked = linked(response.headers());
             let (file, path) = tempfile::NamedTempFile::new()?.into_parts();
-            timeout(self.limit, save(response, file)).await.map_err(|_| silent())??;
+            timeout(self.limit, self.save(response, file, &mut room)).await.map_err(|_| silent())??;
             let name = format!("page {} of the answer", texts.len() + 1);
+            let named = match &self.next {
+                Some(pointer) => named(&path, &name, pointer)?,
+                None => linked,
+            };
+            next = named.map(|named| self.next_page(&question.url, &named)).transpose()?.flatten();
             texts.push(Text { name, path: path.to_path_buf(), layout: None, spool: Some(path) });
         }
         Ok(texts)
     }
 
+    async fn save(&self, mut response: Response, mut file: File, room: &mut u64) -> io::Result<()> {
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
+            let left = room.checked_sub(chunk.len() as u64);
+            *room = left.ok_or_else(|| io::Error::other(format!("it answers with more than {}", self.most)))?;
+            file.write_all(&chunk)?;
+        }
+        Ok(())
+    }
+
     /// Answers the next page, which is never another machine's: that would get to see our headers.
-    fn next_page(&self, page: &Url, headers: &HeaderMap) -> io::Result<Option<Url>> {
-        let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-        let Some(target) = links.flat_map(|value| value.split(',')).find_map(next_link) else { return Ok(None) };
+    fn next_page(&self, page: &Url, target: &str) -> io::Result<Option<Url>> {
         let next = page.join(target).map_err(|_| io::Error::other("the next page that it names is no address"))?;
         if next.origin() != self.url.origin() {
             return Err(io::Error::other("the next page that it names is elsewhere"));
         }
         Ok((next != *page).then_some(next))
     }
+}
+
+/// Answers the address of the next page where a pointer points; an answer that ends the pages may have none there, or
+/// nothing in its place.
+fn named(path: &Path, name: &str, pointer: &JsonPointer) -> io::Result<Option<String>> {
+    let unfit = |reason: String| io::Error::new(ErrorKind::InvalidData, format!("{name}: {reason}"));
+    let found = pointed::find(File::open(path)?, pointer, ADDRESS_LIMIT_BYTES)?;
+    let Some(place) = found.map_err(|wrong| unfit(format!("line {}: {}", wrong.line, wrong.reason)))? else {
+        return Ok(None);
+    };
+    match parse(&place.text) {
+        Ok(Json::Null | Json::Bool(false)) => Ok(None),
+        Ok(Json::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
+        _ => Err(unfit(format!("there is no address at `{}`", shown(pointer.written().as_bytes())))),
+    }
+}
+
+/// Answers the address to which the headers of an answer link as the next page.
+fn linked(headers: &HeaderMap) -> Option<String> {
+    let links = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    links.flat_map(|value| value.split(',')).find_map(next_link).map(str::to_owned)
 }
 
 /// Answers the address of a link to the next page.
@@ -180,13 +242,6 @@ async fn whole(mut response: Response) -> io::Result<Vec<u8>> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-async fn save(mut response: Response, mut file: File) -> io::Result<()> {
-    while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
-        file.write_all(&chunk)?;
-    }
-    Ok(())
 }
 
 fn silent() -> io::Error {

@@ -1,16 +1,19 @@
 //! Where each record of some texts is: found in one pass over them, sorted by key, kept in a temporary file.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write as _};
+use std::io::{self, BufReader, BufWriter, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 
 use tempfile::TempPath;
 
+use super::pointed;
 use super::scan::{Layout, Scanned, Scanner};
 use super::shape::{FORM, Record, Shape};
 use super::sorting::{Pair, Sorter, read_pair, write_pair};
 use crate::base::digest::Digest;
+use crate::base::escape::shown;
+use crate::config::JsonPointer;
 use crate::endpoint::{Aside, Ended, Fingerprint, Key, Known, Unlisted, Version};
 
 /// Every so many records a key is held in memory.
@@ -56,14 +59,17 @@ pub(super) struct Index {
 /// Finds the records of texts.
 pub(super) struct Survey<'s> {
     pub shape: &'s Shape,
+    /// Where the array of records is within each text.
+    items: Option<&'s JsonPointer>,
     sorter: Sorter,
     ended: Ended,
     left_off: usize,
 }
 
 impl<'s> Survey<'s> {
-    pub fn new(shape: &'s Shape) -> Self {
-        Self { shape, sorter: Sorter::default(), ended: Ended::default(), left_off: 0 }
+    /// Begins; the records of a text are in the array to which `items` points, where that is said.
+    pub fn new(shape: &'s Shape, items: Option<&'s JsonPointer>) -> Self {
+        Self { shape, items, sorter: Sorter::default(), ended: Ended::default(), left_off: 0 }
     }
 
     /// Looks through texts one after the other.
@@ -71,9 +77,30 @@ impl<'s> Survey<'s> {
         for (place, text) in texts.iter().enumerate() {
             let file = File::open(&text.path);
             let file = file.map_err(|refused| io::Error::new(refused.kind(), format!("{}: {refused}", text.name)))?;
-            self.look_through(place, text, Scanner::new(file, text.layout, self.shape.limit))?;
+            if let Some(scanner) = self.scanner(text, file)? {
+                self.look_through(place, text, scanner)?;
+            }
         }
         self.finish(texts)
+    }
+
+    /// Answers what cuts a text into records; nothing where they are not where they must be, which is told.
+    fn scanner(&mut self, text: &Text, mut file: File) -> io::Result<Option<Scanner<File>>> {
+        let limit = self.shape.limit;
+        let Some(items) = self.items else { return Ok(Some(Scanner::new(file, text.layout, limit))) };
+        let (line, reason) = match pointed::find(&file, items, 1)? {
+            Ok(Some(place)) if place.text.starts_with(b"[") => {
+                file.seek(SeekFrom::Start(place.offset))?;
+                return Ok(Some(Scanner::within(file, (place.offset, place.line), limit)));
+            }
+            Ok(place) => {
+                let pointer = shown(items.written().as_bytes());
+                (place.map_or(1, |place| place.line), format!("it has no array at `{pointer}`; nothing of it is read"))
+            }
+            Err(wrong) => (wrong.line, format!("{}; nothing of it is read", wrong.reason)),
+        };
+        self.set_aside(format!("{}:{line}", text.name), reason);
+        Ok(None)
     }
 
     fn look_through(&mut self, place: usize, text: &Text, mut scanner: Scanner<File>) -> io::Result<()> {

@@ -6,10 +6,7 @@
 
 use std::io::{self, Read};
 
-use super::json::DEPTH_LIMIT;
-
-/// Bytes that are read at a time.
-const READ_AT_ONCE_BYTES: usize = 256 << 10;
+use super::cursor::{Cursor, Found};
 
 /// How the records of a stream are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,42 +32,33 @@ pub(super) enum Scanned {
 
 /// Cuts one stream.
 pub(super) struct Scanner<R> {
-    input: R,
-    buffer: Vec<u8>,
-    at: usize,
-    /// Bytes before the buffer.
-    before: u64,
-    line: u64,
+    cursor: Cursor<R>,
     limit: usize,
     layout: Option<Layout>,
+    /// Whether the text goes on after its records.
+    is_within: bool,
+    has_begun: bool,
     /// Whether an array has a value before this place.
     has_value: bool,
     is_over: bool,
     text: Vec<u8>,
 }
 
-/// How the end of a text was looked for.
-enum Found {
-    End,
-    TooLong,
-    Unended(&'static str),
-}
-
 impl<R: Read> Scanner<R> {
     /// Begins; without a layout the first bytes tell which it is. Records longer than `limit` bytes are refused.
     pub fn new(input: R, layout: Option<Layout>, limit: usize) -> Self {
-        Self {
-            input,
-            buffer: Vec::new(),
-            at: 0,
-            before: 0,
-            line: 1,
-            limit,
-            layout,
-            has_value: false,
-            is_over: false,
-            text: Vec::new(),
-        }
+        Self::starting(Cursor::new(input, 0, 1), layout, limit)
+    }
+
+    /// Begins at an array within a text; so many bytes come before, and this line. What follows it is not looked at.
+    pub fn within(input: R, (before, line): (u64, u64), limit: usize) -> Self {
+        let cursor = Cursor::new(input, before, line);
+        Self { is_within: true, ..Self::starting(cursor, Some(Layout::Array), limit) }
+    }
+
+    fn starting(cursor: Cursor<R>, layout: Option<Layout>, limit: usize) -> Self {
+        let text = Vec::new();
+        Self { cursor, limit, layout, is_within: false, has_begun: false, has_value: false, is_over: false, text }
     }
 
     /// Answers the text of the last record.
@@ -89,9 +77,10 @@ impl<R: Read> Scanner<R> {
             return Ok(Scanned::End);
         }
         let layout = match self.layout {
-            Some(layout) if self.before > 0 || self.at > 0 => layout,
+            Some(layout) if self.has_begun => layout,
             known => {
                 let layout = self.begin(known)?;
+                self.has_begun = true;
                 *self.layout.insert(layout)
             }
         };
@@ -104,15 +93,12 @@ impl<R: Read> Scanner<R> {
 
     /// Skips what comes before the first record; answers how they are put together.
     fn begin(&mut self, known: Option<Layout>) -> io::Result<Layout> {
-        self.fill_to(3)?;
-        if self.buffer[self.at..].starts_with(b"\xef\xbb\xbf") {
-            self.at += 3;
-        }
-        self.skip_space()?;
+        self.cursor.skip_mark()?;
+        self.cursor.skip_space()?;
         match known {
             Some(Layout::Lines) => Ok(Layout::Lines),
-            _ if self.peek()? == Some(b'[') => {
-                self.bump();
+            _ if self.cursor.peek()? == Some(b'[') => {
+                self.cursor.bump();
                 Ok(Layout::Array)
             }
             Some(_) => Ok(Layout::Sequence),
@@ -124,8 +110,8 @@ impl<R: Read> Scanner<R> {
     fn looks_like_lines(&mut self) -> io::Result<bool> {
         let mut length = 1_024;
         loop {
-            let has_all = self.fill_to(length)?;
-            let there = &self.buffer[self.at..];
+            let has_all = self.cursor.fill_to(length)?;
+            let there = self.cursor.there();
             if let Some(end) = there.iter().position(|byte| *byte == b'\n') {
                 return Ok(super::json::parse(&there[..end]).is_ok());
             }
@@ -137,22 +123,23 @@ impl<R: Read> Scanner<R> {
     }
 
     fn next_line(&mut self) -> io::Result<Scanned> {
-        self.skip_space()?;
-        if self.peek()?.is_none() {
+        self.cursor.skip_space()?;
+        if self.cursor.peek()?.is_none() {
             return Ok(self.over());
         }
-        let (offset, line) = (self.offset(), self.line);
+        let (offset, line) = (self.cursor.offset(), self.cursor.line());
         self.text.clear();
         let mut is_too_long = false;
-        while self.fill_to(1)? {
-            let there = &self.buffer[self.at..];
+        while self.cursor.fill_to(1)? {
+            let there = self.cursor.there();
             let end = there.iter().position(|byte| *byte == b'\n');
             let part = &there[..end.unwrap_or(there.len())];
             is_too_long |= self.text.len() + part.len() > self.limit;
             if !is_too_long {
                 self.text.extend_from_slice(part);
             }
-            self.at += part.len();
+            let length = part.len();
+            self.cursor.skip(length);
             if end.is_some() {
                 break;
             }
@@ -166,29 +153,30 @@ impl<R: Read> Scanner<R> {
     }
 
     fn next_of_sequence(&mut self) -> io::Result<Scanned> {
-        self.skip_space()?;
-        if self.peek()?.is_none() {
+        self.cursor.skip_space()?;
+        if self.cursor.peek()?.is_none() {
             return Ok(self.over());
         }
         self.value()
     }
 
     fn next_of_array(&mut self) -> io::Result<Scanned> {
-        self.skip_space()?;
-        if self.has_value && self.peek()? == Some(b',') {
-            self.bump();
-            self.skip_space()?;
-        } else if self.peek()? == Some(b']') {
-            self.bump();
-            self.skip_space()?;
-            return Ok(match self.peek()? {
+        self.cursor.skip_space()?;
+        if self.has_value && self.cursor.peek()? == Some(b',') {
+            self.cursor.bump();
+            self.cursor.skip_space()?;
+        } else if self.cursor.peek()? == Some(b']') {
+            self.cursor.bump();
+            self.cursor.skip_space()?;
+            return Ok(match self.cursor.peek()? {
+                _ if self.is_within => self.over(),
                 None => self.over(),
                 Some(_) => self.give_up("something follows the end of the array"),
             });
-        } else if self.has_value && self.peek()?.is_some() {
+        } else if self.has_value && self.cursor.peek()?.is_some() {
             return Ok(self.give_up("there is neither `,` nor `]` after a record"));
         }
-        match self.peek()? {
+        match self.cursor.peek()? {
             None => Ok(self.give_up("it ends in the middle of the array")),
             Some(b',' | b']') => Ok(self.give_up("there is no record between two commas")),
             Some(_) => {
@@ -200,51 +188,13 @@ impl<R: Read> Scanner<R> {
 
     /// Cuts out one value.
     fn value(&mut self) -> io::Result<Scanned> {
-        let (offset, line) = (self.offset(), self.line);
-        self.text.clear();
-        match self.find_end()? {
+        let (offset, line) = (self.cursor.offset(), self.cursor.line());
+        match self.cursor.value(&mut self.text, self.limit)? {
             Found::End => Ok(Scanned::Record { offset, line }),
             Found::TooLong => Ok(self.too_long(line)),
             Found::Unended(reason) => {
                 self.is_over = true;
                 Ok(Scanned::Bad { line, reason: reason.to_owned(), hides_rest: true })
-            }
-        }
-    }
-
-    fn find_end(&mut self) -> io::Result<Found> {
-        let (mut open, mut in_text, mut is_escaped, mut is_too_long) = (Vec::new(), false, false, false);
-        loop {
-            let Some(byte) = self.peek()? else {
-                let is_whole = open.is_empty() && !in_text && !self.text.is_empty();
-                return Ok(if is_whole { Found::End } else { Found::Unended("the record ends in the middle") });
-            };
-            let is_bare = open.is_empty() && !in_text && !self.text.is_empty();
-            if is_bare && matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n') {
-                return Ok(if is_too_long { Found::TooLong } else { Found::End });
-            }
-            self.bump();
-            is_too_long |= self.text.len() >= self.limit;
-            if !is_too_long {
-                self.text.push(byte);
-            }
-            match byte {
-                _ if is_escaped => is_escaped = false,
-                b'\\' if in_text => is_escaped = true,
-                b'"' => in_text = !in_text,
-                _ if in_text => {}
-                b'{' | b'[' if open.len() >= 2 * DEPTH_LIMIT => {
-                    return Ok(Found::Unended("the record has too many values within values"));
-                }
-                b'{' => open.push(b'}'),
-                b'[' => open.push(b']'),
-                b'}' | b']' if open.pop() != Some(byte) => {
-                    return Ok(Found::Unended("the record has a bracket that does not fit"));
-                }
-                _ => {}
-            }
-            if open.is_empty() && !in_text && matches!(byte, b'}' | b']' | b'"') {
-                return Ok(if is_too_long { Found::TooLong } else { Found::End });
             }
         }
     }
@@ -255,58 +205,12 @@ impl<R: Read> Scanner<R> {
 
     fn give_up(&mut self, reason: &str) -> Scanned {
         self.is_over = true;
-        Scanned::Bad { line: self.line, reason: reason.to_owned(), hides_rest: true }
+        Scanned::Bad { line: self.cursor.line(), reason: reason.to_owned(), hides_rest: true }
     }
 
     fn over(&mut self) -> Scanned {
         self.is_over = true;
         Scanned::End
-    }
-
-    fn offset(&self) -> u64 {
-        self.before + self.at as u64
-    }
-
-    fn skip_space(&mut self) -> io::Result<()> {
-        while matches!(self.peek()?, Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.bump();
-        }
-        Ok(())
-    }
-
-    fn peek(&mut self) -> io::Result<Option<u8>> {
-        if self.at >= self.buffer.len() {
-            self.fill_to(1)?;
-        }
-        Ok(self.buffer.get(self.at).copied())
-    }
-
-    /// Goes over the byte that is there.
-    fn bump(&mut self) {
-        self.line += u64::from(self.buffer.get(self.at) == Some(&b'\n'));
-        self.at += 1;
-    }
-
-    /// Sees that so many bytes are there; answers whether they are.
-    fn fill_to(&mut self, count: usize) -> io::Result<bool> {
-        while self.buffer.len() - self.at < count {
-            self.before += self.at as u64;
-            self.buffer.drain(..self.at);
-            self.at = 0;
-            let start = self.buffer.len();
-            self.buffer.resize(start + READ_AT_ONCE_BYTES, 0);
-            let read = loop {
-                match self.input.read(&mut self.buffer[start..]) {
-                    Err(again) if again.kind() == io::ErrorKind::Interrupted => {}
-                    answer => break answer,
-                }
-            };
-            self.buffer.truncate(start + *read.as_ref().unwrap_or(&0));
-            if read? == 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 
@@ -401,6 +305,16 @@ mod tests {
         check("[{\"a\":[}]", None, &["1 !the record has a bracket that does not fit!"]);
         let deep = "[".repeat(1_000);
         check(&deep, None, &["1 !the record has too many values within values!"]);
+    }
+
+    #[test]
+    fn an_array_within_a_text_ends_where_it_ends() {
+        let text = "{\"a\":\n[{\"b\":1} ,\n{}],\"c\":[{}]}";
+        let mut scanner = Scanner::within(&text.as_bytes()[6..], (6, 2), 24);
+        assert_eq!(scanner.next().unwrap(), Scanned::Record { offset: 7, line: 2 });
+        assert_eq!(scanner.text(), b"{\"b\":1}");
+        assert_eq!(scanner.next().unwrap(), Scanned::Record { offset: 17, line: 3 });
+        assert_eq!([scanner.next().unwrap(), scanner.next().unwrap()], [Scanned::End, Scanned::End]);
     }
 
     proptest! {

@@ -14,9 +14,9 @@ use super::index::{Index, Survey, Text};
 use super::scan::Layout;
 use super::shape::{Shape, item};
 use crate::base::escape::shown;
-use crate::base::units::Span;
+use crate::base::units::{ByteSize, Span};
 use crate::check::filter;
-use crate::config::Surroundings;
+use crate::config::{JsonPointer, Surroundings};
 use crate::endpoint::{
     Capabilities, Content, Ended, Endpoint, Error, Fingerprint, IsKept, Item, Key, Known, Later, Leftover, Lister,
     Listing, Put, Result, Take,
@@ -38,6 +38,8 @@ pub enum Origin {
         directory: PathBuf,
         /// How long it may take.
         limit: Span,
+        /// How much it may print.
+        most: ByteSize,
         /// What it gets to see of the environment.
         surroundings: Surroundings,
     },
@@ -52,15 +54,16 @@ pub struct RecordTexts(Arc<Held>);
 struct Held {
     origin: Origin,
     shape: Shape,
+    items: Option<JsonPointer>,
     /// The texts as they were listed last.
     index: Mutex<Option<Arc<Index>>>,
 }
 
 impl RecordTexts {
-    /// Opens what has records; nothing is read yet.
+    /// Opens what has records, in the array to which `items` points where that is said; nothing is read yet.
     #[must_use]
-    pub fn open(origin: Origin, shape: Shape) -> Self {
-        Self(Arc::new(Held { origin, shape, index: Mutex::new(None) }))
+    pub fn open(origin: Origin, shape: Shape, items: Option<JsonPointer>) -> Self {
+        Self(Arc::new(Held { origin, shape, items, index: Mutex::new(None) }))
     }
 
     /// Answers what is read of files where a file, or one in a directory, is part of it.
@@ -84,16 +87,17 @@ impl RecordTexts {
         let unusable = |source| Error::unusable(&self.place())(source);
         let texts = match &self.0.origin {
             Origin::Files(path) => files(path).map_err(unusable)?,
-            Origin::Command { script, directory, limit, surroundings } => {
+            Origin::Command { script, directory, limit, most, surroundings } => {
                 let (file, path) = tempfile::NamedTempFile::new().map_err(unusable)?.into_parts();
-                let printed = filter::print(script, directory, (*limit, surroundings), file);
+                let spool = filter::Spool { file, limit: *most };
+                let printed = filter::print(script, directory, (*limit, surroundings), spool);
                 printed.map_err(|failure| unusable(said(&failure)))?;
                 let name = "what the command printed".to_owned();
                 vec![Text { name, path: path.to_path_buf(), layout: None, spool: Some(path) }]
             }
             Origin::Http(asking) => Handle::current().block_on(asking.pages()).map_err(unusable)?,
         };
-        let index = Arc::new(Survey::new(&self.0.shape).of(texts).map_err(unusable)?);
+        let index = Arc::new(Survey::new(&self.0.shape, self.0.items.as_ref()).of(texts).map_err(unusable)?);
         *self.0.index.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&index));
         Ok(index)
     }
