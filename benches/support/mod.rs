@@ -118,6 +118,33 @@ pub fn medians(costs: &[Cost]) -> Cost {
     Cost { wall: of(|cost| cost.wall), cpu: of(|cost| cost.cpu) }
 }
 
+/// What a whole process took.
+#[derive(Debug, Clone, Copy)]
+pub struct Spent {
+    /// By the clock.
+    pub wall: Duration,
+    /// The most memory that it, or one that it started and waited for, held at a time.
+    pub peak_bytes: u64,
+}
+
+/// Runs a program that must succeed; what it says goes nowhere.
+#[allow(unsafe_code)]
+pub fn spent(command: &mut Command) -> Spent {
+    let start = Instant::now();
+    let child = command.stdout(Stdio::null()).spawn().expect("it starts");
+    let pid = libc::pid_t::try_from(child.id()).expect("it is a process");
+    let mut status = 0;
+    // SAFETY: the structure is plain numbers, and the call fills it; nobody else waits for this child.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::wait4(pid, &raw mut status, 0, &raw mut usage), pid);
+        usage
+    };
+    assert_eq!(status, 0, "{command:?}");
+    let unit_bytes = if cfg!(target_os = "macos") { 1 } else { 1_024 };
+    Spent { wall: start.elapsed(), peak_bytes: usage.ru_maxrss as u64 * unit_bytes }
+}
+
 /// Answers the processor time that this process and the children it waited for have used.
 #[allow(unsafe_code)]
 fn cpu_used() -> Duration {
