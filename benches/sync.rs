@@ -44,8 +44,10 @@ fn main() {
     let mut figures = vec![vec![Vec::new(); STEPS.len()]; programs.len()];
     for round in 0..rounds {
         measure(&programs, &mut figures, files, round);
+        // With many files a round takes minutes: what is known so far can be enough.
+        println!("medians of {} rounds", round + 1);
+        print(&programs, &figures, files);
     }
-    print(&programs, &figures, files);
 }
 
 /// Puts what each step took each program into `figures`.

@@ -130,7 +130,8 @@ pub struct Spent {
 }
 
 /// Runs a program that must succeed; what it says goes nowhere.
-#[allow(unsafe_code)]
+// It is waited for by a call that also tells what it took.
+#[allow(unsafe_code, clippy::zombie_processes)]
 pub fn spent(command: &mut Command) -> Spent {
     let start = Instant::now();
     let child = command.stdout(Stdio::null()).spawn().expect("it starts");

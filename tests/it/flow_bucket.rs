@@ -354,13 +354,13 @@ fn what_changed_costs_what_comes_and_what_it_replaces() {
     (0..20).for_each(|number| site.put(&format!("{number:02}"), text(number, 1)));
     site.sync();
     assert_eq!(asked(&way), ((0..20).map(|number| format!("PUT /site/live/{number:02}")).collect(), 2));
-    [3, 14].map(|number| site.put(&format!("{number:02}"), text(number, 2)));
+    [3, 14].into_iter().for_each(|number| site.put(&format!("{number:02}"), text(number, 2)));
     assert_eq!(site.sync()["updated"], 2);
     assert_eq!(asked(&way), ([keys("live", "GET"), keys("live", "PUT")].concat(), 2), "up");
     site.down(way.port, "", "");
     site.sync();
     way.take();
-    [3, 14].map(|number| site.store.put(&format!("live/{number:02}"), &text(number, 3)));
+    [3, 14].into_iter().for_each(|number| site.store.put(&format!("live/{number:02}"), &text(number, 3)));
     assert_eq!(site.sync()["updated"], 2);
     assert_eq!(asked(&way), (keys("live", "GET").to_vec(), 1), "down");
     let here = format!(
@@ -374,7 +374,7 @@ fn what_changed_costs_what_comes_and_what_it_replaces() {
     }
     site.sync();
     way.take();
-    [3, 14].map(|number| site.store.put(&format!("dev/{number:02}"), &text(number, 4)));
+    [3, 14].into_iter().for_each(|number| site.store.put(&format!("dev/{number:02}"), &text(number, 4)));
     assert_eq!(site.sync()["updated"], 2);
     let expected = [keys("dev", "GET"), keys("live", "GET"), keys("live", "PUT")].concat();
     assert_eq!(asked(&way), (expected, 3), "from bucket to bucket");

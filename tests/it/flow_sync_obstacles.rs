@@ -165,19 +165,3 @@ fn what_cannot_be_used_is_said_once() {
     let checked = sandbox.cascade(&["config", "check"]).expect_code(0);
     assert!(checked.stdout.contains("3 syncs") || checked.stderr.contains("3 syncs"), "{checked:?}");
 }
-
-#[test]
-fn more_directories_than_may_be_open_at_a_time_are_filled_and_changed() {
-    let site = Site::new("max_delete: 100%");
-    let sync = || {
-        let mut command = site.command("sh", &["-c", "ulimit -n 350 && exec cascade sync site --json"]);
-        let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{output:?}");
-        counts(&serde_json::from_slice(&output.stdout).unwrap())
-    };
-    for (round, expected) in [("one", [500, 0, 0, 0]), ("another", [0, 500, 0, 0])] {
-        (0..500).for_each(|number| site.put(&format!("source/{number}/file"), &format!("{number} {round}")));
-        assert_eq!(sync(), expected);
-    }
-    assert_eq!(site.content("target/499/file").as_deref(), Some("499 another"));
-}

@@ -26,7 +26,7 @@ const INCOMPLETE: u32 = 0o1000;
 /// Longest place that a link can lead to.
 const LINK_LIMIT_BYTES: u64 = 4_096;
 /// Directories that are open at the same time, at most.
-const DIRECTORIES_LIMIT: usize = 256;
+pub(super) const DIRECTORIES_LIMIT: usize = 256;
 /// Bytes that a file system is asked to copy at a time.
 #[cfg(target_os = "linux")]
 const COPIED_AT_ONCE_BYTES: usize = 256 << 20;
@@ -64,6 +64,11 @@ struct Staged {
 
 /// Writes many items, as many at a time as a process may have their directories open.
 pub(super) fn write(directory: &Directory, beneath: &Beneath, puts: Vec<Put>) -> Vec<Result<Fingerprint>> {
+    parts(puts).into_iter().flat_map(|part| write_part(directory, beneath, part)).collect()
+}
+
+/// Cuts items, in their order, where the next one would be in a directory too many.
+pub(super) fn parts(puts: Vec<Put>) -> Vec<Vec<Put>> {
     let mut parts: Vec<Vec<Put>> = Vec::new();
     let (mut open, mut last) = (0, None);
     for put in puts {
@@ -80,7 +85,7 @@ pub(super) fn write(directory: &Directory, beneath: &Beneath, puts: Vec<Put>) ->
             }
         }
     }
-    parts.into_iter().flat_map(|part| write_part(directory, beneath, part)).collect()
+    parts
 }
 
 /// Writes items: all of them aside, then to the disk at once, then each to its place.
