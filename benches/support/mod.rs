@@ -118,6 +118,36 @@ pub fn medians(costs: &[Cost]) -> Cost {
     Cost { wall: of(|cost| cost.wall), cpu: of(|cost| cost.cpu) }
 }
 
+/// What a whole process took.
+#[derive(Debug, Clone, Copy)]
+pub struct Spent {
+    /// By the clock.
+    pub wall: Duration,
+    /// Of processors, with what it started and waited for.
+    pub cpu: Duration,
+    /// The most memory that it, or one that it started and waited for, held at a time.
+    pub peak_bytes: u64,
+}
+
+/// Runs a program that must succeed; what it says goes nowhere.
+// It is waited for by a call that also tells what it took.
+#[allow(unsafe_code, clippy::zombie_processes)]
+pub fn spent(command: &mut Command) -> Spent {
+    let start = Instant::now();
+    let child = command.stdout(Stdio::null()).spawn().expect("it starts");
+    let pid = libc::pid_t::try_from(child.id()).expect("it is a process");
+    let mut status = 0;
+    // SAFETY: the structure is plain numbers, and the call fills it; nobody else waits for this child.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::wait4(pid, &raw mut status, 0, &raw mut usage), pid);
+        usage
+    };
+    assert_eq!(status, 0, "{command:?}");
+    let unit_bytes = if cfg!(target_os = "macos") { 1 } else { 1_024 };
+    Spent { wall: start.elapsed(), cpu: cpu_of(&usage), peak_bytes: usage.ru_maxrss as u64 * unit_bytes }
+}
+
 /// Answers the processor time that this process and the children it waited for have used.
 #[allow(unsafe_code)]
 fn cpu_used() -> Duration {
@@ -128,10 +158,14 @@ fn cpu_used() -> Duration {
             libc::getrusage(who, &raw mut usage);
             usage
         };
-        let time = |part: libc::timeval| Duration::new(part.tv_sec as u64, part.tv_usec as u32 * 1_000);
-        time(usage.ru_utime) + time(usage.ru_stime)
+        cpu_of(&usage)
     };
     used_by(libc::RUSAGE_SELF) + used_by(libc::RUSAGE_CHILDREN)
+}
+
+fn cpu_of(usage: &libc::rusage) -> Duration {
+    let time = |part: libc::timeval| Duration::new(part.tv_sec as u64, part.tv_usec as u32 * 1_000);
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 fn path(file: usize) -> String {

@@ -12,6 +12,7 @@ mod mark;
 mod open;
 mod pace;
 mod put;
+mod recent;
 mod refusal;
 mod room;
 
@@ -34,6 +35,7 @@ use crate::base::Clock;
 use conditions::Writing;
 use open::Source;
 use pace::Pace;
+use recent::Recent;
 
 /// A bucket, or what begins with a prefix in one; cheap to clone.
 #[derive(Clone)]
@@ -50,6 +52,7 @@ struct Store {
     parallel: usize,
     permits: Semaphore,
     pace: Pace,
+    recent: Recent,
     part_bytes: usize,
     clock: Arc<dyn Clock>,
 }

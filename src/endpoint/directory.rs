@@ -24,7 +24,7 @@ use rustix::fs::FileType;
 
 use super::{
     Body, Capabilities, Content, Endpoint, Error, Fingerprint, Folding, Form, IsKept, Item, Known, Later, Leftover,
-    Listing, Opened, PIECE_BYTES, Put, Result, Take, Version,
+    Listing, Opened, PIECE_BYTES, Put, READ_AT_ONCE_BYTES, Result, Take, Version,
 };
 use crate::base::Clock;
 use crate::base::digest::{Digest, Digesting};
@@ -148,7 +148,7 @@ impl Directory {
                     (Form::Link, Digest::of(&leads), leads.len() as u64)
                 }
                 Some(form) => {
-                    let (digest, size) = digest_file(spot.open()?)?;
+                    let (digest, size) = digest_file(spot.open()?, before.size)?;
                     (form, digest, size)
                 }
                 None => return Err(io::Error::other("it is neither a file nor a link")),
@@ -178,13 +178,15 @@ fn form(stat: &FileStat) -> Option<Form> {
     }
 }
 
-/// Answers what a file has.
+/// Answers what a file has, about `size` bytes.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn digest_file(mut file: File) -> io::Result<(Digest, u64)> {
+pub fn digest_file(mut file: File, size: u64) -> io::Result<(Digest, u64)> {
     let mut digesting = Digesting::default();
-    let mut piece = vec![0; PIECE_BYTES.min(128 << 10)];
+    // Most files are small, and a large buffer for each would cost more than they do.
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut piece = vec![0; size.saturating_add(1).min(READ_AT_ONCE_BYTES)];
     loop {
         match file.read(&mut piece)? {
             0 => return Ok(digesting.finish()),
@@ -306,10 +308,11 @@ fn read(directory: &Directory, beneath: &Beneath, item: &Item) -> Result<Content
         let is_proved = !item.fingerprint.is_racy && fingerprint.bytes == item.fingerprint.bytes;
         Content::of(Body::File(Opened { file, key: item.key.clone(), proof: is_proved.then_some(stat) }))
     } else {
-        let again = file.try_clone().map_err(failed())?;
-        let content = super::content_of(file, stat.size, &item.key, "read").map_err(failed())?;
-        let is_still = FileStat::of_open(&again).map_err(failed())? == stat;
-        content.proved_by(is_still.then_some(fingerprint))
+        // One byte more tells the end; what grows meanwhile is found out by its digest.
+        let mut bytes = Vec::with_capacity(usize::try_from(stat.size).unwrap_or(0) + 1);
+        (&file).take(PIECE_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed())?;
+        let is_still = FileStat::of_open(&file).map_err(failed())? == stat;
+        Content::whole(bytes).proved_by(is_still.then_some(fingerprint))
     };
     Ok(content.modified_at(stat.mtime))
 }

@@ -19,9 +19,9 @@ use super::walk::{Found, Looking, batches, digests, reason};
 use crate::endpoint::{self, Class, Content, Endpoint, Fingerprint, Item, Key, Known, Listed, Put, Take, Version};
 
 /// Items that are changed at a time, unless they are large.
-const CHANGED_AT_ONCE_ITEMS: usize = 256;
+const CHANGED_AT_ONCE_ITEMS: usize = 1_000;
 /// Bytes that are read at a time, unless one item has more.
-pub(super) const CHANGED_AT_ONCE_BYTES: u64 = 32 << 20;
+const CHANGED_AT_ONCE_BYTES: u64 = 32 << 20;
 
 /// Where content comes from.
 #[derive(Debug, Clone)]

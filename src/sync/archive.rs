@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
+use zstd::bulk::Compressor;
 
 use crate::base::digest::{Digest, Digesting};
-use crate::endpoint::{self, Content, Key, Version, content_of};
+use crate::endpoint::{self, Body, Content, Key, Version, content_of};
 
 /// The first byte of a file: what follows is the content itself, or compressed.
 const PLAIN: u8 = 0;
@@ -36,6 +37,9 @@ pub struct Keep {
     /// The content.
     pub content: Content,
 }
+
+/// New content that is complete, and where it belongs.
+type Written = (TempPath, PathBuf);
 
 /// Why content is not kept.
 #[derive(Debug, thiserror::Error)]
@@ -91,14 +95,15 @@ impl Archive {
     /// The directory cannot be made, or the disk refuses; what is wrong with one item is its own answer.
     pub fn keep(&self, keeps: Vec<Keep>) -> io::Result<Vec<Result<(), KeepError>>> {
         fs::create_dir_all(&self.root)?;
-        let written: Vec<Result<Option<(NamedTempFile, PathBuf)>, KeepError>> =
-            keeps.into_iter().map(|keep| self.write(keep)).collect();
+        let mut compressor = Compressor::new(COMPRESSION_LEVEL)?;
+        let written: Vec<Result<Option<Written>, KeepError>> =
+            keeps.into_iter().map(|keep| self.write(keep, &mut compressor)).collect();
         if !written.iter().any(|one| matches!(one, Ok(Some(_)))) {
             return Ok(written.into_iter().map(|one| one.map(drop)).collect());
         }
         // Content first, names after: a name always stands for all of its content.
         flush(&self.root)?;
-        let name = |one: Result<Option<(NamedTempFile, PathBuf)>, KeepError>| {
+        let name = |one: Result<Option<Written>, KeepError>| {
             let Some((file, path)) = one? else { return Ok(()) };
             if let Some(directory) = path.parent() {
                 fs::create_dir_all(directory)?;
@@ -110,31 +115,25 @@ impl Archive {
         Ok(named)
     }
 
-    fn write(&self, keep: Keep) -> Result<Option<(NamedTempFile, PathBuf)>, KeepError> {
+    fn write(&self, keep: Keep, compressor: &mut Compressor<'_>) -> Result<Option<Written>, KeepError> {
         let path = self.path(&keep.version.digest);
         // What is damaged takes another's snapshot along where it stays.
         if self.is_whole(&keep.version) {
             return Ok(None);
         }
         let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.root)?;
-        let mut writer = None;
-        let mut digesting = Digesting::default();
-        keep.content.drain(|piece| {
-            digesting.add(piece);
-            let writer = match &mut writer {
-                Some(writer) => writer,
-                none => none.insert(Writer::new(file.as_file(), piece)?),
-            };
-            Ok::<_, KeepError>(writer.write_all(piece)?)
-        })?;
-        writer.map_or_else(|| Writer::new(file.as_file(), b""), Ok)?.finish()?;
-        if digesting.finish() != (keep.version.digest, keep.version.size) {
+        let found = match &keep.content.body {
+            Body::Whole(bytes) if bytes.len() <= SAMPLE_BYTES => write_small(file.as_file(), bytes, compressor)?,
+            _ => write_large(file.as_file(), keep.content)?,
+        };
+        if found != (keep.version.digest, keep.version.size) {
             return Err(KeepError::Changed);
         }
         if cfg!(not(target_os = "linux")) {
             file.as_file().sync_all()?;
         }
-        Ok(Some((file, path)))
+        // So many files would be too many to stay open.
+        Ok(Some((file.into_temp_path(), path)))
     }
 
     /// Reads what is kept; whoever takes it compares the digest.
@@ -198,6 +197,31 @@ fn flush(root: &Path) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn flush(root: &Path) -> io::Result<()> {
     File::open(root)?.sync_all()
+}
+
+/// Writes small content at once; answers what it was.
+fn write_small(mut file: &File, bytes: &[u8], compressor: &mut Compressor<'_>) -> Result<(Digest, u64), KeepError> {
+    let compressed = compressor.compress(bytes)?;
+    let (kind, content) =
+        if compressed.len() < bytes.len() { (COMPRESSED, compressed.as_slice()) } else { (PLAIN, bytes) };
+    file.write_all(&[&[kind], content].concat())?;
+    Ok((Digest::of(bytes), bytes.len() as u64))
+}
+
+/// Writes content as it comes; answers what it was.
+fn write_large(file: &File, content: Content) -> Result<(Digest, u64), KeepError> {
+    let mut writer = None;
+    let mut digesting = Digesting::default();
+    content.drain(|piece| {
+        digesting.add(piece);
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            none => none.insert(Writer::new(file, piece)?),
+        };
+        Ok::<_, KeepError>(writer.write_all(piece)?)
+    })?;
+    writer.map_or_else(|| Writer::new(file, b""), Ok)?.finish()?;
+    Ok(digesting.finish())
 }
 
 enum Writer<'a> {

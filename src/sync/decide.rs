@@ -117,7 +117,7 @@ impl Sync {
             if stat.kind != FileType::RegularFile {
                 return Err(io::Error::other("it is no file"));
             }
-            let (digest, size) = endpoint::digest_file(file)?;
+            let (digest, size) = endpoint::digest_file(file, stat.size)?;
             Ok(Version { digest, form: Form::File { executable: stat.executable() }, size })
         });
         let lost = |lost: tokio::task::JoinError| Error::Lost { name: self.name.clone(), reason: lost.to_string() };

@@ -1,9 +1,10 @@
-//! Copying what is new: read once, digested on the way, in batches of bounded size.
+//! Copying what is new: read once, digested on the way, in batches of bounded size, one read while another is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 
-use super::apply::{Apply, Attempt, CHANGED_AT_ONCE_BYTES};
+use super::apply::{Apply, Attempt};
 use super::baseline::Entry;
 use super::compare::Origin;
 use super::error::{Error, Result};
@@ -12,10 +13,19 @@ use super::plan::Action;
 use super::report::Report;
 use super::snapshot;
 use crate::base::digest::Digest;
-use crate::endpoint::{Body, Content, Endpoint, Item, Key, Known, Put, Version};
+use crate::endpoint::{self, Body, Content, Endpoint, Item, Key, Known, Put, Version};
 
 /// Items that are copied at a time, unless they are large.
 const COPIED_AT_ONCE_ITEMS: usize = 1_000;
+
+/// Bytes that are copied at a time, unless one item has more; as many are read for the next time meanwhile.
+const COPIED_AT_ONCE_BYTES: u64 = 16 << 20;
+
+/// What reading items brought.
+struct Learnt {
+    items: Vec<Learned>,
+    failed: Vec<(Key, endpoint::Error)>,
+}
 
 /// An item that was read, and what it is.
 struct Learned {
@@ -29,39 +39,53 @@ impl Apply<'_> {
     /// to be verified.
     pub async fn copy(&self, source: &Arc<dyn Endpoint>, new: &NewItems, report: &mut Report) -> Result<Entries> {
         let mut copied = Entries::default();
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        for item in new.iter() {
-            if batch.len() >= COPIED_AT_ONCE_ITEMS || bytes + item.size > CHANGED_AT_ONCE_BYTES {
-                self.copy_batch(source, std::mem::take(&mut batch), &mut copied, report).await?;
-                bytes = 0;
-            }
-            bytes += item.size;
-            batch.push(item);
+        let mut waiting = cut(new.iter());
+        let mut ahead = self.learn_ahead(source, waiting.next()).await?;
+        while let Some((batch, learnt)) = ahead {
+            // The next ones are read while these are written.
+            let (written, next) = tokio::join!(
+                self.copy_batch(source, batch, learnt, &mut copied, report),
+                self.learn_ahead(source, waiting.next()),
+            );
+            written?;
+            ahead = next?;
         }
-        self.copy_batch(source, batch, &mut copied, report).await?;
         Ok(copied)
+    }
+
+    async fn learn_ahead(
+        &self,
+        source: &Arc<dyn Endpoint>,
+        batch: Option<Vec<Item>>,
+    ) -> Result<Option<(Vec<Item>, Learnt)>> {
+        let Some(batch) = batch else { return Ok(None) };
+        let learnt = self.learn(source, batch.clone()).await?;
+        Ok(Some((batch, learnt)))
     }
 
     async fn copy_batch(
         &self,
         source: &Arc<dyn Endpoint>,
         mut batch: Vec<Item>,
+        mut learnt: Learnt,
         copied: &mut Entries,
         report: &mut Report,
     ) -> Result<()> {
         let (patience, mut attempts, mut done) = (self.sync.patience, 1, BTreeMap::new());
         let (items, size) = (batch.len() as u64, batch.iter().map(|item| item.size).sum());
-        while !batch.is_empty() {
-            if attempts > 1 {
-                patience.wait(attempts - 1).await;
-            }
+        loop {
             let mut trying = Attempt { report: &mut *report, patience, attempts, again: BTreeSet::new() };
-            let learned = self.learn(source, batch.clone(), &mut trying).await?;
-            self.journal(&learned).await?;
-            self.put(learned, &mut done, &mut trying).await;
+            learnt.failed.iter().for_each(|(key, error)| trying.fail(key, error));
+            self.journal(&learnt.items).await?;
+            self.put(learnt.items, &mut done, &mut trying).await;
             let again = trying.again;
             batch.retain(|item| again.contains(&item.key));
+            if batch.is_empty() {
+                break;
+            }
+            patience.wait(attempts).await;
             attempts += 1;
+            learnt = self.learn(source, batch.clone()).await?;
         }
         done.iter().for_each(|(key, entry)| copied.add(key, entry));
         self.sync.progress.add(items, size);
@@ -69,20 +93,15 @@ impl Apply<'_> {
     }
 
     /// Reads items and says what they are; each is read only once where that can be relied on.
-    async fn learn(
-        &self,
-        source: &Arc<dyn Endpoint>,
-        items: Vec<Item>,
-        trying: &mut Attempt<'_>,
-    ) -> Result<Vec<Learned>> {
-        let (mut whole, mut others) = (Vec::new(), Vec::new());
+    async fn learn(&self, source: &Arc<dyn Endpoint>, items: Vec<Item>) -> Result<Learnt> {
+        let (mut whole, mut others, mut failed) = (Vec::new(), Vec::new(), Vec::new());
         for (item, read) in items.iter().zip(source.read(items.clone()).await) {
             match read {
                 Ok(content) if content.fingerprint.is_some() && matches!(content.body, Body::Whole(_)) => {
                     whole.push((item.clone(), content));
                 }
                 Ok(_) => others.push(item.clone()),
-                Err(error) => trying.fail(&item.key, &error),
+                Err(error) => failed.push((item.key.clone(), error)),
             }
         }
         let second = whole.split_off(whole.len() / 2);
@@ -95,12 +114,16 @@ impl Apply<'_> {
         let mut learned = first.map_err(lost)?;
         learned.extend(second.map_err(lost)?);
         for (item, answer) in others.iter().zip(self.sync.reading.look(&**source, others.clone()).await) {
-            match answer {
-                Ok(known) => learned.extend(read_again(source, item, known, trying).await),
-                Err(error) => trying.fail(&item.key, &error),
+            let read = match answer {
+                Ok(known) => read_again(source, item, known).await,
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(read) => learned.extend(read),
+                Err(error) => failed.push((item.key.clone(), error)),
             }
         }
-        Ok(learned)
+        Ok(Learnt { items: learned, failed })
     }
 
     /// Records what is about to be there: after a crash it is known for our own.
@@ -144,19 +167,24 @@ fn digested((item, content): (Item, Content)) -> Option<Learned> {
 }
 
 /// Reads an item that had to be digested first.
-async fn read_again(
-    source: &Arc<dyn Endpoint>,
-    item: &Item,
-    known: Known,
-    trying: &mut Attempt<'_>,
-) -> Option<Learned> {
+async fn read_again(source: &Arc<dyn Endpoint>, item: &Item, known: Known) -> endpoint::Result<Option<Learned>> {
     let version = Version { form: item.form, ..known.version };
     let listed = Item { fingerprint: known.fingerprint.clone(), ..item.clone() };
-    match source.read(vec![listed]).await.pop()? {
-        Ok(content) => Some(Learned { key: item.key.clone(), known: Known { version, ..known }, content }),
-        Err(error) => {
-            trying.fail(&item.key, &error);
-            None
+    let read = source.read(vec![listed]).await.pop().transpose()?;
+    Ok(read.map(|content| Learned { key: item.key.clone(), known: Known { version, ..known }, content }))
+}
+
+/// Cuts items into batches as they come.
+fn cut(items: impl Iterator<Item = Item> + Send) -> impl Iterator<Item = Vec<Item>> + Send {
+    let mut items = items.peekable();
+    iter::from_fn(move || {
+        let first = items.next()?;
+        let (mut bytes, mut batch) = (first.size, vec![first]);
+        let is_room = |batch: &[Item], bytes: u64| batch.len() < COPIED_AT_ONCE_ITEMS && bytes <= COPIED_AT_ONCE_BYTES;
+        while let Some(item) = items.next_if(|item| is_room(&batch, bytes + item.size)) {
+            bytes += item.size;
+            batch.push(item);
         }
-    }
+        Some(batch)
+    })
 }

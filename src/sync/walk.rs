@@ -284,7 +284,7 @@ fn half(item: Item, before: Option<&Known>) -> Half {
 
 /// Answers whether nothing has changed, not even what tells that.
 fn is_as_agreed(row: &Pair) -> bool {
-    let entry = row.baseline.clone().unwrap_or_default();
+    let Some(entry) = &row.baseline else { return false };
     let is_same = |half: &Option<Half>, before: &Option<Known>| match (half, before) {
         (None, None) => true,
         (Some(Half::Known(now)), Some(before)) => {
@@ -292,7 +292,7 @@ fn is_as_agreed(row: &Pair) -> bool {
         }
         _ => false,
     };
-    row.baseline.is_some() && is_same(&row.source, &entry.source) && is_same(&row.target, &entry.target)
+    is_same(&row.source, &entry.source) && is_same(&row.target, &entry.target)
 }
 
 /// Reads what is not known yet, on both sides at once.

@@ -335,6 +335,51 @@ fn a_listing_comes_in_pages_and_a_broken_one_deletes_nothing() {
     }
 }
 
+/// Answers what was asked beside lists of the bucket and what a store is tried with, in order, and how often it was listed.
+fn asked(way: &Way) -> (Vec<String>, usize) {
+    let asked: Vec<String> = way.take().into_iter().filter(|line| !line.contains(".cascade-probe-")).collect();
+    let (lists, mut others): (Vec<String>, Vec<String>) =
+        asked.into_iter().partition(|line| line.contains("list-type=2"));
+    others.sort();
+    (others, lists.len())
+}
+
+#[test]
+fn what_changed_costs_what_comes_and_what_it_replaces() {
+    let Some(site) = Site::new() else { return };
+    let way = Way::to(&site.store, |_, _| Fate::Pass);
+    let text = |number: usize, round: usize| format!("{number:02} {round}");
+    let keys = |start: &str, method: &str| [3, 14].map(|number| format!("{method} /site/{start}/{number:02}"));
+    site.up(way.port, "", "");
+    (0..20).for_each(|number| site.put(&format!("{number:02}"), text(number, 1)));
+    site.sync();
+    assert_eq!(asked(&way), ((0..20).map(|number| format!("PUT /site/live/{number:02}")).collect(), 2));
+    [3, 14].into_iter().for_each(|number| site.put(&format!("{number:02}"), text(number, 2)));
+    assert_eq!(site.sync()["updated"], 2);
+    assert_eq!(asked(&way), ([keys("live", "GET"), keys("live", "PUT")].concat(), 2), "up");
+    site.down(way.port, "", "");
+    site.sync();
+    way.take();
+    [3, 14].into_iter().for_each(|number| site.store.put(&format!("live/{number:02}"), &text(number, 3)));
+    assert_eq!(site.sync()["updated"], 2);
+    assert_eq!(asked(&way), (keys("live", "GET").to_vec(), 1), "down");
+    let here = format!(
+        "store: {{ endpoint: \"http://127.0.0.1:{}\", access_key: \"${{BUCKET_KEY}}\", secret_key: \"${{BUCKET_SECRET}}\" }}",
+        way.port
+    );
+    site.configure(&format!("from: {{ bucket: \"s3://site/dev\", {here} }}, to:"), way.port, "", "");
+    for number in 0..20 {
+        let there = site.store.get(&format!("live/{number:02}")).unwrap();
+        site.store.put(&format!("dev/{number:02}"), &there);
+    }
+    site.sync();
+    way.take();
+    [3, 14].into_iter().for_each(|number| site.store.put(&format!("dev/{number:02}"), &text(number, 4)));
+    assert_eq!(site.sync()["updated"], 2);
+    let expected = [keys("dev", "GET"), keys("live", "GET"), keys("live", "PUT")].concat();
+    assert_eq!(asked(&way), (expected, 3), "from bucket to bucket");
+}
+
 #[test]
 fn names_that_are_no_paths_are_left_alone_and_told() {
     let Some(site) = Site::new() else { return };

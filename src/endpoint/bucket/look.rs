@@ -25,7 +25,10 @@ pub(super) async fn read(bucket: &Bucket, item: Item) -> Result<Content> {
         return Ok(content);
     }
     let reading = Reading { bucket, key: &item.key, path: name, etag: mark.as_ref().and_then(Mark::etag) };
-    let bytes = reading.whole(item.size).await?.to_vec();
+    let bytes = match reading.etag.and_then(|etag| bucket.0.recent.take(&item.key, etag)) {
+        Some(read_before) => read_before,
+        None => reading.whole(item.size).await?.to_vec(),
+    };
     let is_same = match mark {
         Some(Mark::Etag(_)) => bytes.len() as u64 == item.size,
         Some(Mark::Time) => reading.stat().await.is_ok_and(|now| {
@@ -110,11 +113,15 @@ impl Reading<'_> {
         stat.map_err(|refused| Error::item("read", self.key)(io(refused)))
     }
 
-    /// Digests all of the object.
-    async fn digest(&self, size: u64) -> Result<(Digest, u64)> {
+    /// Digests all of the object; a small one may be kept for whoever asks for it next.
+    async fn digest(&self, size: u64, keeps: bool) -> Result<(Digest, u64)> {
         let mut digesting = Digesting::default();
         if size <= self.bucket.0.part_bytes as u64 {
-            self.whole(size).await?.for_each(|piece| digesting.add(&piece));
+            let whole = self.whole(size).await?;
+            if let Some(etag) = self.etag.filter(|_| keeps && whole.len() <= PIECE_BYTES) {
+                self.bucket.0.recent.keep(self.key, etag, &whole.to_vec());
+            }
+            whole.for_each(|piece| digesting.add(&piece));
             return Ok(digesting.finish());
         }
         let mut at = 0;
@@ -132,6 +139,10 @@ impl Reading<'_> {
 
 /// Answers what an object is, by its content.
 pub(super) async fn known(bucket: &Bucket, item: Item) -> Result<Known> {
+    known_keeping(bucket, item, false).await
+}
+
+async fn known_keeping(bucket: &Bucket, item: Item, keeps: bool) -> Result<Known> {
     let name = path(&item.key, "read")?;
     let look = Reading { bucket, key: &item.key, path: name, etag: None };
     let (mut size, mut fingerprint) = (item.size, item.fingerprint.clone());
@@ -142,7 +153,7 @@ pub(super) async fn known(bucket: &Bucket, item: Item) -> Result<Known> {
             continue;
         };
         let seen_ms = bucket.now_ms();
-        let read = Reading { etag: mark.etag(), ..look }.digest(size).await;
+        let read = Reading { etag: mark.etag(), ..look }.digest(size, keeps).await;
         let (digest, count) = match read {
             Ok(read) => read,
             Err(error) if error.is_change() => {
@@ -172,7 +183,8 @@ pub(super) async fn recalled(bucket: &Bucket, item: Item) -> Result<Known> {
     // Small objects are read by one request as well.
     let is_small = item.size <= PIECE_BYTES as u64;
     let Some(Mark::Etag(etag)) = Mark::of(&item.fingerprint).filter(|_| !is_small) else {
-        return known(bucket, item).await;
+        // What is not as it was agreed is likely to be copied next.
+        return known_keeping(bucket, item, is_small).await;
     };
     let reading = Reading { bucket, key: &item.key, path: path(&item.key, "read")?, etag: None };
     let now = reading.stat().await?;

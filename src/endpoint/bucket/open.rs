@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, Semaphore};
 
 use super::courtesy::Courteous;
 use super::pace::Pace;
+use super::recent::Recent;
 use super::{Bucket, Store};
 use crate::base::Clock;
 use crate::base::escape::shown;
@@ -78,6 +79,7 @@ impl Bucket {
             parallel,
             permits: Semaphore::new(parallel),
             pace: Pace::new(spec.bandwidth.map(|limit| limit.0)),
+            recent: Recent::default(),
             part_bytes: usize::try_from(spec.part_size.0).unwrap_or(usize::MAX),
             clock,
             place,

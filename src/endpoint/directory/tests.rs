@@ -232,3 +232,20 @@ async fn a_probe_for_names_that_are_taken_for_one_leaves_nothing_behind() {
     assert_eq!(folding.normalization, is_same("\u{e9}", "e\u{301}"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn no_more_directories_are_open_at_a_time_than_a_process_may_have() {
+    let put = |directory: usize, file: usize| {
+        let to = Version { digest: Digest::of(b""), form: Form::File { executable: false }, size: 0 };
+        let key = key(&format!("{directory:04}/{file}"));
+        Put { key, to, content: Content::whole(Vec::new()), expected: None }
+    };
+    let keys = |parts: &[Vec<Put>]| -> Vec<String> { parts.iter().flatten().map(|put| put.key.to_string()).collect() };
+    let limit = write::DIRECTORIES_LIMIT;
+    let puts = || (0..2 * limit + 1).flat_map(|directory| [put(directory, 1), put(directory, 2)]);
+    let parts = write::parts(puts().collect());
+    assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [2 * limit, 2 * limit, 2]);
+    assert_eq!(keys(&parts), keys(&[puts().collect()]), "all of them, in order");
+    assert_eq!(write::parts((0..3 * limit).map(|file| put(0, file)).collect()).len(), 1);
+    assert!(write::parts(Vec::new()).is_empty());
+}

@@ -25,6 +25,8 @@ const DIGEST_DIGITS: usize = 32;
 const INCOMPLETE: u32 = 0o1000;
 /// Longest place that a link can lead to.
 const LINK_LIMIT_BYTES: u64 = 4_096;
+/// Directories that are open at the same time, at most.
+pub(super) const DIRECTORIES_LIMIT: usize = 256;
 /// Bytes that a file system is asked to copy at a time.
 #[cfg(target_os = "linux")]
 const COPIED_AT_ONCE_BYTES: usize = 256 << 20;
@@ -60,8 +62,34 @@ struct Staged {
     expected: Option<Known>,
 }
 
-/// Writes many items: all of them aside, then to the disk at once, then each to its place.
+/// Writes many items, as many at a time as a process may have their directories open.
 pub(super) fn write(directory: &Directory, beneath: &Beneath, puts: Vec<Put>) -> Vec<Result<Fingerprint>> {
+    parts(puts).into_iter().flat_map(|part| write_part(directory, beneath, part)).collect()
+}
+
+/// Cuts items, in their order, where the next one would be in a directory too many.
+pub(super) fn parts(puts: Vec<Put>) -> Vec<Vec<Put>> {
+    let mut parts: Vec<Vec<Put>> = Vec::new();
+    let (mut open, mut last) = (0, None);
+    for put in puts {
+        let parent = split(put.key.as_bytes()).0.to_vec();
+        if last.as_ref() != Some(&parent) {
+            open += 1;
+            last = Some(parent);
+        }
+        match parts.last_mut() {
+            Some(part) if open <= DIRECTORIES_LIMIT => part.push(put),
+            _ => {
+                open = 1;
+                parts.push(vec![put]);
+            }
+        }
+    }
+    parts
+}
+
+/// Writes items: all of them aside, then to the disk at once, then each to its place.
+fn write_part(directory: &Directory, beneath: &Beneath, puts: Vec<Put>) -> Vec<Result<Fingerprint>> {
     let staged: Vec<Result<Staged>> = puts.into_iter().map(|put| stage(directory, beneath, put)).collect();
     let durable = if staged.iter().any(Result::is_ok) { flush(directory) } else { Ok(()) };
     let settle = |staged: Result<Staged>| {
@@ -95,8 +123,10 @@ fn stage(directory: &Directory, beneath: &Beneath, put: Put) -> Result<Staged> {
         }
         spot => spot.map_err(failed())?,
     };
-    // Whoever was faster need not wait for all of the content.
-    require(directory, &spot, &key, expected.as_ref())?;
+    // Whoever was faster need not wait for content that has not come yet; nothing takes the place of anything new.
+    if expected.is_some() || !matches!(content.body, Body::Whole(_)) {
+        require(directory, &spot, &key, expected.as_ref())?;
+    }
     let aside = aside(&spot, NEW_PREFIX, &to.digest.short(DIGEST_DIGITS));
     let mut aside = Aside { spot: aside, is_there: false };
     match to.form {
@@ -395,7 +425,7 @@ pub(super) fn sweep(directory: &Directory, beneath: &Beneath, path: &[u8], is_ke
     if !is_incomplete {
         let digest = match form(&stat) {
             Some(Form::Link) => spot.read_link().ok().map(|leads| Digest::of(&leads)),
-            Some(_) => spot.open().and_then(digest_file).ok().map(|(digest, _)| digest),
+            Some(_) => spot.open().and_then(|file| digest_file(file, stat.size)).ok().map(|(digest, _)| digest),
             None => None,
         };
         let is_new = |digest: &Digest| {
