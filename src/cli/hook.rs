@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use super::args::{Hook, Push};
-use super::{Failure, Outcome, Shell};
+use super::{Failure, Outcome, Shell, fallback};
 use crate::base::ErrorKind;
 use crate::base::escape::shown;
 use crate::check::secrets::{self, Scanner};
@@ -30,7 +30,7 @@ pub fn run(shell: &Shell, hook: &Hook) -> Outcome {
         Hook::PrePush(push) => pre_push(&repo, push),
         Hook::Lint(push) => named_check(shell, &repo, push, "lint"),
         Hook::Test(push) => named_check(shell, &repo, push, "test"),
-        Hook::SecurityScan(push) => security_scan(&repo, push),
+        Hook::SecurityScan(push) => security_scan(shell, &repo, push),
     }
 }
 
@@ -111,7 +111,7 @@ fn named_check(shell: &Shell, repo: &Repo, push: &Push, name: &str) -> Outcome {
         shell.ui.note(&format!("no {FILE_NAME}: nothing to do"));
         return Ok(());
     }
-    let config = shell.config(repo.root())?;
+    let config = fallback::config(shell, repo)?;
     if push.remote.is_some() && feeds_sandbox_only(&updates, &config) {
         return Ok(());
     }
@@ -142,12 +142,15 @@ fn run_check(shell: &Shell, repo: &Repo, name: &str, line: &str) -> Outcome {
 }
 
 /// Looks for secrets in the lines that the push adds, whatever becomes of them in a save.
-fn security_scan(repo: &Repo, push: &Push) -> Outcome {
+fn security_scan(shell: &Shell, repo: &Repo, push: &Push) -> Outcome {
     let updates = match push.remote {
         Some(_) => Update::parse_all(&input(push)?)?,
         None => vec![Update::of_head()],
     };
-    let scanner = Scanner::new(repo.root(), &config::load_secrets(repo.root())?)?;
+    // A slip of the pen in the configuration keeps nothing that was saved from the remote.
+    let secrets =
+        config::load_secrets(repo.root()).or_else(|_| Ok::<_, Failure>(fallback::config(shell, repo)?.secrets))?;
+    let scanner = Scanner::new(repo.root(), &secrets)?;
     let mut findings = Vec::new();
     added_lines(repo, &updates, &mut |added| findings.extend(scanned(&scanner, added)))?;
     if findings.is_empty() {

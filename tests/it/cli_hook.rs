@@ -105,6 +105,24 @@ fn allowed_and_already_pushed_secrets_do_not_block() {
 }
 
 #[test]
+fn a_configuration_that_is_broken_keeps_no_save_from_the_remote_and_lets_no_secret_through() {
+    let sandbox = ready();
+    let allowed = "version: 1\nproject: p\nenvironments:\n  staging: { from: develop, branch: staging }\n\
+                   secrets: { allow: [{ path: f, reason: example }] }\n";
+    sandbox.write("cascade-sync.yaml", allowed);
+    sandbox.commit("Configured");
+    sandbox.write("cascade-sync.yaml", format!("{allowed}slip of the pen\n"));
+    sandbox.write("f", key());
+    sandbox.commit("Saved");
+    let pushed = sandbox.try_git(&["push", "origin", "develop"]);
+    assert_eq!(pushed.code, 0, "{pushed:#?}");
+    assert!(pushed.stderr.contains("goes by the configuration of"), "{pushed:#?}");
+    sandbox.write("g", key());
+    sandbox.commit("Oops");
+    assert_eq!(sandbox.try_git(&["push", "origin", "develop"]).code, 1);
+}
+
+#[test]
 fn allow_list_counts_for_pushes_too() {
     let sandbox = ready();
     sandbox.write("f", key());
