@@ -761,35 +761,6 @@ fn a_promotion_that_finds_nothing_to_do_leaves_nothing_in_the_ledger() {
     pipeline.in_a_clone(&["verify"]).expect_code(0);
 }
 
-#[tokio::test]
-async fn a_promotion_alone_leaves_nothing_to_learn_and_what_others_added_meanwhile_is_learnt() {
-    let pipeline = Pipeline::bare(false);
-    let environments = "
-  staging: { from: develop, branch: staging, checks: [other] }
-  live: { from: staging, branch: live }";
-    // Adds to the ledger with a database of its own, as another machine does.
-    let hold =
-        format!("cd {} && {} hold live --reason audit", pipeline.root().display(), env!("CARGO_BIN_EXE_cascade"));
-    let pipeline = pipeline.configured(environments, &format!("\n  other: {{ run: 'test ! -e others || ({hold})' }}"));
-    let ctx = pipeline.context(Arc::new(ManualClock::at_ms(1_800_000_000_000))).await;
-    let known = async || ctx.store.ledger_tip().await.unwrap().map(|tip| tip.to_string());
-    let tip = || Some(pipeline.git(&["rev-parse", LEDGER]));
-    pipeline.promote("staging", 0);
-    assert_eq!(known().await, tip());
-    pipeline.save_file("site", "two");
-    pipeline.promote("staging", 0);
-    assert_eq!(known().await, tip());
-    pipeline.save_file("others", "");
-    pipeline.promote("staging", 0);
-    assert_ne!(known().await, tip());
-    assert!(ctx.store.held("live").await.unwrap().is_none());
-    pipeline.git(&["rm", "-q", "others"]);
-    pipeline.save("others are gone");
-    pipeline.promote("staging", 0);
-    assert_eq!(ctx.store.held("live").await.unwrap().unwrap().reason, "audit");
-    assert_eq!(known().await, tip());
-}
-
 #[test]
 fn going_back_works_with_a_ledger_that_is_broken_at_its_head() {
     for has_remote in [false, true] {
