@@ -107,12 +107,20 @@ impl<R: Read> Walk<'_, R> {
         }
     }
 
-    fn object(&mut self, steps: usize) -> Result<(), Stop> {
-        let mut was_there = false;
+    /// Goes over the bracket that begins an object or an array, and over the one that ends it where nothing is between.
+    fn is_empty(&mut self, end: u8) -> Result<bool, Stop> {
         self.cursor.bump();
         self.cursor.skip_space()?;
-        if self.cursor.peek()? == Some(b'}') {
+        let is_empty = self.cursor.peek()? == Some(end);
+        if is_empty {
             self.cursor.bump();
+        }
+        Ok(is_empty)
+    }
+
+    fn object(&mut self, steps: usize) -> Result<(), Stop> {
+        let mut was_there = false;
+        if self.is_empty(b'}')? {
             return Ok(());
         }
         loop {
@@ -133,7 +141,7 @@ impl<R: Read> Walk<'_, R> {
                 self.value(steps + 1)?
             } else {
                 self.pass()?
-            };
+            }
             if self.is_last(b'}')? {
                 return Ok(());
             }
@@ -142,10 +150,7 @@ impl<R: Read> Walk<'_, R> {
 
     fn array(&mut self, steps: usize) -> Result<(), Stop> {
         let mut place = 0_usize;
-        self.cursor.bump();
-        self.cursor.skip_space()?;
-        if self.cursor.peek()? == Some(b']') {
-            self.cursor.bump();
+        if self.is_empty(b']')? {
             return Ok(());
         }
         loop {
@@ -155,7 +160,7 @@ impl<R: Read> Walk<'_, R> {
                 self.value(steps + 1)?
             } else {
                 self.pass()?
-            };
+            }
             if self.is_last(b']')? {
                 return Ok(());
             }
